@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STREET_MODALITIES', 'AERIAL_MODALITIES', 'FAILURES', 'SPLIT_SEEDS', 'TOY_LAYOUTS', 'toy_scene', 'encode', 'toy_items',
-           'write_toy', 'encode_ok']
+           'write_toy']
 
 # %% ../../nbs/data/10_toy.ipynb #8f605e48
 import shutil, tempfile
@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, atomic_path, choose, cv2_
-from .cards import AERIAL_CLASSES, AERIAL_CONDITIONS, STREET_CONDITIONS, TOY_CLASSES, Card, toy_card
+from .cards import AERIAL_CLASSES, AERIAL_CONDITIONS, STREET_CONDITIONS, TOY_CLASSES, TOY_NOTES, Card, toy_card
 
 # %% ../../nbs/data/10_toy.ipynb #8875eebd
 class _Street:
@@ -84,7 +84,7 @@ def _objects(s, rng, edge, x0, sun):
         for _ in range(n):
             (Z,X),kw = place(),dict(width=U(1.7, 2.1), height=U(1.3, 1.7), temp=s.amb+U(4, 10)); a,dx = U(.05, .85, 3),rng.choice([-1, 1])*U(1.5, 4)*s.w/128
             if cls == 'vehicle_parked': dx = 0.                                                              # twin
-            put(Z, lambda cls=cls,Z=Z,X=X,kw=kw,a=a,dx=dx: [s.face(cls, o, X, Z, albedo=c, shift=dx, **kw) for o,c in ((_CAR, a), (_SCREEN, .12*a+.02), (_STRIPE, .8-.6*a))])
+            put(Z, lambda cls=cls,Z=Z,X=X,kw=kw,a=a,dx=dx: [s.face(cls, o, X, Z, albedo=c, shift=dx, **kw) for o,c in ((_CAR, a), (_SCREEN, .12*a+.02), (_STRIPE, np.full(3, .9 if a.mean() < .45 else .04)))])
     for cls,n in (('obstacle', rng.integers(1, 3)), ('decal', rng.integers(1, 3))):
         for _ in range(n):
             (Z,X),a = place(),U(.7, 1.3, 3)*(.45, .3, .12); kw = dict(width=.8*U(.9, 1.1), height=.8*U(.9, 1.1), albedo=a, temp=s.amb+1.2*sun+U(-.5, .5))
@@ -387,7 +387,7 @@ def write_toy(root,                   # The folder to make
 ) -> Path:                            # The folder
     "Write synthetic toy scenes to disk; atomic, and nothing is done when the same ones are there."
     root,write = Path(root),choose(layout, TOY_LAYOUTS, 'toy layout'); mods = list(modalities)
-    for m in mods: encode_ok(m)
+    for m in mods: choose(m, TOY_NOTES, 'toy modality')
     aerial = bool({'nir', 'sar'} & set(mods)); conditions = list(conditions or (AERIAL_CONDITIONS if aerial else STREET_CONDITIONS))
     splits = {s:toy_items(s, k, conditions, seed) for s,k in zip(SPLIT_SEEDS, n) if k}
     recipe = dict(generator='toy', version=1, layout=layout, n=list(n), seed=seed, conditions=conditions, failure=failure, modalities=mods, size=list(size))
@@ -406,8 +406,3 @@ def write_toy(root,                   # The folder to make
         tmp.replace(root)
     finally: shutil.rmtree(tmp, ignore_errors=True)
     return root
-
-def encode_ok(m:str): # A modality's name
-    "Raise unless the modality can be written."
-    from rgbx_seg.data.cards import TOY_NOTES
-    choose(m, TOY_NOTES, 'toy modality')

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
-from ..core import DropPath, RGBXError, choose
+from ..core import DropPath, choose, load_named
 from .base import Encoder
-from ..heads.mlp import load_named
 
 # %% ../../nbs/encoders/20_mit.ipynb #4937627a
 class ReducedAttention(nn.Module):
@@ -170,10 +169,6 @@ def mit_keys(key:str, # Published name within one stream, e.g. `block2.0.attn.q.
 def load_mit_imagenet(encoder:Encoder, # Encoder to fill
     state_dict:dict, # SegFormer's ImageNet weights (or one stream of a published model)
     drop_attn:bool=False, # As published: leave every attention tensor as it is
-) -> Encoder: # The encoder, filled
+) -> dict: # Names `loaded`, `dropped` and `kept`, as `load_named`
     "Load SegFormer's ImageNet checkpoint; strict but for its classifier."
-    if drop_attn:
-        own = {k: v for k,v in encoder.state_dict().items() if '.attn.' in k}
-        state_dict = {mit_keys(k): v for k,v in state_dict.items() if 'attn' not in k and mit_keys(k)}|own
-        return load_named(encoder, state_dict, where='load_mit_imagenet')
-    return load_named(encoder, state_dict, mit_keys, where='load_mit_imagenet')
+    return load_named(encoder, state_dict, lambda k: None if drop_attn and 'attn' in k else mit_keys(k), optional=lambda k: drop_attn and '.attn.' in k)

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SWIN_VARIANTS', 'to_windows', 'from_windows', 'shift_mask', 'WindowAttention', 'SwinBlock', 'SwinStem',
-           'PatchMerging', 'SwinStage', 'LayerNorm2d', 'init_swin_', 'swin_encoder', 'swin_keys', 'load_swin_imagenet']
+           'PatchMerging', 'SwinStage', 'LayerNorm2d', 'init_swin_', 'swin_encoder', 'swin_keys', 'swin_imagenet_keys',
+           'load_swin_imagenet']
 
 # %% ../../nbs/encoders/30_swin.ipynb #60f0f78f
 import re
@@ -12,9 +13,8 @@ import numpy as np
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
-from ..core import DropPath, RGBXError, choose
+from ..core import DropPath, choose, load_named
 from .base import Encoder
-from ..heads.mlp import load_named
 
 # %% ../../nbs/encoders/30_swin.ipynb #0f749c31
 def to_windows(x:Tensor, # `(B, H, W, C)`, H and W multiples of `m`
@@ -197,14 +197,17 @@ def swin_keys(key:str, # Published name within one stream, e.g. `layers.0.blocks
     key = re.sub(r'^downsamples\.(\d)\.', lambda m: f'stages.{int(m[1])+1}.down.', key)
     return re.sub(r'^norm(\d)\.', r'outs.\1.', key)
 
-# %% ../../nbs/encoders/30_swin.ipynb #b34d0ba9
-def load_swin_imagenet(encoder:Encoder, # Encoder to fill; its output norms are left as they are
+# %% ../../nbs/encoders/30_swin.ipynb #07a8a07e
+def swin_imagenet_keys(key:str, # Name in an ImageNet file
+    timm:bool=False, # Does the file have timm's names (patch merging opens a stage) or Microsoft's (it ends one)?
+) -> str: # Name in the encoder; None for the classifier, its norm, and the masks that a file may hold
+    "ImageNet Swin names -> ours."
+    if re.match(r'(head|norm)\.', key) or key.endswith('attn_mask'): return None
+    return swin_keys(re.sub(r'^layers\.(\d)\.downsample\.', lambda m: f'downsamples.{int(m[1])-timm}.', key))
+
+def load_swin_imagenet(encoder:Encoder, # Encoder to fill; its output norms keep their values
     state_dict:dict, # ImageNet weights under Microsoft's or timm's names
-) -> Encoder: # The encoder, filled
-    "Load an ImageNet Swin checkpoint; strict but for the classifier, the final norm and the masks that the file may hold."
+) -> dict: # Names `loaded`, `dropped` and `kept`, as `load_named`
+    "Load an ImageNet Swin checkpoint; strict but for classifier, final norm and masks."
     timm = any(k.startswith('layers.3.downsample') for k in state_dict)
-    def rename(k):
-        if re.match(r'(head|norm)\.', k) or k.endswith('attn_mask'): return None
-        return swin_keys(re.sub(r'^layers\.(\d)\.downsample\.', lambda m: f'downsamples.{int(m[1])-timm}.', k))
-    outs = {k: v for k,v in encoder.state_dict().items() if k.startswith('outs.')}
-    return load_named(encoder, {rename(k): v for k,v in state_dict.items() if rename(k)}|outs, where='load_swin_imagenet')
+    return load_named(encoder, state_dict, lambda k: swin_imagenet_keys(k, timm), optional=lambda k: k.startswith('outs.'))

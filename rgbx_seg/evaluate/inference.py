@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PROTOCOLS', 'IMAGENET', 'PARITY', 'Protocol', 'get_protocol', 'windows', 'coverage', 'to_tensor', 'scaled', 'Forward',
-           'sigma_windows', 'infer', 'infer_mask', 'scale_scores', 'pick_modalities', 'item_images',
-           'sigma_eval_outputs']
+           'sigma_windows', 'infer', 'infer_mask', 'scale_scores', 'real_names', 'pick_modalities', 'model_inputs',
+           'item_images', 'sigma_eval_outputs']
 
 # %% ../../nbs/evaluate/00_inference.ipynb #010baf65
 import dataclasses, math
@@ -227,7 +227,7 @@ def _by_name(model, images, stats):
     stats = getattr(stats, 'modalities', stats)                                     # a card
     if stats is None: stats = IMAGENET
     if isinstance(stats, dict): stats = [stats.get(k) for k in names]
-    elif len(stats)==2 and np.ndim(stats[0])<=1 and not hasattr(stats[0], 'mean'): stats = [stats]*len(ims)
+    elif isinstance(stats, tuple): stats = [stats]*len(ims)
     if len(stats)!=len(ims): raise RGBXError('infer', f'mean and std of {len(stats)} modalities', f'{len(ims)}')
     for k,i,s in zip(names, ims, stats):
         if i is not None and s is None: raise RGBXError('infer', f'no mean and std of modality {k!r}', f'a pair or a Modality for each of {names}')
@@ -263,7 +263,7 @@ def _channels_last(y, images):
 def infer(model,   # A segmentation model, or a function of the modalities' tensors that returns logits
     images,        # List in the model's order, or dict by name, of (H, W[, C]) uint8, or of stacks (B, H, W, C); None for a missing modality
     protocol=None, # `Protocol`, its name, or None: whole image, one scale
-    stats=None,    # (mean, std): a pair for all, a list, a dict by name, or a card; None = ImageNet's
+    stats=None,    # A tuple (mean, std) for all, a list of such, a dict by name, or a card; None = ImageNet's
     device=None,   # Default: where the model is
     bs:int=4       # Windows per forward pass
 ) -> np.ndarray:   # ([B,] H, W, classes) float32; `.argmax(-1)` is the prediction
@@ -279,16 +279,21 @@ def scale_scores(model, images, protocol=None, stats=None, device=None, bs:int=4
     "What each scale contributes to `infer`, before the mean over scales."
     return {s: _channels_last(y, images) for s,y in _tensors(model, images, get_protocol(protocol), stats, device, bs)}
 
-# %% ../../nbs/evaluate/00_inference.ipynb #c6d45f96
+# %% ../../nbs/evaluate/00_inference.ipynb #69d70a59
+def real_names(wanted, # The model's modalities
+    have               # The data set's modalities
+) -> list:             # The data set's words for them
+    "The names of `wanted`, with the general `x` replaced by the data set's only modality besides `rgb`."
+    rest = [h for h in have if h!='rgb']
+    return [rest[0] if w=='x' and 'x' not in have and len(rest)==1 else w for w in wanted]
+
 def pick_modalities(wanted, # The model's modalities, or None: all that are there
     have,                   # The data set's modalities, in the order of its items
     drop=()                 # Names that are to be missing (in the model's or the data set's words)
 ) -> list:                  # For each wanted one its position in the item, or None when dropped
     "Match the modalities of a model and a data set by name."
     have,drop = list(have),(drop,) if isinstance(drop, str) else tuple(drop)
-    wanted = have if wanted is None else list(wanted)
-    rest = [h for h in have if h!='rgb']
-    real = {w: w if w in have or w!='x' or len(rest)!=1 else rest[0] for w in wanted}
+    wanted = have if wanted is None else list(wanted); real = dict(zip(wanted, real_names(wanted, have)))
     for d in drop:
         if d not in wanted and d not in real.values(): raise RGBXError(f'drop {d!r}', 'not a modality of the model', f"one of {', '.join(wanted)}")
     out = [None if w in drop or r in drop else have.index(r) if r in have else -1 for w,r in real.items()]
@@ -296,6 +301,16 @@ def pick_modalities(wanted, # The model's modalities, or None: all that are ther
                                   'drop it to evaluate without it')
     if all(o is None for o in out): raise RGBXError('drop', 'every modality', 'at least one left')
     return out
+
+def model_inputs(model, # With `modalities`, or any function
+    card,               # The data set's card: means and standard deviations
+    have=None,          # Modalities of the items, in their order; default: the card's
+    drop=()             # Names that are to be missing
+) -> tuple:             # (picks, stats): positions in the item and (mean, std), or None, per modality of the model
+    "What `item_images` and `infer` need to run `model` on items of `card`."
+    have = list(card.modalities if have is None else have)
+    picks = pick_modalities(getattr(model, 'modalities', None), have, drop)
+    return picks,[None if k is None else (card.modalities[have[k]].mean, card.modalities[have[k]].std) for k in picks]
 
 def item_images(item, # `(rgb, x1, ..., mask)` as a data set gives it
     picks:list        # From `pick_modalities`

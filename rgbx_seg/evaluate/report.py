@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from fastprogress.fastprogress import progress_bar
 from ..core import RGBXError, choose
 from ..train.metrics import ConfusionMatrix
-from .inference import Protocol, get_protocol, infer_mask, pick_modalities
+from .inference import Protocol, get_protocol, infer_mask, model_inputs, real_names
 
 # %% ../../nbs/evaluate/10_report.ipynb #7c37b89a
 @dataclass(eq=False, repr=False)
@@ -197,16 +197,14 @@ def evaluate(model,     # A segmentation model; or any function of the modalitie
     drop = (drop,) if isinstance(drop, str) else tuple(drop)
     if not len(ds): raise RGBXError('evaluate', 'no items', 'a split with at least one item')
     _check_classes(model, card)
-    have = list(ds.modalities); wanted = list(getattr(model, 'modalities', have)); picks = pick_modalities(wanted, have, drop)
-    stats = [None if k is None else (card.modalities[have[k]].mean, card.modalities[have[k]].std) for k in picks]
+    have = list(ds.modalities); wanted = list(getattr(model, 'modalities', have)); picks,stats = model_inputs(model, card, have, drop)
     conds = [ds.condition(i) or '' for i in range(len(ds))]
     cms = {c: ConfusionMatrix(n, card.ignore) for c in _in_order(conds, card)}
     rank,world = (dist.get_rank(),dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0,1)
     share = list(range(rank, len(ds), world))
     it = progress_bar(DataLoader(_Share(ds, share), batch_size=None, collate_fn=_same, num_workers=num_workers), display=progress and rank==0)
     for group in _batches(it, 1 if p.mode=='slide' or p.published else bs): _count(model, ds, card, group, picks, stats, p, device, bs, conds, cms)
-    shown = [have[k] if k is not None else next((d for d in drop if d in have), w) if w=='x' else w for k,w in zip(picks, wanted)]
-    gone = tuple(m for k,m in zip(picks, shown) if k is None)
+    shown = real_names(wanted, have); gone = tuple(m for k,m in zip(picks, shown) if k is None)
     return Report(name or getattr(model, 'name', None) or type(model).__name__, card.classes, {c: m.total().numpy() for c,m in cms.items()},
                   {c: conds.count(c) for c in cms}, dict(getattr(card, 'subsets', None) or {}) if subsets is None else subsets, p.to_dict(),
                   tuple(shown), gone, card.name, bool(card.synthetic), np.asarray(card.palette).tolist())

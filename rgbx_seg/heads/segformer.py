@@ -8,7 +8,8 @@ __all__ = ['ConvNorm', 'SegFormerHead', 'segformer_keys', 'segformer_outputs']
 # %% ../../nbs/heads/50_segformer.ipynb #9a7776d5
 import torch
 from torch import nn, Tensor
-from .mlp import check_pyramid, fuse_levels, load_named
+from ..core import load_named
+from .mlp import check_pyramid, fuse_levels
 
 # %% ../../nbs/heads/50_segformer.ipynb #d61e47ff
 class ConvNorm(nn.Module):
@@ -68,7 +69,8 @@ def segformer_outputs(case:dict, # Parsed parity case: `config` with `in_channel
 ) -> dict: # {`conv.i`, `fused`, `logits`: array}
     "Run a `SegFormerHead` on a parity case."
     cfg = case['config']
-    h = load_named(SegFormerHead(cfg['in_channels'], cfg['num_classes'], width=cfg['channels']).eval(), state_dict, segformer_keys, 'segformer_outputs')
+    h = SegFormerHead(cfg['in_channels'], cfg['num_classes'], width=cfg['channels']).eval()
+    load_named(h, state_dict, segformer_keys)
     fs = [torch.as_tensor(inputs[f'f{i}']) for i in range(1, 5)]
     with torch.no_grad(): gs = [c(f) for c,f in zip(h.convs, fs)]; fused, y = h.fuse(gs), h(fs)
     return {f'conv.{i}': g.numpy() for i,g in enumerate(gs)} | {'fused': fused.numpy(), 'logits': y.numpy()}

@@ -9,6 +9,7 @@ __all__ = ['FusedBackbone', 'RGBXSegmenter']
 import torch
 from torch import nn, Tensor
 from ..core import RGBXError, resize
+from ..encoders.base import Encoder
 
 # %% ../../nbs/models/00_segmenter.ipynb #47d42702
 class FusedBackbone(nn.Module):

@@ -1,0 +1,120 @@
+// Entry points: choice of instruction set, threads, flush-to-zero.
+#include "scan_table.h"
+#include <cstdio>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+#define API extern "C" __attribute__((visibility("default")))
+
+namespace rgbx_generic { extern const RgbxKernels table; }
+#if defined(__x86_64__)
+namespace rgbx_avx2 { extern const RgbxKernels table; }
+namespace rgbx_avx512 { extern const RgbxKernels table; }
+#endif
+
+static const char* names[] = {"generic", "avx2", "avx512"};
+static int best() {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) return 2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
+#endif
+    return 0;
+}
+static int chosen = -1;
+static const RgbxKernels& kernels() {
+    if (chosen < 0) chosen = best();
+#if defined(__x86_64__)
+    if (chosen == 2) return rgbx_avx512::table;
+    if (chosen == 1) return rgbx_avx2::table;
+#endif
+    return rgbx_generic::table;
+}
+
+API int64_t rgbx_abi_version() { return RGBX_SCAN_ABI; }
+API const char* rgbx_isa() { kernels(); return names[chosen]; }
+// 0 generic, 1 AVX2, 2 AVX-512; more than the processor has is refused (returns 0). For tests and benchmarks.
+API int64_t rgbx_set_isa(int64_t isa) { if (isa < 0 || isa > best()) return 0; chosen = (int)isa; return 1; }
+API int64_t rgbx_width() { return kernels().width; }
+API int64_t rgbx_chunk() { return kernels().chunk; }
+
+// A decaying state ends in denormal numbers and stays there, where arithmetic is many times slower: flush them, in this scope only.
+struct Flush {
+#if defined(__x86_64__)
+    unsigned old; Flush() : old(_mm_getcsr()) { _mm_setcsr(old | 0x8040); } ~Flush() { _mm_setcsr(old); }
+#elif defined(__aarch64__)
+    uint64_t old; Flush() { asm volatile("mrs %0, fpcr" : "=r"(old)); asm volatile("msr fpcr, %0" :: "r"(old | (1ull << 24))); }
+    ~Flush() { asm volatile("msr fpcr, %0" :: "r"(old)); }
+#else
+    Flush() {} ~Flush() {}
+#endif
+};
+
+// Large fresh outputs: ask for large pages, which saves most of the page faults.
+static void hint(void* p, int64_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    const uintptr_t m = 2u << 20; uintptr_t a = ((uintptr_t)p + m-1)/m*m, e = ((uintptr_t)p + bytes)/m*m;
+    if (p && e > a) madvise((void*)a, e - a, MADV_HUGEPAGE);
+#endif
+}
+
+// Task i of n on some thread; the tasks write to different places, so the result does not depend on who ran what.
+template <class F> static void run(int64_t n, int64_t threads, F f) {
+    if (threads <= 1 || n <= 1) { Flush flush; for (int64_t i = 0; i < n; i++) f(i); return; }
+    #pragma omp parallel num_threads((int)threads)
+    {
+        Flush flush;
+        #pragma omp for schedule(dynamic, 1)
+        for (int64_t i = 0; i < n; i++) f(i);
+    }
+}
+
+static const int64_t PACK = 512;
+static void pack(const rgbx_scan_args& a, const RgbxKernels& k) {
+    int64_t nb = (a.L + PACK-1)/PACK;
+    run(a.B*a.K*nb, a.threads, [&](int64_t i) { int64_t l = i % nb * PACK, g = i/nb; k.pack_bc(a, g/a.K, g%a.K, l, std::min(a.L, l + PACK)); });
+}
+
+API void rgbx_scan_forward(const rgbx_scan_args* p) {
+    const rgbx_scan_args& a = *p; const RgbxKernels& k = kernels();
+    hint(a.y, a.B*a.K*a.D*a.L*4);
+    pack(a, k);
+    int64_t nt = (a.D + k.width-1)/k.width;
+    run(a.B*a.K*nt, a.threads, [&](int64_t i) { k.scan_fwd(a, i/nt/a.K, i/nt%a.K, i%nt); });
+}
+
+API void rgbx_scan_backward(const rgbx_scan_args* p) {
+    const rgbx_scan_args& a = *p; const RgbxKernels& k = kernels();
+    hint(a.gu, a.B*a.K*a.D*a.L*4); hint(a.gdelta, a.B*a.K*a.D*a.L*4);
+    pack(a, k);
+    run(a.B*a.K*a.groups, a.threads, [&](int64_t i) { int64_t g = i/a.groups; k.scan_bwd(a, g/a.K, g%a.K, i%a.groups); });
+    run(a.B*a.K*2*a.N, a.threads, [&](int64_t i) { int64_t g = i/(2*a.N); k.reduce_bc(a, g/a.K, g%a.K, i%(2*a.N)); });
+}
+
+API void rgbx_ss2d_forward(const rgbx_ss2d_args* p) {
+    const rgbx_ss2d_args& a = *p; const RgbxKernels& k = kernels();
+    hint(a.y, a.B*a.P*a.D*4);
+    // tiles a task: as many as 4 share one reading of B and C, as few as the threads need to be busy (no effect on the numbers)
+    int64_t nt = (a.D + k.width-1)/k.width, T = 1; double best_cost = 1e30;
+    for (int64_t t = 1; t <= std::min<int64_t>(64/k.width*1, nt) || t == 1; t++) {
+        int64_t tasks = a.B*((nt + t-1)/t), rounds = (tasks + a.threads-1)/std::max<int64_t>(1, a.threads);
+        double cost = rounds*(t + .5);
+        if (cost < best_cost) { best_cost = cost; T = t; }
+    }
+    int64_t per = (nt + T-1)/T;
+    run(a.B*per, a.threads, [&](int64_t i) { int64_t t = i % per * T; k.ss2d_fwd(a, i/per, t, std::min(nt, t + T)); });
+}
+
+API void rgbx_ss2d_backward(const rgbx_ss2d_args* p) {
+    const rgbx_ss2d_args& a = *p; const RgbxKernels& k = kernels();
+    run(a.B*a.groups, a.threads, [&](int64_t i) { k.ss2d_bwd(a, i/a.groups, i%a.groups); });
+    const int64_t n = a.B*a.P*a.K*(a.R + 2*a.N), part = 1 << 14, nb = (n + part-1)/part;
+    run(nb, a.threads, [&](int64_t i) {
+        int64_t l = i*part, e = std::min(n, l + part);
+        memcpy(a.gxdbl + l, a.gpart + l, (e - l)*4);
+        for (int64_t g = 1; g < a.groups; g++) for (int64_t j = l; j < e; j++) a.gxdbl[j] += a.gpart[g*n + j];
+    });
+}

@@ -1,0 +1,17 @@
+// 16 channels a vector.
+#include "scan_table.h"
+#if defined(__x86_64__)
+#include <immintrin.h>
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")
+#endif
+#define ISA_AVX512
+#define W 16
+#define NS rgbx_avx512
+#include "scan_body.h"
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+#endif

@@ -1,0 +1,567 @@
+// The kernels, written once for vectors of W floats and compiled once per instruction set (scan_*.inc sets W, NS and the target).
+// Vectorised over channels: lane i of every vector is channel i of a tile of W channels. The time loop is sequential.
+namespace NS {
+
+typedef float   vf  __attribute__((vector_size(W*4)));
+typedef int32_t vi  __attribute__((vector_size(W*4)));
+typedef float   vfu __attribute__((vector_size(W*4), aligned(4), may_alias));
+typedef uint16_t vhu __attribute__((vector_size(W*2), aligned(2), may_alias));
+#define INL static inline __attribute__((always_inline))
+
+#define ALWAYS __attribute__((always_inline))
+enum { BL = 16, CK = 32 };              // steps per block, steps between checkpoints
+
+INL vf ld(const float* p) { return *(const vfu*)p; }
+INL void st(float* p, vf v) { *(vfu*)p = v; }
+INL vf splat(float x) { return x - vf{}; }
+INL vi splati(int32_t x) { return x - vi{}; }
+#if defined(ISA_AVX512)
+INL vf fma_(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+INL vf fms_(vf a, vf b, vf c) { return (vf)_mm512_fmsub_ps((__m512)a, (__m512)b, (__m512)c); }
+INL vi maxi(vi a, vi b) { return (vi)_mm512_max_epi32((__m512i)a, (__m512i)b); }
+INL vi mini(vi a, vi b) { return (vi)_mm512_min_epi32((__m512i)a, (__m512i)b); }
+INL vf maxf(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
+INL vf minf(vf a, vf b) { return (vf)_mm512_min_ps((__m512)a, (__m512)b); }
+#elif defined(ISA_AVX2)
+INL vf fma_(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+INL vf fms_(vf a, vf b, vf c) { return (vf)_mm256_fmsub_ps((__m256)a, (__m256)b, (__m256)c); }
+INL vi maxi(vi a, vi b) { return (vi)_mm256_max_epi32((__m256i)a, (__m256i)b); }
+INL vi mini(vi a, vi b) { return (vi)_mm256_min_epi32((__m256i)a, (__m256i)b); }
+INL vf maxf(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); }
+INL vf minf(vf a, vf b) { return (vf)_mm256_min_ps((__m256)a, (__m256)b); }
+#else
+INL vf fma_(vf a, vf b, vf c) { return a*b + c; }
+INL vf fms_(vf a, vf b, vf c) { return a*b - c; }
+INL vi maxi(vi a, vi b) { return a > b ? a : b; }
+INL vi mini(vi a, vi b) { return a < b ? a : b; }
+INL vf maxf(vf a, vf b) { return a > b ? a : b; }
+INL vf minf(vf a, vf b) { return a < b ? a : b; }
+#endif
+
+// ---- 2^x. t = x + 1.5*2^23 rounds x to the nearest integer n, which then sits in the low bits of t; r = x - n is in [-1/2, 1/2]
+// and 2^r = 1 + r p(r), exact at 0, so that slow states (decay near 1) see no systematic error. n is clamped to [-126, 127] by its bits.
+static const float MAGIC = 12582912.f;
+static const int32_t MAGIC_I = 0x4B400000;
+INL vf scale2(vf p, vf t) {
+    vi n = mini(maxi((vi)t, splati(MAGIC_I - 126)), splati(MAGIC_I + 127));
+    return (vf)((vi)p + (n << 23));
+}
+INL vf poly5(vf r) {
+    vf p = fma_(splat(1.3264727e-3f), r, splat(9.6715129e-3f));
+    p = fma_(p, r, splat(5.55073375e-2f));
+    p = fma_(p, r, splat(2.402224208e-1f));
+    p = fma_(p, r, splat(6.931469776e-1f));
+    return fma_(p, r, splat(1.f));
+}
+INL vf poly6(vf r) {
+    vf p = fma_(splat(1.535336e-4f), r, splat(1.3398875e-3f));
+    p = fma_(p, r, splat(9.6184374e-3f));
+    p = fma_(p, r, splat(5.55033247e-2f));
+    p = fma_(p, r, splat(2.402264791e-1f));
+    p = fma_(p, r, splat(6.931472029e-1f));
+    return fma_(p, r, splat(1.f));
+}
+INL vf decay(vf d, vf A2) {             // 2^(d A2)
+    vf t = fma_(d, A2, splat(MAGIC)), n = t - splat(MAGIC), r = fms_(d, A2, n);
+#if defined(ISA_AVX512) && defined(USE_SCALEF)
+    return (vf)_mm512_scalef_ps((__m512)poly5(r), (__m512)n);
+#else
+    return scale2(poly5(r), t);
+#endif
+}
+INL vf exp2v(vf x) {                    // x in [-126, 127]
+    vf t = x + splat(MAGIC), n = t - splat(MAGIC);
+    return scale2(poly6(x - n), t);
+}
+
+// softplus(z) = max(z, 0) + log1p(e), e = exp(-|z|), with log1p(e) = 2 atanh(e/(2+e)): no cancellation anywhere.
+INL vf softplus(vf z, vf& sigmoid) {
+    vf az = (vf)((vi)z & splati(0x7fffffff));
+    vf e = exp2v(maxf(az * splat(-1.44269504f), splat(-126.f)));
+    vf s = e / (e + splat(2.f)), s2 = s*s;
+    vf p = fma_(s2, splat(2.f/11), splat(2.f/9));
+    p = fma_(p, s2, splat(2.f/7));
+    p = fma_(p, s2, splat(2.f/5));
+    p = fma_(p, s2, splat(2.f/3));
+    p = fma_(p, s2, splat(2.f));
+    vf pos = (vf)((vi)z & (z > 0));     // max(z, 0)
+    vf dt = fma_(p, s, pos);
+    sigmoid = (vf)(((vi)splat(1.f) & (z > 0)) | ((vi)e & (z <= 0))) / (e + splat(1.f));
+    return (vf)(((vi)dt & (z == z)) | ((vi)z & (z != z)));  // NaN stays NaN
+}
+
+// ---- transposes and lane sums, by halving
+#if defined(__clang__) || __GNUC__ >= 12
+template <int S, int... I> INL vf lo_(vf a, vf b, std::integer_sequence<int, I...>) { return __builtin_shufflevector(a, b, (I & S ? W + I - S : I)...); }
+template <int S, int... I> INL vf hi_(vf a, vf b, std::integer_sequence<int, I...>) { return __builtin_shufflevector(a, b, (I & S ? W + I : I + S)...); }
+#else
+template <int S, int... I> INL vf lo_(vf a, vf b, std::integer_sequence<int, I...>) { return __builtin_shuffle(a, b, vi{(I & S ? W + I - S : I)...}); }
+template <int S, int... I> INL vf hi_(vf a, vf b, std::integer_sequence<int, I...>) { return __builtin_shuffle(a, b, vi{(I & S ? W + I : I + S)...}); }
+#endif
+typedef std::make_integer_sequence<int, W> Seq;
+// Rows of blocks of S lanes: lo keeps the even blocks of a and b, hi the odd ones.
+template <int S> INL vf lo(vf a, vf b) { return lo_<S>(a, b, Seq()); }
+template <int S> INL vf hi(vf a, vf b) { return hi_<S>(a, b, Seq()); }
+
+template <int S> INL void tstage(vf* v) {
+#pragma GCC unroll 16
+    for (int i = 0; i < W; i++) if (!(i & S)) { vf a = v[i], b = v[i+S]; v[i] = lo<S>(a, b); v[i+S] = hi<S>(a, b); }
+}
+INL void transpose(vf* v) {             // W x W in registers
+    tstage<1>(v); tstage<2>(v);
+#if W >= 8
+    tstage<4>(v);
+#endif
+#if W >= 16
+    tstage<8>(v);
+#endif
+}
+// sums of W vectors over their lanes, as one vector: lane i = sum of the lanes of f(i). DESC calls f(W-1) first, else f(0).
+template <int S, bool DESC, class F> INL vf lanesum(F& f, int i0) {
+    if constexpr (S == 0) return f(i0);
+    else {
+        vf a, b;
+        if (DESC) { b = lanesum<S/2, DESC>(f, i0 + S); a = lanesum<S/2, DESC>(f, i0); }
+        else      { a = lanesum<S/2, DESC>(f, i0); b = lanesum<S/2, DESC>(f, i0 + S); }
+        return lo<S>(a, b) + hi<S>(a, b);
+    }
+}
+
+// ---- loading tiles
+INL vf half_to_float(const uint16_t* p, int64_t type) {
+    vi h = __builtin_convertvector(*(const vhu*)p, vi);
+    if (type == RGBX_BF16) return (vf)(h << 16);
+    vi sign = (h & 0x8000) << 16, mag = h & 0x7fff;
+    vi norm = (mag << 13) + (112 << 23), inf = (mag << 13) + (224 << 23);
+    vf sub = __builtin_convertvector(mag, vf) * splat(5.9604644775390625e-8f);
+    vi small = mag < 0x400, big = mag >= 0x7c00;
+    vi out = (norm & ~small & ~big) | ((vi)sub & small) | (inf & big);
+    return (vf)(out | sign);
+}
+INL float half_scalar(uint16_t h, int64_t type) {
+    uint32_t u; float f;
+    if (type == RGBX_BF16) u = (uint32_t)h << 16;
+    else {
+        uint32_t sign = (uint32_t)(h & 0x8000) << 16, mag = h & 0x7fff;
+        if (mag < 0x400) { f = mag * 5.9604644775390625e-8f; memcpy(&u, &f, 4); u |= sign; }
+        else u = sign | ((mag << 13) + ((mag >= 0x7c00 ? 224u : 112u) << 23));
+    }
+    memcpy(&f, &u, 4); return f;
+}
+INL float load1(const void* p, int64_t i, int64_t type) { return type == RGBX_F32 ? ((const float*)p)[i] : half_scalar(((const uint16_t*)p)[i], type); }
+
+// BL steps from l0 (cnt of them exist, the rest become 0) of `lanes` channels; v[i] = step l0 + i
+INL void load_tile(vf* v, const void* base, int64_t type, int64_t sc, int64_t l0, int cnt, int lanes) {
+    if (cnt == BL && lanes == W) {
+        for (int j = 0; j < BL; j += W) {
+            vf t[W];
+            if (type == RGBX_F32) for (int i = 0; i < W; i++) t[i] = ld((const float*)base + i*sc + l0 + j);
+            else for (int i = 0; i < W; i++) t[i] = half_to_float((const uint16_t*)base + i*sc + l0 + j, type);
+            transpose(t);
+            for (int i = 0; i < W; i++) v[j+i] = t[i];
+        }
+    } else {
+        float* o = (float*)v;
+        memset(o, 0, BL*W*4);
+        for (int i = 0; i < lanes; i++) for (int j = 0; j < cnt; j++) o[j*W + i] = load1(base, i*sc + l0 + j, type);
+    }
+}
+INL void store_tile(const vf* v, float* base, int64_t sc, int64_t l0, int cnt, int lanes) {
+    if (cnt == BL && lanes == W) {
+        for (int j = 0; j < BL; j += W) {
+            vf t[W];
+            for (int i = 0; i < W; i++) t[i] = v[j+i];
+            transpose(t);
+            for (int i = 0; i < W; i++) st(base + i*sc + l0 + j, t[i]);
+        }
+    } else {
+        const float* o = (const float*)v;
+        for (int i = 0; i < lanes; i++) for (int j = 0; j < cnt; j++) base[i*sc + l0 + j] = o[j*W + i];
+    }
+}
+INL vf load_lanes(const float* p, int lanes) {
+    if (lanes == W) return ld(p);
+    vf v = {}; memcpy(&v, p, lanes*4); return v;
+}
+INL void store_lanes(float* p, vf v, int lanes) { if (lanes == W) st(p, v); else memcpy(p, &v, lanes*4); }
+
+// per-channel parameters of one tile, padded to W lanes
+struct Tile {
+    vf *A2, *A;                         // [N] each: A log2(e), A
+    vf Ds, bias, lim;                   // lim: where the step size stops to matter for the decay (keeps 2^x's argument in range)
+};
+INL void load_params(Tile& t, const float* A, const float* Ds, const float* bias, int64_t c0, int lanes, int N) {
+    vf top = {};
+    for (int n = 0; n < N; n++) {
+        vf a = {};
+        for (int i = 0; i < lanes; i++) a[i] = A[(c0+i)*N + n];
+        t.A[n] = a; t.A2[n] = a * splat(1.44269504088896341f);
+        top = maxf(top, (vf)((vi)t.A2[n] & splati(0x7fffffff)));
+    }
+    t.lim = splat(2097152.f) / maxf(top, splat(1e-30f));
+    t.Ds = Ds ? load_lanes(Ds + c0, lanes) : vf{};
+    t.bias = bias ? load_lanes(bias + c0, lanes) : vf{};
+}
+INL vf clampd(vf dt, vf lim) { return maxf(minf(dt, lim), -lim); }
+
+// ---- forward, NB states of one tile over BL steps. br[l] -> B (N numbers) then C (N numbers) of step l.
+template <int NB> static inline __attribute__((always_inline)) void fwd_states(const vf* d, const vf* du, vf* y, vf* h_, const vf* A2_, const float* const* br, int n0, int N) {
+    vf h[NB], A2[NB];
+#pragma GCC unroll 8
+    for (int n = 0; n < NB; n++) { h[n] = h_[n0+n]; A2[n] = A2_[n0+n]; }
+#pragma GCC unroll 2
+    for (int l = 0; l < BL; l++) {
+        vf dl = d[l], x = du[l], s = y[l];
+        const float *b = br[l] + n0, *c = b + N;
+#pragma GCC unroll 8
+        for (int n = 0; n < NB; n++) {
+            h[n] = fma_(decay(dl, A2[n]), h[n], x * splat(b[n]));
+            s = fma_(h[n], splat(c[n]), s);
+        }
+        y[l] = s;
+    }
+#pragma GCC unroll 8
+    for (int n = 0; n < NB; n++) h_[n0+n] = h[n];
+}
+static __attribute__((noinline)) void fwd_block(const vf* d, const vf* du, vf* y, vf* h, const vf* A2, const float* const* br, int N) {
+    int n = 0;
+#if W == 16
+    for (; n + 8 <= N; n += 8) fwd_states<8>(d, du, y, h, A2, br, n, N);
+#endif
+    for (; n + 4 <= N; n += 4) fwd_states<4>(d, du, y, h, A2, br, n, N);
+    for (; n < N; n++) fwd_states<1>(d, du, y, h, A2, br, n, N);
+}
+
+// ---- backward, state n of one tile over CK steps, from its checkpoint. q: what crosses the chunk's end on entry, its start on return.
+struct Chunk {
+    vf d[CK], dt[CK], sg[CK], du[CK], u[CK], gy[CK], s[CK], gd[CK], a[CK], h[CK+1];
+    const float* br[CK];
+};
+static __attribute__((noinline)) void bwd_state(Chunk& w, vf h0, vf A2, vf A, vf& q_, vf& gA_, int n, int N, int cnt, float* gB, float* gC, bool add) {
+    vf h = h0;
+    w.h[0] = h;
+    for (int l = 0; l < cnt; l++) {
+        vf a = decay(w.d[l], A2);
+        h = fma_(a, h, w.du[l] * splat(w.br[l][n]));
+        w.a[l] = a; w.h[l+1] = h;
+    }
+    for (int l = cnt; l < CK && l < (cnt+W-1)/W*W; l++) { w.a[l] = splat(1.f); w.h[l+1] = h; }
+    vf q = q_, gA = gA_;
+    for (int j = (cnt-1)/W*W; j >= 0; j -= W) {
+        auto fc = [&](int i) ALWAYS { return w.gy[j+i] * w.h[j+i+1]; };
+        auto fb = [&](int i) ALWAYS {
+            int l = j + i;
+            vf g = fma_(w.gy[l], splat(w.br[l][N+n]), q);
+            q = g * w.a[l];
+            vf x = q * w.h[l];          // g a h(l-1)
+            w.s[l] = fma_(g, splat(w.br[l][n]), w.s[l]);
+            w.gd[l] = fma_(A, x, w.gd[l]);
+            gA = fma_(w.dt[l], x, gA);
+            return g * w.du[l];
+        };
+        vf c = lanesum<W/2, false>(fc, 0), b = lanesum<W/2, true>(fb, 0);
+        if (add) { b += ld(gB + j); c += ld(gC + j); }
+        st(gB + j, b); st(gC + j, c);
+    }
+    q_ = q; gA_ = gA;
+}
+
+// steps, sigmoid and products of a chunk: u and z (in dt) are there; the steps from cnt to CK become neutral
+INL void chunk_steps(Chunk& w, const Tile& t, int cnt, bool soft) {
+    for (int l = 0; l < CK; l++) {
+        if (l < cnt) {
+            vf z = w.dt[l] + t.bias, sg = splat(1.f);
+            w.dt[l] = soft ? softplus(z, sg) : z;
+            w.sg[l] = sg;
+        } else w.dt[l] = w.sg[l] = w.u[l] = w.gy[l] = vf{};
+        w.d[l] = clampd(w.dt[l], t.lim); w.du[l] = w.dt[l] * w.u[l];
+        w.s[l] = w.gd[l] = vf{};
+    }
+}
+// after all states: gradient of u into s, of z into gd
+INL void chunk_finish(Chunk& w, const Tile& t, int cnt, vf& gD, vf& gbias) {
+    for (int l = 0; l < cnt; l++) {
+        vf gz = fma_(w.u[l], w.s[l], w.gd[l]) * w.sg[l];
+        w.s[l] = fma_(w.dt[l], w.s[l], t.Ds * w.gy[l]);
+        w.gd[l] = gz; gbias += gz; gD = fma_(w.gy[l], w.u[l], gD);
+    }
+    for (int l = cnt; l < CK; l++) w.gd[l] = vf{};
+}
+
+struct Mem {                            // 64-byte aligned scratch that frees itself
+    char* p; size_t at = 0;
+    explicit Mem(size_t bytes) { p = (char*)aligned_alloc(64, (bytes + 4096 + 63)/64*64); }
+    ~Mem() { free(p); }
+    template <class T> T* get(size_t n) { T* r = (T*)(p + at); at += (n*sizeof(T) + 63)/64*64; return r; }
+};
+INL int64_t esize(int64_t type) { return type == RGBX_F32 ? 4 : 2; }
+INL void load_state(vf* h, const float* p, int64_t c0, int lanes, int N) {
+    for (int n = 0; n < N; n++) { vf v = {}; if (p) for (int i = 0; i < lanes; i++) v[i] = p[(c0+i)*N + n]; h[n] = v; }
+}
+INL void store_state(const vf* h, float* p, int64_t c0, int lanes, int N) {
+    for (int n = 0; n < N; n++) for (int i = 0; i < lanes; i++) p[(c0+i)*N + n] = h[n][i];
+}
+
+// ---- tasks on the [B, K*D, L] layout
+static void pack_bc(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t l0, int64_t l1) {
+    int64_t N = a.N;
+    for (int half = 0; half < 2; half++) {
+        const rgbx_bc& m = half ? a.Cm : a.Bm;
+        float* o = a.bc + ((b*a.K + k)*a.L)*2*N + half*N;
+        for (int64_t n = 0; n < N; n++) {
+            int64_t at = b*m.sb + k*m.sk + n*m.sn;
+            if (m.type == RGBX_F32) for (int64_t l = l0; l < l1; l++) o[l*2*N + n] = ((const float*)m.p)[at + l*m.sl];
+            else for (int64_t l = l0; l < l1; l++) o[l*2*N + n] = load1(m.p, at + l*m.sl, m.type);
+        }
+    }
+}
+
+static void scan_fwd(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t tile) {
+    const int N = (int)a.N; const int64_t nt = (a.D + W-1)/W, nc = (a.L + CK-1)/CK, c0 = k*a.D + tile*W, KD = a.K*a.D;
+    const int lanes = (int)std::min<int64_t>(W, a.D - tile*W);
+    Mem mem(3*N*sizeof(vf) + 512);
+    Tile t; t.A2 = mem.get<vf>(N); t.A = mem.get<vf>(N); vf* h = mem.get<vf>(N);
+    load_params(t, a.A, a.Ds, a.bias, c0, lanes, N);
+    load_state(h, a.h0 ? a.h0 + b*KD*N : nullptr, c0, lanes, N);
+    const char* up = (const char*)a.u.p + (b*a.u.sb + c0*a.u.sc)*esize(a.u.type);
+    const char* zp = (const char*)a.delta.p + (b*a.delta.sb + c0*a.delta.sc)*esize(a.delta.type);
+    const int64_t us = a.u.sc*esize(a.u.type), zs = a.delta.sc*esize(a.delta.type);
+    float* yp = a.y + (b*KD + c0)*a.L;
+    const float* bc = a.bc + (b*a.K + k)*a.L*2*N;
+    vf u[BL], d[BL], du[BL], y[BL]; const float* br[BL];
+    for (int64_t l0 = 0; l0 < a.L; l0 += BL) {
+        const int cnt = (int)std::min<int64_t>(BL, a.L - l0);
+        if (a.saved && l0 % CK == 0) {
+            float* o = a.saved + ((((b*a.K + k)*nt + tile)*nc + l0/CK)*N)*W;
+            for (int n = 0; n < N; n++) st(o + n*W, h[n]);
+        }
+        if (l0 + 4*BL <= a.L) for (int i = 0; i < lanes; i++) {
+            __builtin_prefetch(up + i*us + (l0 + 4*BL)*esize(a.u.type)); __builtin_prefetch(zp + i*zs + (l0 + 4*BL)*esize(a.delta.type));
+        }
+        load_tile(u, up, a.u.type, a.u.sc, l0, cnt, lanes);
+        load_tile(d, zp, a.delta.type, a.delta.sc, l0, cnt, lanes);
+        for (int l = 0; l < BL; l++) {
+            vf z = d[l] + t.bias, sg, dt = a.softplus ? softplus(z, sg) : z;
+            if (l >= cnt) dt = vf{};
+            d[l] = clampd(dt, t.lim); du[l] = dt*u[l]; y[l] = t.Ds*u[l];
+            br[l] = bc + (l0 + std::min(l, cnt-1))*2*N;
+        }
+        fwd_block(d, du, y, h, t.A2, br, N);
+        store_tile(y, yp, a.L, l0, cnt, lanes);
+    }
+    store_state(h, a.last + b*KD*N, c0, lanes, N);
+}
+
+static void scan_bwd(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t g) {
+    const int N = (int)a.N; const int64_t nt = (a.D + W-1)/W, nc = (a.L + CK-1)/CK, KD = a.K*a.D, Lp = nc*CK;
+    const int64_t t0 = nt*g/a.groups, t1 = nt*(g+1)/a.groups;
+    Mem mem(4*N*sizeof(vf) + sizeof(Chunk) + 1024);
+    Tile t; t.A2 = mem.get<vf>(N); t.A = mem.get<vf>(N); vf *q = mem.get<vf>(N), *gA = mem.get<vf>(N); Chunk& w = *mem.get<Chunk>(1);
+    float* gbc = a.gBC + ((g*a.B + b)*a.K + k)*2*N*Lp;
+    const float* bc = a.bc + (b*a.K + k)*a.L*2*N;
+    for (int64_t tile = t0; tile < t1; tile++) {
+        const int64_t c0 = k*a.D + tile*W; const int lanes = (int)std::min<int64_t>(W, a.D - tile*W);
+        load_params(t, a.A, a.Ds, a.bias, c0, lanes, N);
+        load_state(q, a.glast ? a.glast + b*KD*N : nullptr, c0, lanes, N);
+        for (int n = 0; n < N; n++) gA[n] = vf{};
+        vf gD = {}, gbias = {};
+        const char* up = (const char*)a.u.p + (b*a.u.sb + c0*a.u.sc)*esize(a.u.type);
+        const char* zp = (const char*)a.delta.p + (b*a.delta.sb + c0*a.delta.sc)*esize(a.delta.type);
+        const int64_t us = a.u.sc*esize(a.u.type), zs = a.delta.sc*esize(a.delta.type), o = (b*KD + c0)*a.L;
+        const float* gyp = a.gy + o;
+        for (int64_t c = nc-1; c >= 0; c--) {
+            const int64_t l0 = c*CK; const int cnt = (int)std::min<int64_t>(CK, a.L - l0);
+            if (c > 1) for (int64_t l = l0 - 2*CK; l < l0 - CK; l += BL) for (int i = 0; i < lanes; i++) {
+                __builtin_prefetch(up + i*us + l*esize(a.u.type)); __builtin_prefetch(zp + i*zs + l*esize(a.delta.type));
+                __builtin_prefetch(gyp + i*a.L + l);
+            }
+            for (int j = 0; j < CK; j += BL) {
+                int m = std::max(0, std::min<int>(BL, cnt - j));
+                load_tile(w.u + j, up, a.u.type, a.u.sc, l0 + j, m, lanes);
+                load_tile(w.dt + j, zp, a.delta.type, a.delta.sc, l0 + j, m, lanes);
+                load_tile(w.gy + j, gyp, RGBX_F32, a.L, l0 + j, m, lanes);
+            }
+            for (int l = 0; l < CK; l++) w.br[l] = bc + (l0 + std::min(l, cnt-1))*2*N;
+            chunk_steps(w, t, cnt, a.softplus);
+            const float* ck = a.saved + ((((b*a.K + k)*nt + tile)*nc + c)*N)*W;
+            for (int n = 0; n < N; n++)
+                bwd_state(w, ld(ck + n*W), t.A2[n], t.A[n], q[n], gA[n], n, N, cnt, gbc + n*Lp + l0, gbc + (N+n)*Lp + l0, tile > t0);
+            chunk_finish(w, t, cnt, gD, gbias);
+            for (int j = 0; j < cnt; j += BL) {
+                int m = std::min<int>(BL, cnt - j);
+                store_tile(w.s + j, a.gu + o, a.L, l0 + j, m, lanes);
+                store_tile(w.gd + j, a.gdelta + o, a.L, l0 + j, m, lanes);
+            }
+        }
+        store_state(gA, a.gA + b*KD*N, c0, lanes, N);
+        store_state(q, a.gh0 + b*KD*N, c0, lanes, N);
+        store_lanes(a.gD + b*KD + c0, gD, lanes); store_lanes(a.gbias + b*KD + c0, gbias, lanes);
+    }
+}
+
+// gB and gC: the partial sums of the groups, added in order
+static void reduce_bc(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t n) {
+    const int64_t Lp = (a.L + CK-1)/CK*CK, step = a.B*a.K*2*a.N*Lp;
+    const float* p = a.gBC + ((b*a.K + k)*2*a.N + n)*Lp;
+    float* o = (n < a.N ? a.gB : a.gC) + ((b*a.K + k)*a.N + n % a.N)*a.L;
+    memcpy(o, p, a.L*4);
+    for (int64_t g = 1; g < a.groups; g++) { p += step; for (int64_t l = 0; l < a.L; l++) o[l] += p[l]; }
+}
+
+// ---- the fused core of SS2D, channels last
+// z[l] = sum over r of dt[l][r] * wt[r], S steps at a time
+template <int S> INL void expand(vf* z, const float* const* row, const vf* wt, int R) {
+    for (int l = 0; l < BL; l += S) {
+        vf acc[S];
+#pragma GCC unroll 16
+        for (int i = 0; i < S; i++) acc[i] = vf{};
+        for (int r = 0; r < R; r++) {
+            vf v = wt[r];
+#pragma GCC unroll 16
+            for (int i = 0; i < S; i++) acc[i] = fma_(v, splat(row[l+i][r]), acc[i]);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < S; i++) z[l+i] = acc[i];
+    }
+}
+static __attribute__((noinline)) void expand_block(vf* z, const float* const* row, const vf* wt, int R) { expand<(W == 16 ? 16 : 8)>(z, row, wt, R); }
+INL void load_wt(vf* wt, const float* dtw, int64_t c0, int lanes, int R) {
+    for (int r = 0; r < R; r++) { vf v = {}; for (int i = 0; i < lanes; i++) v[i] = dtw[(c0+i)*R + r]; wt[r] = v; }
+}
+
+static void ss2d_fwd(const rgbx_ss2d_args& a, int64_t b, int64_t t0, int64_t t1) {
+    const int N = (int)a.N, R = (int)a.R, T = (int)(t1 - t0);
+    const int64_t nt = (a.D + W-1)/W, nc = (a.P + CK-1)/CK, M = R + 2*N;
+    Mem mem(T*((3*N + R)*sizeof(vf) + sizeof(Tile) + 512) + 1024);
+    Tile* t = mem.get<Tile>(T);
+    for (int i = 0; i < T; i++) { t[i].A2 = mem.get<vf>(N); t[i].A = mem.get<vf>(N); }
+    vf *h = mem.get<vf>(T*N), *wt = mem.get<vf>(T*R);
+    vf z[BL], d[BL], du[BL], y[BL]; const float *row[BL], *br[BL];
+    for (int64_t k = 0; k < a.K; k++) {
+        for (int i = 0; i < T; i++) {
+            const int lanes = (int)std::min<int64_t>(W, a.D - (t0+i)*W); const int64_t c0 = k*a.D + (t0+i)*W;
+            load_params(t[i], a.A, a.Ds, a.bias, c0, lanes, N);
+            load_wt(wt + i*R, a.dtw, c0, lanes, R);
+        }
+        memset((void*)h, 0, T*N*sizeof(vf));
+        const int32_t* pos = a.pos + k*a.P;
+        for (int64_t l0 = 0; l0 < a.P; l0 += BL) {
+            const int cnt = (int)std::min<int64_t>(BL, a.P - l0);
+            int64_t p[BL];
+            for (int l = 0; l < BL; l++) {
+                p[l] = b*a.P + pos[l0 + std::min(l, cnt-1)];
+                row[l] = a.xdbl + (p[l]*a.K + k)*M; br[l] = row[l] + R;
+            }
+            if (l0 + 2*BL <= a.P) for (int l = 0; l < BL; l++) {
+                int64_t q = b*a.P + pos[l0 + BL + l];
+                const char* r = (const char*)(a.xdbl + (q*a.K + k)*M); const char* x = (const char*)(a.x + q*a.D + t0*W);
+                for (int64_t i = 0; i < (int64_t)M*4; i += 64) __builtin_prefetch(r + i);
+                for (int64_t i = 0; i < T*W*4; i += 64) __builtin_prefetch(x + i);
+                if (k) { const char* o = (const char*)(a.y + q*a.D + t0*W); for (int64_t i = 0; i < T*W*4; i += 64) __builtin_prefetch(o + i, 1); }
+            }
+            for (int i = 0; i < T; i++) {
+                const int lanes = (int)std::min<int64_t>(W, a.D - (t0+i)*W); const int64_t c = (t0+i)*W;
+                if (a.saved && l0 % CK == 0) {
+                    float* o = a.saved + ((((b*a.K + k)*nt + t0+i)*nc + l0/CK)*N)*W;
+                    for (int n = 0; n < N; n++) st(o + n*W, h[i*N + n]);
+                }
+                expand_block(z, row, wt + i*R, R);
+                for (int l = 0; l < BL; l++) {
+                    vf u = load_lanes(a.x + p[l]*a.D + c, lanes), sg, dt = softplus(z[l] + t[i].bias, sg);
+                    if (l >= cnt) dt = vf{};
+                    d[l] = clampd(dt, t[i].lim); du[l] = dt*u; y[l] = t[i].Ds*u;
+                }
+                fwd_block(d, du, y, h + i*N, t[i].A2, br, N);
+                if (k == 0) for (int l = 0; l < cnt; l++) store_lanes(a.y + p[l]*a.D + c, y[l], lanes);
+                else for (int l = 0; l < cnt; l++) store_lanes(a.y + p[l]*a.D + c, y[l] + load_lanes(a.y + p[l]*a.D + c, lanes), lanes);
+            }
+        }
+    }
+}
+
+static void ss2d_bwd(const rgbx_ss2d_args& a, int64_t b, int64_t g) {
+    const int N = (int)a.N, R = (int)a.R, Rp = (R + W-1)/W*W;
+    const int64_t nt = (a.D + W-1)/W, nc = (a.P + CK-1)/CK, M = R + 2*N;
+    const int64_t t0 = nt*g/a.groups, t1 = nt*(g+1)/a.groups; const int T = (int)(t1 - t0);
+    Mem mem(T*((4*N + 2*R + 2)*sizeof(vf) + W*Rp*4 + sizeof(Tile) + 1024) + sizeof(Chunk) + (2*N + Rp)*CK*4 + 4096);
+    Tile* t = mem.get<Tile>(T);
+    for (int i = 0; i < T; i++) { t[i].A2 = mem.get<vf>(N); t[i].A = mem.get<vf>(N); }
+    vf *q = mem.get<vf>(T*N), *gA = mem.get<vf>(T*N), *wt = mem.get<vf>(T*R), *gW = mem.get<vf>(T*R), *gD = mem.get<vf>(T), *gbias = mem.get<vf>(T);
+    float *wr = mem.get<float>(T*W*Rp), *gbc = mem.get<float>(2*N*CK), *gdt = mem.get<float>(CK*Rp);
+    Chunk& w = *mem.get<Chunk>(1);
+    const float* row[CK]; int64_t p[CK];
+    for (int64_t k = 0; k < a.K; k++) {
+        for (int i = 0; i < T; i++) {
+            const int lanes = (int)std::min<int64_t>(W, a.D - (t0+i)*W); const int64_t c0 = k*a.D + (t0+i)*W;
+            load_params(t[i], a.A, a.Ds, a.bias, c0, lanes, N);
+            load_wt(wt + i*R, a.dtw, c0, lanes, R);
+            memset((void*)(wr + i*W*Rp), 0, W*Rp*4);
+            for (int j = 0; j < lanes; j++) memcpy(wr + (i*W + j)*Rp, a.dtw + (c0+j)*R, R*4);
+            gD[i] = gbias[i] = vf{};
+        }
+        memset((void*)q, 0, T*N*sizeof(vf)); memset((void*)gA, 0, T*N*sizeof(vf)); memset((void*)gW, 0, T*R*sizeof(vf));
+        const int32_t* pos = a.pos + k*a.P;
+        for (int64_t c = nc-1; c >= 0; c--) {
+            const int64_t l0 = c*CK; const int cnt = (int)std::min<int64_t>(CK, a.P - l0);
+            for (int l = 0; l < CK; l++) {
+                p[l] = b*a.P + pos[l0 + std::min(l, cnt-1)];
+                row[l] = a.xdbl + (p[l]*a.K + k)*M; w.br[l] = row[l] + R;
+            }
+            if (c) for (int l = 0; l < CK; l++) {
+                int64_t s = b*a.P + pos[l0 - CK + l];
+                const char* r = (const char*)(a.xdbl + (s*a.K + k)*M);
+                for (int64_t i = 0; i < (int64_t)M*4; i += 64) __builtin_prefetch(r + i);
+                const char* x = (const char*)(a.x + s*a.D + t0*W); const char* y = (const char*)(a.gy + s*a.D + t0*W);
+                for (int64_t i = 0; i < T*W*4; i += 64) { __builtin_prefetch(x + i); __builtin_prefetch(y + i); }
+            }
+            memset(gdt, 0, CK*Rp*4);
+            for (int i = 0; i < T; i++) {
+                const int lanes = (int)std::min<int64_t>(W, a.D - (t0+i)*W); const int64_t ch = (t0+i)*W;
+                for (int j = 0; j < CK; j += BL) expand_block(w.dt + j, row + j, wt + i*R, R);
+                for (int l = 0; l < cnt; l++) { w.u[l] = load_lanes(a.x + p[l]*a.D + ch, lanes); w.gy[l] = load_lanes(a.gy + p[l]*a.D + ch, lanes); }
+                chunk_steps(w, t[i], cnt, true);
+                const float* ck = a.saved + ((((b*a.K + k)*nt + t0+i)*nc + c)*N)*W;
+                for (int n = 0; n < N; n++)
+                    bwd_state(w, ld(ck + n*W), t[i].A2[n], t[i].A[n], q[i*N+n], gA[i*N+n], n, N, cnt, gbc + n*CK, gbc + (N+n)*CK, i > 0);
+                chunk_finish(w, t[i], cnt, gD[i], gbias[i]);
+                if (k == 0) for (int l = 0; l < cnt; l++) store_lanes(a.gx + p[l]*a.D + ch, w.s[l], lanes);
+                else for (int l = 0; l < cnt; l++) store_lanes(a.gx + p[l]*a.D + ch, w.s[l] + load_lanes(a.gx + p[l]*a.D + ch, lanes), lanes);
+                for (int r = 0; r < R; r++) {
+                    vf s0 = {}, s1 = {};
+                    for (int l = 0; l < CK; l += 2) { s0 = fma_(w.gd[l], splat(row[l][r]), s0); s1 = fma_(w.gd[l+1], splat(row[l+1][r]), s1); }
+                    gW[i*R + r] += s0 + s1;
+                }
+                const float *gz = (const float*)w.gd, *wi = wr + i*W*Rp;
+                for (int j = 0; j < Rp; j += W) for (int l = 0; l < CK; l += 8) {
+                    vf acc[8];
+#pragma GCC unroll 8
+                    for (int m = 0; m < 8; m++) acc[m] = ld(gdt + (l+m)*Rp + j);
+                    for (int ch2 = 0; ch2 < W; ch2++) {
+                        vf v = ld(wi + ch2*Rp + j);
+#pragma GCC unroll 8
+                        for (int m = 0; m < 8; m++) acc[m] = fma_(v, splat(gz[(l+m)*W + ch2]), acc[m]);
+                    }
+#pragma GCC unroll 8
+                    for (int m = 0; m < 8; m++) st(gdt + (l+m)*Rp + j, acc[m]);
+                }
+            }
+            float* gp = a.gpart + g*a.B*a.P*a.K*M;
+            for (int l = 0; l < cnt; l++) {
+                float* o = gp + (p[l]*a.K + k)*M;
+                memcpy(o, gdt + l*Rp, R*4);
+                for (int n = 0; n < 2*N; n++) o[R + n] = gbc[n*CK + l];
+            }
+        }
+        for (int i = 0; i < T; i++) {
+            const int lanes = (int)std::min<int64_t>(W, a.D - (t0+i)*W); const int64_t c0 = k*a.D + (t0+i)*W, KD = a.K*a.D;
+            store_state(gA + i*N, a.gA + b*KD*N, c0, lanes, N);
+            store_state(gW + i*R, a.gdtw + b*KD*R, c0, lanes, R);
+            store_lanes(a.gD + b*KD + c0, gD[i], lanes); store_lanes(a.gbias + b*KD + c0, gbias[i], lanes);
+        }
+    }
+}
+
+extern const RgbxKernels table;
+const RgbxKernels table = { W, CK, pack_bc, scan_fwd, scan_bwd, reduce_bc, ss2d_fwd, ss2d_bwd };
+
+}  // namespace NS
