@@ -1,5 +1,8 @@
 // 16 channels a vector.
 #include "scan_table.h"
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"   // GCC 12: its own AVX-512 header
+#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 #if defined(__clang__)

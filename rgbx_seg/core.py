@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RGBXError', 'nearest', 'choose', 'atomic_path', 'write_text', 'set_seed', 'resize', 'DropPath', 'cv2_', 'repo_root',
-           'shared_dir', 'case_names', 'fill', 'make_state_dict', 'make_input', 'load_case', 'relative_error',
-           'load_named', 'run_block']
+           'shared_dir', 'case_names', 'fill', 'make_state_dict', 'make_input', 'load_case', 'relative_error', 'slices',
+           'pick', 'load_named', 'run_block']
 
 # %% ../nbs/00_core.ipynb #fcd39f8e
 import contextlib, difflib, hashlib, importlib, json, os, random, re, sys, tempfile
@@ -170,6 +170,20 @@ def relative_error(ours, # Array or tensor
     if a.shape != b.shape: raise RGBXError('relative_error', f'shape {a.shape}', f'shape {b.shape}')
     e = np.linalg.norm(a-b)/max(np.linalg.norm(b), 1e-12)
     return float('inf') if np.isnan(e) else float(e)
+
+# %% ../nbs/00_core.ipynb #5c1ef50a
+def slices(text:str) -> tuple: # e.g. '..., ::2, 1:3'
+    "An index from its text; nothing is evaluated."
+    one = lambda t: ... if t == '...' else slice(*(int(v) if v else None for v in t.split(':'))) if ':' in t else int(t)
+    return tuple(one(t.strip()) for t in text.split(','))
+
+def pick(arrays:dict, # `{plain name: array or tensor}`, whole
+    names,            # Names as in the case, some with a slice
+) -> dict:            # `{name as in the case: array}` of those that are there
+    "Arrays under the case's names, cut as the case stores them."
+    cut = lambda a,n: a[slices(n.split('[',1)[1].rstrip(']'))] if '[' in n else a
+    whole = {k:v.detach().cpu().numpy() if isinstance(v, Tensor) else np.asarray(v) for k,v in arrays.items()}
+    return {n:cut(whole[n.split('[')[0]], n) for n in names if n.split('[')[0] in whole}
 
 # %% ../nbs/00_core.ipynb #89d63034
 def load_named(module:nn.Module, # Module to fill

@@ -213,7 +213,7 @@ AERIAL_CLASSES = dict(farmland=(240,220,90), forest=(30,120,40), bare=(190,140,9
 STREET_CONDITIONS,AERIAL_CONDITIONS = ('day', 'night', 'fog', 'overexp'),('clear', 'cloud')
 TOY_NOTES = dict(
     rgb='8 bit, gamma 1/2.2', thermal='8 bit, 255 (T + 20)/65, T in degrees C', depth='8 bit, 637.5/Z, Z in m (255 at 2.5 m), 0: no measurement',
-    lidar='8 bit, R: 255 - 2.75 range (m), G: intensity, B: 32 (height (m) + 1); 0: no return', event='8 bit, R: 12 x positive, G: 12 x negative count (cap 20), B: 0',
+    lidar='8 bit, R: 255 - 2.5 range (m), at least 1, G: intensity, B: 20 (height (m) + 1); 0: no return', event='8 bit, R: 12 x positive, G: 12 x negative count (cap 20), B: 0',
     sar='8 bit, 255 (dB + 30)/36 of the amplitude', nir='8 bit, reflectance', thermal_raw='16 bit, centikelvin', depth_raw='16 bit, mm, 0: no measurement')
 
 def toy_modality(name:str, # 'thermal', 'depth', 'lidar', 'event', 'sar', 'nir', 'thermal_raw', 'depth_raw' or 'rgb'

@@ -62,8 +62,6 @@ def read_image(path,   # The file
     bits = a.dtype.itemsize*8
     if a.dtype not in (np.uint8, np.uint16) or bits > m.bits:
         raise RGBXError(path, f'{bits}-bit values ({a.dtype})', f'{m.bits} bits for modality {m.name!r}', 'Give its Modality bits=16 (and a span), or convert the files' if bits == 16 else '')
-    if head and head[3] == 3 and a.ndim == 3 and m.grey is False and m.channels == 1:
-        raise RGBXError(path, 'a palette image', f'one grey channel for modality {m.name!r}', 'Give its Modality grey=True')
     if m.grey and a.ndim == 3: a = _decode(path, cv2.IMREAD_GRAYSCALE if bits == 8 else cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, b)[0]
     if bits == 16: a = _to8(a, m.span)
     c = a.shape[2] if a.ndim == 3 else 1

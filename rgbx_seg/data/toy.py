@@ -36,8 +36,8 @@ class _Street:
         self.decal = (r[:,1:4] != r[:,4:7]).any(1)
         return self
 
-# %% ../../nbs/data/10_toy.ipynb #91770037
-_BODY = [(-.5,.05), (-.3,.75), (-.18,.8), (-.16,1.), (.16,1.), (.18,.8), (.3,.75), (.5,.05)]
+# %% ../../nbs/data/10_toy.ipynb #d539b303
+_BODY = [(-.3,0), (-.5,.76), (-.2,.84), (-.2,1.), (.2,1.), (.2,.84), (.5,.76), (.3,0)]
 _CAR = [(-.5,0), (-.5,.55), (-.36,1.), (.36,1.), (.5,.55), (.5,0)]
 _SCREEN,_STRIPE = [(-.38,.6), (-.3,.92), (.3,.92), (.38,.6)],[(-.5,.22), (-.5,.34), (.5,.34), (.5,.22)]
 _BOX,_RECT = [(-.5,0), (-.4,1.), (.4,1.), (.5,0)],[(-.5,0), (-.5,1.), (.5,1.), (.5,0)]
@@ -84,7 +84,7 @@ def _objects(s, rng, edge, x0, sun):
         for _ in range(n):
             (Z,X),kw = place(),dict(width=U(1.7, 2.1), height=U(1.3, 1.7), temp=s.amb+U(4, 10)); a,dx = U(.05, .85, 3),rng.choice([-1, 1])*U(1.5, 4)*s.w/128
             if cls == 'vehicle_parked': dx = 0.                                                              # twin
-            put(Z, lambda cls=cls,Z=Z,X=X,kw=kw,a=a,dx=dx: [s.face(cls, o, X, Z, albedo=c, shift=dx, **kw) for o,c in ((_CAR, a), (_SCREEN, .12*a+.02), (_STRIPE, np.full(3, .9 if a.mean() < .45 else .04)))])
+            put(Z, lambda cls=cls,Z=Z,X=X,kw=kw,a=a,dx=dx: [s.face(cls, o, X, Z, albedo=c, shift=dx, **kw) for o,c in ((_CAR, a), (_SCREEN, .12*a+.02), (_STRIPE, .8-.6*a))])
     for cls,n in (('obstacle', rng.integers(1, 3)), ('decal', rng.integers(1, 3))):
         for _ in range(n):
             (Z,X),a = place(),U(.7, 1.3, 3)*(.45, .3, .12); kw = dict(width=.8*U(.9, 1.1), height=.8*U(.9, 1.1), albedo=a, temp=s.amb+1.2*sun+U(-.5, .5))
@@ -274,7 +274,7 @@ def _sar(rng, lab, looks=4):
     return np.sqrt(s0*rng.gamma(looks, 1/looks, lab.shape)).astype(np.float32)
 
 # %% ../../nbs/data/10_toy.ipynb #d24c647d
-_STREAMS = 'layout rgb thermal depth lidar event optical sar'.split()
+_STREAMS = 'layout rgb thermal depth lidar event optical sar texture clouds'.split()
 STREET_MODALITIES = 'rgb thermal depth lidar lidar_points event'.split()
 AERIAL_MODALITIES = 'rgb nir optical sar'.split()
 FAILURES = 'motionblur overexposure underexposure lidarjitter eventlowres'.split()
@@ -301,7 +301,7 @@ def toy_scene(seed:int,           # Any non-negative integer
 
 def _street_scene(rng, condition, mods, h, w, failure):
     s = _street(rng('layout'), condition, h, w); ids = _raster(s); out = dict(label=_label(s, ids))
-    s.u,s.v = np.arange(w, dtype=np.float32)[None],np.arange(h, dtype=np.float32)[:,None]; s.n = _texture(rng('layout'), h, w)
+    s.u,s.v = np.arange(w, dtype=np.float32)[None],np.arange(h, dtype=np.float32)[:,None]; s.n = _texture(rng('texture'), h, w)
     if 'rgb' in mods: out['rgb'] = _rgb(s, rng('rgb'), ids, failure)
     if 'thermal' in mods: out['thermal'] = _thermal(s, rng('thermal'), ids)
     if 'depth' in mods: out['depth'] = _depth(s, rng('depth'), ids)
@@ -312,7 +312,7 @@ def _street_scene(rng, condition, mods, h, w, failure):
 
 def _aerial_scene(rng, condition, mods, h, w, failure):
     lab,cell = _aerial_map(rng('layout'), h, w); out = dict(label=lab)
-    cloud,shadow = _clouds(rng('layout'), h, w) if condition == 'cloud' else np.zeros((2, h, w), bool)
+    cloud,shadow = _clouds(rng('clouds'), h, w) if condition == 'cloud' else np.zeros((2, h, w), bool)
     if {'rgb', 'nir', 'optical'} & set(mods):
         o = _optical(rng('optical'), lab, cell, cloud, shadow); out |= dict(optical=o, rgb=o[...,2::-1].copy(), nir=o[...,3].copy())
     if 'sar' in mods: out['sar'] = _sar(rng('sar'), lab)
@@ -339,7 +339,7 @@ def encode(modality:str, # 'rgb', 'thermal', 'depth', 'lidar', 'event', 'sar', '
     if modality == 'sar': return _u8(255*(20*np.log10(np.maximum(a, 1e-6))+30)/36)
     if modality == 'lidar':
         hit = a[...,:1] > 0
-        return np.where(hit, np.stack([np.maximum(_u8(255-2.75*a[...,0]), 1), _u8(a[...,1]), _u8(20*(a[...,2]+1))], 2), 0).astype(np.uint8)
+        return np.where(hit, np.stack([np.maximum(_u8(255-2.5*a[...,0]), 1), _u8(a[...,1]), _u8(20*(a[...,2]+1))], 2), 0).astype(np.uint8)
     raise RGBXError(f'toy modality {modality!r}', 'no 8-bit form', 'rgb, thermal, depth, lidar, event, sar, nir, thermal_raw or depth_raw')
 
 # %% ../../nbs/data/10_toy.ipynb #593e321c

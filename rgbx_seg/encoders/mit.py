@@ -78,7 +78,7 @@ class MiTBlock(nn.Module):
 
 # %% ../../nbs/encoders/20_mit.ipynb #bcdb0d2d
 class PatchEmbed(nn.Module):
-    "Overlapping patches: a strided convolution and LN; `(B, C, H, W) -> (B, ceil(H/s), ceil(W/s), D)`."
+    "Overlapping patches: a strided convolution and LN; `(B, C, H, W) -> (B, D, ceil(H/s), ceil(W/s))`."
     def __init__(self, ci:int, # Input channels
         co:int, # Output channels
         k:int, # Kernel side
@@ -87,29 +87,27 @@ class PatchEmbed(nn.Module):
         super().__init__()
         self.proj, self.norm = nn.Conv2d(ci, co, k, stride=s, padding=k//2), nn.LayerNorm(co, eps=1e-5)
     def forward(self, f:Tensor, # `(B, C, H, W)`
-    ) -> Tensor: # `(B, H', W', D)`
-        "Embed; the channel goes last."
-        return self.norm(self.proj(f).permute(0, 2, 3, 1))
+    ) -> Tensor: # `(B, D, H', W')`
+        "Embed."
+        return self.norm(self.proj(f).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 class MiTStage(nn.Module):
-    "Patch embedding, blocks, LN: `(B, C, H, W) -> (B, D, H', W')`."
-    def __init__(self, ci:int, # Input channels
-        co:int, # Output channels D
-        k:int, # Kernel of the patch embedding
-        s:int, # Its stride
+    "Patch embedding (the first stage's is the encoder's stem), blocks, LN: `(B, C, H, W) -> (B, D, H', W')`."
+    def __init__(self, co:int, # Channels D of the blocks
         heads:int, # Attention heads
         r:int, # Reduction of the key map
         drop_path:list, # One rate per block; its length is the depth
+        ci:int=None, # Input channels C; None: no patch embedding, C = D
         mlp_ratio:float=4, # Hidden width of the Mix-FFN
     ):
         super().__init__()
-        self.embed = PatchEmbed(ci, co, k, s)
+        self.embed = PatchEmbed(ci, co, 3, 2) if ci else nn.Identity()
         self.blocks = nn.Sequential(*(MiTBlock(co, heads, r, mlp_ratio, d) for d in drop_path))
         self.norm = nn.LayerNorm(co, eps=1e-6)
     def forward(self, f:Tensor, # `(B, C, H, W)`
     ) -> Tensor: # `(B, D, H', W')`
         "One stage."
-        return self.norm(self.blocks(self.embed(f))).permute(0, 3, 1, 2).contiguous()
+        return self.norm(self.blocks(self.embed(f).permute(0, 2, 3, 1))).permute(0, 3, 1, 2).contiguous()
 
 # %% ../../nbs/encoders/20_mit.ipynb #1f8bbbf9
 MIT_VARIANTS = {                       # widths, depths
@@ -151,9 +149,9 @@ def mit_encoder(variant:str='mit_b0', # One of `MIT_VARIANTS`
     "A Mix Transformer encoder (Xie et al. 2021, arXiv 2105.15203), randomly initialised."
     w,d = choose(variant, MIT_VARIANTS, 'MiT variant')
     w,d = tuple(widths or w), tuple(depths or d)
-    heads, rates, ci = (1, 2, 5, 8), mit_drop_rates(d, drop_path, shared_stage2_drop), (in_channels,)+w[:-1]
-    stages = [MiTStage(ci[s], w[s], 3 if s else 7, 2 if s else 4, heads[s], (8, 4, 2, 1)[s], rates[s]) for s in range(4)]
-    enc = init_mit_(Encoder(nn.Identity(), stages, w, in_channels=in_channels))
+    heads, rates = (1, 2, 5, 8), mit_drop_rates(d, drop_path, shared_stage2_drop)
+    stages = [MiTStage(w[s], heads[s], (8, 4, 2, 1)[s], rates[s], w[s-1] if s else None) for s in range(4)]
+    enc = init_mit_(Encoder(PatchEmbed(in_channels, w[0], 7, 4), stages, w, in_channels=in_channels))
     enc.heads = heads                                 # the fusion's cross attention takes the same numbers
     return enc
 
@@ -162,6 +160,7 @@ def mit_keys(key:str, # Published name within one stream, e.g. `block2.0.attn.q.
 ) -> str: # Name in the encoder; None for the ImageNet classifier
     "SegFormer's names -> ours."
     if key.startswith('head.'): return None
+    key = re.sub(r'^patch_embed1\.', 'stem.', key)
     key = re.sub(r'^(patch_embed|block|norm)(\d)\.', lambda m: f"stages.{int(m[2])-1}.{dict(patch_embed='embed', block='blocks', norm='norm')[m[1]]}.", key)
     return key.replace('dwconv.dwconv.', 'dwconv.')
 

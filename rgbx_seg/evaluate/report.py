@@ -162,7 +162,7 @@ def _check_classes(model, card):
     if n is not None and n!=len(card.classes):
         raise RGBXError('evaluate', f'a model of {n} classes', f'{len(card.classes)}, the classes of {card.name!r}', 'build the model with num_classes of the data')
 
-def _name(ds, i): return str(ds.names[i]) if hasattr(ds, 'names') else f'item {i}'
+def _name(ds, i): return ds.name(i) if hasattr(ds, 'name') else str(ds.names[i]) if hasattr(ds, 'names') else f'item {i}'
 
 def _batches(it, bs):
     "Stacks of up to `bs` consecutive items of one size: yields lists."
@@ -202,7 +202,8 @@ def evaluate(model,     # A segmentation model; or any function of the modalitie
     cms = {c: ConfusionMatrix(n, card.ignore) for c in _in_order(conds, card)}
     rank,world = (dist.get_rank(),dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0,1)
     share = list(range(rank, len(ds), world))
-    it = progress_bar(DataLoader(_Share(ds, share), batch_size=None, collate_fn=_same, num_workers=num_workers), display=progress and rank==0)
+    it = DataLoader(_Share(ds, share), batch_size=None, collate_fn=_same, num_workers=num_workers)
+    if progress and rank==0: it = progress_bar(it)
     for group in _batches(it, 1 if p.mode=='slide' or p.published else bs): _count(model, ds, card, group, picks, stats, p, device, bs, conds, cms)
     shown = real_names(wanted, have); gone = tuple(m for k,m in zip(picks, shown) if k is None)
     return Report(name or getattr(model, 'name', None) or type(model).__name__, card.classes, {c: m.total().numpy() for c,m in cms.items()},

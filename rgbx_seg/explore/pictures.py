@@ -75,7 +75,7 @@ def _columns(card, present, width):
     return max(1, int(width/(.07*longest+.42)))
 
 def picture_grid(rows, # Lists of (H, W, 3) uint8, or None for an empty place
-    titles=(),         # One per column
+    titles=(),         # One per column, or a list of them for every row
     labels=(),         # One per row
     card=None,         # For the legend and the note
     present=(),        # Class numbers for the legend; above the classes: void
@@ -83,20 +83,21 @@ def picture_grid(rows, # Lists of (H, W, 3) uint8, or None for an empty place
     dpi:int=72
 ):                     # Figure
     "Pictures in rows and columns with titles and a legend."
-    n,m = len(rows),max(map(len, rows))
+    n,m = len(rows),max(map(len, rows)); titles = list(titles)
+    if not titles or isinstance(titles[0], str): titles = [titles]
     shape = next(o.shape for r in rows for o in r if o is not None); present = sorted(set(map(int, present)))
     w = m*width + (.25 if len(labels) else 0)
     lines = math.ceil(len(present)/_columns(card, present, w)) if card is not None and present else 0
     note = NOTE if getattr(card, 'synthetic', False) else ''
     with plt.rc_context(_STYLE):
-        fig = _figure(w, n*width*shape[0]/shape[1] + .2*bool(len(titles)) + .17*lines + .15*bool(note), dpi)
+        fig = _figure(w, n*width*shape[0]/shape[1] + .2*sum(map(bool, titles)) + .17*lines + .15*bool(note), dpi)
         axs = fig.subplots(n, m, squeeze=False)
         fig.get_layout_engine().set(w_pad=.015, h_pad=.015, wspace=0, hspace=0)
         for i,j in np.ndindex(n, m):
             ax,im = axs[i,j],rows[i][j] if j<len(rows[i]) else None
             ax.set(xticks=[], yticks=[]); ax.spines[:].set_visible(im is not None); ax.spines[:].set(color='.6', lw=.4)
             if im is not None: ax.imshow(im, interpolation='nearest')
-            if i==0 and j<len(titles): ax.set_title(titles[j], pad=2)
+            if i<len(titles) and j<len(titles[i]): ax.set_title(titles[i][j], pad=2)
             if j==0 and i<len(labels): ax.set_ylabel(labels[i])
         if lines: _legend(fig, card, present, w)
         if note: fig.suptitle(note, fontsize=7, style='italic', color='.35', x=.01, ha='left')
@@ -165,12 +166,9 @@ def show_per_modality(model, item, card, modalities=None, protocol=None, device=
     "Two rows: the item with the full prediction, then the predictions of `per_modality_predictions` with fewer modalities."
     preds = per_modality_predictions(model, item, card, modalities, protocol, device); have = list(modalities or card.modalities)
     row,titles,present = _item_row(item, card, have, {'all': preds.pop('all')}, errors=False)
-    n = max(len(row), len(preds)) or 1; pad = lambda r: r+[None]*(n-len(r))
-    fig = picture_grid([pad(row)]+([pad([mask_picture(p, card) for p in preds.values()])] if preds else []), titles, [], card,
-                       present+sum((np.unique(p).tolist() for p in preds.values()), []), width, dpi)
-    with plt.rc_context(_STYLE):
-        for ax,k in zip(fig.axes[n:], preds): ax.set_title(k, pad=2)
-    return fig
+    n = max(len(row), len(preds)); pad = lambda r: r+[None]*(n-len(r))
+    rows = [pad(row)] + ([pad([mask_picture(p, card) for p in preds.values()])] if preds else [])
+    return picture_grid(rows, [titles,list(preds)], [], card, present+sum((np.unique(p).tolist() for p in preds.values()), []), width, dpi)
 
 # %% ../../nbs/explore/00_pictures.ipynb #38beb543
 def read_history(path) -> dict: # {column: list of floats}; empty cells are NaN
@@ -186,7 +184,7 @@ def read_history(path) -> dict: # {column: list of floats}; empty cells are NaN
 
 def _lines(ax, xs, cols, factor=1.):
     ends = sorted(((next((v for v in reversed(vs) if not math.isnan(v)), 0.)*factor, k) for k,vs in cols.items()))
-    lo,hi = ax.get_ylim(); gap,last = .07,-1e9
+    lo,hi = ax.get_ylim(); gap,last = .09,-1e9
     for i,(k,vs) in enumerate(cols.items()): ax.plot(xs, np.array(vs)*factor, LINES[i%4], color=OKABE_ITO[i%7], lw=1.4, marker='o' if len(xs)<3 else None, ms=3)
     lo,hi = ax.get_ylim()
     for y,k in ends:

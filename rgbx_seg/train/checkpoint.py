@@ -43,23 +43,29 @@ def set_rng_state(
 # %% ../../nbs/train/30_checkpoint.ipynb #4d4e7f2a
 class ResumableLearner(Learner):
     "A fastai `Learner` whose `fit` can begin at any batch of any epoch; see `Checkpoint`."
+    in_fit = False
     def fit(self, n_epoch, *args, **kwargs):
         self.begin = (0,0,None,None)                        # epoch, batch, generators when that epoch began, generators now
         super().fit(n_epoch, *args, **kwargs)
 
     def _do_fit(self):
-        for epoch in range(self.begin[0], self.n_epoch):
-            self.epoch = epoch
-            for i,dl in enumerate(self.dls.loaders):
-                if hasattr(dl, 'set_epoch'): dl.set_epoch(0 if i else epoch)
-            self._with_events(self._do_epoch, 'epoch', CancelEpochException)
+        self.in_fit = True
+        try:
+            for epoch in range(self.begin[0], self.n_epoch):
+                self.epoch = epoch
+                if hasattr(self.dls.train, 'set_epoch'): self.dls.train.set_epoch(epoch)
+                self._with_events(self._do_epoch, 'epoch', CancelEpochException)
+        finally: self.in_fit = False
 
     def all_batches(self):
         self.n_iter = len(self.dl)
         epoch,skip,first,now = getattr(self, 'begin', (0,0,None,None))
         if not self.training or self.epoch!=epoch: skip = 0
         if skip: set_rng_state(first, self.dls)
-        for i,b in enumerate(self.dl):
+        jump = skip>0 and hasattr(self.dl, 'skip_batches')
+        if jump: self.dl.skip_batches(skip)
+        for i,b in enumerate(self.dl, skip if jump else 0):
+            if jump and i==skip: set_rng_state(now, self.dls)
             if i>=skip: self.one_batch(i, b)
             elif i==skip-1: set_rng_state(now, self.dls)
 
@@ -76,6 +82,7 @@ class History(Callback):
     def after_train(self):
         if self.n: self.recorder.log[1] = self.tot/self.n
     def after_epoch(self):
+        if not self.learn.in_fit: return
         row = dict(zip(self.recorder.metric_names, self.recorder.log))
         row.pop('time', None)
         self.rows.append({k: v if v is None or isinstance(v, int) else float(v) for k,v in row.items()} | {'lr': float(self.opt.hypers[0]['lr'])})
@@ -99,7 +106,7 @@ def save_weights(
     with atomic_path(path) as t: save_file(sd, str(t))
 
 class KeepBest(Callback):
-    "Writes the weights whenever a column of the history improves; `best` and `best_row` say when that was."
+    "Writes the weights whenever a column of the history improves; `best`, `best_row` and `scores` (the confusion matrix) say how good."
     order = 52                                              # after History, before Checkpoint
     def __init__(self,
         path,                    # The `.safetensors` file
@@ -107,16 +114,18 @@ class KeepBest(Callback):
         mode:str='max'           # 'max' or 'min'
     ):
         if mode not in ('max','min'): raise RGBXError('KeepBest', f'mode={mode!r}', "'max' or 'min'")
-        self.path,self.monitor,self.sign,self.best,self.best_row = path,monitor,1 if mode=='max' else -1,None,None
+        self.path,self.monitor,self.sign,self.best,self.best_row,self.scores = path,monitor,1 if mode=='max' else -1,None,None,None
     def after_epoch(self):
+        if not self.learn.in_fit: return
         row = self.learn.history.rows[-1]
         if self.monitor not in row: raise RGBXError('KeepBest', f'monitor {self.monitor!r}', f"a column of the history: {', '.join(row)}")
         v = row[self.monitor]
         if v is None or math.isnan(v) or (self.best is not None and self.sign*v<=self.sign*self.best): return
         self.best,self.best_row = v,row
+        self.scores = self.learn.metrics[0].cm.total().clone() if hasattr(self.learn.metrics[0], 'cm') else None
         if not rank_distrib(): save_weights(self.model, self.path)
-    def state_dict(self): return {'best': self.best, 'best_row': self.best_row}
-    def load_state_dict(self, s): self.best,self.best_row = s['best'],s['best_row']
+    def state_dict(self): return {'best': self.best, 'best_row': self.best_row, 'scores': self.scores}
+    def load_state_dict(self, s): self.best,self.best_row,self.scores = s['best'],s['best_row'],s['scores']
 
 # %% ../../nbs/train/30_checkpoint.ipynb #67fe7d58
 def load_checkpoint(
@@ -175,7 +184,8 @@ class Checkpoint(Callback):
         due = (self.every_batches and (self.iter+1)%self.every_batches==0) or (self.every_seconds and time.monotonic()-self.last>self.every_seconds)
         if due: self.save(self.epoch, self.iter+1)
 
-    def after_epoch(self): self.save(self.epoch+1, 0)
+    def after_epoch(self):
+        if self.learn.in_fit: self.save(self.epoch+1, 0)
 
 # %% ../../nbs/train/30_checkpoint.ipynb #5e15f628
 @patch

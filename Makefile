@@ -1,0 +1,48 @@
+# make demo | test | test-all | lab | bench | readme | clean
+# Each target makes its own environment in .venv on first use (Python 3.10 to 3.12; a C++ compiler for the native kernels).
+
+VENV ?= .venv
+BIN  := $(VENV)/bin
+OK   := $(VENV)/.installed
+
+.PHONY: demo test test-all lab bench readme export clean env
+.DEFAULT_GOAL := demo
+
+env: $(OK)
+
+$(OK): settings.ini setup.py $(wildcard kernels/*.cpp kernels/*.h)
+	@test -x $(BIN)/python || { \
+	  for p in $(PYTHON) python3 python3.12 python3.11 python3.10; do \
+	    if $$p -c 'import sys, venv; sys.exit(not (3,10) <= sys.version_info[:2] <= (3,12))' 2>/dev/null; then found=$$p; break; fi; done; \
+	  test -n "$$found" || { echo 'No Python 3.10, 3.11 or 3.12 found; name one: make PYTHON=/path/to/python'; exit 1; }; \
+	  echo "making $(VENV) with $$($$found --version)"; $$found -m venv $(VENV); }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -c 'import cv2' 2>/dev/null || { \
+	  echo 'OpenCV lacks system libraries here (libGL ...): taking opencv-python-headless instead'; \
+	  $(BIN)/python -m pip uninstall --quiet -y opencv-python && $(BIN)/python -m pip install --quiet opencv-python-headless; }
+	@touch $@
+
+demo: $(OK)
+	$(BIN)/python -m rgbx_seg.demo
+
+test: $(OK)
+	$(BIN)/python -m rgbx_seg.dev test
+
+test-all: $(OK)
+	$(BIN)/python -m rgbx_seg.dev test --flags 'slow ddp cuda'
+
+lab: $(OK)
+	$(BIN)/jupyter lab nbs
+
+bench: $(OK)
+	$(BIN)/python kernels/bench.py
+
+export: $(OK)
+	$(BIN)/nbdev_export
+	$(BIN)/nbdev_clean
+
+readme: $(OK)
+	$(BIN)/python -m rgbx_seg.dev readme
+
+clean:
+	rm -rf $(VENV) build *.egg-info rgbx_seg/_kernels*.so
