@@ -6,8 +6,8 @@
 __all__ = ['ROUTES', 'route_index', 'cross_scan', 'cross_merge', 'concat_scan', 'concat_merge', 'swapped_scan', 'ss2d_unfused',
            'ss2d']
 
-# %% ../nbs/01_routes.ipynb #ac3c5dc7
-import functools
+# %% ../nbs/01_routes.ipynb #118629b9
+import functools, math
 import torch
 from torch import Tensor
 from typing import Optional
@@ -132,6 +132,74 @@ def ss2d_unfused(x:Tensor, # `(B, H, W, D)`
                         delta_softplus=True, backend=backend)
     return cross_merge(ys.view(b,k,d,-1), h, w, route).view(b,d,h,w).permute(0,2,3,1)
 
+# %% ../nbs/01_routes.ipynb #050109f2
+@functools.lru_cache(maxsize=64)
+def _positions(route:str, H:int, W:int): return _route_index(route, H, W).to(torch.int32).contiguous()
+
+def _ss2d_args(x, x_dbl, dt_w, A, D, dt_bias, route):
+    "The C struct with its inputs set, and the tensors it points to."
+    b,h,w,d = x.shape; k,_,r = dt_w.shape
+    ts = [_scan._plain(t) for t in (x, x_dbl, dt_w, A, D, dt_bias)]; pos = _positions(route, h, w)
+    p = [_scan._ptr(t) for t in ts]
+    a = _scan._SS2DArgs(x=p[0], xdbl=p[1], dtw=p[2], A=p[3], Ds=p[4], bias=p[5], pos=pos.data_ptr(), B=b, P=h*w, D=d, K=k, R=r, N=A.shape[1],
+                        threads=torch.get_num_threads())
+    return a,(pos,*ts)
+
+def _ss2d_native(x, x_dbl, dt_w, A, D, dt_bias, route, save):
+    b,h,w,d = x.shape; k = dt_w.shape[0]
+    a,keep = _ss2d_args(x, x_dbl, dt_w, A, D, dt_bias, route)
+    y = torch.empty(b,h,w,d); saved = torch.empty(_scan._native_saved(b,k*d,k,A.shape[1],h*w) if save else 0)
+    a.y,a.saved = y.data_ptr(),saved.data_ptr() if save else None
+    _scan._native().rgbx_ss2d_forward(a)
+    return y,saved
+
+def _ss2d_native_bwd(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, route):
+    b,h,w,d = x.shape; k,_,r = dt_w.shape; n = A.shape[1]
+    a,keep = _ss2d_args(x, x_dbl, dt_w, A, D, dt_bias, route); gy = _scan._plain(gy)
+    a.groups = _scan._groups(2*b, -(-d//_scan._native().rgbx_width()))
+    part = torch.empty(a.groups, *x_dbl.shape)
+    gx,gxdbl = torch.empty(x.shape),torch.empty(x_dbl.shape) if a.groups>1 else part[0]
+    gw,gA,gD,gbias = torch.empty(b,k,d,r),torch.empty(b,k*d,n),torch.empty(b,k*d),torch.empty(b,k,d)
+    a.gy,a.saved,a.gpart = gy.data_ptr(),saved.data_ptr(),part.data_ptr()
+    a.gx,a.gxdbl,a.gdtw,a.gA,a.gD,a.gbias = (t.data_ptr() for t in (gx,gxdbl,gw,gA,gD,gbias))
+    _scan._native().rgbx_ss2d_backward(a)
+    return gx,gxdbl,gw.sum(0),gA.sum(0),gD.sum(0),gbias.sum(0)
+
+# %% ../nbs/01_routes.ipynb #8783bc73
+@torch.library.custom_op('rgbx_seg::ss2d', mutates_args=())
+def _ss2d_op(x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Optional[Tensor], dt_bias:Optional[Tensor], route:str, save:bool) -> tuple[Tensor,Tensor]:
+    return _ss2d_native(x, x_dbl, dt_w, A, D, dt_bias, route, save)
+
+@torch.library.custom_op('rgbx_seg::ss2d_backward', mutates_args=())
+def _ss2d_bwd_op(gy:Tensor, x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Optional[Tensor], dt_bias:Optional[Tensor], saved:Tensor,
+                 route:str) -> tuple[Tensor,Tensor,Tensor,Tensor,Tensor,Tensor]:
+    gs = _ss2d_native_bwd(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, route)
+    return tuple(x.new_empty(0) if t is None else g.to(t.dtype) for g,t in zip(gs, (x, x_dbl, dt_w, A, D, dt_bias)))
+
+@_ss2d_op.register_fake
+def _(x, x_dbl, dt_w, A, D, dt_bias, route, save):
+    b,h,w,d = x.shape; k = dt_w.shape[0]
+    return (torch.empty(x.shape, device=x.device),
+            torch.empty(_scan._native_saved(b, k*d, k, A.shape[1], h*w) if save else 0, device=x.device))
+
+@_ss2d_bwd_op.register_fake
+def _(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, route):
+    return tuple(x.new_empty(0) if t is None else torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (x, x_dbl, dt_w, A, D, dt_bias))
+
+# %% ../nbs/01_routes.ipynb #a0564ed7
+def _setup(ctx, inputs, output):
+    *ts,ctx.route,_ = inputs
+    ctx.save_for_backward(*ts, output[1])
+    ctx.set_materialize_grads(False)
+
+def _backward(ctx, gy, _):
+    *ts,saved = ctx.saved_tensors
+    if gy is None: return (None,)*8
+    gs = torch.ops.rgbx_seg.ss2d_backward(gy, *ts, saved, ctx.route)
+    return *(None if t is None else g for g,t in zip(gs, ts)),None,None
+
+_ss2d_op.register_autograd(_backward, setup_context=_setup)
+
 # %% ../nbs/01_routes.ipynb #3de2b5ae
 def ss2d(x:Tensor, # `(B, H, W, D)`: input after convolution and activation
     x_dbl:Tensor,  # `(B, H*W, K, R+2N)`: its projection in natural order of positions; step, `B`, `C`
@@ -143,4 +211,17 @@ def ss2d(x:Tensor, # `(B, H, W, D)`: input after convolution and activation
     backend:Optional[str]=None,    # One of `scan_backends()`; 'native' is the fused kernel, the others go step by step
 ) -> Tensor: # `(B, H, W, D)`: all directions merged; float32 (float64 for float64 inputs)
     "The core of SS2D: routes, step expansion, selective scan, merge (VMamba, [arXiv 2401.10166](https://arxiv.org/abs/2401.10166))."
-    return ss2d_unfused(x, x_dbl, dt_w, A, D, dt_bias, route, backend)
+    _sizes(x, x_dbl, dt_w, A, D, dt_bias, route)
+    if backend is None: backend = _scan._pick(x)
+    if backend!='native' or x.numel()==0: return ss2d_unfused(x, x_dbl, dt_w, A, D, dt_bias, route, backend)
+    if not _scan._applies(x): raise RGBXError('ss2d, backend', f'native for {x.dtype} on {x.device}', 'float32, bfloat16 or float16 on the CPU and a built kernel')
+    save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, x_dbl, dt_w, A, D, dt_bias))
+    return torch.ops.rgbx_seg.ss2d(x, x_dbl, dt_w, A, D, dt_bias, route, save)[0]
+
+# %% ../nbs/01_routes.ipynb #34a3f7cc
+def _ss2d_inputs(B, H, W, D, R, N, K=4, seed=0, dtype=torch.float32): # Random inputs of the core, with realistic step sizes
+    g = torch.Generator().manual_seed(seed); r = lambda *s: torch.randn(*s, generator=g)
+    dt = torch.exp(torch.rand(K,D,generator=g)*math.log(100)+math.log(1e-3))
+    ts = dict(x=r(B,H,W,D), x_dbl=r(B,H*W,K,R+2*N), dt_w=r(K,D,R)*.5/R**.5, A=-torch.arange(1.,N+1)*torch.exp(.1*r(K*D,N)), D=r(K*D),
+              dt_bias=dt+torch.log(-torch.expm1(-dt)))
+    return {k:t.to(dtype) for k,t in ts.items()}

@@ -191,7 +191,9 @@ def native_isa() -> str: # `avx512`, `avx2`, `generic`, or an empty string witho
 # %% ../nbs/00_scan.ipynb #ad15db3f
 _KINDS = {torch.float32:0, torch.bfloat16:1, torch.float16:2}
 
-def _applies(u:Tensor): return u.device.type=='cpu' and u.dtype in _KINDS and _native() is not None
+@torch.compiler.assume_constant_result
+def _has_native(): return _native() is not None
+def _applies(u:Tensor): return u.device.type=='cpu' and u.dtype in _KINDS and _has_native()
 def _pick(u:Tensor): return 'native' if _applies(u) else 'blocked'
 def _ptr(t): return None if t is None else t.data_ptr()
 def _unit(t:Tensor): return t if t.stride(-1)==1 else t.contiguous()

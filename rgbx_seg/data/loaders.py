@@ -99,6 +99,7 @@ def picture(a,    # (H, W, C) uint8
 ) -> tuple:       # (array for imshow, colour map or None)
     "How a modality is shown: its first channel in its colour map when it has one, else as a colour image."
     if m.cmap or a.shape[2] < 3: return a[...,0],m.cmap or 'gray'
+    if m.name == 'event': return (255*np.sqrt(a[...,:3]/255)).astype(np.uint8),None    # counts are small: brighter
     return (a[...,:3][...,::-1] if bgr else a[...,:3]),None
 
 def _legend(fig, card, seen):
@@ -147,9 +148,8 @@ def rgbx_dls(train_ds,   # `RGBXFolder` to train on
 ) -> RGBXDataLoaders:
     "Training and validation batches (x_rgb, x_1, ..., mask)."
     valid_ds = train_ds if valid_ds is None else valid_ds
-    for what in ('modalities',):
-        a,b = tuple(train_ds.modalities),tuple(valid_ds.modalities)
-        if a != b: raise RGBXError('valid_ds', f'{what} {b}', f'those of train_ds: {a}')
+    a,b = tuple(train_ds.modalities),tuple(valid_ds.modalities)
+    if a != b: raise RGBXError('valid_ds', f'modalities {b}', f'those of train_ds: {a}')
     if train_ds.card.classes != valid_ds.card.classes: raise RGBXError('valid_ds', f'{valid_ds.card.num_classes} classes', f'the {train_ds.card.num_classes} of train_ds')
     if augment is True: augment = JointAugment(size or train_ds.card.size or train_ds[0][0].shape[:2], photometric=photometric, **kwargs)
     device = torch.device(device) if device is not None else torch.device('cuda' if torch.cuda.is_available() else 'cpu')

@@ -8,7 +8,6 @@ __all__ = ['UPerHead', 'upernet_keys']
 # %% ../../nbs/heads/20_upernet.ipynb #372865a3
 import torch
 from torch import nn, Tensor
-from torch.nn import functional as F
 from ..core import resize
 from .mlp import check_pyramid, conv_bn_relu, init_head_
 

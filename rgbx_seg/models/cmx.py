@@ -11,8 +11,7 @@ import re
 from functools import partial
 import numpy as np
 import torch
-from torch import Tensor
-from ..core import RGBXError, choose, load_named, resize
+from ..core import choose, load_named, resize
 from ..encoders.mit import MIT_VARIANTS, mit_encoder, mit_keys
 from ..encoders.swin import SWIN_VARIANTS, swin_encoder, swin_imagenet_keys, swin_keys
 from ..fusion.cmx import cmx_fusion
