@@ -94,27 +94,25 @@ API void rgbx_scan_backward(const rgbx_scan_args* p) {
     run(a.B*a.K*2*a.N, a.threads, [&](int64_t i) { int64_t g = i/(2*a.N); k.reduce_bc(a, g/a.K, g%a.K, i%(2*a.N)); });
 }
 
+static void pack(const rgbx_ss2d_args& a, const RgbxKernels& k) {
+    int64_t nb = (a.P + PACK-1)/PACK;
+    if (a.xpack != a.xdbl) run(a.B*a.K*nb, a.threads, [&](int64_t i) { int64_t l = i % nb * PACK, g = i/nb; k.ss2d_pack(a, g/a.K, g%a.K, l, std::min(a.P, l + PACK)); });
+}
+
 API void rgbx_ss2d_forward(const rgbx_ss2d_args* p) {
     const rgbx_ss2d_args& a = *p; const RgbxKernels& k = kernels();
     hint(a.y, a.B*a.P*a.D*4);
-    // tiles a task: as many as 4 share one reading of B and C, as few as the threads need to be busy (no effect on the numbers)
-    int64_t nt = (a.D + k.width-1)/k.width, T = 1; double best_cost = 1e30;
-    for (int64_t t = 1; t <= std::min<int64_t>(64/k.width*1, nt) || t == 1; t++) {
-        int64_t tasks = a.B*((nt + t-1)/t), rounds = (tasks + a.threads-1)/std::max<int64_t>(1, a.threads);
-        double cost = rounds*(t + .5);
-        if (cost < best_cost) { best_cost = cost; T = t; }
-    }
+    pack(a, k);
+    int64_t nt = (a.D + k.width-1)/k.width, T = 1;
+    if (getenv("RT")) T = atoi(getenv("RT"));
     int64_t per = (nt + T-1)/T;
     run(a.B*per, a.threads, [&](int64_t i) { int64_t t = i % per * T; k.ss2d_fwd(a, i/per, t, std::min(nt, t + T)); });
 }
 
 API void rgbx_ss2d_backward(const rgbx_ss2d_args* p) {
     const rgbx_ss2d_args& a = *p; const RgbxKernels& k = kernels();
+    pack(a, k);
     run(a.B*a.groups, a.threads, [&](int64_t i) { k.ss2d_bwd(a, i/a.groups, i%a.groups); });
-    const int64_t n = a.B*a.P*a.K*(a.R + 2*a.N), part = 1 << 14, nb = (n + part-1)/part;
-    run(nb, a.threads, [&](int64_t i) {
-        int64_t l = i*part, e = std::min(n, l + part);
-        memcpy(a.gxdbl + l, a.gpart + l, (e - l)*4);
-        for (int64_t g = 1; g < a.groups; g++) for (int64_t j = l; j < e; j++) a.gxdbl[j] += a.gpart[g*n + j];
-    });
+    int64_t nb = (a.P + PACK-1)/PACK;
+    run(a.B*a.K*nb, a.threads, [&](int64_t i) { int64_t l = i % nb * PACK, g = i/nb; k.ss2d_reduce(a, g/a.K, g%a.K, l, std::min(a.P, l + PACK)); });
 }

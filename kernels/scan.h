@@ -2,7 +2,7 @@
 #pragma once
 #include <cstdint>
 
-#define RGBX_SCAN_ABI 1
+#define RGBX_SCAN_ABI 2
 
 enum { RGBX_F32 = 0, RGBX_BF16 = 1, RGBX_F16 = 2 };
 
@@ -34,11 +34,12 @@ struct rgbx_scan_args {
 struct rgbx_ss2d_args {
     const float *x, *xdbl, *dtw, *A, *Ds, *bias;
     const int32_t *pos;
+    float *xpack;                       // scratch [B, K, P, R+2N]: x_dbl in the order of each path, which every tile then reads in one stream
     float *y, *saved;
     int64_t B, P, D, K, R, N, threads;
     const float *gy;
     float *gx;                          // [B, P, D]
-    float *gpart;                       // scratch [groups, B, P, K, R+2N]: partial sums
+    float *gpart;                       // scratch [groups, B, K, P, R+2N]: partial sums, in the order of each path
     float *gxdbl;                       // [B, P, K, R+2N]
     float *gdtw, *gA, *gD, *gbias;      // [B, K, D, R], [B, K*D, N], [B, K*D], [B, K*D]
     int64_t groups;

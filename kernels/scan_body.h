@@ -20,7 +20,7 @@ INL vf fma_(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b,
 INL vf fms_(vf a, vf b, vf c) { return (vf)_mm512_fmsub_ps((__m512)a, (__m512)b, (__m512)c); }
 INL vi maxi(vi a, vi b) { return (vi)_mm512_max_epi32((__m512i)a, (__m512i)b); }
 INL vi mini(vi a, vi b) { return (vi)_mm512_min_epi32((__m512i)a, (__m512i)b); }
-INL vf maxf(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
+INL vf maxf(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }   // b where one is NaN
 INL vf minf(vf a, vf b) { return (vf)_mm512_min_ps((__m512)a, (__m512)b); }
 #elif defined(ISA_AVX2)
 INL vf fma_(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
@@ -38,6 +38,9 @@ INL vf maxf(vf a, vf b) { return a > b ? a : b; }
 INL vf minf(vf a, vf b) { return a < b ? a : b; }
 #endif
 
+INL vf pick(vi m, vf a, vf b) { return (vf)(((vi)a & m) | ((vi)b & ~m)); }
+INL vf max_nan(vf z) { return maxf(vf{}, z); }      // max(z, 0) that passes a NaN on: the second operand wins
+
 // ---- 2^x. t = x + 1.5*2^23 rounds x to the nearest integer n, which then sits in the low bits of t; r = x - n is in [-1/2, 1/2]
 // and 2^r = 1 + r p(r), exact at 0, so that slow states (decay near 1) see no systematic error. n is clamped to [-126, 127] by its bits.
 static const float MAGIC = 12582912.f;
@@ -46,48 +49,57 @@ INL vf scale2(vf p, vf t) {
     vi n = mini(maxi((vi)t, splati(MAGIC_I - 126)), splati(MAGIC_I + 127));
     return (vf)((vi)p + (n << 23));
 }
+static const float P5[] = {1.3264727e-3f, 9.6715129e-3f, 5.55073375e-2f, 2.402224208e-1f, 6.931469776e-1f};               // relative error 9e-8
+static const float P6[] = {1.535336e-4f, 1.3398875e-3f, 9.6184374e-3f, 5.55033247e-2f, 2.402264791e-1f, 6.931472029e-1f};   // 2e-9
 INL vf poly5(vf r) {
-    vf p = fma_(splat(1.3264727e-3f), r, splat(9.6715129e-3f));
-    p = fma_(p, r, splat(5.55073375e-2f));
-    p = fma_(p, r, splat(2.402224208e-1f));
-    p = fma_(p, r, splat(6.931469776e-1f));
-    return fma_(p, r, splat(1.f));
-}
-INL vf poly6(vf r) {
-    vf p = fma_(splat(1.535336e-4f), r, splat(1.3398875e-3f));
-    p = fma_(p, r, splat(9.6184374e-3f));
-    p = fma_(p, r, splat(5.55033247e-2f));
-    p = fma_(p, r, splat(2.402264791e-1f));
-    p = fma_(p, r, splat(6.931472029e-1f));
+    vf p = fma_(splat(P5[0]), r, splat(P5[1]));
+    p = fma_(p, r, splat(P5[2]));
+    p = fma_(p, r, splat(P5[3]));
+    p = fma_(p, r, splat(P5[4]));
     return fma_(p, r, splat(1.f));
 }
 INL vf decay(vf d, vf A2) {             // 2^(d A2)
     vf t = fma_(d, A2, splat(MAGIC)), n = t - splat(MAGIC), r = fms_(d, A2, n);
-#if defined(ISA_AVX512) && defined(USE_SCALEF)
-    return (vf)_mm512_scalef_ps((__m512)poly5(r), (__m512)n);
-#else
     return scale2(poly5(r), t);
-#endif
-}
-INL vf exp2v(vf x) {                    // x in [-126, 127]
-    vf t = x + splat(MAGIC), n = t - splat(MAGIC);
-    return scale2(poly6(x - n), t);
 }
 
-// softplus(z) = max(z, 0) + log1p(e), e = exp(-|z|), with log1p(e) = 2 atanh(e/(2+e)): no cancellation anywhere.
-INL vf softplus(vf z, vf& sigmoid) {
-    vf az = (vf)((vi)z & splati(0x7fffffff));
-    vf e = exp2v(maxf(az * splat(-1.44269504f), splat(-126.f)));
-    vf s = e / (e + splat(2.f)), s2 = s*s;
-    vf p = fma_(s2, splat(2.f/11), splat(2.f/9));
-    p = fma_(p, s2, splat(2.f/7));
-    p = fma_(p, s2, splat(2.f/5));
-    p = fma_(p, s2, splat(2.f/3));
-    p = fma_(p, s2, splat(2.f));
-    vf pos = (vf)((vi)z & (z > 0));     // max(z, 0)
-    vf dt = fma_(p, s, pos);
-    sigmoid = (vf)(((vi)splat(1.f) & (z > 0)) | ((vi)e & (z <= 0))) / (e + splat(1.f));
-    return (vf)(((vi)dt & (z == z)) | ((vi)z & (z != z)));  // NaN stays NaN
+// The chains below are long, so U of them go side by side.
+enum { U = 4 };
+#define EACH _Pragma("GCC unroll 4") for (int i = 0; i < U; i++)
+INL void decays(vf* a, const vf* d, vf A2) {
+    vf t[U], r[U], p[U];
+    EACH t[i] = fma_(d[i], A2, splat(MAGIC));
+    EACH r[i] = fms_(d[i], A2, t[i] - splat(MAGIC));
+    EACH p[i] = fma_(splat(P5[0]), r[i], splat(P5[1]));
+    EACH p[i] = fma_(p[i], r[i], splat(P5[2]));
+    EACH p[i] = fma_(p[i], r[i], splat(P5[3]));
+    EACH p[i] = fma_(p[i], r[i], splat(P5[4]));
+    EACH p[i] = fma_(p[i], r[i], splat(1.f));
+    EACH a[i] = scale2(p[i], t[i]);
+}
+
+// softplus(z) = max(z, 0) + log1p(e), e = exp(-|z|), with log1p(e) = 2 atanh(e/(2+e)): no cancellation anywhere. Also its derivative.
+template <bool GRAD> INL void softplus(vf* z, vf* sigmoid) {
+    vf t[U], e[U], s[U], q[U], p[U];
+    EACH e[i] = maxf((vf)((vi)z[i] | splati((int32_t)0x80000000)) * splat(1.44269504f), splat(-126.f));
+    EACH t[i] = e[i] + splat(MAGIC);
+    EACH e[i] = e[i] - (t[i] - splat(MAGIC));
+    EACH p[i] = fma_(splat(P6[0]), e[i], splat(P6[1]));
+    EACH p[i] = fma_(p[i], e[i], splat(P6[2]));
+    EACH p[i] = fma_(p[i], e[i], splat(P6[3]));
+    EACH p[i] = fma_(p[i], e[i], splat(P6[4]));
+    EACH p[i] = fma_(p[i], e[i], splat(P6[5]));
+    EACH p[i] = fma_(p[i], e[i], splat(1.f));
+    EACH e[i] = (vf)((vi)p[i] + ((vi)t[i] << 23));
+    EACH s[i] = e[i] / (e[i] + splat(2.f));
+    EACH q[i] = s[i]*s[i];
+    EACH p[i] = fma_(q[i], splat(2.f/11), splat(2.f/9));
+    EACH p[i] = fma_(p[i], q[i], splat(2.f/7));
+    EACH p[i] = fma_(p[i], q[i], splat(2.f/5));
+    EACH p[i] = fma_(p[i], q[i], splat(2.f/3));
+    EACH p[i] = fma_(p[i], q[i], splat(2.f));
+    if (GRAD) EACH sigmoid[i] = pick(z[i] > 0, splat(1.f), e[i]) / (e[i] + splat(1.f));
+    EACH z[i] = fma_(p[i], s[i], max_nan(z[i]));
 }
 
 // ---- transposes and lane sums, by halving
@@ -203,6 +215,18 @@ INL void load_params(Tile& t, const float* A, const float* Ds, const float* bias
     t.bias = bias ? load_lanes(bias + c0, lanes) : vf{};
 }
 INL vf clampd(vf dt, vf lim) { return maxf(minf(dt, lim), -lim); }
+// raw steps d of a block -> steps for the decay; dt*u and D*u; steps from cnt on become neutral (dt = 0)
+INL void block_steps(vf* d, vf* du, vf* y, const vf* u, const Tile& t, int cnt, bool soft) {
+    for (int l = 0; l < BL; l += U) {
+        vf z[U];
+        EACH z[i] = d[l+i] + t.bias;
+        if (soft) softplus<false>(z, nullptr);
+        if (l + U > cnt) for (int i = 0; i < U; i++) if (l + i >= cnt) z[i] = vf{};
+        EACH d[l+i] = clampd(z[i], t.lim);
+        EACH du[l+i] = z[i]*u[l+i];
+        EACH y[l+i] = t.Ds*u[l+i];
+    }
+}
 
 // ---- forward, NB states of one tile over BL steps. br[l] -> B (N numbers) then C (N numbers) of step l.
 template <int NB> static inline __attribute__((always_inline)) void fwd_states(const vf* d, const vf* du, vf* y, vf* h_, const vf* A2_, const float* const* br, int n0, int N) {
@@ -223,13 +247,24 @@ template <int NB> static inline __attribute__((always_inline)) void fwd_states(c
 #pragma GCC unroll 8
     for (int n = 0; n < NB; n++) h_[n0+n] = h[n];
 }
+INL void fwd_one(const vf* d, const vf* du, vf* y, vf* h_, const vf* A2, const float* const* br, int n, int N) {
+    vf h = h_[n], k = A2[n];
+    for (int l = 0; l < BL; l += U) {
+        vf a[U], x[U];
+        decays(a, d + l, k);
+        EACH x[i] = du[l+i] * splat(br[l+i][n]);
+        EACH { h = fma_(a[i], h, x[i]); x[i] = h; }
+        EACH y[l+i] = fma_(x[i], splat(br[l+i][N+n]), y[l+i]);
+    }
+    h_[n] = h;
+}
 static __attribute__((noinline)) void fwd_block(const vf* d, const vf* du, vf* y, vf* h, const vf* A2, const float* const* br, int N) {
     int n = 0;
 #if W == 16
     for (; n + 8 <= N; n += 8) fwd_states<8>(d, du, y, h, A2, br, n, N);
 #endif
     for (; n + 4 <= N; n += 4) fwd_states<4>(d, du, y, h, A2, br, n, N);
-    for (; n < N; n++) fwd_states<1>(d, du, y, h, A2, br, n, N);
+    for (; n < N; n++) fwd_one(d, du, y, h, A2, br, n, N);
 }
 
 // ---- backward, state n of one tile over CK steps, from its checkpoint. q: what crosses the chunk's end on entry, its start on return.
@@ -240,12 +275,14 @@ struct Chunk {
 static __attribute__((noinline)) void bwd_state(Chunk& w, vf h0, vf A2, vf A, vf& q_, vf& gA_, int n, int N, int cnt, float* gB, float* gC, bool add) {
     vf h = h0;
     w.h[0] = h;
-    for (int l = 0; l < cnt; l++) {
-        vf a = decay(w.d[l], A2);
-        h = fma_(a, h, w.du[l] * splat(w.br[l][n]));
-        w.a[l] = a; w.h[l+1] = h;
+    const int end = (cnt+W-1)/W*W;      // the steps from cnt on are neutral
+    for (int l = 0; l < end; l += U) {
+        vf a[U], x[U];
+        decays(a, w.d + l, A2);
+        EACH x[i] = w.du[l+i] * splat(w.br[l+i][n]);
+        EACH { h = fma_(a[i], h, x[i]); w.h[l+i+1] = h; }
+        EACH w.a[l+i] = a[i];
     }
-    for (int l = cnt; l < CK && l < (cnt+W-1)/W*W; l++) { w.a[l] = splat(1.f); w.h[l+1] = h; }
     vf q = q_, gA = gA_;
     for (int j = (cnt-1)/W*W; j >= 0; j -= W) {
         auto fc = [&](int i) ALWAYS { return w.gy[j+i] * w.h[j+i+1]; };
@@ -268,14 +305,18 @@ static __attribute__((noinline)) void bwd_state(Chunk& w, vf h0, vf A2, vf A, vf
 
 // steps, sigmoid and products of a chunk: u and z (in dt) are there; the steps from cnt to CK become neutral
 INL void chunk_steps(Chunk& w, const Tile& t, int cnt, bool soft) {
-    for (int l = 0; l < CK; l++) {
-        if (l < cnt) {
-            vf z = w.dt[l] + t.bias, sg = splat(1.f);
-            w.dt[l] = soft ? softplus(z, sg) : z;
-            w.sg[l] = sg;
-        } else w.dt[l] = w.sg[l] = w.u[l] = w.gy[l] = vf{};
-        w.d[l] = clampd(w.dt[l], t.lim); w.du[l] = w.dt[l] * w.u[l];
-        w.s[l] = w.gd[l] = vf{};
+    for (int l = cnt; l < CK; l++) w.dt[l] = w.u[l] = w.gy[l] = vf{};
+    for (int l = 0; l < CK; l += U) {
+        vf z[U], sg[U];
+        EACH z[i] = w.dt[l+i] + t.bias;
+        EACH sg[i] = splat(1.f);
+        if (soft) softplus<true>(z, sg);
+        if (l + U > cnt) for (int i = 0; i < U; i++) if (l + i >= cnt) z[i] = sg[i] = vf{};
+        EACH w.dt[l+i] = z[i];
+        EACH w.sg[l+i] = sg[i];
+        EACH w.d[l+i] = clampd(z[i], t.lim);
+        EACH w.du[l+i] = z[i]*w.u[l+i];
+        EACH w.s[l+i] = w.gd[l+i] = vf{};
     }
 }
 // after all states: gradient of u into s, of z into gd
@@ -340,12 +381,8 @@ static void scan_fwd(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t tile
         }
         load_tile(u, up, a.u.type, a.u.sc, l0, cnt, lanes);
         load_tile(d, zp, a.delta.type, a.delta.sc, l0, cnt, lanes);
-        for (int l = 0; l < BL; l++) {
-            vf z = d[l] + t.bias, sg, dt = a.softplus ? softplus(z, sg) : z;
-            if (l >= cnt) dt = vf{};
-            d[l] = clampd(dt, t.lim); du[l] = dt*u[l]; y[l] = t.Ds*u[l];
-            br[l] = bc + (l0 + std::min(l, cnt-1))*2*N;
-        }
+        block_steps(d, du, y, u, t, cnt, a.softplus);
+        for (int l = 0; l < BL; l++) br[l] = bc + (l0 + std::min(l, cnt-1))*2*N;
         fwd_block(d, du, y, h, t.A2, br, N);
         store_tile(y, yp, a.L, l0, cnt, lanes);
     }
@@ -429,6 +466,25 @@ INL void load_wt(vf* wt, const float* dtw, int64_t c0, int lanes, int R) {
     for (int r = 0; r < R; r++) { vf v = {}; for (int i = 0; i < lanes; i++) v[i] = dtw[(c0+i)*R + r]; wt[r] = v; }
 }
 
+// x_dbl along the path: steps l0 to l1 of direction k
+static void ss2d_pack(const rgbx_ss2d_args& a, int64_t b, int64_t k, int64_t l0, int64_t l1) {
+    const int64_t M = a.R + 2*a.N; const int32_t* pos = a.pos + k*a.P;
+    const float* x = a.xdbl + (b*a.P*a.K + k)*M; float* o = a.xpack + (b*a.K + k)*a.P*M;
+    for (int64_t l = l0; l < l1; l++) {
+        __builtin_prefetch(x + pos[std::min(l1 - 1, l + 12)]*a.K*M);
+        memcpy(o + l*M, x + pos[l]*a.K*M, M*4);
+    }
+}
+// gradient of x_dbl: the partial sums of the groups, added in order, back in natural order
+static void ss2d_reduce(const rgbx_ss2d_args& a, int64_t b, int64_t k, int64_t l0, int64_t l1) {
+    const int64_t M = a.R + 2*a.N, step = a.B*a.K*a.P*M; const int32_t* pos = a.pos + k*a.P;
+    for (int64_t l = l0; l < l1; l++) {
+        const float* p = a.gpart + ((b*a.K + k)*a.P + l)*M; float* o = a.gxdbl + ((b*a.P + pos[l])*a.K + k)*M;
+        memcpy(o, p, M*4);
+        for (int64_t g = 1; g < a.groups; g++) { p += step; for (int64_t m = 0; m < M; m++) o[m] += p[m]; }
+    }
+}
+
 static void ss2d_fwd(const rgbx_ss2d_args& a, int64_t b, int64_t t0, int64_t t1) {
     const int N = (int)a.N, R = (int)a.R, T = (int)(t1 - t0);
     const int64_t nt = (a.D + W-1)/W, nc = (a.P + CK-1)/CK, M = R + 2*N;
@@ -436,28 +492,22 @@ static void ss2d_fwd(const rgbx_ss2d_args& a, int64_t b, int64_t t0, int64_t t1)
     Tile* t = mem.get<Tile>(T);
     for (int i = 0; i < T; i++) { t[i].A2 = mem.get<vf>(N); t[i].A = mem.get<vf>(N); }
     vf *h = mem.get<vf>(T*N), *wt = mem.get<vf>(T*R);
-    vf z[BL], d[BL], du[BL], y[BL]; const float *row[BL], *br[BL];
-    for (int64_t k = 0; k < a.K; k++) {
+    vf u[BL], d[BL], du[BL], y[BL]; const float *row[BL], *br[BL];
+    for (int64_t j = 0; j < a.K; j++) {
+        const int64_t k = a.K == 4 ? (j & 1) * 2 + j / 2 : j;   // 0, 2, 1, 3: a direction and its reverse share what is still in the cache
         for (int i = 0; i < T; i++) {
             const int lanes = (int)std::min<int64_t>(W, a.D - (t0+i)*W); const int64_t c0 = k*a.D + (t0+i)*W;
             load_params(t[i], a.A, a.Ds, a.bias, c0, lanes, N);
             load_wt(wt + i*R, a.dtw, c0, lanes, R);
         }
         memset((void*)h, 0, T*N*sizeof(vf));
-        const int32_t* pos = a.pos + k*a.P;
+        const int32_t* pos = a.pos + k*a.P; const float* xp = a.xpack + (b*a.K + k)*a.P*M;
         for (int64_t l0 = 0; l0 < a.P; l0 += BL) {
             const int cnt = (int)std::min<int64_t>(BL, a.P - l0);
-            int64_t p[BL];
+            int64_t p[BL], next[BL];
             for (int l = 0; l < BL; l++) {
-                p[l] = b*a.P + pos[l0 + std::min(l, cnt-1)];
-                row[l] = a.xdbl + (p[l]*a.K + k)*M; br[l] = row[l] + R;
-            }
-            if (l0 + 2*BL <= a.P) for (int l = 0; l < BL; l++) {
-                int64_t q = b*a.P + pos[l0 + BL + l];
-                const char* r = (const char*)(a.xdbl + (q*a.K + k)*M); const char* x = (const char*)(a.x + q*a.D + t0*W);
-                for (int64_t i = 0; i < (int64_t)M*4; i += 64) __builtin_prefetch(r + i);
-                for (int64_t i = 0; i < T*W*4; i += 64) __builtin_prefetch(x + i);
-                if (k) { const char* o = (const char*)(a.y + q*a.D + t0*W); for (int64_t i = 0; i < T*W*4; i += 64) __builtin_prefetch(o + i, 1); }
+                p[l] = (b*a.P + pos[l0 + std::min(l, cnt-1)])*a.D; next[l] = (b*a.P + pos[std::min(a.P - 1, l0 + BL + l)])*a.D;
+                row[l] = xp + (l0 + std::min(l, cnt-1))*M; br[l] = row[l] + R;
             }
             for (int i = 0; i < T; i++) {
                 const int lanes = (int)std::min<int64_t>(W, a.D - (t0+i)*W); const int64_t c = (t0+i)*W;
@@ -465,15 +515,15 @@ static void ss2d_fwd(const rgbx_ss2d_args& a, int64_t b, int64_t t0, int64_t t1)
                     float* o = a.saved + ((((b*a.K + k)*nt + t0+i)*nc + l0/CK)*N)*W;
                     for (int n = 0; n < N; n++) st(o + n*W, h[i*N + n]);
                 }
-                expand_block(z, row, wt + i*R, R);
-                for (int l = 0; l < BL; l++) {
-                    vf u = load_lanes(a.x + p[l]*a.D + c, lanes), sg, dt = softplus(z[l] + t[i].bias, sg);
-                    if (l >= cnt) dt = vf{};
-                    d[l] = clampd(dt, t[i].lim); du[l] = dt*u; y[l] = t[i].Ds*u;
-                }
+                expand_block(d, row, wt + i*R, R);
+                for (int l = 0; l < BL; l++) __builtin_prefetch(a.x + next[l] + c);
+                if (lanes == W) for (int l = 0; l < BL; l++) u[l] = ld(a.x + p[l] + c);
+                else for (int l = 0; l < BL; l++) u[l] = load_lanes(a.x + p[l] + c, lanes);
+                block_steps(d, du, y, u, t[i], cnt, true);
+                for (int l = 0; l < BL; l++) __builtin_prefetch(a.y + next[l] + c, 1);
                 fwd_block(d, du, y, h + i*N, t[i].A2, br, N);
-                if (k == 0) for (int l = 0; l < cnt; l++) store_lanes(a.y + p[l]*a.D + c, y[l], lanes);
-                else for (int l = 0; l < cnt; l++) store_lanes(a.y + p[l]*a.D + c, y[l] + load_lanes(a.y + p[l]*a.D + c, lanes), lanes);
+                if (j == 0) for (int l = 0; l < cnt; l++) store_lanes(a.y + p[l] + c, y[l], lanes);
+                else for (int l = 0; l < cnt; l++) store_lanes(a.y + p[l] + c, y[l] + load_lanes(a.y + p[l] + c, lanes), lanes);
             }
         }
     }
@@ -489,7 +539,7 @@ static void ss2d_bwd(const rgbx_ss2d_args& a, int64_t b, int64_t g) {
     vf *q = mem.get<vf>(T*N), *gA = mem.get<vf>(T*N), *wt = mem.get<vf>(T*R), *gW = mem.get<vf>(T*R), *gD = mem.get<vf>(T), *gbias = mem.get<vf>(T);
     float *wr = mem.get<float>(T*W*Rp), *gbc = mem.get<float>(2*N*CK), *gdt = mem.get<float>(CK*Rp);
     Chunk& w = *mem.get<Chunk>(1);
-    const float* row[CK]; int64_t p[CK];
+    const float* row[CK]; int64_t p[CK], next[CK];
     for (int64_t k = 0; k < a.K; k++) {
         for (int i = 0; i < T; i++) {
             const int lanes = (int)std::min<int64_t>(W, a.D - (t0+i)*W); const int64_t c0 = k*a.D + (t0+i)*W;
@@ -500,32 +550,26 @@ static void ss2d_bwd(const rgbx_ss2d_args& a, int64_t b, int64_t g) {
             gD[i] = gbias[i] = vf{};
         }
         memset((void*)q, 0, T*N*sizeof(vf)); memset((void*)gA, 0, T*N*sizeof(vf)); memset((void*)gW, 0, T*R*sizeof(vf));
-        const int32_t* pos = a.pos + k*a.P;
+        const int32_t* pos = a.pos + k*a.P; const float* xp = a.xpack + (b*a.K + k)*a.P*M;
         for (int64_t c = nc-1; c >= 0; c--) {
             const int64_t l0 = c*CK; const int cnt = (int)std::min<int64_t>(CK, a.P - l0);
             for (int l = 0; l < CK; l++) {
-                p[l] = b*a.P + pos[l0 + std::min(l, cnt-1)];
-                row[l] = a.xdbl + (p[l]*a.K + k)*M; w.br[l] = row[l] + R;
-            }
-            if (c) for (int l = 0; l < CK; l++) {
-                int64_t s = b*a.P + pos[l0 - CK + l];
-                const char* r = (const char*)(a.xdbl + (s*a.K + k)*M);
-                for (int64_t i = 0; i < (int64_t)M*4; i += 64) __builtin_prefetch(r + i);
-                const char* x = (const char*)(a.x + s*a.D + t0*W); const char* y = (const char*)(a.gy + s*a.D + t0*W);
-                for (int64_t i = 0; i < T*W*4; i += 64) { __builtin_prefetch(x + i); __builtin_prefetch(y + i); }
+                p[l] = (b*a.P + pos[l0 + std::min(l, cnt-1)])*a.D; next[l] = (b*a.P + pos[std::max<int64_t>(0, l0 - CK + l)])*a.D;
+                row[l] = xp + (l0 + std::min(l, cnt-1))*M; w.br[l] = row[l] + R;
             }
             memset(gdt, 0, CK*Rp*4);
             for (int i = 0; i < T; i++) {
                 const int lanes = (int)std::min<int64_t>(W, a.D - (t0+i)*W); const int64_t ch = (t0+i)*W;
                 for (int j = 0; j < CK; j += BL) expand_block(w.dt + j, row + j, wt + i*R, R);
-                for (int l = 0; l < cnt; l++) { w.u[l] = load_lanes(a.x + p[l]*a.D + ch, lanes); w.gy[l] = load_lanes(a.gy + p[l]*a.D + ch, lanes); }
+                for (int l = 0; l < cnt; l++) { w.u[l] = load_lanes(a.x + p[l] + ch, lanes); w.gy[l] = load_lanes(a.gy + p[l] + ch, lanes); }
+                for (int l = 0; l < CK; l++) { __builtin_prefetch(a.x + next[l] + ch); __builtin_prefetch(a.gy + next[l] + ch); }
                 chunk_steps(w, t[i], cnt, true);
                 const float* ck = a.saved + ((((b*a.K + k)*nt + t0+i)*nc + c)*N)*W;
                 for (int n = 0; n < N; n++)
                     bwd_state(w, ld(ck + n*W), t[i].A2[n], t[i].A[n], q[i*N+n], gA[i*N+n], n, N, cnt, gbc + n*CK, gbc + (N+n)*CK, i > 0);
                 chunk_finish(w, t[i], cnt, gD[i], gbias[i]);
-                if (k == 0) for (int l = 0; l < cnt; l++) store_lanes(a.gx + p[l]*a.D + ch, w.s[l], lanes);
-                else for (int l = 0; l < cnt; l++) store_lanes(a.gx + p[l]*a.D + ch, w.s[l] + load_lanes(a.gx + p[l]*a.D + ch, lanes), lanes);
+                if (k == 0) for (int l = 0; l < cnt; l++) store_lanes(a.gx + p[l] + ch, w.s[l], lanes);
+                else for (int l = 0; l < cnt; l++) store_lanes(a.gx + p[l] + ch, w.s[l] + load_lanes(a.gx + p[l] + ch, lanes), lanes);
                 for (int r = 0; r < R; r++) {
                     vf s0 = {}, s1 = {};
                     for (int l = 0; l < CK; l += 2) { s0 = fma_(w.gd[l], splat(row[l][r]), s0); s1 = fma_(w.gd[l+1], splat(row[l+1][r]), s1); }
@@ -545,11 +589,10 @@ static void ss2d_bwd(const rgbx_ss2d_args& a, int64_t b, int64_t g) {
                     for (int m = 0; m < 8; m++) st(gdt + (l+m)*Rp + j, acc[m]);
                 }
             }
-            float* gp = a.gpart + g*a.B*a.P*a.K*M;
+            float* gp = a.gpart + (((g*a.B + b)*a.K + k)*a.P + l0)*M;
             for (int l = 0; l < cnt; l++) {
-                float* o = gp + (p[l]*a.K + k)*M;
-                memcpy(o, gdt + l*Rp, R*4);
-                for (int n = 0; n < 2*N; n++) o[R + n] = gbc[n*CK + l];
+                memcpy(gp + l*M, gdt + l*Rp, R*4);
+                for (int n = 0; n < 2*N; n++) gp[l*M + R + n] = gbc[n*CK + l];
             }
         }
         for (int i = 0; i < T; i++) {
@@ -562,6 +605,6 @@ static void ss2d_bwd(const rgbx_ss2d_args& a, int64_t b, int64_t g) {
 }
 
 extern const RgbxKernels table;
-const RgbxKernels table = { W, CK, pack_bc, scan_fwd, scan_bwd, reduce_bc, ss2d_fwd, ss2d_bwd };
+const RgbxKernels table = { W, CK, pack_bc, scan_fwd, scan_bwd, reduce_bc, ss2d_pack, ss2d_fwd, ss2d_bwd, ss2d_reduce };
 
 }  // namespace NS

@@ -141,9 +141,10 @@ def _ss2d_args(x, x_dbl, dt_w, A, D, dt_bias, route):
     b,h,w,d = x.shape; k,_,r = dt_w.shape
     ts = [_scan._plain(t) for t in (x, x_dbl, dt_w, A, D, dt_bias)]; pos = _positions(route, h, w)
     p = [_scan._ptr(t) for t in ts]
-    a = _scan._SS2DArgs(x=p[0], xdbl=p[1], dtw=p[2], A=p[3], Ds=p[4], bias=p[5], pos=pos.data_ptr(), B=b, P=h*w, D=d, K=k, R=r, N=A.shape[1],
+    pack = ts[1] if route=='row' else torch.empty_like(ts[1])
+    a = _scan._SS2DArgs(x=p[0], xdbl=p[1], dtw=p[2], A=p[3], Ds=p[4], bias=p[5], pos=pos.data_ptr(), xpack=pack.data_ptr(), B=b, P=h*w, D=d, K=k, R=r, N=A.shape[1],
                         threads=torch.get_num_threads())
-    return a,(pos,*ts)
+    return a,(pos,pack,*ts)
 
 def _ss2d_native(x, x_dbl, dt_w, A, D, dt_bias, route, save):
     b,h,w,d = x.shape; k = dt_w.shape[0]
@@ -158,7 +159,7 @@ def _ss2d_native_bwd(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, route):
     a,keep = _ss2d_args(x, x_dbl, dt_w, A, D, dt_bias, route); gy = _scan._plain(gy)
     a.groups = _scan._groups(2*b, -(-d//_scan._native().rgbx_width()))
     part = torch.empty(a.groups, *x_dbl.shape)
-    gx,gxdbl = torch.empty(x.shape),torch.empty(x_dbl.shape) if a.groups>1 else part[0]
+    gx,gxdbl = torch.empty(x.shape),torch.empty(x_dbl.shape)
     gw,gA,gD,gbias = torch.empty(b,k,d,r),torch.empty(b,k*d,n),torch.empty(b,k*d),torch.empty(b,k,d)
     a.gy,a.saved,a.gpart = gy.data_ptr(),saved.data_ptr(),part.data_ptr()
     a.gx,a.gxdbl,a.gdtw,a.gA,a.gD,a.gbias = (t.data_ptr() for t in (gx,gxdbl,gw,gA,gD,gbias))

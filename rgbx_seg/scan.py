@@ -161,10 +161,10 @@ class _ScanArgs(ctypes.Structure):
                                                                             'gy glast gu gdelta gBC gB gC gA gD gbias gh0')
 
 class _SS2DArgs(ctypes.Structure):
-    _fields_ = _fields('x xdbl dtw A Ds bias pos y saved', 'B P D K R N threads', 'gy gx gpart gxdbl gdtw gA gD gbias')
+    _fields_ = _fields('x xdbl dtw A Ds bias pos xpack y saved', 'B P D K R N threads', 'gy gx gpart gxdbl gdtw gA gD gbias')
 
-# %% ../nbs/00_scan.ipynb #e4c2bf36
-_ABI = 1
+# %% ../nbs/00_scan.ipynb #08ac9a8c
+_ABI = 2
 _WHY = ('; the slower PyTorch version of the selective scan is used. To build it: a C++ compiler, then '
         '`python setup.py build_ext --inplace` or `pip install .` again')
 

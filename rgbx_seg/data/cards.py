@@ -154,8 +154,9 @@ def from_dict(cls:Card, d:dict, # What `to_dict` wrote
         if k not in d: raise RGBXError(where, f'no entry {k!r}', 'name, classes and modalities')
     for k in d: choose(k, cls.__dataclass_fields__, f'{where}: entry')
     mods = d['modalities']
-    if not isinstance(mods, list) or not all(isinstance(m, dict) and {'name', 'folder'} <= m.keys() <= Modality.__dataclass_fields__.keys() for m in mods):
-        raise RGBXError(where, f'modalities {str(mods)[:80]}', f"a list of objects with name, folder and some of {', '.join(Modality.__dataclass_fields__)}")
+    known = Modality.__dataclass_fields__.keys()
+    if not isinstance(mods, list) or not all(isinstance(m, dict) and {'name', 'folder'} <= m.keys() <= known for m in mods):
+        raise RGBXError(where, f'modalities {str(mods)[:80]}', f"a list of objects with name, folder and some of {', '.join(known)}")
     try: return cls(**d | dict(modalities={m['name']:Modality(**m) for m in mods}))
     except (TypeError, AttributeError) as e: raise RGBXError(where, f'an entry of the wrong type ({e})', 'the types that `Card.to_dict` writes') from e
 

@@ -10,7 +10,7 @@ import io, struct, zlib
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from ..core import RGBXError, choose, cv2_
+from ..core import RGBXError, cv2_
 from .cards import Card, Modality, folder_card, get_card, safe_name
 
 # %% ../../nbs/data/20_folder.ipynb #e6df1ce3
@@ -61,12 +61,14 @@ def read_image(path,   # The file
     a,head = _decode(path, cv2.IMREAD_UNCHANGED, b)
     bits = a.dtype.itemsize*8
     if a.dtype not in (np.uint8, np.uint16) or bits > m.bits:
-        raise RGBXError(path, f'{bits}-bit values ({a.dtype})', f'{m.bits} bits for modality {m.name!r}', 'Give its Modality bits=16 (and a span), or convert the files' if bits == 16 else '')
+        raise RGBXError(path, f'{bits}-bit values ({a.dtype})', f'{m.bits} bits for modality {m.name!r}',
+                        'Give its Modality bits=16 (and a span), or convert the files' if bits == 16 else '')
     if m.grey and a.ndim == 3: a = _decode(path, cv2.IMREAD_GRAYSCALE if bits == 8 else cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, b)[0]
     if bits == 16: a = _to8(a, m.span)
     c = a.shape[2] if a.ndim == 3 else 1
-    if c == 1: return np.repeat(a.reshape(*a.shape[:2], 1), m.channels, 2)
-    if c != m.channels: raise RGBXError(path, f'{c} channels', f'{m.channels} (or 1) for modality {m.name!r}', 'Give its Modality grey=True to use it as one channel, or split the file')
+    if c == 1: return cv2.merge([a.reshape(a.shape[:2])]*m.channels).reshape(*a.shape[:2], m.channels)
+    if c != m.channels:
+        raise RGBXError(path, f'{c} channels', f'{m.channels} (or 1) for modality {m.name!r}', 'Give its Modality grey=True to use it as one channel, or split the file')
     if c >= 3 and not bgr: a = cv2.cvtColor(a, cv2.COLOR_BGR2RGB if c == 3 else cv2.COLOR_BGRA2RGBA) if c <= 4 else a
     return a
 
@@ -90,14 +92,16 @@ def read_label(path,   # The file
     if a.dtype != np.uint8 or (head and head[3] == 0 and head[2] < 8):
         raise RGBXError(path, f'a label of {head[2] if head else a.dtype.itemsize*8} bits', '8 bits: one class number per pixel')
     if a.ndim == 3:
-        if (a[...,:3] != a[...,:1]).any(): raise RGBXError(path, 'a coloured picture (its channels differ)', 'class numbers, one per pixel', 'Give the index labels, not the painted ones')
+        if (a[...,:3] != a[...,:1]).any():
+            raise RGBXError(path, 'a coloured picture (its channels differ)', 'class numbers, one per pixel', 'Give the index labels, not the painted ones')
         a = np.ascontiguousarray(a[...,0])
     lut,ok = _label_luts(num_classes, shift, ignore)
     if not cv2.LUT(a, ok).all():
         v,n = np.unique(a[cv2.LUT(a, ok) == 0], return_counts=True)
         lo,hi = -shift,num_classes-1-shift
-        raise RGBXError(path, f"label value{'s' if len(v) > 1 else ''} {', '.join(map(str, v[:8]))}{' ...' if len(v) > 8 else ''} ({n.sum()} pixels)",
-                        f'{lo}..{hi} ({num_classes} classes)' + (f', 0 or {ignore} for void' if shift else f' or {ignore} for void'), _label_hint(v, a, num_classes, shift))
+        some = ', '.join(map(str, v[:8]))+(' ...' if len(v) > 8 else '')
+        raise RGBXError(path, f"label value{'s' if len(v) > 1 else ''} {some} ({n.sum()} pixels)", f'{lo}..{hi} ({num_classes} classes)' + (f', 0 or {ignore} for void' if shift else f' or {ignore} for void'),
+                        _label_hint(v, a, num_classes, shift))
     return cv2.LUT(a, lut) if shift else a
 
 def _label_luts(C, shift, ignore):
@@ -144,7 +148,8 @@ class RGBXFolder:
             if classes is None: raise RGBXError(self.root, 'no card.json and no classes', 'either', 'Pass classes=[...] (names) or classes=n, or card=')
             card = folder_card(classes, x, rgb, label, name=self.root.name, label_shift=label_shift)
         card = get_card(card); n = classes if isinstance(classes, int) else None if classes is None else len(classes)
-        if n not in (None, card.num_classes): raise RGBXError(self.root, f'{n} classes asked for', f'{card.num_classes} of its card ({card.name})', 'Leave classes out')
+        if n not in (None, card.num_classes):
+            raise RGBXError(self.root, f'{n} classes asked for', f'{card.num_classes} of its card ({card.name})', 'Leave classes out')
         self.card = card if modalities is None else card.select(modalities)
         self.modalities = tuple(self.card.modalities); self.labels = labels and card.label_folder is not None
         self._exts = {}; self._names = self._read_names(splits or self.card.splits)
@@ -155,31 +160,44 @@ class RGBXFolder:
             names = sorted({p.stem for p in folder.iterdir() if p.suffix.lower() in IMAGE_EXTS}) if folder.is_dir() else []
             if not names: raise RGBXError(folder, 'no images' if folder.is_dir() else 'no such folder', 'images')
         else:
-            path = self.root/safe_name(choose(self.split, splits, f'split of {self.root}'), 'list')
+            if self.split not in splits: raise RGBXError(f'split of {self.root}', f'no split {self.split!r}', f"one of {', '.join(splits)}, all")
+            path = self.root/safe_name(splits[self.split], 'list')
             if not path.is_file():
-                raise RGBXError(path, 'no such list', 'a text file with one item name a line', f"Lists here: {', '.join(sorted(p.name for p in self.root.glob('*.txt'))) or 'none'}; split='all' reads every file")
+                here = ', '.join(sorted(p.name for p in self.root.glob('*.txt'))) or 'none'
+                raise RGBXError(path, 'no such list', 'a text file with one item name a line', f"Lists here: {here}; split='all' reads every file")
             names = _read_list(path)
         try: return np.array([n.encode() for n in names])
         except UnicodeEncodeError as e: raise RGBXError(self.root, f'a name that is not text ({e})', 'UTF-8') from None
 
     def __len__(self): return len(self._names)
-    def __repr__(self): return f'RGBXFolder({str(self.root)!r}, {self.split!r}: {len(self)} items, {", ".join(self.modalities)}, {self.card.num_classes} classes)'
+    def __repr__(self): return f'RGBXFolder({self.root.name!r}, {self.split!r}: {len(self)} items, {", ".join(self.modalities)}, {self.card.num_classes} classes)'
 
     @property
-    def names(self): return [n.decode() for n in self._names]
-    def name(self, i): return self._names[i].decode()
-    def condition(self, i:int): return self.card.condition(self.name(i))
+    def names(self) -> list:
+        "The names of all items."
+        return [n.decode() for n in self._names]
+    def name(self, i:int) -> str: # Index
+        "An item's name."
+        return self._names[i].decode()
+    def condition(self, i:int) -> str: # Index
+        "An item's condition, or None."
+        return self.card.condition(self.name(i))
 
     def __getitem__(self, i:int):
         i = range(len(self))[i]; name = self.name(i); ims = []
         for k,m in self.card.modalities.items():
-            p = self.path(k, name); ims.append(read_image(p, m, self.bgr))
+            p = self._there(self.path(k, name), f'the {k} image of item {name!r}'); ims.append(read_image(p, m, self.bgr))
             _same_size(p, ims[-1], self.path(self.modalities[0], name), ims[0])
         if not self.labels: return *ims,None
-        p = self.path('label', name)
+        p = self._there(self.path('label', name), f'the label of item {name!r}', 'labels=False reads without labels')
         mask = read_label(p, self.card.num_classes, self.card.label_shift, self.card.ignore)
         _same_size(p, mask, self.path(self.modalities[0], name), ims[0])
         return *ims,mask
+
+    @staticmethod
+    def _there(p, what, fix=''):
+        if not p.is_file(): raise RGBXError(p, 'no such file', what, fix)
+        return p
 
     def path(self, kind:str, # A modality, or 'label'
         name:str,            # An item's name

@@ -25,6 +25,7 @@ class Protocol:
     stride:float=2/3         # Step between windows, as a part of the window
     scales:tuple=(1.,)       # Factors by which the images are resized
     flip:bool=False          # Also run the mirrored images
+    pad:bool=False           # 'slide', image smaller than the window: pad it to the window (networks of one size), or use a smaller window
     combine:str='softmax'    # What is averaged over windows, mirrored copies and scales: 'softmax' probabilities or 'logits'
     published:str=''         # '' = as described above; 'sigma' = the arithmetic of Sigma's published evaluator
 
@@ -101,6 +102,9 @@ def to_tensor(image, # (H, W) or (H, W, C) uint8
     im = image[...,None] if image.ndim==2 else image
     if im.shape[-1]==1 and len(mean)>1: im = np.repeat(im, len(mean), -1)
     if im.shape[-1]!=len(mean): raise RGBXError('to_tensor', f'image {image.shape} with {len(mean)} means', f'{im.shape[-1]} means, one per channel')
+    if im.dtype==np.uint8:                                       # 256 values: a table
+        table = ((np.arange(256)[:,None]/255. - mean)/std).astype(np.float32)
+        return torch.from_numpy(np.stack([table[:,c].take(im[...,c]) for c in range(len(mean))]))
     return torch.from_numpy(((im/255. - mean)/std).astype(np.float32).transpose(2,0,1).copy())
 
 def scaled(image,     # (H, W) or (H, W, C), uint8 (uint16 and float32 work too)
@@ -151,12 +155,13 @@ def _one_scale(forward, # `Forward`
     "Scores of one scale by the correct protocol."
     if p.mode=='whole': return _with_flip(forward, xs, p)
     h,w = next(x.shape[-2:] for x in xs if x is not None)
-    xs = _each(lambda x: F.pad(x, (0, max(0, p.crop[1]-w), 0, max(0, p.crop[0]-h))), xs)
-    ws,total,count = windows((h,w), p.crop, p.stride),0,0
+    H,W = (max(h, p.crop[0]),max(w, p.crop[1])) if p.pad else (h,w)
+    xs = _each(lambda x: F.pad(x, (0, W-w, 0, H-h)), xs)
+    ws,total,count = windows((H,W), (min(H, p.crop[0]),min(W, p.crop[1])), p.stride),0,0
     for i in range(0, len(ws), bs):
         some = ws[i:i+bs]
         ys = _with_flip(forward, _each(lambda x: torch.cat([x[...,t:b,l:r] for t,b,l,r in some]), xs), p).chunk(len(some))
-        if i==0: total,count = ys[0].new_zeros(*ys[0].shape[:2], max(h, p.crop[0]), max(w, p.crop[1])),ys[0].new_zeros(max(h, p.crop[0]), max(w, p.crop[1]))
+        if i==0: total,count = ys[0].new_zeros(*ys[0].shape[:2], H, W),ys[0].new_zeros(H, W)
         for (t,b,l,r),y in zip(some, ys): total[...,t:b,l:r] += y; count[t:b,l:r] += 1
     return (total/count)[...,:h,:w]
 
@@ -270,12 +275,24 @@ def infer(model,   # A segmentation model, or a function of the modalities' tens
     "Class scores. Probabilities for `combine='softmax'`, mean logits for 'logits', sums of exponentials for published protocols."
     return _channels_last(_total(model, images, get_protocol(protocol), stats, device, bs), images)
 
-def infer_mask(model, images, protocol=None, stats=None, device=None, bs:int=4) -> np.ndarray: # ([B,] H, W) int64
+def infer_mask(model,           # As `infer`
+    images,                     # As `infer`
+    protocol=None,              # As `infer`
+    stats=None,                 # As `infer`
+    device=None,                # As `infer`
+    bs:int=4                    # As `infer`
+) -> np.ndarray:                # ([B,] H, W) int64
     "`infer(...).argmax(-1)`, taken where the model is, so that scores of many classes need not travel."
     y = _total(model, images, get_protocol(protocol), stats, device, bs).argmax(1).cpu().numpy()
     return _channels_last(torch.from_numpy(y)[:,None], images)[...,0]
 
-def scale_scores(model, images, protocol=None, stats=None, device=None, bs:int=4) -> dict: # `{scale: ([B,] H, W, classes)}`
+def scale_scores(model, # As `infer`
+    images,             # As `infer`
+    protocol=None,      # As `infer`
+    stats=None,         # As `infer`
+    device=None,        # As `infer`
+    bs:int=4            # As `infer`
+) -> dict:              # `{scale: ([B,] H, W, classes)}`
     "What each scale contributes to `infer`, before the mean over scales."
     return {s: _channels_last(y, images) for s,y in _tensors(model, images, get_protocol(protocol), stats, device, bs)}
 

@@ -84,7 +84,8 @@ Report.aacc = property(lambda self: self.matrix().aacc(), doc='Pixel accuracy ov
 # %% ../../nbs/evaluate/10_report.ipynb #5ce7e459
 NOTE = 'synthetic toy scenes: no evidence about real sensors'
 
-def pct(v) -> str: # Percent with one decimal, '-' for undefined
+def pct(v   # 0..1, NaN or None
+) -> str:   # Percent with one decimal, '-' for undefined
     "A score in 0..1 for people."
     return '-' if v is None or (isinstance(v, float) and math.isnan(v)) else f'{100*v:.1f}'
 
@@ -96,7 +97,10 @@ def text_table(head:list, # Column titles
     line = lambda r: '  '.join(str(c).ljust(w) if i==0 else str(c).rjust(w) for i,(c,w) in enumerate(zip(r, ws)))
     return '\n'.join([line(head), '  '.join('-'*w for w in ws)] + [line(r) for r in rows])
 
-def html_table(head:list, rows:list, colours:dict=None) -> str: # `colours`: {first cell: (r, g, b)}
+def html_table(head:list, # Column titles
+    rows:list,            # Lists of strings
+    colours:dict=None     # {first cell: (r, g, b)}: swatches before these cells
+) -> str:                 # A `<table>`
     "The same table in HTML."
     def cell(c, i, tag):
         rgb = (colours or {}).get(c) if i==0 and tag=='td' else None
@@ -168,6 +172,7 @@ def _batches(it, bs):
     "Stacks of up to `bs` consecutive items of one size: yields lists."
     group = []
     for i,item in it:
+        if isinstance(item, dict): raise RGBXError(**item)
         if group and (len(group)==bs or any(a.shape!=b.shape for a,b in zip(group[0][1][:-1], item[:-1]))): yield group; group = []
         group.append((i, item))
     if group: yield group
@@ -178,15 +183,17 @@ class _Share(torch.utils.data.Dataset):
     "Some items of a data set with their numbers."
     def __init__(self, ds, idxs): self.ds,self.idxs = ds,idxs
     def __len__(self): return len(self.idxs)
-    def __getitem__(self, j): return self.idxs[j],self.ds[self.idxs[j]]
+    def __getitem__(self, j):
+        try: return self.idxs[j],self.ds[self.idxs[j]]
+        except RGBXError as e: return self.idxs[j],dict(where=e.where, found=e.found, expected=e.expected, fix=e.fix)   # travels between processes
 
 # %% ../../nbs/evaluate/10_report.ipynb #9fdd8ac0
 def evaluate(model,     # A segmentation model; or any function of the modalities' tensors that returns logits
-    ds,                 # Data set with `card`, `ds[i] -> (rgb, x1, ..., mask)` in uint8, `modalities`, `condition(i)`
+    ds,                 # Data set: `ds[i] -> (rgb, x1, ..., mask)` in uint8, `card`, `modalities`, and if it has any `condition(i)`
     protocol=None,      # `Protocol`, its name, or None: whole image, one scale
     bs:int=1,           # Items (or windows, for 'slide') per forward pass
     progress:bool=True, # Show a bar
-    device=None,        # Where to run; default: where the model is
+    device=None,        # Where the inputs go; default: where the model is
     drop=(),            # Modalities to withhold from the model
     name:str=None,      # Name of the report; default: the model's
     subsets:dict=None,  # {name: [condition, ...]}; default: the card's
@@ -198,7 +205,7 @@ def evaluate(model,     # A segmentation model; or any function of the modalitie
     if not len(ds): raise RGBXError('evaluate', 'no items', 'a split with at least one item')
     _check_classes(model, card)
     have = list(ds.modalities); wanted = list(getattr(model, 'modalities', have)); picks,stats = model_inputs(model, card, have, drop)
-    conds = [ds.condition(i) or '' for i in range(len(ds))]
+    cond = getattr(ds, 'condition', lambda i: None); conds = [cond(i) or '' for i in range(len(ds))]
     cms = {c: ConfusionMatrix(n, card.ignore) for c in _in_order(conds, card)}
     rank,world = (dist.get_rank(),dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0,1)
     share = list(range(rank, len(ds), world))

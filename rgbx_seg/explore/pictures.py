@@ -80,7 +80,7 @@ def picture_grid(rows, # Lists of (H, W, 3) uint8, or None for an empty place
     card=None,         # For the legend and the note
     present=(),        # Class numbers for the legend; above the classes: void
     width:float=1.5,   # Inches per picture
-    dpi:int=72
+    dpi:int=72         # Pixels per inch
 ):                     # Figure
     "Pictures in rows and columns with titles and a legend."
     n,m = len(rows),max(map(len, rows)); titles = list(titles)
@@ -123,7 +123,7 @@ def show_item(item,  # `(rgb, x1, ..., mask)` in uint8; the mask may be None or 
     errors:bool=True,# Show where predictions are wrong
     title:str='',    # Left of the row
     width:float=1.5, # Inches per picture
-    dpi:int=72
+    dpi:int=72         # Pixels per inch
 ):                   # Figure
     "Every modality, the mask and predictions of one item, with the legend of the classes in it."
     row,titles,present = _item_row(item, card, list(modalities or card.modalities), _named(pred), errors)
@@ -137,7 +137,8 @@ def show_prediction_grid(items, # Items `(rgb, x1, ..., mask)`
     labels=(),                  # One per item, e.g. its condition
     errors:bool=True,           # Show where each prediction is wrong
     max_n:int=6,                # At most so many items
-    width:float=1.5, dpi:int=72
+    width:float=1.5,            # Inches per picture
+    dpi:int=72                  # Pixels per inch
 ):                              # Figure
     "Items in rows: modalities, mask, prediction and error of every model."
     preds = preds if isinstance(preds, dict) else {'prediction': preds}
@@ -152,7 +153,8 @@ def per_modality_predictions(model, # With `modalities`; called with None for th
     item,                           # `(rgb, x1, ..., mask)` in uint8
     card,                           # The data set's card
     modalities=None,                # Names of the images in order; default: the card's
-    protocol=None, device=None      # As `infer`
+    protocol=None,                  # As `infer`
+    device=None                     # As `infer`
 ) -> dict:                          # {'all': mask, 'rgb alone': mask, ..., 'without rgb': mask, ...}, (H, W) int64 each
     "Predictions with all modalities, with each one alone, and (three or more) without each one."
     have = list(modalities or card.modalities); picks,_ = model_inputs(model, card, have)
@@ -162,7 +164,15 @@ def per_modality_predictions(model, # With `modalities`; called with None for th
     def run(drop): picks,stats = model_inputs(model, card, have, drop); return infer_mask(model, item_images(item, picks), protocol, stats, device)
     return {k: run(d) for k,d in sets.items()}
 
-def show_per_modality(model, item, card, modalities=None, protocol=None, device=None, width:float=1.5, dpi:int=72): # Figure
+def show_per_modality(model, # As `per_modality_predictions`
+    item,                    # As `per_modality_predictions`
+    card,                    # As `per_modality_predictions`
+    modalities=None,         # As `per_modality_predictions`
+    protocol=None,           # As `infer`
+    device=None,             # As `infer`
+    width:float=1.5,         # Inches per picture
+    dpi:int=72               # Pixels per inch
+):                           # Figure
     "Two rows: the item with the full prediction, then the predictions of `per_modality_predictions` with fewer modalities."
     preds = per_modality_predictions(model, item, card, modalities, protocol, device); have = list(modalities or card.modalities)
     row,titles,present = _item_row(item, card, have, {'all': preds.pop('all')}, errors=False)
@@ -170,8 +180,9 @@ def show_per_modality(model, item, card, modalities=None, protocol=None, device=
     rows = [pad(row)] + ([pad([mask_picture(p, card) for p in preds.values()])] if preds else [])
     return picture_grid(rows, [titles,list(preds)], [], card, present+sum((np.unique(p).tolist() for p in preds.values()), []), width, dpi)
 
-# %% ../../nbs/explore/00_pictures.ipynb #38beb543
-def read_history(path) -> dict: # {column: list of floats}; empty cells are NaN
+# %% ../../nbs/explore/00_pictures.ipynb #2ead3ce8
+def read_history(path # `history.csv` or the folder of a run
+) -> dict:            # {column: list of floats}; empty cells are NaN, columns of text are left out
     "The columns of a `history.csv`."
     p = Path(path); p = p/'history.csv' if p.is_dir() else p
     if not p.is_file(): raise RGBXError(p, 'no such file', 'a history.csv, or the folder of a run')
@@ -193,7 +204,7 @@ def _lines(ax, xs, cols, factor=1.):
 
 # %% ../../nbs/explore/00_pictures.ipynb #4b7cd51c
 def plot_history(path, # `history.csv`, the folder of a run, or {column: values}
-    dpi:int=72
+    dpi:int=72         # Pixels per inch
 ):                     # Figure
     "Losses and scores by epoch."
     h = dict(path) if isinstance(path, dict) else read_history(path)
@@ -212,7 +223,7 @@ def plot_history(path, # `history.csv`, the folder of a run, or {column: values}
 def plot_confusion(report, # A `Report` (or anything with `classes` and `matrix(row)`)
     row:str='all',         # 'all', a condition or a subset
     numbers:bool=None,     # Percent in the cells; default: up to 15 classes
-    dpi:int=72
+    dpi:int=72         # Pixels per inch
 ):                         # Figure
     "Share of each label's pixels that went to each prediction, percent."
     m = report.matrix(row).total().double().numpy(); n = len(m)
@@ -230,9 +241,9 @@ def plot_confusion(report, # A `Report` (or anything with `classes` and `matrix(
 
 # %% ../../nbs/explore/00_pictures.ipynb #5d12812e
 def compare_bars(values, # {series: {group: value in 0..1, or a list of them}}
-    ylabel:str='mIoU, %',
-    title:str='',
-    dpi:int=72
+    ylabel:str='mIoU, %',# Title of the axis
+    title:str='',        # Title of the plot
+    dpi:int=72         # Pixels per inch
 ):                       # Figure
     "Grouped bars in percent."
     groups = list(dict.fromkeys(g for v in values.values() for g in v)); k = len(values)
@@ -254,7 +265,7 @@ def compare_bars(values, # {series: {group: value in 0..1, or a list of them}}
 def plot_conditions(reports, # A `Report`, or {name: Report or list of Reports (seeds)}
     rows=None,               # Rows to show; default: all, conditions and subsets
     classes=None,            # Mean IoU over these classes instead of all
-    dpi:int=72
+    dpi:int=72         # Pixels per inch
 ):                           # Figure
     "mIoU by condition, one series per report."
     reports = reports if isinstance(reports, dict) else {reports.name: reports}

@@ -25,6 +25,7 @@ from ..heads.mamba import MambaHead
 from ..heads.mlp import MLPHead
 from ..heads.segformer import SegFormerHead
 from ..heads.upernet import UPerHead
+from . import cmx  # its checkpoint formats
 from .checkpoints import load_published
 from .segmenter import FusedBackbone, RGBXSegmenter
 

@@ -8,6 +8,7 @@ __all__ = ['run_files', 'param_groups', 'adamw', 'Autocast', 'ClipNorm', 'PickMo
 
 # %% ../../nbs/train/40_learner.ipynb #178739b9
 import json, math, random
+import fastai.callback.schedule # adds fit_one_cycle and lr_find to every learner
 from pathlib import Path
 import torch
 import matplotlib.pyplot as plt
@@ -178,7 +179,7 @@ def train_run(
     notes:dict=None,              # More plain values for `config.json`, which a resume has to repeat
     cbs=None,                     # More callbacks
     **kwargs                      # Passed to `rgbx_learner`: `loss`, `metrics`, `wd`, `clip`, `bf16`, `published_groups`, `progress` ...
-) -> SegLearner:                  # With the kept weights; `learn.run` is the folder, `learn.rows` the history, `learn.results` what `metrics.json` holds
+) -> SegLearner:                  # With the kept weights; `learn.run_dir` is the folder, `learn.rows` the history, `learn.results` what `metrics.json` holds
     "Train `model` into the folder `out`: exact resume, best and last weights, history, metrics, a picture."
     if keep not in ('best','last'): raise RGBXError('train_run', f'keep={keep!r}', "'best' or 'last'")
     out = _prepare(out, resume, force); set_seed(seed)
@@ -227,7 +228,7 @@ def finish_run(
     pictures=True   # See `train_run`
 ):
     "Write last weights, `metrics.json` and the picture, and load the kept weights into the learner."
-    learn.run,learn.rows = out,history.rows
+    learn.run_dir,learn.rows = out,history.rows
     if rank_distrib(): return
     save_weights(learn.model, out/files['last'])
     if best.best_row is None: keep = 'last'; save_weights(learn.model, out/'model.safetensors')       # no validation score ever
