@@ -26,10 +26,10 @@ demo: $(OK)
 	$(BIN)/python -m rgbx_seg.demo
 
 test: $(OK)
-	$(BIN)/python -m rgbx_seg.dev test
+	$(BIN)/python -m rgbx_seg.dev
 
 test-all: $(OK)
-	$(BIN)/python -m rgbx_seg.dev test --flags 'slow ddp cuda'
+	$(BIN)/python -m rgbx_seg.dev --flags 'slow ddp cuda'
 
 lab: $(OK)
 	$(BIN)/jupyter lab nbs
@@ -42,7 +42,7 @@ export: $(OK)
 	$(BIN)/nbdev_clean
 
 readme: $(OK)
-	$(BIN)/python -m rgbx_seg.dev readme
+	$(BIN)/python -m rgbx_seg.dev --what readme
 
 clean:
 	rm -rf $(VENV) build *.egg-info rgbx_seg/_kernels*.so

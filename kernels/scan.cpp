@@ -1,6 +1,6 @@
 // Entry points: choice of instruction set, threads, flush-to-zero.
 #include "scan_table.h"
-#include <cstdio>
+#include <ctime>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -40,6 +40,13 @@ API const char* rgbx_isa() { kernels(); return names[chosen]; }
 API int64_t rgbx_set_isa(int64_t isa) { if (isa < 0 || isa > best()) return 0; chosen = (int)isa; return 1; }
 API int64_t rgbx_width() { return kernels().width; }
 API int64_t rgbx_chunk() { return kernels().chunk; }
+
+// Vector multiply-adds a second of this thread, for the benchmark's port bound.
+API double rgbx_fma_rate() {
+    const int64_t n = 2000000; volatile float sink; clock_t t = clock();
+    sink = kernels().fma_loop(n); (void)sink;
+    return 16.*n*CLOCKS_PER_SEC/(double)(clock() - t + 1);
+}
 
 // A decaying state ends in denormal numbers and stays there, where arithmetic is many times slower: flush them, in this scope only.
 struct Flush {
@@ -103,8 +110,9 @@ API void rgbx_ss2d_forward(const rgbx_ss2d_args* p) {
     const rgbx_ss2d_args& a = *p; const RgbxKernels& k = kernels();
     hint(a.y, a.B*a.P*a.D*4);
     pack(a, k);
-    int64_t nt = (a.D + k.width-1)/k.width, T = 1;
-    if (getenv("RT")) T = atoi(getenv("RT"));
+    // Tiles a task: few enough that its part of x and y stays in the cache over all directions and every thread has work (no effect on the numbers).
+    int64_t nt = (a.D + k.width-1)/k.width, T = std::max<int64_t>(1, std::min<int64_t>(4, 2500000/(8*k.width*a.P)));
+    while (T > 1 && a.B*((nt + T-1)/T) < 4*a.threads) T--;
     int64_t per = (nt + T-1)/T;
     run(a.B*per, a.threads, [&](int64_t i) { int64_t t = i % per * T; k.ss2d_fwd(a, i/per, t, std::min(nt, t + T)); });
 }

@@ -540,13 +540,14 @@ static void ss2d_bwd(const rgbx_ss2d_args& a, int64_t b, int64_t g) {
     float *wr = mem.get<float>(T*W*Rp), *gbc = mem.get<float>(2*N*CK), *gdt = mem.get<float>(CK*Rp);
     Chunk& w = *mem.get<Chunk>(1);
     const float* row[CK]; int64_t p[CK], next[CK];
-    for (int64_t k = 0; k < a.K; k++) {
+    for (int64_t j = 0; j < a.K; j++) {
+        const int64_t k = a.K == 4 ? (j & 1) * 2 + j / 2 : j;
         for (int i = 0; i < T; i++) {
             const int lanes = (int)std::min<int64_t>(W, a.D - (t0+i)*W); const int64_t c0 = k*a.D + (t0+i)*W;
             load_params(t[i], a.A, a.Ds, a.bias, c0, lanes, N);
             load_wt(wt + i*R, a.dtw, c0, lanes, R);
             memset((void*)(wr + i*W*Rp), 0, W*Rp*4);
-            for (int j = 0; j < lanes; j++) memcpy(wr + (i*W + j)*Rp, a.dtw + (c0+j)*R, R*4);
+            for (int c = 0; c < lanes; c++) memcpy(wr + (i*W + c)*Rp, a.dtw + (c0+c)*R, R*4);
             gD[i] = gbias[i] = vf{};
         }
         memset((void*)q, 0, T*N*sizeof(vf)); memset((void*)gA, 0, T*N*sizeof(vf)); memset((void*)gW, 0, T*R*sizeof(vf));
@@ -560,7 +561,7 @@ static void ss2d_bwd(const rgbx_ss2d_args& a, int64_t b, int64_t g) {
             memset(gdt, 0, CK*Rp*4);
             for (int i = 0; i < T; i++) {
                 const int lanes = (int)std::min<int64_t>(W, a.D - (t0+i)*W); const int64_t ch = (t0+i)*W;
-                for (int j = 0; j < CK; j += BL) expand_block(w.dt + j, row + j, wt + i*R, R);
+                for (int l = 0; l < CK; l += BL) expand_block(w.dt + l, row + l, wt + i*R, R);
                 for (int l = 0; l < cnt; l++) { w.u[l] = load_lanes(a.x + p[l] + ch, lanes); w.gy[l] = load_lanes(a.gy + p[l] + ch, lanes); }
                 for (int l = 0; l < CK; l++) { __builtin_prefetch(a.x + next[l] + ch); __builtin_prefetch(a.gy + next[l] + ch); }
                 chunk_steps(w, t[i], cnt, true);
@@ -568,7 +569,7 @@ static void ss2d_bwd(const rgbx_ss2d_args& a, int64_t b, int64_t g) {
                 for (int n = 0; n < N; n++)
                     bwd_state(w, ld(ck + n*W), t[i].A2[n], t[i].A[n], q[i*N+n], gA[i*N+n], n, N, cnt, gbc + n*CK, gbc + (N+n)*CK, i > 0);
                 chunk_finish(w, t[i], cnt, gD[i], gbias[i]);
-                if (k == 0) for (int l = 0; l < cnt; l++) store_lanes(a.gx + p[l] + ch, w.s[l], lanes);
+                if (j == 0) for (int l = 0; l < cnt; l++) store_lanes(a.gx + p[l] + ch, w.s[l], lanes);
                 else for (int l = 0; l < cnt; l++) store_lanes(a.gx + p[l] + ch, w.s[l] + load_lanes(a.gx + p[l] + ch, lanes), lanes);
                 for (int r = 0; r < R; r++) {
                     vf s0 = {}, s1 = {};
@@ -576,17 +577,17 @@ static void ss2d_bwd(const rgbx_ss2d_args& a, int64_t b, int64_t g) {
                     gW[i*R + r] += s0 + s1;
                 }
                 const float *gz = (const float*)w.gd, *wi = wr + i*W*Rp;
-                for (int j = 0; j < Rp; j += W) for (int l = 0; l < CK; l += 8) {
+                for (int r = 0; r < Rp; r += W) for (int l = 0; l < CK; l += 8) {
                     vf acc[8];
 #pragma GCC unroll 8
-                    for (int m = 0; m < 8; m++) acc[m] = ld(gdt + (l+m)*Rp + j);
+                    for (int m = 0; m < 8; m++) acc[m] = ld(gdt + (l+m)*Rp + r);
                     for (int ch2 = 0; ch2 < W; ch2++) {
-                        vf v = ld(wi + ch2*Rp + j);
+                        vf v = ld(wi + ch2*Rp + r);
 #pragma GCC unroll 8
                         for (int m = 0; m < 8; m++) acc[m] = fma_(v, splat(gz[(l+m)*W + ch2]), acc[m]);
                     }
 #pragma GCC unroll 8
-                    for (int m = 0; m < 8; m++) st(gdt + (l+m)*Rp + j, acc[m]);
+                    for (int m = 0; m < 8; m++) st(gdt + (l+m)*Rp + r, acc[m]);
                 }
             }
             float* gp = a.gpart + (((g*a.B + b)*a.K + k)*a.P + l0)*M;
@@ -604,7 +605,19 @@ static void ss2d_bwd(const rgbx_ss2d_args& a, int64_t b, int64_t g) {
     }
 }
 
+// Vector multiply-adds a second can be counted with this: 16 n of them, independent enough to fill the ports.
+static __attribute__((noinline)) float fma_loop(int64_t n) {
+    vf a[16], m = splat(.999f), c = splat(.001f);
+    for (int i = 0; i < 16; i++) a[i] = splat((float)i);
+    for (int64_t k = 0; k < n; k++) {
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; i++) a[i] = fma_(a[i], m, c);
+    }
+    float s = 0; for (int i = 0; i < 16; i++) s += a[i][0];
+    return s;
+}
+
 extern const RgbxKernels table;
-const RgbxKernels table = { W, CK, pack_bc, scan_fwd, scan_bwd, reduce_bc, ss2d_pack, ss2d_fwd, ss2d_bwd, ss2d_reduce };
+const RgbxKernels table = { W, CK, pack_bc, scan_fwd, scan_bwd, reduce_bc, ss2d_pack, ss2d_fwd, ss2d_bwd, ss2d_reduce, fma_loop };
 
 }  // namespace NS

@@ -15,4 +15,5 @@ struct RgbxKernels {
     void (*ss2d_fwd)(const rgbx_ss2d_args&, int64_t b, int64_t t0, int64_t t1);
     void (*ss2d_bwd)(const rgbx_ss2d_args&, int64_t b, int64_t group);
     void (*ss2d_reduce)(const rgbx_ss2d_args&, int64_t b, int64_t k, int64_t l0, int64_t l1);
+    float (*fma_loop)(int64_t n);
 };

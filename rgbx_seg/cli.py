@@ -9,20 +9,17 @@ __all__ = ['command', 'open_folder', 'rgbx_train', 'rgbx_eval', 'rgbx_predict', 
 import functools, sys
 from pathlib import Path
 import torch
-from fastcore.script import anno_parser
-from .core import RGBXError, set_seed, write_text
+from .core import RGBXError, run_cli, set_seed, write_text
 from .models.registry import ENCODERS, FUSIONS, HEADS, MODELS, create_model, list_models, parse_name
 
 # %% ../nbs/95_cli.ipynb #d314f80f
 def command(f):
-    "A console script: called by its own name from a shell it parses the arguments and prints an `RGBXError` as one line; elsewhere it is the plain function."
+    "A console script: called under its own name from a shell it parses the arguments, elsewhere it is the plain function."
     @functools.wraps(f)
     def run(*args, **kwargs):
-        if args or kwargs or not Path(sys.argv[0]).stem.startswith(f.__name__): return f(*args, **kwargs)
-        args = vars(anno_parser(f).parse_args())
-        try: f(**{k:v for k,v in args.items() if k not in ('pdb','xtra')})
-        except RGBXError as e: print(f'error: {e}', file=sys.stderr); sys.exit(1)
-        except KeyboardInterrupt: print('\ninterrupted', file=sys.stderr); sys.exit(130)
+        own = Path(sys.argv[0]).stem.startswith(f.__name__) and not args and not kwargs
+        if not own: return f(*args, **kwargs)
+        run_cli(f)  # the exit status stays 0 whatever f returns
     return run
 
 def _list(s): return tuple(o.strip() for o in s.split(',') if o.strip()) if isinstance(s, str) else tuple(s or ())
@@ -100,7 +97,8 @@ def rgbx_train(data:str,      # Folder of the data set
     if pretrained:
         from rgbx_seg.models.checkpoints import load_published
         print(load_published(m, pretrained, skip))
-    loss = SegLoss(ignore=train.card.ignore, weight=class_weights(label_counts(dls, train.card.num_classes)).to(dls.device) if balance else None)
+    weight = class_weights(label_counts((train[i][-1] for i in range(len(train))), train.card.num_classes, train.card.ignore)).to(dls.device) if balance else None
+    loss = SegLoss(ignore=train.card.ignore, weight=weight)
     out = Path(out or Path('runs')/f'{Path(data).name}-{model}')
     learn = train_run(dls, m, out, epochs, lr, warmup, schedule, resume, force, seed, keep='best' if valid == 'val' else 'last', loss=loss,
                       bf16=bf16, clip=clip or None, published_groups=published_groups, notes=dict(balance=balance, pretrained=pretrained))

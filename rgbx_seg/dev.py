@@ -9,8 +9,7 @@ __all__ = ['notebooks', 'test_notebook', 'stale_modules', 'readme_text', 'stale_
 import os, re, shutil, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from fastcore.script import call_parse
-from .core import repo_root, write_text
+from .core import repo_root, run_cli, write_text
 
 # %% ../nbs/99_dev.ipynb #5b3a741e
 def notebooks(root:Path) -> list: # The folder with `settings.ini`
@@ -90,8 +89,7 @@ def run_tests(root:Path, # The folder with `settings.ini`
     print(f'{passed} passed, {len(failed)} failed', flush=True)
     return len(failed)
 
-# %% ../nbs/99_dev.ipynb #a2d4c30f
-@call_parse
+# %% ../nbs/99_dev.ipynb #2d04784f
 def main(what:str='test', # 'test', or 'readme' to write README.md
     flags:str='',         # Flagged cells to run as well, e.g. 'slow'
     only:str='',          # Only notebooks whose path contains this
@@ -102,6 +100,6 @@ def main(what:str='test', # 'test', or 'readme' to write README.md
     if what == 'readme': write_text(root/'README.md', readme_text(root)); print('wrote README.md')
     else: sys.exit(min(1, run_tests(root, flags, workers or None, only)))
 
-# %% ../nbs/99_dev.ipynb #30b0f788
+# %% ../nbs/99_dev.ipynb #1a6c388b
 #| eval: false
-if __name__ == '__main__': main()
+if __name__ == '__main__': run_cli(main)

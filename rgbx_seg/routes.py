@@ -157,7 +157,7 @@ def _ss2d_native(x, x_dbl, dt_w, A, D, dt_bias, route, save):
 def _ss2d_native_bwd(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, route):
     b,h,w,d = x.shape; k,_,r = dt_w.shape; n = A.shape[1]
     a,keep = _ss2d_args(x, x_dbl, dt_w, A, D, dt_bias, route); gy = _scan._plain(gy)
-    a.groups = _scan._groups(2*b, -(-d//_scan._native().rgbx_width()))
+    a.groups = max(1, min(4, 8//b, -(-d//_scan._native().rgbx_width())))   # by the shape alone
     part = torch.empty(a.groups, *x_dbl.shape)
     gx,gxdbl = torch.empty(x.shape),torch.empty(x_dbl.shape)
     gw,gA,gD,gbias = torch.empty(b,k,d,r),torch.empty(b,k*d,n),torch.empty(b,k*d),torch.empty(b,k,d)

@@ -214,7 +214,8 @@ AERIAL_CLASSES = dict(farmland=(240,220,90), forest=(30,120,40), bare=(190,140,9
 STREET_CONDITIONS,AERIAL_CONDITIONS = ('day', 'night', 'fog', 'overexp'),('clear', 'cloud')
 TOY_NOTES = dict(
     rgb='8 bit, gamma 1/2.2', thermal='8 bit, 255 (T + 20)/65, T in degrees C', depth='8 bit, 637.5/Z, Z in m (255 at 2.5 m), 0: no measurement',
-    lidar='8 bit, R: 255 - 2.5 range (m), at least 1, G: intensity, B: 20 (height (m) + 1); 0: no return', event='8 bit, R: 12 x positive, G: 12 x negative count (cap 20), B: 0',
+    lidar='8 bit, R: 255 - 2.5 range (m), at least 1, G: intensity, B: 20 (height (m) + 1); 0: no return',
+    event='8 bit, R: 12 x positive, G: 12 x negative count (cap 20), B: 0',
     sar='8 bit, 255 (dB + 30)/36 of the amplitude', nir='8 bit, reflectance', thermal_raw='16 bit, centikelvin', depth_raw='16 bit, mm, 0: no measurement')
 
 def toy_modality(name:str, # 'thermal', 'depth', 'lidar', 'event', 'sar', 'nir', 'thermal_raw', 'depth_raw' or 'rgb'
@@ -242,8 +243,8 @@ def toy_card(modalities=('rgb', 'thermal'), # RGB first; 'sar' or 'nir' among th
 MFNET9 = 'unlabeled, car, person, bike, curve, car_stop, guardrail, color_cone, bump'.split(', ')
 PST5 = 'Background, Extinguisher, Backpack, Hand-Drill, Survivor'.split(', ')
 NYU40 = ('wall, floor, cabinet, bed, chair, sofa, table, door, window, bookshelf, picture, counter, blinds, desk, shelves, curtain, dresser, pillow, mirror, '
-         'floor mat, clothes, ceiling, books, refridgerator, television, paper, towel, shower curtain, box, whiteboard, person, night stand, toilet, sink, lamp, '
-         'bathtub, bag, otherstructure, otherfurniture, otherprop').split(', ')
+         'floor mat, clothes, ceiling, books, refridgerator, television, paper, towel, shower curtain, box, whiteboard, person, night stand, toilet, sink, '
+         'lamp, bathtub, bag, otherstructure, otherfurniture, otherprop').split(', ')
 SUN37 = [dict(refridgerator='fridge', television='tv').get(c, c).replace(' ', '_') for c in NYU40[:37]]
 _mfnet = [(0,0,0), (64,0,128), (64,64,0), (0,128,192), (0,0,192), (128,128,0), (64,64,128), (192,128,128), (192,64,0)]
 _pst = [(0,0,0), (0,0,255), (0,255,0), (255,0,0), (255,255,255)]
@@ -251,18 +252,19 @@ _one = dict(bgr=True, scales=[1.], flip=False); _multi = dict(bgr=True, scales=[
 
 def _sigma(name, classes, rgb, x, label, lists, counts, size, published, rgb_ext='.png', palette=None, **kw):
     mods = {m.name:m for m in (Modality('rgb', rgb, rgb_ext), Modality(*x, '.png', grey=True, bits=16 if x[0] == 'depth' else 8, cmap='inferno'))}
-    return Card(name, classes, mods, palette, label_folder=label, label_ext='.png', splits=dict(zip(('train', 'test'), lists)), counts=dict(zip(('train', 'test'), counts)),
-                size=size, published=dict(system='Sigma', crop=list(size)) | published, **kw)
+    pair = lambda v: dict(zip(('train', 'test'), v))
+    return Card(name, classes, mods, palette, label_folder=label, label_ext='.png', splits=pair(lists), counts=pair(counts), size=size,
+                published=dict(system='Sigma', crop=list(size)) | published, **kw)
 
 CARDS = dict(
-    mfnet=_sigma('mfnet', MFNET9, 'RGB', ('thermal', 'Modal'), 'Label', ('train2.txt', 'test.txt'), (1176, 393), (480, 640), _one, palette=_mfnet,
-                 conditions=dict(D='day', N='night', D_flip='day', N_flip='night'), source='Ha et al., IROS 2017'),
-    pst900=_sigma('pst900', PST5, 'rgb_resize', ('thermal', 'thermal_resize'), 'labels_resize', ('train.txt', 'test.txt'), (597, 288), (720, 1280), _one, palette=_pst,
-                  source='Shivakumar et al., ICRA 2020'),
-    nyudv2=_sigma('nyudv2', NYU40, 'RGB', ('depth', 'Depth'), 'Label', ('train2.txt', 'test2.txt'), (795, 654), (480, 640), _multi, '.jpg', label_shift=-1,
-                  source='Silberman et al., ECCV 2012; 40 classes of Gupta et al., CVPR 2013'),
-    sunrgbd=_sigma('sunrgbd', SUN37, 'RGB_resize', ('depth', 'Depth_resize'), 'labels_resize', ('train2.txt', 'test2.txt'), (5285, 5050), (480, 640), _multi, '.jpg',
-                   label_shift=-1, source='Song et al., CVPR 2015'),
+    mfnet=_sigma('mfnet', MFNET9, 'RGB', ('thermal', 'Modal'), 'Label', ('train2.txt', 'test.txt'), (1176, 393), (480, 640), _one,
+                 palette=_mfnet, conditions=dict(D='day', N='night', D_flip='day', N_flip='night'), source='Ha et al., IROS 2017'),
+    pst900=_sigma('pst900', PST5, 'rgb_resize', ('thermal', 'thermal_resize'), 'labels_resize', ('train.txt', 'test.txt'), (597, 288), (720, 1280), _one,
+                  palette=_pst, source='Shivakumar et al., ICRA 2020'),
+    nyudv2=_sigma('nyudv2', NYU40, 'RGB', ('depth', 'Depth'), 'Label', ('train2.txt', 'test2.txt'), (795, 654), (480, 640), _multi,
+                  '.jpg', label_shift=-1, source='Silberman et al., ECCV 2012; 40 classes of Gupta et al., CVPR 2013'),
+    sunrgbd=_sigma('sunrgbd', SUN37, 'RGB_resize', ('depth', 'Depth_resize'), 'labels_resize', ('train2.txt', 'test2.txt'), (5285, 5050), (480, 640), _multi,
+                   '.jpg', label_shift=-1, source='Song et al., CVPR 2015'),
     toy=toy_card(), toy_aerial=toy_card(('rgb', 'sar')))
 
 def get_card(name, # A name in `CARDS`, the path of a `card.json` or of its folder, or a card

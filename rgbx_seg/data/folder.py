@@ -68,7 +68,7 @@ def read_image(path,   # The file
     c = a.shape[2] if a.ndim == 3 else 1
     if c == 1: return cv2.merge([a.reshape(a.shape[:2])]*m.channels).reshape(*a.shape[:2], m.channels)
     if c != m.channels:
-        raise RGBXError(path, f'{c} channels', f'{m.channels} (or 1) for modality {m.name!r}', 'Give its Modality grey=True to use it as one channel, or split the file')
+        raise RGBXError(path, f'{c} channels', f'{m.channels} (or 1) for modality {m.name!r}', 'Give its Modality grey=True (one channel), or split the file')
     if c >= 3 and not bgr: a = cv2.cvtColor(a, cv2.COLOR_BGR2RGB if c == 3 else cv2.COLOR_BGRA2RGBA) if c <= 4 else a
     return a
 
@@ -100,8 +100,8 @@ def read_label(path,   # The file
         v,n = np.unique(a[cv2.LUT(a, ok) == 0], return_counts=True)
         lo,hi = -shift,num_classes-1-shift
         some = ', '.join(map(str, v[:8]))+(' ...' if len(v) > 8 else '')
-        raise RGBXError(path, f"label value{'s' if len(v) > 1 else ''} {some} ({n.sum()} pixels)", f'{lo}..{hi} ({num_classes} classes)' + (f', 0 or {ignore} for void' if shift else f' or {ignore} for void'),
-                        _label_hint(v, a, num_classes, shift))
+        want = f'{lo}..{hi} ({num_classes} classes)' + (f', 0 or {ignore} for void' if shift else f' or {ignore} for void')
+        raise RGBXError(path, f"label value{'s' if len(v) > 1 else ''} {some} ({n.sum()} pixels)", want, _label_hint(v, a, num_classes, shift))
     return cv2.LUT(a, lut) if shift else a
 
 def _label_luts(C, shift, ignore):
@@ -123,6 +123,48 @@ def _palette_index(path, b):
     try:
         with Image.open(io.BytesIO(b)) as im: return np.array(im)
     except (OSError, SyntaxError, ValueError) as e: raise RGBXError(path, f'a PNG that does not decode ({e})', 'a palette image') from e
+
+# %% ../../nbs/data/20_folder.ipynb #a74fcc2d
+def _read_list(path):
+    "The names in a list; endings of images are taken off."
+    try: lines = [l.strip() for l in path.read_text(encoding='utf-8-sig').splitlines()]
+    except UnicodeDecodeError as e: raise RGBXError(path, f'bytes that are not UTF-8 ({e.reason})', 'a text file with one item name a line') from None
+    names = [l for l in lines if l]
+    if not names: raise RGBXError(path, 'an empty list', 'one item name a line')
+    for i,n in enumerate(names):
+        if '\t' in n: raise RGBXError(f'{path}, item {i+1}', repr(n), 'one item name a line, no columns')
+        safe_name(n, f'{path}, item {i+1}')
+        if Path(n).suffix.lower() in IMAGE_EXTS: names[i] = n[:-len(Path(n).suffix)]
+    if len(set(names)) != len(names):
+        seen = set(); twice = next(n for n in names if n in seen or seen.add(n))
+        raise RGBXError(path, f'{twice!r} more than once', 'each item once')
+    return names
+
+def _there(p, what, fix=''):
+    "The path, if the file is there."
+    if not p.is_file(): raise RGBXError(p, 'no such file', what, fix)
+    return p
+
+def _same_size(p, a, p0, a0):
+    "Raise unless both images have one size."
+    if a.shape[:2] != a0.shape[:2]:
+        raise RGBXError(p, '{1} x {0}'.format(*a.shape[:2])+' pixels (width x height)', '{1} x {0}, the size of '.format(*a0.shape[:2])+str(p0))
+
+def _names(root, split, splits, folder):
+    "The names of a split, UTF-8, in one array; of every image in `folder` for 'all'."
+    if split == 'all' and 'all' not in splits:
+        folder = root/folder
+        names = sorted({p.stem for p in folder.iterdir() if p.suffix.lower() in IMAGE_EXTS}) if folder.is_dir() else []
+        if not names: raise RGBXError(folder, 'no images' if folder.is_dir() else 'no such folder', 'images')
+    else:
+        if split not in splits: raise RGBXError(f'split of {root}', f'no split {split!r}', f"one of {', '.join(splits)}, all")
+        path = root/safe_name(splits[split], 'list')
+        if not path.is_file():
+            here = ', '.join(sorted(p.name for p in root.glob('*.txt'))) or 'none'
+            raise RGBXError(path, 'no such list', 'a text file with one item name a line', f"Lists here: {here}; split='all' reads every file")
+        names = _read_list(path)
+    try: return np.array([n.encode() for n in names])
+    except UnicodeEncodeError as e: raise RGBXError(root, f'a name that is not text ({e})', 'UTF-8') from None
 
 # %% ../../nbs/data/20_folder.ipynb #d46860e4
 class RGBXFolder:
@@ -152,85 +194,51 @@ class RGBXFolder:
             raise RGBXError(self.root, f'{n} classes asked for', f'{card.num_classes} of its card ({card.name})', 'Leave classes out')
         self.card = card if modalities is None else card.select(modalities)
         self.modalities = tuple(self.card.modalities); self.labels = labels and card.label_folder is not None
-        self._exts = {}; self._names = self._read_names(splits or self.card.splits)
-
-    def _read_names(self, splits):
-        if self.split == 'all' and 'all' not in splits:
-            folder = self.root/next(iter(self.card.modalities.values())).folder
-            names = sorted({p.stem for p in folder.iterdir() if p.suffix.lower() in IMAGE_EXTS}) if folder.is_dir() else []
-            if not names: raise RGBXError(folder, 'no images' if folder.is_dir() else 'no such folder', 'images')
-        else:
-            if self.split not in splits: raise RGBXError(f'split of {self.root}', f'no split {self.split!r}', f"one of {', '.join(splits)}, all")
-            path = self.root/safe_name(splits[self.split], 'list')
-            if not path.is_file():
-                here = ', '.join(sorted(p.name for p in self.root.glob('*.txt'))) or 'none'
-                raise RGBXError(path, 'no such list', 'a text file with one item name a line', f"Lists here: {here}; split='all' reads every file")
-            names = _read_list(path)
-        try: return np.array([n.encode() for n in names])
-        except UnicodeEncodeError as e: raise RGBXError(self.root, f'a name that is not text ({e})', 'UTF-8') from None
+        self._exts = {}; self._names = _names(self.root, split, splits or self.card.splits, next(iter(self.card.modalities.values())).folder)
 
     def __len__(self): return len(self._names)
-    def __repr__(self): return f'RGBXFolder({self.root.name!r}, {self.split!r}: {len(self)} items, {", ".join(self.modalities)}, {self.card.num_classes} classes)'
-
-    @property
-    def names(self) -> list:
-        "The names of all items."
-        return [n.decode() for n in self._names]
-    def name(self, i:int) -> str: # Index
-        "An item's name."
-        return self._names[i].decode()
-    def condition(self, i:int) -> str: # Index
-        "An item's condition, or None."
-        return self.card.condition(self.name(i))
+    def __repr__(self):
+        return f'RGBXFolder({self.root.name!r}, {self.split!r}: {len(self)} items, {", ".join(self.modalities)}, {self.card.num_classes} classes)'
 
     def __getitem__(self, i:int):
         i = range(len(self))[i]; name = self.name(i); ims = []
         for k,m in self.card.modalities.items():
-            p = self._there(self.path(k, name), f'the {k} image of item {name!r}'); ims.append(read_image(p, m, self.bgr))
+            p = _there(self.path(k, name), f'the {k} image of item {name!r}'); ims.append(read_image(p, m, self.bgr))
             _same_size(p, ims[-1], self.path(self.modalities[0], name), ims[0])
         if not self.labels: return *ims,None
-        p = self._there(self.path('label', name), f'the label of item {name!r}', 'labels=False reads without labels')
+        p = _there(self.path('label', name), f'the label of item {name!r}', 'labels=False reads without labels')
         mask = read_label(p, self.card.num_classes, self.card.label_shift, self.card.ignore)
         _same_size(p, mask, self.path(self.modalities[0], name), ims[0])
         return *ims,mask
 
-    @staticmethod
-    def _there(p, what, fix=''):
-        if not p.is_file(): raise RGBXError(p, 'no such file', what, fix)
-        return p
+# %% ../../nbs/data/20_folder.ipynb #dee20019
+@patch(as_prop=True)
+def names(self:RGBXFolder) -> list: # Of str
+    "The names of all items."
+    return [n.decode() for n in self._names]
 
-    def path(self, kind:str, # A modality, or 'label'
-        name:str,            # An item's name
-    ) -> Path:               # The file, whether it is there or not
-        "Where an item's file is."
-        m = None if kind == 'label' else self.card.modalities[kind]
-        folder,ext = self.root/(m.folder if m else self.card.label_folder),(m.ext if m else self.card.label_ext)
-        if ext: return folder/(name+ext)
-        exts = [self._exts[kind]] if kind in self._exts else []
-        for e in exts+[e for e in IMAGE_EXTS+[e.upper() for e in IMAGE_EXTS] if e not in exts]:
-            if (folder/(name+e)).is_file(): self._exts[kind] = e; return folder/(name+e)
-        return folder/(name+(exts or ['.png'])[0])
+@patch
+def name(self:RGBXFolder, i:int) -> str: # i: index
+    "An item's name."
+    return self._names[i].decode()
 
-# %% ../../nbs/data/20_folder.ipynb #a74fcc2d
-def _read_list(path):
-    "The names in a list; endings of images are taken off."
-    try: lines = [l.strip() for l in path.read_text(encoding='utf-8-sig').splitlines()]
-    except UnicodeDecodeError as e: raise RGBXError(path, f'bytes that are not UTF-8 ({e.reason})', 'a text file with one item name a line') from None
-    names = [l for l in lines if l]
-    if not names: raise RGBXError(path, 'an empty list', 'one item name a line')
-    for i,n in enumerate(names):
-        if '\t' in n: raise RGBXError(f'{path}, item {i+1}', repr(n), 'one item name a line, no columns')
-        safe_name(n, f'{path}, item {i+1}')
-        if Path(n).suffix.lower() in IMAGE_EXTS: names[i] = n[:-len(Path(n).suffix)]
-    if len(set(names)) != len(names):
-        seen = set(); twice = next(n for n in names if n in seen or seen.add(n))
-        raise RGBXError(path, f'{twice!r} more than once', 'each item once')
-    return names
+@patch
+def condition(self:RGBXFolder, i:int) -> str: # i: index
+    "An item's condition, or None."
+    return self.card.condition(self.name(i))
 
-def _same_size(p, a, p0, a0):
-    "Raise unless both images have one size."
-    if a.shape[:2] != a0.shape[:2]:
-        raise RGBXError(p, '{1} x {0}'.format(*a.shape[:2])+' pixels (width x height)', '{1} x {0}, the size of '.format(*a0.shape[:2])+str(p0))
+@patch
+def path(self:RGBXFolder, kind:str, # A modality, or 'label'
+    name:str,            # An item's name
+) -> Path:               # The file, whether it is there or not
+    "Where an item's file is."
+    m = None if kind == 'label' else self.card.modalities[kind]
+    folder,ext = self.root/(m.folder if m else self.card.label_folder),(m.ext if m else self.card.label_ext)
+    if ext: return folder/(name+ext)
+    exts = [self._exts[kind]] if kind in self._exts else []
+    for e in exts+[e for e in IMAGE_EXTS+[e.upper() for e in IMAGE_EXTS] if e not in exts]:
+        if (folder/(name+e)).is_file(): self._exts[kind] = e; return folder/(name+e)
+    return folder/(name+(exts or ['.png'])[0])
 
 # %% ../../nbs/data/20_folder.ipynb #2ca78630
 @patch

@@ -405,13 +405,16 @@ def write_toy(root,                   # The folder to make
         if have and have.recipe == recipe: return root
         if not (overwrite and have and have.recipe.get('generator') == 'toy'):
             found = f'other toy scenes: {have.recipe}' if have and have.recipe else 'files that write_toy did not make'
-            raise RGBXError(root, found, f'an empty folder, or toy scenes of {recipe}', 'Choose another folder' + (', or overwrite=True' if have and have.recipe else ''))
+            fix = 'Choose another folder' + (', or overwrite=True' if have and have.recipe else '')
+            raise RGBXError(root, found, f'an empty folder, or toy scenes of {recipe}', fix)
     card = toy_card(mods, size, recipe=recipe, counts={s:len(o) for s,o in splits.items()})
     card.splits = {s:f'{s}.txt' for s in splits}
     root.parent.mkdir(parents=True, exist_ok=True); tmp = Path(tempfile.mkdtemp(prefix=f'.{root.name}-', dir=root.parent))
     try:
         write(tmp, card, splits, tuple(size), failure); card.save(tmp/'card.json'); tmp.chmod(0o755)
-        if root.exists(): shutil.rmtree(root)
+        if root.exists() and overwrite: shutil.rmtree(root)
         tmp.replace(root)
+    except OSError:                                                        # another process was faster
+        if not ((root/'card.json').is_file() and Card.load(root/'card.json').recipe == recipe): raise
     finally: shutil.rmtree(tmp, ignore_errors=True)
     return root

@@ -61,7 +61,7 @@ PROTOCOLS = {p.name: p for p in (
     Protocol('sigma_published_nyu', crop=(480,640), scales=(.75,1,1.25), flip=True, published='sigma'))}
 
 def get_protocol(p=None, # Name of a protocol, a `Protocol`, a dict of its fields, or None ('whole')
-    **changes            # Fields to change, e.g. `crop=(96, 128)`
+    **changes,           # Fields to change, e.g. `crop=(96, 128)`
 ) -> Protocol:
     "The protocol `p`, with `changes`."
     if p is None: p = 'whole'

@@ -57,7 +57,8 @@ class FileItems:
         mask = None if self.labels is None else read_label(self.labels[i], len(self.card.classes), self.card.label_shift, self.card.ignore)
         for p,a in zip(paths+([] if mask is None else [self.labels[i]]), ims+([] if mask is None else [mask])):
             if a.shape[:2]!=ims[0].shape[:2]:
-                raise RGBXError(p, f'{a.shape[1]} x {a.shape[0]} pixels (width x height)', f'{ims[0].shape[1]} x {ims[0].shape[0]}, the size of {paths[0]}', 'Align the images first')
+                (h,w),(h0,w0) = a.shape[:2],ims[0].shape[:2]
+                raise RGBXError(p, f'{w} x {h} pixels (width x height)', f'{w0} x {h0}, the size of {paths[0]}', 'Align the images first')
         return *ims,mask
 
 # %% ../../nbs/evaluate/20_predict.ipynb #f0cfa9fb

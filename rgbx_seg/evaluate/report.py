@@ -58,7 +58,8 @@ class Report:
 
 # %% ../../nbs/evaluate/10_report.ipynb #7c9f1572
 def _ids(self:Report, classes):
-    return None if classes is None else [choose(c, {k:i for i,k in enumerate(self.classes)}, f'class of {self.name!r}') if isinstance(c, str) else c for c in classes]
+    of = {k: i for i,k in enumerate(self.classes)}
+    return None if classes is None else [choose(c, of, f'class of {self.name!r}') if isinstance(c, str) else c for c in classes]
 
 def _mean_iou(self:Report,
     classes=None,    # Names (or indices) of classes; None = all
@@ -104,7 +105,8 @@ def html_table(head:list, # Column titles
     "The same table in HTML."
     def cell(c, i, tag):
         rgb = (colours or {}).get(c) if i==0 and tag=='td' else None
-        sw = f'<span style="display:inline-block;width:1em;height:1em;border:1px solid #888;background:rgb({",".join(str(int(o)) for o in rgb)})"></span> ' if rgb is not None else ''
+        style = 'display:inline-block;width:1em;height:1em;border:1px solid #888;background:rgb({},{},{})'
+        sw = '' if rgb is None else f'<span style="{style.format(*map(int, rgb))}"></span> '
         return f'<{tag} style="text-align:{"left" if i==0 else "right"}">{sw}{html.escape(str(c))}</{tag}>'
     tr = lambda r,tag: '<tr>'+''.join(cell(c, i, tag) for i,c in enumerate(r))+'</tr>'
     return '<table>'+tr(head, 'th')+''.join(tr(r, 'td') for r in rows)+'</table>'
@@ -164,7 +166,8 @@ Report.to_dict,Report.from_dict = _to_dict,classmethod(_from_dict)
 def _check_classes(model, card):
     n = getattr(model, 'num_classes', None)
     if n is not None and n!=len(card.classes):
-        raise RGBXError('evaluate', f'a model of {n} classes', f'{len(card.classes)}, the classes of {card.name!r}', 'build the model with num_classes of the data')
+        raise RGBXError('evaluate', f'a model of {n} classes', f'{len(card.classes)}, the classes of {card.name!r}',
+                        'build the model with num_classes of the data')
 
 def _name(ds, i): return ds.name(i) if hasattr(ds, 'name') else str(ds.names[i]) if hasattr(ds, 'names') else f'item {i}'
 
@@ -274,7 +277,8 @@ def _cmp_html(self): return ''.join(f'<i>{html.escape(n)}</i><br>' for n in self
 def _cmp_dict(self:Comparison) -> dict: # JSON-able
     "Mean, standard deviation and single values of every row."
     one = lambda vs: dict(mean=_num(_mean_std(vs)[0]), std=_num(_mean_std(vs)[1]), values=[_num(v) for v in vs])
-    return dict(note=NOTE if self.synthetic else '', protocols=self.protocols, scores={row: {k: one(vs) for k,vs in v.items()} for row,v in self.values().items()})
+    scores = {row: {k: one(vs) for k,vs in v.items()} for row,v in self.values().items()}
+    return dict(note=NOTE if self.synthetic else '', protocols=self.protocols, scores=scores)
 
 Comparison.table,Comparison._notes,Comparison.__str__,Comparison._repr_html_,Comparison.to_dict = _cmp_table,_cmp_notes,_cmp_text,_cmp_html,_cmp_dict
 Comparison.__repr__ = lambda self: f"Comparison({', '.join(self.reports)})"

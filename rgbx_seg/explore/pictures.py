@@ -68,7 +68,8 @@ def overlay(image, # (H, W, 3) uint8
 def _legend(fig, card, present, width):
     hs = [Patch(facecolor=np.asarray(card.palette[c])/255, edgecolor='.4', lw=.5, label=card.classes[c]) for c in present if c<len(card.classes)]
     if any(c>=len(card.classes) for c in present): hs.append(Patch(facecolor=np.array(VOID)/255, edgecolor='.4', lw=.5, label='void'))
-    if hs: fig.legend(handles=hs, loc='outside lower center', ncols=min(len(hs), _columns(card, present, width)), frameon=False, handlelength=1.2, columnspacing=1)
+    n = min(len(hs), _columns(card, present, width))
+    if hs: fig.legend(handles=hs, loc='outside lower center', ncols=n, frameon=False, handlelength=1.2, columnspacing=1)
 
 def _columns(card, present, width):
     longest = max((len(card.classes[c]) for c in present if c<len(card.classes)), default=4)
@@ -231,7 +232,8 @@ def plot_confusion(report, # A `Report` (or anything with `classes` and `matrix(
     with plt.rc_context(_STYLE):
         fig = _figure(1.6+.27*n, 1.1+.24*n, dpi); ax = fig.add_subplot()
         im = ax.imshow(share, cmap='cividis', vmin=0, vmax=100)
-        ax.set(xticks=range(n), yticks=range(n), xlabel='prediction', ylabel='label', title=f'{report.name}, {row}' + (f' ({NOTE})' if report.synthetic else ''))
+        title = f'{report.name}, {row}' + (f' ({NOTE})' if report.synthetic else '')
+        ax.set(xticks=range(n), yticks=range(n), xlabel='prediction', ylabel='label', title=title)
         ax.set_xticklabels(report.classes, rotation=60, ha='right', rotation_mode='anchor'); ax.set_yticklabels(report.classes)
         if n<=15 if numbers is None else numbers:
             for i,j in np.ndindex(n, n):

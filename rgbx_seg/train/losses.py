@@ -70,13 +70,15 @@ def _main(pred): return pred[0] if isinstance(pred, (tuple,list)) else pred
 
 # %% ../../nbs/train/00_losses.ipynb #ba81a0ed
 def label_counts(
-    masks,           # Labels: any iterable of integer arrays
+    masks,           # Labels: any iterable of integer arrays, or a data set of items (image, ..., mask)
     num_classes:int, # Number of classes
     ignore:int=255   # Label value that does not count
 ) -> Tensor:         # (num_classes,), int64
     "Pixels of each class."
     n = torch.zeros(num_classes, dtype=torch.int64)
     for m in masks:
+        if isinstance(m, (tuple,list)): m = m[-1]
+        if m is None: continue                               # an item without a label
         m = torch.as_tensor(m).reshape(-1).long()
         c = torch.bincount(m[m!=ignore], minlength=num_classes)
         if len(c)>num_classes: raise RGBXError('label_counts', f'label value {len(c)-1}', f'0 ... {num_classes-1} or {ignore}')
