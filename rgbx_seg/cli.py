@@ -12,8 +12,8 @@ import torch
 from .core import RGBXError, run_cli, set_seed, write_text
 from .models.registry import ENCODERS, FUSIONS, HEADS, MODELS, create_model, list_models, parse_name
 
-# %% ../nbs/95_cli.ipynb #d314f80f
-def command(f):
+# %% ../nbs/95_cli.ipynb #b86a896b
+def command(f): # A documented function
     "A console script: called under its own name from a shell it parses the arguments, elsewhere it is the plain function."
     @functools.wraps(f)
     def run(*args, **kwargs):
@@ -91,7 +91,9 @@ def rgbx_train(data:str,      # Folder of the data set
     opts = dict(card=card, modalities=modalities, classes=classes, rgb=rgb, x=x, label=label)
     train = open_folder(data, 'train', **opts); valid = 'val' if _has(data, 'val', **opts) else 'test'
     if valid == 'test': print('no list val: scores during training are on test, and the last weights are kept')
-    dls = rgbx_dls(train, open_folder(data, valid, **opts), bs=bs, size=_size(size), augment=not no_augment, num_workers=num_workers, seed=seed, device=device or None)
+    held = open_folder(data, valid, **opts)
+    for ds in (train, held): ds.check(64)  # what is wrong with the data shows now, not after an hour
+    dls = rgbx_dls(train, held, bs=bs, size=_size(size), augment=not no_augment, num_workers=num_workers, seed=seed, device=device or None)
     set_seed(seed)
     m = create_model(model, train.card.num_classes, train.modalities, train.card.in_channels).to(dls.device)
     if pretrained:

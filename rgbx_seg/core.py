@@ -153,7 +153,7 @@ def make_state_dict(case:dict) -> dict: # `{published name: float32 array}`; int
 # %% ../nbs/00_core.ipynb #4c01b38a
 def make_input(kind:str, # 'normal' (float32), 'uint8' (0..255) or 'label:C' (int64, 0..C-1)
     seed,                # Any text
-    shape,
+    shape,               # Of the array
 ) -> np.ndarray:
     "A deterministic input of a parity case."
     r = _rng(f'input:{seed}')

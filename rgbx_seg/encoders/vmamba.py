@@ -18,8 +18,9 @@ from ..scan import selective_scan
 
 # %% ../../nbs/encoders/10_vmamba.ipynb #09e52c53
 def init_dt(shape,       # Shape of the bias, `(..., D)`
-    lo=1e-3, hi=1e-1,    # Range of the step size
-    floor=1e-4,          # The smallest step size
+    lo=1e-3,             # Smallest step size drawn
+    hi=1e-1,             # Largest step size drawn
+    floor=1e-4,          # No step is smaller than this
 ) -> Tensor:
     "A bias whose softplus is log-uniform in `[lo, hi]` (Gu & Dao, Mamba)."
     dt = torch.exp(torch.rand(shape)*(math.log(hi)-math.log(lo))+math.log(lo)).clamp(min=floor)

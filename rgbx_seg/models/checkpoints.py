@@ -67,8 +67,10 @@ def register_format(*formats): # `Format`s
     names = [f.name for f in formats]
     FORMATS[:] = [f for f in FORMATS if f.name not in names] + list(formats)
 
-# %% ../../nbs/models/10_checkpoints.ipynb #0cb22923
-def vmamba_names(model, key):
+# %% ../../nbs/models/10_checkpoints.ipynb #47d4ab93
+def vmamba_names(model, # Classifier, encoder or segmenter
+    key:str,            # Published name
+):                      # Our name, a list of them, or `None`
     "VMamba's names (both generations) in a classifier, an encoder, or every encoder of a segmenter."
     k = translate(key, VMAMBA_KEYS)
     if isinstance(model, VMambaClassifier): return k if k.startswith(('norm.', 'head.')) else 'encoder.'+k
@@ -82,7 +84,9 @@ def encoder_names(model, # Encoder or segmenter
     if isinstance(model, Encoder): return k
     return [f'backbone.encoders.{i}.{k}' for i in range(len(model.backbone.encoders))]
 
-def encoder_only(model, k): # Our name
+def encoder_only(model, # Encoder or segmenter
+    k:str,              # Our name
+) -> bool:              # May an ImageNet file lack it?
     "What an ImageNet file may leave alone: fusion, head, output norms, stems of other channel counts."
     return not re.search(r'^(backbone\.encoders\.\d+\.)?(stem|stages)\.', k)
 
@@ -98,7 +102,9 @@ def head_keys(head) -> object: # Function published name -> our name
     "How the published names behind `decode_head.` translate for a head."
     return HEAD_KEYS.get(type(head), lambda k: k)
 
-def decoder_names(model, key): # Name behind `decode_head.` or `aux_head.`
+def decoder_names(model, # Segmenter
+    key:str,             # Published name
+):                       # Our name, or `None`
     "Published decoder names in `model`. An auxiliary head that the model lacks is dropped: it is for training only."
     for theirs,ours in (('decode_head.', 'head'), ('aux_head.', 'aux_head')):
         if key.startswith(theirs):
@@ -106,7 +112,9 @@ def decoder_names(model, key): # Name behind `decode_head.` or `aux_head.`
             return None if head is None else f'{ours}.' + head_keys(head)(key.removeprefix(theirs))
     return key
 
-def sigma_names(model, key):
+def sigma_names(model, # Segmenter
+    key:str,           # Published name
+):                     # Our name, or `None`
     "Sigma's names in a segmenter."
     if key.startswith('backbone.vssm.'): return 'backbone.encoders.0.' + translate(key.removeprefix('backbone.vssm.'), VMAMBA_KEYS)
     return decoder_names(model, key) if key.startswith(('decode_head.', 'aux_head.')) else translate(key, SIGMA_KEYS)

@@ -57,7 +57,10 @@ def parse_name(name:str) -> dict: # A named model or 'encoder+fusion+head'
         if p not in known: raise RGBXError(f'model {name!r}', f'{what} {p!r}', f"one like {', '.join(nearest(p, known))}")
     return dict(zip(('encoder','fusion','head'), parts), siamese=False)
 
-def build_encoder(name:str, in_channels:int=3, **kwargs): # A name in `ENCODERS`, or a timm name
+def build_encoder(name:str, # A name in `ENCODERS`, or a timm name
+    in_channels:int=3,      # Channels of the image
+    **kwargs                # Settings of the encoder
+) -> nn.Module:
     "An encoder by name."
     return ENCODERS[name](in_channels=in_channels, **kwargs) if name in ENCODERS else timm_encoder(name, in_channels, **kwargs)
 
