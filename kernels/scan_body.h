@@ -42,13 +42,11 @@ INL vf pick(vi m, vf a, vf b) { return (vf)(((vi)a & m) | ((vi)b & ~m)); }
 INL vf max_nan(vf z) { return maxf(vf{}, z); }      // max(z, 0) that passes a NaN on: the second operand wins
 
 // ---- 2^x. t = x + 1.5*2^23 rounds x to the nearest integer n, which then sits in the low bits of t; r = x - n is in [-1/2, 1/2]
-// and 2^r = 1 + r p(r), exact at 0, so that slow states (decay near 1) see no systematic error. n is clamped to [-126, 127] by its bits.
+// and 2^r = 1 + r p(r), exact at 0, so that slow states (decay near 1) see no systematic error. n is held at -126 from below by its bits;
+// from above x is at most 127 by the clamp of the step size.
 static const float MAGIC = 12582912.f;
 static const int32_t MAGIC_I = 0x4B400000;
-INL vf scale2(vf p, vf t) {
-    vi n = mini(maxi((vi)t, splati(MAGIC_I - 126)), splati(MAGIC_I + 127));
-    return (vf)((vi)p + (n << 23));
-}
+INL vf scale2(vf p, vf t) { return (vf)((vi)p + (maxi((vi)t, splati(MAGIC_I - 126)) << 23)); }
 static const float P5[] = {1.3264727e-3f, 9.6715129e-3f, 5.55073375e-2f, 2.402224208e-1f, 6.931469776e-1f};               // relative error 9e-8
 static const float P6[] = {1.535336e-4f, 1.3398875e-3f, 9.6184374e-3f, 5.55033247e-2f, 2.402264791e-1f, 6.931472029e-1f};   // 2e-9
 INL vf poly5(vf r) {
@@ -59,8 +57,8 @@ INL vf poly5(vf r) {
     return fma_(p, r, splat(1.f));
 }
 INL vf decay(vf d, vf A2) {             // 2^(d A2)
-    vf t = fma_(d, A2, splat(MAGIC)), n = t - splat(MAGIC), r = fms_(d, A2, n);
-    return scale2(poly5(r), t);
+    vf x = d*A2, t = x + splat(MAGIC);
+    return scale2(poly5(x - (t - splat(MAGIC))), t);
 }
 
 // The chains below are long, so U of them go side by side.
@@ -68,8 +66,9 @@ enum { U = 4 };
 #define EACH _Pragma("GCC unroll 4") for (int i = 0; i < U; i++)
 INL void decays(vf* a, const vf* d, vf A2) {
     vf t[U], r[U], p[U];
-    EACH t[i] = fma_(d[i], A2, splat(MAGIC));
-    EACH r[i] = fms_(d[i], A2, t[i] - splat(MAGIC));
+    EACH r[i] = d[i]*A2;
+    EACH t[i] = r[i] + splat(MAGIC);
+    EACH r[i] = r[i] - (t[i] - splat(MAGIC));
     EACH p[i] = fma_(splat(P5[0]), r[i], splat(P5[1]));
     EACH p[i] = fma_(p[i], r[i], splat(P5[2]));
     EACH p[i] = fma_(p[i], r[i], splat(P5[3]));
@@ -78,9 +77,10 @@ INL void decays(vf* a, const vf* d, vf A2) {
     EACH a[i] = scale2(p[i], t[i]);
 }
 
-// softplus(z) = max(z, 0) + log1p(e), e = exp(-|z|), with log1p(e) = 2 atanh(e/(2+e)): no cancellation anywhere. Also its derivative.
+// softplus(z) = max(z, 0) + log1p(e), e = exp(-|z|) in (0, 1], with log1p(e) = e q(e): no cancellation anywhere. Also its derivative.
+static const float LG[] = {-3.244013758e-03f, 1.985141076e-02f, -5.695943534e-02f, 1.060364470e-01f, -1.530558616e-01f, 1.967593729e-01f, -2.495413274e-01f, 3.332996368e-01f, -4.999990165e-01f, 1.000000000e+00f};    // 2e-8
 template <bool GRAD> INL void softplus(vf* z, vf* sigmoid) {
-    vf t[U], e[U], s[U], q[U], p[U];
+    vf t[U], e[U], p[U];
     EACH e[i] = maxf((vf)((vi)z[i] | splati((int32_t)0x80000000)) * splat(1.44269504f), splat(-126.f));
     EACH t[i] = e[i] + splat(MAGIC);
     EACH e[i] = e[i] - (t[i] - splat(MAGIC));
@@ -91,51 +91,67 @@ template <bool GRAD> INL void softplus(vf* z, vf* sigmoid) {
     EACH p[i] = fma_(p[i], e[i], splat(P6[5]));
     EACH p[i] = fma_(p[i], e[i], splat(1.f));
     EACH e[i] = (vf)((vi)p[i] + ((vi)t[i] << 23));
-    EACH s[i] = e[i] / (e[i] + splat(2.f));
-    EACH q[i] = s[i]*s[i];
-    EACH p[i] = fma_(q[i], splat(2.f/11), splat(2.f/9));
-    EACH p[i] = fma_(p[i], q[i], splat(2.f/7));
-    EACH p[i] = fma_(p[i], q[i], splat(2.f/5));
-    EACH p[i] = fma_(p[i], q[i], splat(2.f/3));
-    EACH p[i] = fma_(p[i], q[i], splat(2.f));
+    EACH p[i] = fma_(splat(LG[0]), e[i], splat(LG[1]));
+    EACH p[i] = fma_(p[i], e[i], splat(LG[2]));
+    EACH p[i] = fma_(p[i], e[i], splat(LG[3]));
+    EACH p[i] = fma_(p[i], e[i], splat(LG[4]));
+    EACH p[i] = fma_(p[i], e[i], splat(LG[5]));
+    EACH p[i] = fma_(p[i], e[i], splat(LG[6]));
+    EACH p[i] = fma_(p[i], e[i], splat(LG[7]));
+    EACH p[i] = fma_(p[i], e[i], splat(LG[8]));
+    EACH p[i] = fma_(p[i], e[i], splat(LG[9]));
     if (GRAD) EACH sigmoid[i] = pick(z[i] > 0, splat(1.f), e[i]) / (e[i] + splat(1.f));
-    EACH z[i] = fma_(p[i], s[i], max_nan(z[i]));
+    EACH z[i] = fma_(p[i], e[i], max_nan(z[i]));
 }
 
-// ---- transposes and lane sums, by halving
-#if defined(__clang__) || __GNUC__ >= 12
-template <int S, int... I> INL vf lo_(vf a, vf b, std::integer_sequence<int, I...>) { return __builtin_shufflevector(a, b, (I & S ? W + I - S : I)...); }
-template <int S, int... I> INL vf hi_(vf a, vf b, std::integer_sequence<int, I...>) { return __builtin_shufflevector(a, b, (I & S ? W + I : I + S)...); }
-#else
-template <int S, int... I> INL vf lo_(vf a, vf b, std::integer_sequence<int, I...>) { return __builtin_shuffle(a, b, vi{(I & S ? W + I - S : I)...}); }
-template <int S, int... I> INL vf hi_(vf a, vf b, std::integer_sequence<int, I...>) { return __builtin_shuffle(a, b, vi{(I & S ? W + I : I + S)...}); }
-#endif
+// ---- transposes and lane sums, from the shuffles that every instruction set has in one instruction. A quad is 4 lanes.
+enum { PAIRS, TWOS, QUADS };            // a0 b0 a1 b1 | a2 b2 a3 b3;  a0 a1 b0 b1 | a2 a3 b2 b3;  even quads of a, then of b | odd ones
+constexpr int from(int kind, bool hi, int i) {
+    const int base = i & ~3, k = i & 3, h = hi ? 2 : 0;
+    if (kind == PAIRS) return (k & 1 ? W : 0) + base + h + k/2;
+    if (kind == TWOS) return (k & 2 ? W : 0) + base + h + (k & 1);
+    return W == 4 ? i : (i >= W/2 ? W : 0) + (i % (W/2))/4*8 + (hi ? 4 : 0) + k;
+}
 typedef std::make_integer_sequence<int, W> Seq;
-// Rows of blocks of S lanes: lo keeps the even blocks of a and b, hi the odd ones.
-template <int S> INL vf lo(vf a, vf b) { return lo_<S>(a, b, Seq()); }
-template <int S> INL vf hi(vf a, vf b) { return hi_<S>(a, b, Seq()); }
+#if defined(__clang__) || __GNUC__ >= 12
+template <int K, bool H, int... I> INL vf mix_(vf a, vf b, std::integer_sequence<int, I...>) { return __builtin_shufflevector(a, b, from(K, H, I)...); }
+#else
+template <int K, bool H, int... I> INL vf mix_(vf a, vf b, std::integer_sequence<int, I...>) { return __builtin_shuffle(a, b, vi{from(K, H, I)...}); }
+#endif
+template <int K> INL vf lo(vf a, vf b) { return mix_<K, false>(a, b, Seq()); }
+template <int K> INL vf hi(vf a, vf b) { return mix_<K, true>(a, b, Seq()); }
 
-template <int S> INL void tstage(vf* v) {
-#pragma GCC unroll 16
-    for (int i = 0; i < W; i++) if (!(i & S)) { vf a = v[i], b = v[i+S]; v[i] = lo<S>(a, b); v[i+S] = hi<S>(a, b); }
-}
 INL void transpose(vf* v) {             // W x W in registers
-    tstage<1>(v); tstage<2>(v);
-#if W >= 8
-    tstage<4>(v);
+    vf c[W];
+#pragma GCC unroll 4
+    for (int g = 0; g < W; g += 4) {
+        vf t0 = lo<PAIRS>(v[g], v[g+1]), t1 = hi<PAIRS>(v[g], v[g+1]), t2 = lo<PAIRS>(v[g+2], v[g+3]), t3 = hi<PAIRS>(v[g+2], v[g+3]);
+        c[g] = lo<TWOS>(t0, t2); c[g+1] = hi<TWOS>(t0, t2); c[g+2] = lo<TWOS>(t1, t3); c[g+3] = hi<TWOS>(t1, t3);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+#if W == 16
+        vf s0 = lo<QUADS>(c[j], c[4+j]), s1 = hi<QUADS>(c[j], c[4+j]), s2 = lo<QUADS>(c[8+j], c[12+j]), s3 = hi<QUADS>(c[8+j], c[12+j]);
+        v[j] = lo<QUADS>(s0, s2); v[4+j] = lo<QUADS>(s1, s3); v[8+j] = hi<QUADS>(s0, s2); v[12+j] = hi<QUADS>(s1, s3);
+#elif W == 8
+        v[j] = lo<QUADS>(c[j], c[4+j]); v[4+j] = hi<QUADS>(c[j], c[4+j]);
+#else
+        v[j] = c[j];
 #endif
-#if W >= 16
-    tstage<8>(v);
-#endif
+    }
 }
-// sums of W vectors over their lanes, as one vector: lane i = sum of the lanes of f(i). DESC calls f(W-1) first, else f(0).
-template <int S, bool DESC, class F> INL vf lanesum(F& f, int i0) {
+// For M families of W vectors, the sums over their lanes: lane i of o.v[m] = sum of the lanes of f(i).v[m]. DESC calls f(W-1) first, else f(0).
+template <int M> struct Vs { vf v[M]; };
+template <int S, bool DESC, int M, class F> INL Vs<M> lanesum(F& f, int i0) {
     if constexpr (S == 0) return f(i0);
     else {
-        vf a, b;
-        if (DESC) { b = lanesum<S/2, DESC>(f, i0 + S); a = lanesum<S/2, DESC>(f, i0); }
-        else      { a = lanesum<S/2, DESC>(f, i0); b = lanesum<S/2, DESC>(f, i0 + S); }
-        return lo<S>(a, b) + hi<S>(a, b);
+        Vs<M> a, b, o;
+        if (DESC) { b = lanesum<S/2, DESC, M>(f, i0 + S); a = lanesum<S/2, DESC, M>(f, i0); }
+        else      { a = lanesum<S/2, DESC, M>(f, i0); b = lanesum<S/2, DESC, M>(f, i0 + S); }
+        constexpr int K = S == 1 ? PAIRS : S == 2 ? TWOS : QUADS;
+#pragma GCC unroll 4
+        for (int m = 0; m < M; m++) o.v[m] = lo<K>(a.v[m], b.v[m]) + hi<K>(a.v[m], b.v[m]);
+        return o;
     }
 }
 
@@ -162,6 +178,20 @@ INL float half_scalar(uint16_t h, int64_t type) {
 }
 INL float load1(const void* p, int64_t i, int64_t type) { return type == RGBX_F32 ? ((const float*)p)[i] : half_scalar(((const uint16_t*)p)[i], type); }
 
+// the first c numbers at p, the rest 0; and their store
+#if defined(ISA_AVX512)
+INL vf ld_part(const float* p, int c) { return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << c) - 1), p); }
+INL void st_part(float* p, vf v, int c) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << c) - 1), (__m512)v); }
+#elif defined(ISA_AVX2)
+INL __m256i part_mask(int c) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(c), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
+INL vf ld_part(const float* p, int c) { return (vf)_mm256_maskload_ps(p, part_mask(c)); }
+INL void st_part(float* p, vf v, int c) { _mm256_maskstore_ps(p, part_mask(c), (__m256)v); }
+#else
+INL vf ld_part(const float* p, int c) { vf v = {}; for (int i = 0; i < c; i++) v[i] = p[i]; return v; }
+INL void st_part(float* p, vf v, int c) { for (int i = 0; i < c; i++) p[i] = v[i]; }
+#endif
+INL int within(int x) { return x < 0 ? 0 : x > W ? W : x; }
+
 // BL steps from l0 (cnt of them exist, the rest become 0) of `lanes` channels; v[i] = step l0 + i
 INL void load_tile(vf* v, const void* base, int64_t type, int64_t sc, int64_t l0, int cnt, int lanes) {
     if (cnt == BL && lanes == W) {
@@ -169,6 +199,13 @@ INL void load_tile(vf* v, const void* base, int64_t type, int64_t sc, int64_t l0
             vf t[W];
             if (type == RGBX_F32) for (int i = 0; i < W; i++) t[i] = ld((const float*)base + i*sc + l0 + j);
             else for (int i = 0; i < W; i++) t[i] = half_to_float((const uint16_t*)base + i*sc + l0 + j, type);
+            transpose(t);
+            for (int i = 0; i < W; i++) v[j+i] = t[i];
+        }
+    } else if (type == RGBX_F32) {
+        for (int j = 0; j < BL; j += W) {
+            vf t[W];
+            for (int i = 0; i < W; i++) t[i] = i < lanes ? ld_part((const float*)base + i*sc + l0 + j, within(cnt - j)) : vf{};
             transpose(t);
             for (int i = 0; i < W; i++) v[j+i] = t[i];
         }
@@ -186,35 +223,57 @@ INL void store_tile(const vf* v, float* base, int64_t sc, int64_t l0, int cnt, i
             transpose(t);
             for (int i = 0; i < W; i++) st(base + i*sc + l0 + j, t[i]);
         }
-    } else {
-        const float* o = (const float*)v;
-        for (int i = 0; i < lanes; i++) for (int j = 0; j < cnt; j++) base[i*sc + l0 + j] = o[j*W + i];
+    } else for (int j = 0; j < cnt; j += W) {
+        vf t[W];
+        for (int i = 0; i < W; i++) t[i] = v[j+i];
+        transpose(t);
+        for (int i = 0; i < lanes; i++) st_part(base + i*sc + l0 + j, t[i], within(cnt - j));
     }
 }
 INL vf load_lanes(const float* p, int lanes) {
-    if (lanes == W) return ld(p);
-    vf v = {}; memcpy(&v, p, lanes*4); return v;
+    return lanes == W ? ld(p) : ld_part(p, lanes);
 }
-INL void store_lanes(float* p, vf v, int lanes) { if (lanes == W) st(p, v); else memcpy(p, &v, lanes*4); }
+INL void store_lanes(float* p, vf v, int lanes) { if (lanes == W) st(p, v); else st_part(p, v, lanes); }
+// rows c0 .. c0+lanes of a matrix [.., N] as N vectors, and back
+INL void load_cols(vf* o, const float* p, int64_t c0, int lanes, int64_t N) {
+    int64_t n = 0;
+    if (lanes == W) for (; n + W <= N; n += W) {
+        for (int i = 0; i < W; i++) o[n+i] = ld(p + (c0+i)*N + n);
+        transpose(o + n);
+    }
+    float* f = (float*)o;
+    for (; n < N; n++) for (int i = 0; i < W; i++) f[n*W + i] = i < lanes ? p[(c0+i)*N + n] : 0.f;
+}
+INL void store_cols(const vf* v, float* p, int64_t c0, int lanes, int64_t N) {
+    int64_t n = 0;
+    if (lanes == W) for (; n + W <= N; n += W) {
+        vf t[W];
+        for (int i = 0; i < W; i++) t[i] = v[n+i];
+        transpose(t);
+        for (int i = 0; i < W; i++) st(p + (c0+i)*N + n, t[i]);
+    }
+    const float* f = (const float*)v;
+    for (; n < N; n++) for (int i = 0; i < lanes; i++) p[(c0+i)*N + n] = f[n*W + i];
+}
 
 // per-channel parameters of one tile, padded to W lanes
 struct Tile {
     vf *A2, *A;                         // [N] each: A log2(e), A
-    vf Ds, bias, lim;                   // lim: where the step size stops to matter for the decay (keeps 2^x's argument in range)
+    vf Ds, bias, low, lim;              // low, lim: between these the step size matters for the decay (keeps 2^x's argument in range)
 };
 INL void load_params(Tile& t, const float* A, const float* Ds, const float* bias, int64_t c0, int lanes, int N) {
-    vf top = {};
+    load_cols(t.A, A, c0, lanes, N);
+    vf top = {}, up = {};
     for (int n = 0; n < N; n++) {
-        vf a = {};
-        for (int i = 0; i < lanes; i++) a[i] = A[(c0+i)*N + n];
-        t.A[n] = a; t.A2[n] = a * splat(1.44269504088896341f);
-        top = maxf(top, (vf)((vi)t.A2[n] & splati(0x7fffffff)));
+        t.A2[n] = t.A[n] * splat(1.44269504088896341f);
+        up = maxf(up, t.A2[n]); top = maxf(top, maxf(t.A2[n], -t.A2[n]));
     }
-    t.lim = splat(2097152.f) / maxf(top, splat(1e-30f));
+    t.low = splat(-127.f) / maxf(top, splat(1e-30f));
+    t.lim = pick(up > 0, splat(127.f), splat(2097152.f)) / maxf(top, splat(1e-30f));
     t.Ds = Ds ? load_lanes(Ds + c0, lanes) : vf{};
     t.bias = bias ? load_lanes(bias + c0, lanes) : vf{};
 }
-INL vf clampd(vf dt, vf lim) { return maxf(minf(dt, lim), -lim); }
+INL vf clampd(vf dt, const Tile& t) { return maxf(minf(dt, t.lim), t.low); }
 // raw steps d of a block -> steps for the decay; dt*u and D*u; steps from cnt on become neutral (dt = 0)
 INL void block_steps(vf* d, vf* du, vf* y, const vf* u, const Tile& t, int cnt, bool soft) {
     for (int l = 0; l < BL; l += U) {
@@ -222,7 +281,7 @@ INL void block_steps(vf* d, vf* du, vf* y, const vf* u, const Tile& t, int cnt, 
         EACH z[i] = d[l+i] + t.bias;
         if (soft) softplus<false>(z, nullptr);
         if (l + U > cnt) for (int i = 0; i < U; i++) if (l + i >= cnt) z[i] = vf{};
-        EACH d[l+i] = clampd(z[i], t.lim);
+        EACH d[l+i] = clampd(z[i], t);
         EACH du[l+i] = z[i]*u[l+i];
         EACH y[l+i] = t.Ds*u[l+i];
     }
@@ -267,40 +326,64 @@ static __attribute__((noinline)) void fwd_block(const vf* d, const vf* du, vf* y
     for (; n < N; n++) fwd_one(d, du, y, h, A2, br, n, N);
 }
 
-// ---- backward, state n of one tile over CK steps, from its checkpoint. q: what crosses the chunk's end on entry, its start on return.
+// ---- backward, NB states of one tile over CK steps, from their checkpoint. q: what crosses the chunk's end on entry, its start on return.
 struct Chunk {
-    vf d[CK], dt[CK], sg[CK], du[CK], u[CK], gy[CK], s[CK], gd[CK], a[CK], h[CK+1];
+    vf d[CK], dt[CK], sg[CK], du[CK], u[CK], gy[CK], s[CK], gd[CK], a[2][CK], h[2][CK+1];
     const float* br[CK];
 };
-static __attribute__((noinline)) void bwd_state(Chunk& w, vf h0, vf A2, vf A, vf& q_, vf& gA_, int n, int N, int cnt, float* gB, float* gC, bool add) {
-    vf h = h0;
-    w.h[0] = h;
+template <int NB> INL void bwd_some(Chunk& w, const float* ck, const Tile& t, vf* q_, vf* gA_, int n, int N, int cnt, float* gB, float* gC, int64_t row, bool add) {
     const int end = (cnt+W-1)/W*W;      // the steps from cnt on are neutral
-    for (int l = 0; l < end; l += U) {
-        vf a[U], x[U];
-        decays(a, w.d + l, A2);
-        EACH x[i] = w.du[l+i] * splat(w.br[l+i][n]);
-        EACH { h = fma_(a[i], h, x[i]); w.h[l+i+1] = h; }
-        EACH w.a[l+i] = a[i];
+    vf q[NB], gA[NB], A[NB];
+#pragma GCC unroll 2
+    for (int m = 0; m < NB; m++) {
+        vf h = ld(ck + (n+m)*W), A2 = t.A2[n+m];
+        w.h[m][0] = h; q[m] = q_[n+m]; gA[m] = gA_[n+m]; A[m] = t.A[n+m];
+        for (int l = 0; l < end; l += U) {
+            vf a[U], x[U];
+            decays(a, w.d + l, A2);
+            EACH x[i] = w.du[l+i] * splat(w.br[l+i][n+m]);
+            EACH { h = fma_(a[i], h, x[i]); w.h[m][l+i+1] = h; }
+            EACH w.a[m][l+i] = a[i];
+        }
     }
-    vf q = q_, gA = gA_;
-    for (int j = (cnt-1)/W*W; j >= 0; j -= W) {
-        auto fc = [&](int i) ALWAYS { return w.gy[j+i] * w.h[j+i+1]; };
-        auto fb = [&](int i) ALWAYS {
-            int l = j + i;
-            vf g = fma_(w.gy[l], splat(w.br[l][N+n]), q);
-            q = g * w.a[l];
-            vf x = q * w.h[l];          // g a h(l-1)
-            w.s[l] = fma_(g, splat(w.br[l][n]), w.s[l]);
-            w.gd[l] = fma_(A, x, w.gd[l]);
-            gA = fma_(w.dt[l], x, gA);
-            return g * w.du[l];
+    for (int j = end-W; j >= 0; j -= W) {
+        auto fc = [&](int i) ALWAYS {
+            Vs<NB> o; vf y = w.gy[j+i];
+#pragma GCC unroll 2
+            for (int m = 0; m < NB; m++) o.v[m] = y * w.h[m][j+i+1];
+            return o;
         };
-        vf c = lanesum<W/2, false>(fc, 0), b = lanesum<W/2, true>(fb, 0);
-        if (add) { b += ld(gB + j); c += ld(gC + j); }
-        st(gB + j, b); st(gC + j, c);
+        auto fb = [&](int i) ALWAYS {
+            const int l = j + i;
+            Vs<NB> o; vf y = w.gy[l], s = w.s[l], gd = w.gd[l], dt = w.dt[l], du = w.du[l];
+            const float *b = w.br[l] + n, *c = b + N;
+#pragma GCC unroll 2
+            for (int m = 0; m < NB; m++) {
+                vf g = fma_(y, splat(c[m]), q[m]);
+                q[m] = g * w.a[m][l];
+                vf x = q[m] * w.h[m][l];    // g a h(l-1)
+                s = fma_(g, splat(b[m]), s);
+                gd = fma_(A[m], x, gd);
+                gA[m] = fma_(dt, x, gA[m]);
+                o.v[m] = g * du;
+            }
+            w.s[l] = s; w.gd[l] = gd;
+            return o;
+        };
+        Vs<NB> c = lanesum<W/2, false, NB>(fc, 0), b = lanesum<W/2, true, NB>(fb, 0);
+#pragma GCC unroll 2
+        for (int m = 0; m < NB; m++) {
+            float *pb = gB + (n+m)*row + j, *pc = gC + (n+m)*row + j;
+            st(pb, add ? b.v[m] + ld(pb) : b.v[m]); st(pc, add ? c.v[m] + ld(pc) : c.v[m]);
+        }
     }
-    q_ = q; gA_ = gA;
+#pragma GCC unroll 2
+    for (int m = 0; m < NB; m++) { q_[n+m] = q[m]; gA_[n+m] = gA[m]; }
+}
+static __attribute__((noinline)) void bwd_states(Chunk& w, const float* ck, const Tile& t, vf* q, vf* gA, int N, int cnt, float* gB, float* gC, int64_t row, bool add) {
+    int n = 0;
+    for (; n + 2 <= N; n += 2) bwd_some<2>(w, ck, t, q, gA, n, N, cnt, gB, gC, row, add);
+    if (n < N) bwd_some<1>(w, ck, t, q, gA, n, N, cnt, gB, gC, row, add);
 }
 
 // steps, sigmoid and products of a chunk: u and z (in dt) are there; the steps from cnt to CK become neutral
@@ -314,7 +397,7 @@ INL void chunk_steps(Chunk& w, const Tile& t, int cnt, bool soft) {
         if (l + U > cnt) for (int i = 0; i < U; i++) if (l + i >= cnt) z[i] = sg[i] = vf{};
         EACH w.dt[l+i] = z[i];
         EACH w.sg[l+i] = sg[i];
-        EACH w.d[l+i] = clampd(z[i], t.lim);
+        EACH w.d[l+i] = clampd(z[i], t);
         EACH w.du[l+i] = z[i]*w.u[l+i];
         EACH w.s[l+i] = w.gd[l+i] = vf{};
     }
@@ -337,22 +420,27 @@ struct Mem {                            // 64-byte aligned scratch that frees it
 };
 INL int64_t esize(int64_t type) { return type == RGBX_F32 ? 4 : 2; }
 INL void load_state(vf* h, const float* p, int64_t c0, int lanes, int N) {
-    for (int n = 0; n < N; n++) { vf v = {}; if (p) for (int i = 0; i < lanes; i++) v[i] = p[(c0+i)*N + n]; h[n] = v; }
-}
-INL void store_state(const vf* h, float* p, int64_t c0, int lanes, int N) {
-    for (int n = 0; n < N; n++) for (int i = 0; i < lanes; i++) p[(c0+i)*N + n] = h[n][i];
+    if (p) load_cols(h, p, c0, lanes, N); else memset((void*)h, 0, N*sizeof(vf));
 }
 
 // ---- tasks on the [B, K*D, L] layout
+// B and C of a step next to each other: [B, K, L, 2N]
 static void pack_bc(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t l0, int64_t l1) {
-    int64_t N = a.N;
-    for (int half = 0; half < 2; half++) {
+    const int64_t N = a.N;
+    for (int64_t s = l0; s < l1; s += 32) for (int half = 0; half < 2; half++) {    // 32 steps at a time stay in the first cache
         const rgbx_bc& m = half ? a.Cm : a.Bm;
         float* o = a.bc + ((b*a.K + k)*a.L)*2*N + half*N;
-        for (int64_t n = 0; n < N; n++) {
-            int64_t at = b*m.sb + k*m.sk + n*m.sn;
-            if (m.type == RGBX_F32) for (int64_t l = l0; l < l1; l++) o[l*2*N + n] = ((const float*)m.p)[at + l*m.sl];
-            else for (int64_t l = l0; l < l1; l++) o[l*2*N + n] = load1(m.p, at + l*m.sl, m.type);
+        const int64_t at = b*m.sb + k*m.sk, e = std::min(l1, s + 32);
+        int64_t n = 0;
+        if (m.type == RGBX_F32 && m.sl == 1 && e - s == 32) for (; n + W <= N; n += W) for (int64_t l = s; l < e; l += W) {
+            vf t[W];
+            for (int i = 0; i < W; i++) t[i] = ld((const float*)m.p + at + (n+i)*m.sn + l);
+            transpose(t);
+            for (int i = 0; i < W; i++) st(o + (l+i)*2*N + n, t[i]);
+        }
+        for (; n < N; n++) {
+            if (m.type == RGBX_F32) for (int64_t l = s; l < e; l++) o[l*2*N + n] = ((const float*)m.p)[at + n*m.sn + l*m.sl];
+            else for (int64_t l = s; l < e; l++) o[l*2*N + n] = load1(m.p, at + n*m.sn + l*m.sl, m.type);
         }
     }
 }
@@ -377,7 +465,7 @@ static void scan_fwd(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t tile
             for (int n = 0; n < N; n++) st(o + n*W, h[n]);
         }
         if (l0 + 4*BL <= a.L) for (int i = 0; i < lanes; i++) {
-            __builtin_prefetch(up + i*us + (l0 + 4*BL)*esize(a.u.type)); __builtin_prefetch(zp + i*zs + (l0 + 4*BL)*esize(a.delta.type));
+            __builtin_prefetch(up + i*us + (l0 + 4*BL)*esize(a.u.type)); __builtin_prefetch(zp + i*zs + (l0 + 4*BL)*esize(a.delta.type)); __builtin_prefetch(yp + i*a.L + l0 + 2*BL, 1);
         }
         load_tile(u, up, a.u.type, a.u.sc, l0, cnt, lanes);
         load_tile(d, zp, a.delta.type, a.delta.sc, l0, cnt, lanes);
@@ -386,7 +474,7 @@ static void scan_fwd(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t tile
         fwd_block(d, du, y, h, t.A2, br, N);
         store_tile(y, yp, a.L, l0, cnt, lanes);
     }
-    store_state(h, a.last + b*KD*N, c0, lanes, N);
+    store_cols(h, a.last + b*KD*N, c0, lanes, N);
 }
 
 static void scan_bwd(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t g) {
@@ -421,8 +509,7 @@ static void scan_bwd(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t g) {
             for (int l = 0; l < CK; l++) w.br[l] = bc + (l0 + std::min(l, cnt-1))*2*N;
             chunk_steps(w, t, cnt, a.softplus);
             const float* ck = a.saved + ((((b*a.K + k)*nt + tile)*nc + c)*N)*W;
-            for (int n = 0; n < N; n++)
-                bwd_state(w, ld(ck + n*W), t.A2[n], t.A[n], q[n], gA[n], n, N, cnt, gbc + n*Lp + l0, gbc + (N+n)*Lp + l0, tile > t0);
+            bwd_states(w, ck, t, q, gA, N, cnt, gbc + l0, gbc + N*Lp + l0, Lp, tile > t0);
             chunk_finish(w, t, cnt, gD, gbias);
             for (int j = 0; j < cnt; j += BL) {
                 int m = std::min<int>(BL, cnt - j);
@@ -430,8 +517,8 @@ static void scan_bwd(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t g) {
                 store_tile(w.gd + j, a.gdelta + o, a.L, l0 + j, m, lanes);
             }
         }
-        store_state(gA, a.gA + b*KD*N, c0, lanes, N);
-        store_state(q, a.gh0 + b*KD*N, c0, lanes, N);
+        store_cols(gA, a.gA + b*KD*N, c0, lanes, N);
+        store_cols(q, a.gh0 + b*KD*N, c0, lanes, N);
         store_lanes(a.gD + b*KD + c0, gD, lanes); store_lanes(a.gbias + b*KD + c0, gbias, lanes);
     }
 }
@@ -462,10 +549,6 @@ template <int S> INL void expand(vf* z, const float* const* row, const vf* wt, i
     }
 }
 static __attribute__((noinline)) void expand_block(vf* z, const float* const* row, const vf* wt, int R) { expand<(W == 16 ? 16 : 8)>(z, row, wt, R); }
-INL void load_wt(vf* wt, const float* dtw, int64_t c0, int lanes, int R) {
-    for (int r = 0; r < R; r++) { vf v = {}; for (int i = 0; i < lanes; i++) v[i] = dtw[(c0+i)*R + r]; wt[r] = v; }
-}
-
 // x_dbl along the path: steps l0 to l1 of direction k
 static void ss2d_pack(const rgbx_ss2d_args& a, int64_t b, int64_t k, int64_t l0, int64_t l1) {
     const int64_t M = a.R + 2*a.N; const int32_t* pos = a.pos + k*a.P;
@@ -498,7 +581,7 @@ static void ss2d_fwd(const rgbx_ss2d_args& a, int64_t b, int64_t t0, int64_t t1)
         for (int i = 0; i < T; i++) {
             const int lanes = (int)std::min<int64_t>(W, a.D - (t0+i)*W); const int64_t c0 = k*a.D + (t0+i)*W;
             load_params(t[i], a.A, a.Ds, a.bias, c0, lanes, N);
-            load_wt(wt + i*R, a.dtw, c0, lanes, R);
+            load_cols(wt + i*R, a.dtw, c0, lanes, R);
         }
         memset((void*)h, 0, T*N*sizeof(vf));
         const int32_t* pos = a.pos + k*a.P; const float* xp = a.xpack + (b*a.K + k)*a.P*M;
@@ -545,7 +628,7 @@ static void ss2d_bwd(const rgbx_ss2d_args& a, int64_t b, int64_t g) {
         for (int i = 0; i < T; i++) {
             const int lanes = (int)std::min<int64_t>(W, a.D - (t0+i)*W); const int64_t c0 = k*a.D + (t0+i)*W;
             load_params(t[i], a.A, a.Ds, a.bias, c0, lanes, N);
-            load_wt(wt + i*R, a.dtw, c0, lanes, R);
+            load_cols(wt + i*R, a.dtw, c0, lanes, R);
             memset((void*)(wr + i*W*Rp), 0, W*Rp*4);
             for (int c = 0; c < lanes; c++) memcpy(wr + (i*W + c)*Rp, a.dtw + (c0+c)*R, R*4);
             gD[i] = gbias[i] = vf{};
@@ -566,8 +649,7 @@ static void ss2d_bwd(const rgbx_ss2d_args& a, int64_t b, int64_t g) {
                 for (int l = 0; l < CK; l++) { __builtin_prefetch(a.x + next[l] + ch); __builtin_prefetch(a.gy + next[l] + ch); }
                 chunk_steps(w, t[i], cnt, true);
                 const float* ck = a.saved + ((((b*a.K + k)*nt + t0+i)*nc + c)*N)*W;
-                for (int n = 0; n < N; n++)
-                    bwd_state(w, ld(ck + n*W), t[i].A2[n], t[i].A[n], q[i*N+n], gA[i*N+n], n, N, cnt, gbc + n*CK, gbc + (N+n)*CK, i > 0);
+                bwd_states(w, ck, t[i], q + i*N, gA + i*N, N, cnt, gbc, gbc + N*CK, CK, i > 0);
                 chunk_finish(w, t[i], cnt, gD[i], gbias[i]);
                 if (j == 0) for (int l = 0; l < cnt; l++) store_lanes(a.gx + p[l] + ch, w.s[l], lanes);
                 else for (int l = 0; l < cnt; l++) store_lanes(a.gx + p[l] + ch, w.s[l] + load_lanes(a.gx + p[l] + ch, lanes), lanes);
@@ -598,8 +680,8 @@ static void ss2d_bwd(const rgbx_ss2d_args& a, int64_t b, int64_t g) {
         }
         for (int i = 0; i < T; i++) {
             const int lanes = (int)std::min<int64_t>(W, a.D - (t0+i)*W); const int64_t c0 = k*a.D + (t0+i)*W, KD = a.K*a.D;
-            store_state(gA + i*N, a.gA + b*KD*N, c0, lanes, N);
-            store_state(gW + i*R, a.gdtw + b*KD*R, c0, lanes, R);
+            store_cols(gA + i*N, a.gA + b*KD*N, c0, lanes, N);
+            store_cols(gW + i*R, a.gdtw + b*KD*R, c0, lanes, R);
             store_lanes(a.gD + b*KD + c0, gD[i], lanes); store_lanes(a.gbias + b*KD + c0, gbias[i], lanes);
         }
     }

@@ -9,6 +9,7 @@ __all__ = ['command', 'open_folder', 'rgbx_train', 'rgbx_eval', 'rgbx_predict', 
 import functools, sys
 from pathlib import Path
 import torch
+from fastcore.script import Param
 from .core import RGBXError, run_cli, set_seed, write_text
 from .models.registry import ENCODERS, FUSIONS, HEADS, MODELS, create_model, list_models, parse_name
 
@@ -168,7 +169,7 @@ def rgbx_predict(run:str, # Folder of a run; with --weights the name of a model
 
 # %% ../nbs/95_cli.ipynb #88d1d54a
 @command
-def rgbx_models(pattern:str='*', # Glob pattern, e.g. 'sigma*'
+def rgbx_models(pattern:Param("Glob pattern, e.g. 'sigma*'", str, opt=False, nargs='?', default='*')='*', # Glob pattern, e.g. 'sigma*'
     num_classes:int=9,           # For the number of parameters
 ):
     "List the named models with their parts and parameters."
@@ -182,12 +183,12 @@ def rgbx_models(pattern:str='*', # Glob pattern, e.g. 'sigma*'
     return counts
 
 @command
-def rgbx_parity(cases:str,  # Case names, paths or glob patterns, comma separated
+def rgbx_parity(cases:Param('Case names, paths or glob patterns', str, nargs='+'), # Case names, paths or glob patterns
     tol:float=1e-4,         # Largest relative error that passes
 ):
     "Compare with the published code's stored outputs; exit status 1 where a case fails."
     from rgbx_seg.parity import parity_table
-    worst = parity_table(list(_list(cases)), tol)
+    worst = parity_table([cases] if isinstance(cases, str) else list(cases), tol)
     if not worst: raise RGBXError('rgbx_parity', f'no case like {cases!r}', 'names in the folder of parity cases')
     bad = [k for k,v in worst.items() if v > tol]
     print(f'{len(worst)-len(bad)} of {len(worst)} cases agree to {tol:g}')

@@ -128,9 +128,9 @@ def ss2d_unfused(x:Tensor, # `(B, H, W, D)`
     t = torch.gather(t, 3, idx.view(1,k,1,h*w).expand(t.shape))    # ... and along the route
     dt,B,C = t.split([r,n,n], 2)
     delta = torch.einsum('bkrl,kdr->bkdl', dt, dt_w)
-    ys = selective_scan(xs.reshape(b,k*d,-1), delta.reshape(b,k*d,-1), A, B, C, D, None if dt_bias is None else dt_bias.flatten(),
+    ys = selective_scan(xs.reshape(b,k*d,h*w), delta.reshape(b,k*d,h*w), A, B, C, D, None if dt_bias is None else dt_bias.flatten(),
                         delta_softplus=True, backend=backend)
-    return cross_merge(ys.view(b,k,d,-1), h, w, route).view(b,d,h,w).permute(0,2,3,1)
+    return cross_merge(ys.view(b,k,d,h*w), h, w, route).view(b,d,h,w).permute(0,2,3,1)
 
 # %% ../nbs/01_routes.ipynb #050109f2
 @functools.lru_cache(maxsize=64)

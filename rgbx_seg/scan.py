@@ -95,7 +95,7 @@ def _blocked_fwd(u, delta, A, B, C, D, delta_bias, delta_softplus, h0):
             torch.mul(dt[t].unsqueeze(3), A, out=a).exp_()
             h.mul_(a).addcmul_(Bl[t].unsqueeze(4), du[t].unsqueeze(3))
         start,_ = _carry(torch.mul(dt.sum(0).unsqueeze(3), A, out=a).exp_(), h, first)
-    else: start = first.unsqueeze(2).contiguous(); a = torch.empty_like(start)
+    else: start = first.unsqueeze(2).clone(memory_format=torch.contiguous_format); a = torch.empty_like(start)
     h,y = start.clone(),torch.empty_like(dt)
     for t in range(T):
         torch.mul(dt[t].unsqueeze(3), A, out=a).exp_()

@@ -127,6 +127,7 @@ def picture(a,    # (H, W, C) uint8
 ) -> tuple:       # (array for imshow, colour map or None)
     "How a modality is shown: its first channel in its colour map when it has one, else as a colour image."
     if m.cmap or a.shape[2] < 3: return a[...,0],m.cmap or 'gray'
+    if m.view: return a[...,list(m.view)],None
     if m.name == 'event': return (255*np.sqrt(a[...,:3]/255)).astype(np.uint8),None    # counts are small: brighter
     return (a[...,:3][...,::-1] if bgr else a[...,:3]),None
 

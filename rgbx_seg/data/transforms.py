@@ -30,12 +30,14 @@ def epoch_order(n:int, # Items
 @lru_cache(64)
 def _table(mean, std): return ((np.arange(256)[:,None]/255-np.array(mean))/np.array(std)).astype(np.float32).T.copy()
 
-def normalise(a:np.ndarray, # (H, W, C) uint8
+def normalise(a:np.ndarray, # (H, W, C) uint8; float32 for a modality with bits=32
     modality:Modality,      # Whose mean and std
 ) -> np.ndarray:            # (C, H, W) float32
     "What a model gets: `(v/255 - mean)/std`, channels first."
-    if a.dtype != np.uint8 or a.ndim != 3 or a.shape[2] != modality.channels:
-        raise RGBXError(f'modality {modality.name!r}', f'{a.dtype} {a.shape}', f'uint8 (H, W, {modality.channels})')
+    if a.dtype != (np.float32 if modality.bits == 32 else np.uint8) or a.ndim != 3 or a.shape[2] != modality.channels:
+        raise RGBXError(f'modality {modality.name!r}', f'{a.dtype} {a.shape}', f"{'float32' if modality.bits == 32 else 'uint8'} (H, W, {modality.channels})")
+    if modality.bits == 32:
+        m,s = (np.array(o)[:,None,None] for o in (modality.mean, modality.std)); return ((a.transpose(2, 0, 1)/255-m)/s).astype(np.float32)
     cv2,t = cv2_(),_table(modality.mean, modality.std); out = np.empty((a.shape[2], *a.shape[:2]), np.float32)
     for c,plane in enumerate(cv2.split(a)): out[c] = cv2.LUT(plane, t[c])
     return out
@@ -43,9 +45,10 @@ def normalise(a:np.ndarray, # (H, W, C) uint8
 def denormalise(x:np.ndarray, # (C, H, W)
     modality:Modality,        # Whose mean and std
 ) -> np.ndarray:              # (H, W, C) uint8
-    "The image a normalised array came from."
-    m,s = (np.array(o, np.float32)[:,None,None] for o in (modality.mean, modality.std))
-    return np.clip(np.rint((np.asarray(x, np.float32)*s+m)*255), 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    "The image a normalised array came from; of a float modality, the picture that its `span` says."
+    m,s = (np.array(o, np.float32)[:,None,None] for o in (modality.mean, modality.std)); v = (np.asarray(x, np.float32)*s+m)*255
+    if modality.bits == 32: lo,hi = modality.span or (v.min(), max(v.max(), v.min()+1e-6)); v = (v-lo)*(255/(hi-lo))
+    return np.clip(np.rint(v), 0, 255).astype(np.uint8).transpose(1, 2, 0)
 
 # %% ../../nbs/data/30_transforms.ipynb #80e44bd2
 class Photometric:
@@ -75,10 +78,11 @@ def _resize(a, size, nearest=False):
     "uint8 (H, W) or (H, W, C) to (h, w)."
     cv2 = cv2_()
     if a.shape[:2] == tuple(size): return a
+    if a.ndim == 3 and a.shape[2] > 4: return np.concatenate([_resize(np.ascontiguousarray(a[...,i:i+4]), size, nearest) for i in range(0, a.shape[2], 4)], 2)
     r = cv2.resize(a, (size[1], size[0]), interpolation=cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR)
     return r.reshape(*size, *a.shape[2:])
 
-def _flip(a): return cv2_().flip(a, 1).reshape(a.shape)
+def _flip(a): return cv2_().flip(a, 1).reshape(a.shape) if a.ndim == 2 or a.shape[2] <= 4 else np.ascontiguousarray(a[:,::-1])
 
 def _pad(a, size, value):
     "Pad the last two axes around the centre; the odd one at the bottom and right."

@@ -184,7 +184,7 @@ def malleable_conv_outputs(case:dict, # Parity case of system `Malleable_Conv2_5
 
 # %% ../../nbs/encoders/60_malleable.ipynb #f529171e
 class MetricDepth(nn.Module):
-    "A normalised depth image to metres, `(B, 1, H, W) -> (B, 1, H, W)`; 0 where depth is missing."
+    "A normalised depth image to metres, `(B, c, H, W) -> (B, 1, H, W)`, from its first channel; 0 where depth is missing."
     def __init__(self,
         kind:str='linear',  # 'linear': metres = scale * v; 'inverse': metres = scale / v
         scale:float=1.,     # See kind
@@ -196,7 +196,7 @@ class MetricDepth(nn.Module):
         if kind not in ('linear','inverse'): raise RGBXError('MetricDepth', f'kind={kind!r}', "'linear' or 'inverse'")
         self.kind,self.scale,self.mean,self.std,self.lowest = kind,scale,mean,std,lowest
     def forward(self, x:Tensor) -> Tensor:
-        v = x.float()*self.std+self.mean; there = v > self.lowest
+        v = x[:,:1].float()*self.std+self.mean; there = v > self.lowest
         z = self.scale*v if self.kind == 'linear' else self.scale/v.clamp(min=self.lowest)
         return torch.where(there, z, torch.zeros_like(z))
     def extra_repr(self): return f'{self.kind}, scale={self.scale}, mean={self.mean}, std={self.std}'
@@ -224,7 +224,7 @@ class MalleableResNet(ResNetEncoder):
             stage[0].conv2 = MalleableConv2d(c.in_channels, c.out_channels, 3, c.stride[0], c.padding[0], c.dilation[0], s, published=published)
 
     def forward(self, rgb:Tensor, # `(B, 3, H, W)`
-        depth:Tensor=None,        # `(B, 1, H, W)` as `MetricDepth` takes it; `None`: missing everywhere
+        depth:Tensor=None,        # `(B, c, H, W)` as `MetricDepth` takes it; `None`: missing everywhere
         focal=None,               # Focal length, a number or `(B,)`; `None`: the backbone's own
     ) -> list:                    # The pyramid, fine to coarse
         "An image and its depth to four maps `(B, C_s, H/stride_s, W/stride_s)`."

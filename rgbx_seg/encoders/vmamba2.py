@@ -66,10 +66,13 @@ class ConvStem(nn.Module):
     def forward(self, x:Tensor) -> Tensor: return self.norm2(self.conv2(F.gelu(self.norm1(self.conv1(x)))))
 
 class ConvDown(nn.Module):
-    "`(B, dim/2, H, W) -> (B, dim, ceil(H/2), ceil(W/2))`: convolution of stride 2 and norm."
-    def __init__(self, dim:int): # Channels of the result
+    "`(B, ci, H, W) -> (B, dim, ceil(H/2), ceil(W/2))`: convolution of stride 2 and norm."
+    def __init__(self,
+        ci:int,  # Channels of the input
+        dim:int, # Channels of the result
+    ):
         super().__init__()
-        self.conv,self.norm = nn.Conv2d(dim//2, dim, 3, 2, 1),ChannelNorm(dim)
+        self.conv,self.norm = nn.Conv2d(ci, dim, 3, 2, 1),ChannelNorm(dim)
     def forward(self, x:Tensor) -> Tensor: return self.norm(self.conv(x))
 
 class VSSStage2(nn.Module):
@@ -77,12 +80,12 @@ class VSSStage2(nn.Module):
     def __init__(self,
         dim:int,        # Channels of the result
         depth:int,      # Number of blocks
-        down:bool,      # Halve the map first?
+        down:int=0,     # Channels of an input that is to be halved first; 0: no down-sampling
         rates=(),       # Drop-path rate of every block; zeros by default
         **kwargs        # Passed to `VSSBlock2`
     ):
         super().__init__()
-        self.down = ConvDown(dim) if down else None
+        self.down = ConvDown(down, dim) if down else None
         self.blocks = nn.ModuleList(VSSBlock2(dim, drop_path=rates[i] if rates else 0., **kwargs) for i in range(depth))
     def forward(self, x:Tensor) -> Tensor:
         if self.down is not None: x = self.down(x)
@@ -110,7 +113,7 @@ def vmamba2_encoder(
     v = dict(choose(variant, VMAMBA2_VARIANTS, 'VMamba variant')) | kwargs
     dims,depths = tuple(v['dims']),tuple(v['depths'])
     rates = iter(torch.linspace(0, v['drop_path'], sum(depths)).tolist())
-    stages = [VSSStage2(d, n, s>0, [next(rates) for _ in range(n)], d_state=d_state, ratio=ratio, mlp_ratio=mlp_ratio)
+    stages = [VSSStage2(d, n, s and dims[s-1], [next(rates) for _ in range(n)], d_state=d_state, ratio=ratio, mlp_ratio=mlp_ratio)
               for s,(d,n) in enumerate(zip(dims, depths))]
     outs = [ChannelNorm(d) for d in dims] if out_norm else None
     return Encoder(ConvStem(dims[0], in_channels), stages, dims, outs, in_channels=in_channels).apply(init_vmamba)

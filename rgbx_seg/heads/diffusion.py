@@ -82,6 +82,7 @@ def time_pairs(timesteps:int=3,  # Steps T
 # %% ../../nbs/heads/80_diffusion.ipynb #9fee39c7
 class DeformableAttention(nn.Module):
     "Deformable self-attention on one map with its residual, `(B, H*W, C) -> (B, H*W, C)` (arXiv 2010.04159)."
+    shift = 0.  # added to every place that is read, in cells; for parity only, see below
     def __init__(self,
         width:int=256, # Channels C
         heads:int=8,   # Heads; must divide C
@@ -111,6 +112,7 @@ class DeformableAttention(nn.Module):
         weight = self.attention_weights(qp).view(B,L,n,k).softmax(-1)
         ys,xs = torch.meshgrid((torch.arange(h, device=q.device)+.5)/h, (torch.arange(w, device=q.device)+.5)/w, indexing='ij')
         at = torch.stack([xs, ys], -1).view(1,L,1,1,2).to(offset) + offset
+        if self.shift: at = at + self.shift/torch.tensor((w,h), dtype=q.dtype, device=q.device)
         read = F.grid_sample(v.to(at), 2*per_head(at)-1, mode='bilinear', padding_mode='zeros', align_corners=False)   # (B*n, C/n, L, k)
         y = (read*per_head(weight)[:,None]).sum(-1).view(B,C,L).transpose(1,2)
         return self.output_proj(y) + q

@@ -173,7 +173,7 @@ def train_run(
     monitor:str='miou',           # Column that chooses the best epoch
     keep:str='best',              # Which weights `model.safetensors` holds: 'best' or 'last'
     every_batches:int=None,       # Checkpoint within epochs, every so many batches
-    every_seconds:float=60.,      # Checkpoint within epochs, by the clock; None = only at their ends
+    every_seconds:float=120.,     # Checkpoint within epochs, by the clock; None = only at their ends
     published_step0:bool=False,   # Sigma's schedule quirk: step 0 at the full rate, each step at the rate of the one before
     pictures=True,                # True: `predictions.png` by `show_results`; a function (learn, out) of your own; False: none
     notes:dict=None,              # More plain values for `config.json`, which a resume has to repeat
@@ -264,7 +264,8 @@ def load_run(
     if model is None:
         if not cfg['model']: raise RGBXError(path/'config.json', 'a run of a model that was not made by create_model', 'load_run(path, model=...)')
         from rgbx_seg.models.registry import create_model
-        model = create_model(**cfg['model'])
+        try: model = create_model(**cfg['model'])
+        except TypeError as e: raise RGBXError(path/'config.json', f'arguments that create_model does not take ({e})', 'the config.json of a run') from None
     file = path/f'{weights}.safetensors'
     if not file.exists() and (path/'model.safetensors').exists() and weights in ('best','last'): file = path/'model.safetensors'
     try: sd = load_file(file)
