@@ -10,7 +10,7 @@ import functools, sys
 from pathlib import Path
 import torch
 from fastcore.script import Param
-from .core import RGBXError, run_cli, set_seed, write_text
+from .core import RGBXError, choose, run_cli, set_seed, write_text
 from .models.registry import ENCODERS, FUSIONS, HEADS, MODELS, create_model, list_models, parse_name
 
 # %% ../nbs/95_cli.ipynb #b86a896b
@@ -51,6 +51,11 @@ def _has(data, split, **kw):
     try: return len(open_folder(data, split, **kw)) > 0
     except RGBXError: return False
 
+# %% ../nbs/95_cli.ipynb #efd8a882
+def _augment(name, size):
+    from rgbx_seg.data.transforms import JointAugment
+    return choose(name, dict(sigma=lambda: JointAugment(size), flip=lambda: JointAugment(size, scales=None), none=lambda: False), 'augmentation')()
+
 # %% ../nbs/95_cli.ipynb #dae4c80c
 @command
 def rgbx_train(data:str,      # Folder of the data set
@@ -60,11 +65,11 @@ def rgbx_train(data:str,      # Folder of the data set
     epochs:int=20,            # How many
     bs:int=4,                 # Batch size
     lr:float=1e-3,            # Base learning rate
-    warmup:float=1.,          # Epochs of linear warm-up
+    warmup:float=None,        # Epochs of warm-up; default: 1, and for 'one_cycle' a quarter of all
     schedule:str='poly',      # 'poly', 'one_cycle', 'cosine' or 'constant'
     size:str='',              # Training crop, HEIGHTxWIDTH; default: the images' size
     balance:bool=False,       # Weight the classes by their rarity in the loss
-    no_augment:bool=False,    # No flips, scales and crops
+    augment:str='sigma',      # 'sigma' (flips, scales, crops as published), 'flip' or 'none'
     pretrained:str='',        # A published checkpoint to start from
     skip:str='',              # With pretrained: pattern of our tensors to leave out, e.g. 'head.output'
     seed:int=0,               # Of weights, order and augmentation
@@ -94,7 +99,7 @@ def rgbx_train(data:str,      # Folder of the data set
     if valid == 'test': print('no list val: scores during training are on test, and the last weights are kept')
     held = open_folder(data, valid, **opts)
     for ds in (train, held): ds.check(64)  # what is wrong with the data shows now, not after an hour
-    dls = rgbx_dls(train, held, bs=bs, size=_size(size), augment=not no_augment, num_workers=num_workers, seed=seed, device=device or None)
+    dls = rgbx_dls(train, held, bs=bs, size=_size(size), augment=_augment(augment, _size(size) or train.card.size or train[0][0].shape[:2]), num_workers=num_workers, seed=seed, device=device or None)
     set_seed(seed)
     m = create_model(model, train.card.num_classes, train.modalities, train.card.in_channels).to(dls.device)
     if pretrained:
@@ -103,6 +108,7 @@ def rgbx_train(data:str,      # Folder of the data set
     weight = class_weights(label_counts((train[i][-1] for i in range(len(train))), train.card.num_classes, train.card.ignore)).to(dls.device) if balance else None
     loss = SegLoss(ignore=train.card.ignore, weight=weight)
     out = Path(out or Path('runs')/f'{Path(data).name}-{model}')
+    warmup = 1. if warmup is None and schedule != 'one_cycle' else warmup
     learn = train_run(dls, m, out, epochs, lr, warmup, schedule, resume, force, seed, keep='best' if valid == 'val' else 'last', loss=loss,
                       bf16=bf16, clip=clip or None, published_groups=published_groups, notes=dict(balance=balance, pretrained=pretrained))
     print(f'run written to {out}; next: rgbx_eval {out} {data}')

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders, TfmdDL
+from pathlib import Path
 from ..core import RGBXError, cv2_
+from .folder import RGBXFolder
 from .transforms import JointAugment, denormalise, epoch_order, item_rng, normalise
 
 # %% ../../nbs/data/40_loaders.ipynb #166885c7
@@ -30,10 +32,11 @@ class RGBXItems:
         epoch:int=0,     # What is drawn follows from (seed, epoch, i)
     ) -> tuple:          # (x_rgb, x_1, ..., mask), without the mask where there is none
         "One item."
-        *ims,mask = self.ds[i]
+        *ims,mask = self.ds[i]; y = mask if isinstance(mask, int) else None; mask = None if y is not None else mask
         if self.augment is None: xs = [normalise(a, m) for a,m in zip(ims, self.mods)]
         else: xs,mask = self.augment(ims, mask, self.mods, item_rng(self.seed, epoch, i))
         xs = tuple(map(torch.from_numpy, xs))
+        if y is not None: return (*xs, torch.tensor(y))                        # classification
         return xs if mask is None else (*xs, torch.from_numpy(mask.astype(np.int64)))
 
 # %% ../../nbs/data/40_loaders.ipynb #6c97137b
@@ -108,7 +111,7 @@ def show_items(b,  # A batch: tensors as `RGBXItems` makes them, stacked
     "Each modality, the mask and the prediction of a batch, in the card's colours, with a legend."
     import matplotlib.pyplot as plt
     card,k = items.card,items.n_inp; xs,masks = b[:k],b[k:]
-    ids = [('mask', masks[0] if len(masks) else None, None), ('prediction', None if pred is None else _mask(pred), None)]
+    ids = [('mask', masks[0] if len(masks) and masks[0].ndim > 1 else None, None), ('prediction', None if pred is None else _mask(pred), None)]
     cols = [(m.name, x, m) for m,x in zip(items.mods, xs)]+[o for o in ids if o[1] is not None]
     n = min(max_n, len(xs[0])); h,w = xs[0].shape[-2:]; seen = set()
     fig,axs = plt.subplots(n, len(cols), figsize=figsize or (1.9*len(cols), 1.9*n*h/w+.45), squeeze=False)
@@ -167,8 +170,8 @@ class EpochSeed(Callback):
         "Before each pass over the training items."
         self.learn.dls.set_epoch(self.learn.epoch)
 
-def rgbx_dls(train_ds,   # `RGBXFolder` to train on
-    valid_ds=None,       # `RGBXFolder` to validate on; None: the training items, not augmented
+def rgbx_dls(train_ds,   # `RGBXFolder` to train on; or the name of a published data set, or the folder of one's own
+    valid_ds=None,       # `RGBXFolder` to validate on; None: the training items, not augmented; after a name: the folder
     bs:int=4,            # Batch size
     size=None,           # (height, width) of the training crop; None: the card's size, else that of the first item
     augment=True,        # True: Sigma's recipe; False: none; or a `JointAugment` of your own
@@ -178,17 +181,43 @@ def rgbx_dls(train_ds,   # `RGBXFolder` to train on
     valid_bs:int=None,   # None: `bs`; 1 for images of unequal sizes
     drop_last:bool=True, # Leave out the last, smaller batch of an epoch
     photometric=None,    # {modality: `Photometric`}, True: RGB alone
-    **kwargs,            # Further arguments of `JointAugment`
+    train:str='train',   # By name: the split to train on
+    valid:str=None,      # By name: the split to validate on; None: val, else test
+    **kwargs,            # Further arguments of `JointAugment`; by name also of `open_dataset` (layout, modalities, system, bgr) or, for a folder without a card, of `RGBXFolder`
 ) -> RGBXDataLoaders:
     "Training and validation batches (x_rgb, x_1, ..., mask)."
+    if isinstance(train_ds, (str, Path)): train_ds,valid_ds,kwargs = _open_both(train_ds, valid_ds, train, valid, kwargs)
     valid_ds = train_ds if valid_ds is None else valid_ds
     a,b = tuple(train_ds.modalities),tuple(valid_ds.modalities)
     if a != b: raise RGBXError('valid_ds', f'modalities {b}', f'those of train_ds: {a}')
     if train_ds.card.classes != valid_ds.card.classes:
         raise RGBXError('valid_ds', f'{valid_ds.card.num_classes} classes', f'the {train_ds.card.num_classes} of train_ds')
-    if augment is True: augment = JointAugment(size or train_ds.card.size or train_ds[0][0].shape[:2], photometric=photometric, **kwargs)
+    if augment is True: augment = JointAugment(size or train_ds.card.published.get('crop') or train_ds.card.size or train_ds[0][0].shape[:2], photometric=photometric, **kwargs)
     device = torch.device(device) if device is not None else torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     train = RGBXDL(RGBXItems(train_ds, augment or None, seed), bs=bs, shuffle=True, num_workers=num_workers,
                    drop_last=drop_last and len(train_ds) >= bs, device=device)
-    valid = RGBXDL(RGBXItems(valid_ds, None, seed), bs=valid_bs or bs, num_workers=num_workers, device=device)
+    valid = RGBXDL(RGBXItems(valid_ds, None, seed), bs=valid_bs or (1 if train_ds.card.layout and train_ds.card.size is None else bs), num_workers=num_workers, device=device)
     return RGBXDataLoaders(train, valid, device=device)
+
+# %% ../../nbs/data/40_loaders.ipynb #9c8e5f77
+_OWN = 'card classes rgb x label label_shift splits'.split()
+
+def _open_both(name, root, train, valid, kwargs):
+    "(training, validation, the remaining arguments) of a data set by name, or of a folder."
+    from rgbx_seg.data.readers import open_dataset
+    own = {k:kwargs.pop(k) for k in _OWN if k in kwargs}; kw = {k:kwargs.pop(k) for k in ('layout', 'modalities', 'system', 'bgr') if k in kwargs}
+    if own: kw = {k:v for k,v in kw.items() if k in ('modalities', 'bgr')} | own; make = lambda s: RGBXFolder(name if root is None else root, s, **kw)
+    else: make = lambda s: open_dataset(name, root, s, **kw)
+    a,b = make(train),None
+    for s in [valid] if valid else ['val', 'test']:
+        if valid or s in (own.get('splits') or a.card.splits):
+            try: b = make(s)
+            except RGBXError:
+                if valid: raise
+                continue
+            if b.labels or valid: break
+            b = None
+    if b is None: print('no validation split: scores during training are on the training items')
+    elif b.split == 'test': print('no split val: scores during training are on test')
+    print(f'training on {a}; validation on {b or a}')
+    return a,b or a,kwargs

@@ -230,7 +230,7 @@ def segman_encoder(
     v = dict(choose(variant, SEGMAN_VARIANTS, 'SegMAN variant')) | kwargs
     extra = set(v)-{'dims','depths','heads','windows','ffn','layer_scale'}
     if extra: raise RGBXError('segman_encoder', f'argument {sorted(extra)[0]!r}', 'dims, depths, heads, windows, ffn or layer_scale')
-    dims,depths = tuple(v['dims']),v['depths']; rates = torch.linspace(0, drop_path, sum(depths)).tolist()
+    dims,depths = tuple(v['dims']),v['depths']; rates = [drop_path*i/max(sum(depths)-1, 1) for i in range(sum(depths))]
     stages = [SegMANStage(d, depths[s], v['heads'][s], v['windows'][s], int(v['ffn'][s]*d+1e-6), dims[s-1] if s else None, rates[sum(depths[:s]):sum(depths[:s+1])],
                           layer_scale=v.get('layer_scale', False), is_global=s==3, global_bias=global_bias, clip=clip) for s,d in enumerate(dims)]
     return Encoder(segman_stem(dims[0], in_channels), stages, dims, in_channels=in_channels).apply(init_segman)

@@ -149,9 +149,9 @@ class Latest:
         all:bool=True      # Also wait for background work
     ) -> bool:             # Did it end in time?
         "Until there is nothing left to do."
-        with self.cv: return self.cv.wait_for(lambda: not (self.new or self.job or self.stepping or all and self.back), timeout)
+        with self.cv: return self.cv.wait_for(lambda: not (self.new or self.job or all and (self.back or self.stepping)), timeout)
     @property
-    def busy(self) -> bool: return bool(self.new or self.job or self.stepping) # Is a job waiting or running?
+    def busy(self) -> bool: return bool(self.new or self.job) # Is a job waiting or running?
 
     def _run(self, job):
         try:
@@ -406,7 +406,7 @@ def _job(self:Explorer, s):
     for k,o in looks.items():
         for m in used_by(self.models[k], self.have):
             if (k,m) in self.image: p = o.parts.get(m, {}).get('pred'); self._show((k,m), None if p is None else mask_picture(p, self.card))
-    self._tables(looks, mask, done=True); self.result = s,(*ims,mask),looks
+    self._tables(looks, mask, done=True); self.result = (s,(*ims,mask),looks) if looks else None
     self.times.append(time.perf_counter()-t); self.state.value = f'<span style="color:#060">&#9679; ready</span>, {1000*self.times[-1]:.0f} ms'
 
 # %% ../../nbs/explore/10_explorer.ipynb #20c61f89

@@ -9,10 +9,9 @@ __all__ = ['COUNTS', 'count_flops', 'flops_table']
 import math
 from collections import defaultdict
 import torch
-from torch import nn, Tensor
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from .. import attention, scan, routes  # their operators must exist to be counted
-from ..core import RGBXError
 
 # %% ../../nbs/models/05_flops.ipynb #88507d19
 def _conv(a, out): # input, weight, bias, stride, padding, dilation, transposed, output_padding, groups
@@ -37,7 +36,7 @@ COUNTS = {'convolution':('conv', _conv), 'addmm':('matmul', lambda a,o: _matmul(
           'native_batch_norm':('norm', lambda a,o: (5 if a[5] else 2)*a[0].numel()), 'cudnn_batch_norm':('norm', lambda a,o: (5 if a[5] else 2)*a[0].numel()),
           '_native_batch_norm_legit_no_training':('norm', lambda a,o: 2*a[0].numel()), '_batch_norm_no_update':('norm', lambda a,o: 2*a[0].numel()),
           'upsample_bilinear2d':('resize', lambda a,o: 4*o.numel()), 'upsample_bicubic2d':('resize', lambda a,o: 4*o.numel()),
-          '_adaptive_avg_pool2d':('pool', lambda a,o: a[0].numel()), 'neighborhood_attention':('attention', _na)}
+          'neighborhood_attention':('attention', _na)}
 COUNTS |= {f'_scaled_dot_product_{k}':('attention', _sdpa) for k in ('flash_attention_for_cpu','flash_attention','efficient_attention','cudnn_attention')}
 
 class _Counter(TorchDispatchMode):
@@ -54,7 +53,7 @@ def count_flops(model,      # A module (put in evaluation mode while it runs), o
     *inputs,                # What it is called with, tensors of any batch size
     **kwargs                # Also passed to it
 ) -> dict:                  # `{'conv': ..., 'matmul': ..., ..., 'scan': ..., 'no_scan': sum without, 'total': sum with the scan}`
-    "Multiply-adds of one forward pass by kind, in the publications' convention (fvcore's); runs the model once."
+    "Multiply-adds of one forward pass by kind, in the publications' convention (fvcore's); runs the model once, on the `meta` device for nothing."
     modes = [(m, m.training) for m in model.modules()] if isinstance(model, nn.Module) else []
     if modes: model.eval()
     try:
@@ -67,6 +66,6 @@ def count_flops(model,      # A module (put in evaluation mode while it runs), o
 def flops_table(rows:dict, # `{name: result of count_flops}`
 ) -> str:                  # In units of 1e9
     "A text table of several counts."
-    kinds = [k for k in ('conv','matmul','attention','norm','resize','pool','scan','no_scan','total') if any(k in r for r in rows.values())]
+    kinds = [k for k in ('conv','matmul','attention','norm','resize','scan','no_scan','total') if any(k in r for r in rows.values())]
     w = max(len(n) for n in rows)+2
     return '\n'.join([' '*w+''.join(f'{k:>11}' for k in kinds)]+[f'{n:{w}}'+''.join(f'{r.get(k,0)/1e9:11.3f}' for k in kinds) for n,r in rows.items()])

@@ -6,7 +6,7 @@
 __all__ = ['MAMBA_DIFFUSION', 'BACKBONE_KEYS', 'DEAD', 'MAMBA_DIFFUSION_FORMAT', 'DATA', 'RECIPE', 'mamba_diffusion',
            'mamba_diffusion_names', 'published_model', 'boundaries', 'bands', 'whole_outputs', 'loss_outputs',
            'block_outputs', 'mamba_diffusion_outputs', 'fit_scale', 'resize_tile', 'normalise_tile', 'reduce_labels',
-           'pad_batch', 'pipeline_outputs', 'published_lr', 'no_decay']
+           'pad_batch', 'pipeline_outputs', 'published_lr', 'no_decay', 'balanced_crop', 'training_tile', 'kappa']
 
 # %% ../../nbs/models/70_mamba_diffusion.ipynb #5aa21d5f
 import re
@@ -247,3 +247,36 @@ def no_decay(model:RGBXSegmenter, # A Mamba-Diffusion model
     "Parameters without weight decay."
     if published: return [k for k,_ in model.named_parameters() if 'norm' in k and not re.search(r'^head\.|\.stem\.|\.down\.', k)]
     return [k for k,p in model.named_parameters() if p.ndim < 2 or k.endswith(('A_logs', 'dt_projs_bias')) or 'embedding' in k]
+
+# %% ../../nbs/models/70_mamba_diffusion.ipynb #c997a4b7
+def balanced_crop(label, # `(H, W)`
+    crop:int,            # Side of the crop; smaller images are taken whole
+    rng,                 # `np.random.Generator`
+    most:float=.75,      # The largest class must have less than this share
+    tries:int=10,        # After so many the last crop is taken
+) -> tuple:              # `(top, left)`
+    "A random crop that is not nearly all one class."
+    H,W = label.shape; size = min(crop, H),min(crop, W)
+    for _ in range(tries):
+        t,l = rng.integers(0, H-size[0]+1),rng.integers(0, W-size[1]+1)
+        n = np.bincount(label[t:t+size[0],l:l+size[1]].ravel(), minlength=256)[:255]
+        if (n > 0).sum() > 1 and n.max() < most*n.sum(): break
+    return int(t),int(l)
+
+def training_tile(tile, # `(H, W, bands)`
+    label,              # `(H, W)`, as on disk (0 unknown)
+    rng,                # `np.random.Generator`: the same generator state gives the same sample
+    data:str='whu',     # One of `DATA`
+    published:bool=True,# Divide by variances, as published?
+) -> tuple:             # `(bands, h, w)` float32 and `(h, w)` uint8; at most 256 a side
+    "A training sample of the published recipe."
+    d,r = choose(data, DATA, 'data'),RECIPE
+    side = int(r['crop']*rng.uniform(*r['scale'])); tile,label = resize_tile(tile, (side,side)),resize_tile(reduce_labels(label), (side,side))
+    (t,l),n = balanced_crop(label, r['crop'], rng, r['max_class']),r['crop']; tile,label = tile[t:t+n,l:l+n],label[t:t+n,l:l+n]
+    if rng.random() < r['flip']: tile,label = tile[:,::-1],label[:,::-1]
+    return normalise_tile(tile, d['mean'], d['var'], published),np.ascontiguousarray(label)
+
+def kappa(confusion) -> float: # `(C, C)` counts, rows the truth
+    "Cohen's kappa: the accuracy beyond what the class frequencies alone would give."
+    m = np.asarray(confusion, np.float64); n = m.sum(); po,pe = np.trace(m)/n,(m.sum(0)*m.sum(1)).sum()/n**2
+    return float((po-pe)/(1-pe))

@@ -5,18 +5,18 @@
 # %% auto #0
 __all__ = ['MM_SAM_VARIANTS', 'NECK', 'INNER', 'MM_SAM', 'SAM', 'CONVNEXT', 'pixels', 'SamAdapterBackbone', 'window_starts',
            'MMSamAdapter', 'mm_sam_adapter', 'layer_id', 'layer_groups', 'freeze_vit', 'prior_keys', 'mm_sam_names',
-           'sam_names', 'sam_optional', 'is_convnext', 'convnext_names', 'convnext_optional', 'resample_positions',
-           'boundaries', 'published_model', 'whole_outputs', 'mm_sam_adapter_outputs']
+           'has', 'sam_names', 'sam_optional', 'is_convnext', 'convnext_names', 'convnext_optional',
+           'resample_positions', 'boundaries', 'published_model', 'whole_outputs', 'mm_sam_adapter_outputs']
 
 # %% ../../nbs/models/80_mm_sam_adapter.ipynb #d36a4cf8
 import math, re
 import torch
 from torch import nn, Tensor
 from ..core import RGBXError, choose, pick, resize
-from ..data.photometric import photometric_outputs, pipeline_outputs
+from ..data.photometric import IMAGENET, photometric_outputs, pipeline_outputs
 from ..deform_attention import deform_outputs
 from ..encoders.base import Encoder
-from ..encoders.convnext import CONVNEXT_BLOCK, convnext_encoder, convnext_keys
+from ..encoders.convnext import CONVNEXT_BLOCK, CONVNEXT_VARIANTS, convnext_encoder, convnext_keys
 from ..encoders.sam import SamStem, SamViT, sam_keys, sam_outputs, sam_vit
 from ..fusion.roadformer import roadformer_fusion
 from ..fusion.sam_adapter import Interaction, adapter_keys, adapter_outputs, init_adapter, spatial_prior, split_levels
@@ -36,7 +36,6 @@ class SamAdapterBackbone(nn.Module):
         vit:SamViT,             # SAM's image encoder
         prior:FusedBackbone,    # Four fused maps of the modalities
         widths,                 # Their channels
-        groups:int=4,           # Interactions; the ViT's blocks are divided evenly among them. An interaction's map goes to each level: 4
         heads:int=16, points:int=4, ratio:float=.5, cffn_ratio:float=.25, # Of injectors and extractors
         drop_path:float=.3,     # Of every extractor
         gamma:float=1e-6,       # Initial strength of the injectors
@@ -45,14 +44,14 @@ class SamAdapterBackbone(nn.Module):
     ):
         super().__init__()
         D,n = vit.dim,len(vit.blocks)
-        if groups != 4 or n%groups: raise RGBXError('SamAdapterBackbone', f'{n} ViT blocks in {groups} groups', 'four groups of equal size')
+        if n%4: raise RGBXError('SamAdapterBackbone', f'{n} ViT blocks', 'four groups of equal size')
         self.vit,self.prior,self.size = vit,prior,pixels(size)
-        self.cuts = [n//groups*i for i in range(groups+1)]
+        self.cuts = [n//4*i for i in range(5)]
         self.channels,self.strides = (D,)*4,(4,8,16,32)
         self.project = nn.ModuleList(nn.Conv2d(w, D, 1) for w in widths).apply(init_adapter)
         self.level_embed = nn.Parameter(torch.randn(3, D))
         kw = dict(heads=heads, points=points, ratio=ratio, cffn_ratio=cffn_ratio, drop_path=drop_path, gamma=gamma, checkpointing=checkpointing)
-        self.adapter = nn.ModuleList(Interaction(D, 2*(i == groups-1), **kw) for i in range(groups)).apply(init_adapter)
+        self.adapter = nn.ModuleList(Interaction(D, 2*(i == 3), **kw) for i in range(4)).apply(init_adapter)
         self.up = nn.ConvTranspose2d(D, D, 2, 2).apply(init_adapter)
         self.norms = nn.ModuleList(nn.BatchNorm2d(D) for _ in range(4))
         self.vit.checkpointing = checkpointing
@@ -66,8 +65,9 @@ class SamAdapterBackbone(nn.Module):
         "Images `(B, C_i, H, W)`, `None` for a missing one; `RGBXError` for a size it does not accept."
         like = next(i for i in images if i is not None); B,_,H,W = like.shape
         if not self.accepts(H, W):
-            want = 'sides that are multiples of 32' + (f' and {self.size[0]*self.size[1]} pixels, as in {self.size[0]}x{self.size[1]}' if self.size else '')
-            raise RGBXError('MM SAM-Adapter', f'images of {H}x{W}', want, 'The fusion has weights per position. The segmenter around this backbone pads and slides by itself.')
+            h,w = self.size or (0, 0); want = 'sides that are multiples of 32' + (f' and {h*w} pixels, as in {h}x{w}' if self.size else '')
+            fix = 'The fusion has weights per position. The segmenter around this backbone pads and slides by itself.'
+            raise RGBXError('MM SAM-Adapter', f'images of {H}x{W}', want, fix)
         rgb = images[0] if images[0] is not None else like.new_zeros(B, self.vit.patch_embed.proj.in_channels, H, W)
         c1,*cs = [p(f) for p,f in zip(self.project, self.prior(*images))]
         c = torch.cat([f.flatten(2).transpose(1,2)+e for f,e in zip(cs, self.level_embed)], 1)
@@ -104,7 +104,7 @@ class MMSamAdapter(RGBXSegmenter):
         def one(i, im):
             if im is None or im.shape[-2:] == (H,W): return im
             out = im.new_zeros(*im.shape[:2], H, W)
-            if self.published_pad and i == 0 and im.shape[1] == 3: out += im.new_tensor([-.485/.229, -.456/.224, -.406/.225])[:,None,None]
+            if self.published_pad and i == 0: out -= im.new_tensor([m/s for m,s in zip(*IMAGENET)])[:,None,None]
             out[...,:im.shape[-2],:im.shape[-1]] = im
             return out
         return [one(i, im) for i,im in enumerate(ims)]
@@ -115,14 +115,19 @@ class MMSamAdapter(RGBXSegmenter):
         if self.backbone.accepts(H, W): return self.logits(ims)
         h,w = self.backbone.size or (math.ceil(H/32)*32, math.ceil(W/32)*32)
         if H <= h and W <= w: return self.logits(self.pad(ims, h, w))[...,:H,:W]
-        if self.training: raise RGBXError('MM SAM-Adapter in training', f'images of {H}x{W}', f'crops of {h}x{w}', 'Crop to this size, or build the model with size=None.')
-        ims = self.pad(ims, max(H,h), max(W,w)); total = count = 0
-        for top in window_starts(max(H,h), h, h*5//8):
-            for left in window_starts(max(W,w), w, w*5//8):
-                y = self.logits([None if i is None else i[...,top:top+h,left:left+w] for i in ims])
-                if not isinstance(count, Tensor): total,count = y.new_zeros(*y.shape[:2], max(H,h), max(W,w)),y.new_zeros(max(H,h), max(W,w))
-                total[...,top:top+h,left:left+w] += y; count[top:top+h,left:left+w] += 1
-        return (total/count)[...,:H,:W]
+        if self.training:
+            raise RGBXError('MM SAM-Adapter in training', f'images of {H}x{W}', f'crops of {h}x{w}', 'Crop to this size, or build the model with size=None.')
+        return self.slide(self.pad(ims, max(H,h), max(W,w)), h, w)[...,:H,:W]
+
+    def slide(self, ims, h:int, w:int) -> Tensor: # Images, and the size of the windows
+        "The mean of the logits of windows, strides 5/8 of their size."
+        B,_,H,W = next(i for i in ims if i is not None).shape; total = count = 0
+        for top in window_starts(H, h, h*5//8):
+            for left in window_starts(W, w, w*5//8):
+                at = (..., slice(top, top+h), slice(left, left+w)); y = self.logits([None if i is None else i[at] for i in ims])
+                if not isinstance(count, Tensor): total,count = y.new_zeros(B, y.shape[1], H, W),y.new_zeros(H, W)
+                total[at] += y; count[at] += 1
+        return total/count
 
 # %% ../../nbs/models/80_mm_sam_adapter.ipynb #82d90dd9
 MM_SAM_VARIANTS = dict(
@@ -136,23 +141,26 @@ def mm_sam_adapter(variant:str='mm_sam_adapter_l', # One of `MM_SAM_VARIANTS`
     num_classes:int=25,           # Channels of the logits
     modalities=('rgb','x'),       # Names, RGB first; 'rgb' alone has a convolutional prior instead of the fusion
     in_channels=3,                # Channels of every image, or `{modality: channels}`
-    encoder_kw:dict=None,         # `vit`, `prior`, `adapter`: dicts of settings for `sam_vit`, `convnext_encoder` (or `spatial_prior`) and the interactions; `checkpointing`
+    encoder_kw:dict=None,         # `vit`, `prior`, `adapter`: settings of `sam_vit`, `convnext_encoder` (`spatial_prior`), interactions; `checkpointing`
     fusion_kw:dict=None,          # `size`: side of the crops, an int, `(height, width)` or None; `published_pad`
     head_kw:dict=None,            # Settings of the SegFormer head
 ) -> MMSamAdapter:
     "Build MM SAM-Adapter (arXiv 2509.10408)."
     v = choose(variant, MM_SAM_VARIANTS, 'MM SAM-Adapter'); modalities = tuple(modalities); n = len(modalities)
-    ekw,fkw = dict(encoder_kw or {}),dict(fusion_kw or {}); chans = dict(in_channels) if isinstance(in_channels, dict) else {m:in_channels for m in modalities}
+    ekw,fkw = dict(encoder_kw or {}),dict(fusion_kw or {})
+    chans = dict(in_channels) if isinstance(in_channels, dict) else {m:in_channels for m in modalities}
+    if not n or set(chans) != set(modalities) or len(set(modalities)) != n: raise RGBXError('modalities', f'{modalities} with channels {chans}', 'each once, with its channels')
     config = dict(name=variant, num_classes=num_classes, modalities=list(modalities), in_channels=chans, encoder_kw=encoder_kw, fusion_kw=fusion_kw, head_kw=head_kw)
     for what,kw,known in (('encoder_kw', ekw, ('vit','prior','adapter','checkpointing')), ('fusion_kw', fkw, ('size','published_pad'))):
         if set(kw)-set(known): raise RGBXError(what, ', '.join(sorted(set(kw)-set(known))), f"some of {', '.join(known)}")
     size = fkw.get('size', v['size']) if n > 1 else None
-    vit = sam_vit(v['vit'], chans[modalities[0]], **ekw.get('vit', {}))
+    vit,pkw = sam_vit(v['vit'], chans[modalities[0]], **ekw.get('vit', {})),ekw.get('prior', {})
     if n > 1:
-        encoders = [convnext_encoder(v['prior'], chans[m], **dict(drop_path=.4, gamma=1.) | ekw.get('prior', {})) for m in modalities]
-        widths = [2*c for c in encoders[0].channels]; fusions = roadformer_fusion(encoders[0].channels, n, size, project=False)
-    else: encoders = [spatial_prior(in_channels=chans[modalities[0]], **ekw.get('prior', {})).apply(init_adapter)]; widths,fusions = encoders[0].channels,[]
-    backbone = SamAdapterBackbone(vit, FusedBackbone(encoders, fusions, n), widths, size=size, checkpointing=ekw.get('checkpointing', False), **v['adapter'] | ekw.get('adapter', {}))
+        encoders = [convnext_encoder(v['prior'], chans[m], **dict(drop_path=.4, gamma=1.) | pkw) for m in modalities]
+        widths,fusions = [2*c for c in encoders[0].channels],roadformer_fusion(encoders[0].channels, n, size, project=False)
+    else: encoders = [spatial_prior(in_channels=chans[modalities[0]], **pkw).apply(init_adapter)]; widths,fusions = encoders[0].channels,[]
+    akw = dict(size=size, checkpointing=ekw.get('checkpointing', False)) | v['adapter'] | ekw.get('adapter', {})
+    backbone = SamAdapterBackbone(vit, FusedBackbone(encoders, fusions, n), widths, **akw)
     head = SegFormerHead(backbone.channels, num_classes, **dict(width=v['width']) | (head_kw or {}))
     model = MMSamAdapter(backbone, head, modalities, num_classes, chans, None, config)
     model.published_pad = bool(fkw.get('published_pad', False))
@@ -163,7 +171,7 @@ def layer_id(name:str, # Parameter of an `MMSamAdapter`
     depth:int,         # ViT blocks
 ) -> int:              # 0 .. depth+1
     "The layer of a parameter, for layer-wise learning rates."
-    if re.match(r'backbone\.(vit\.(pos_embed|patch_embed)|prior\.encoders\..*(stem|stages|outs))', name): return 0
+    if re.match(r'backbone\.(vit\.(pos_embed|patch_embed)|prior\.encoders)', name): return 0
     m = re.match(r'backbone\.vit\.blocks\.(\d+)\.', name)
     return int(m[1])+1 if m else depth+1
 
@@ -174,12 +182,12 @@ def layer_groups(model:MMSamAdapter,
 ) -> list:             # Parameter groups for `torch.optim.AdamW`: `params`, `names`, `lr`, `weight_decay`, `layer`
     "Layer-wise learning rates and weight decay as published."
     depth,groups = len(model.backbone.vit.blocks),{}
-    fused = len(model.modalities) > 1  # with RGB alone the prior's layer is the last
+    spatial = len(model.modalities) == 1  # RGB alone: no ConvNeXts, and the prior belongs to the last layer
     for n,p in model.named_parameters():
         if not p.requires_grad: continue
-        conv,i = n.startswith('backbone.prior.encoders.') and fused,layer_id(n, depth)
-        if n.startswith('backbone.prior.encoders.') and not fused: i = depth+1
-        w = wd if conv else 0. if p.ndim <= 1 or n.endswith('.bias') or n.startswith('backbone.prior.fusions.') else wd
+        prior = n.startswith('backbone.prior.encoders.'); i = depth+1 if prior and spatial else layer_id(n, depth)
+        plain = p.ndim <= 1 or n.endswith('.bias') or n.startswith('backbone.prior.fusions.')
+        w = wd if prior and not spatial or not plain else 0.
         g = groups.setdefault((i, w), dict(params=[], names=[], lr=lr*decay**(depth+1-i), weight_decay=w, layer=i))
         g['params'].append(p); g['names'].append(n)
     return [groups[k] for k in sorted(groups)]
@@ -190,9 +198,9 @@ def freeze_vit(model:MMSamAdapter) -> MMSamAdapter: # The same
     return model
 
 # %% ../../nbs/models/80_mm_sam_adapter.ipynb #d81f7fce
-NECK = dict(global_feature_encoder_rgb='global_rgb', global_feature_encoder_sne='global_x', local_feature_encoder_rgb='local_rgb', local_feature_encoder_sne='local_x', fuse_blocks='gffm',
-            detail_feature_extractions='detail', enhance_blocks='ffrm', scale_layers='sum', ca_blocks='ca')
-INNER = [(r'^norm1\.body\.', 'norm.'), (r'^attn\.', ''), (r'^bottleneckBlock\.', 'body.'), (r'^conv_atten\.', ''), (r'^coord_atten\.', ''), (r'^(gamma[xy])\.scale$', r'\1')]
+NECK = dict(global_feature_encoder_rgb='global_rgb', global_feature_encoder_sne='global_x', local_feature_encoder_rgb='local_rgb', local_feature_encoder_sne='local_x',
+            fuse_blocks='gffm', detail_feature_extractions='detail', enhance_blocks='ffrm', scale_layers='sum', ca_blocks='ca')
+INNER = [(r'^norm1\.body\.', 'norm.'), (r'^bottleneckBlock\.', 'body.'), (r'^(attn|conv_atten|coord_atten)\.', ''), (r'^(gamma[xy])\.scale$', r'\1')]
 
 def prior_keys(key:str) -> str: # Name behind `backbone.spm.`
     "Names of the multi-modal (or the spatial) prior to ours, behind `backbone.`."
@@ -212,7 +220,9 @@ def mm_sam_names(model, key:str) -> str: # Published name
     if m := re.match(r'norm(\d)\.(.*)', k): return f'backbone.norms.{int(m[1])-1}.{m[2]}'
     return 'backbone.'+adapter_keys(re.sub(r'^interactions\.', 'adapter.', k))
 
-MM_SAM = Format('MM SAM-Adapter', lambda ks: any(k.startswith('backbone.spm.') for k in ks) and any(k.startswith('backbone.interactions.') for k in ks), mm_sam_names)
+def has(ks, pattern:str) -> bool: return any(re.search(pattern, k) for k in ks) # Names, regular expression
+
+MM_SAM = Format('MM SAM-Adapter', lambda ks: has(ks, r'^backbone\.spm\.') and has(ks, r'^backbone\.interactions\.'), mm_sam_names)
 
 # %% ../../nbs/models/80_mm_sam_adapter.ipynb #4dd8f16c
 def sam_names(model, key:str): # Name in a SAM file
@@ -234,9 +244,10 @@ def sam_optional(model, k:str) -> bool: # Our name
     if isinstance(model, SamViT): return False
     if isinstance(model, Encoder): return k.startswith('outs.')
     if hasattr(model.backbone, 'vit'): return not k.startswith('backbone.vit.')
-    return not any(k.startswith((f'backbone.encoders.{i}.stem.', f'backbone.encoders.{i}.stages.')) for i,e in enumerate(model.backbone.encoders) if isinstance(e.stem, SamStem))
+    filled = [i for i,e in enumerate(model.backbone.encoders) if isinstance(e.stem, SamStem)]
+    return not any(k.startswith((f'backbone.encoders.{i}.stem.', f'backbone.encoders.{i}.stages.')) for i in filled)
 
-SAM = Format('SAM', lambda ks: any(re.search(r'^(image_encoder\.)?blocks\.\d+\.attn\.rel_pos_h$', k) for k in ks), sam_names, sam_optional)
+SAM = Format('SAM', lambda ks: has(ks, r'^(image_encoder\.)?blocks\.\d+\.attn\.rel_pos_h$'), sam_names, sam_optional)
 
 def is_convnext(enc) -> bool: return isinstance(enc, Encoder) and hasattr(enc.stages[-1], 'downsample') and hasattr(enc.stages[-1].blocks[0], 'conv_dw')
 
@@ -252,7 +263,7 @@ def convnext_optional(model, k:str) -> bool: # Our name
     "What a ConvNeXt file leaves alone."
     return not re.search(r'^(backbone\.(prior\.)?encoders\.\d+\.)?(stem\.\d|stages\.\d+\.(downsample|blocks))\.', k)
 
-CONVNEXT = Format('ConvNeXt', lambda ks: any(re.search(r'(^|\.)(downsample_layers\.0\.0\.weight|stages\.0\.blocks\.0\.conv_dw\.weight)$', k) for k in ks), convnext_names, convnext_optional)
+CONVNEXT = Format('ConvNeXt', lambda ks: has(ks, r'^(backbone\.)?(downsample_layers\.0\.0|stages\.0\.blocks\.0\.conv_dw)\.weight$'), convnext_names, convnext_optional)
 register_format(MM_SAM, SAM, CONVNEXT)
 
 # %% ../../nbs/models/80_mm_sam_adapter.ipynb #ce6fc78b
@@ -277,13 +288,12 @@ def boundaries(model:MMSamAdapter,
     "Run the model and record what passes between its parts, under the parity cases' names."
     b,out,hooks,flat = model.backbone,{},[],lambda o: o.flatten(2).transpose(1,2)
     def keep(m, name, f=lambda o: o): hooks.append(m.register_forward_hook(lambda _,i,o: out.__setitem__(name, f(o))))
-    def join(m, name): hooks.append(m.register_forward_hook(lambda _,i,o: out.__setitem__(name, torch.cat([out[name],o], 1) if name in out else o)))
+    def join(m, name): keep(m, name, lambda o: torch.cat([out[name],o], 1) if name in out else o)
     for e in b.prior.encoders:
         for s,m in enumerate(e.outs):
             if b.prior.n > 1: join(m, f'twin_conv.{s}')
-    inner = dict(global_rgb='global_rgb', global_x='global_x', local_rgb='local_rgb', local_x='local_x', gffm='gffm', detail='detail', ffrm='ffrm', sum='sum')
     for s,f in enumerate(b.prior.fusions):
-        for a,n in inner.items(): keep(getattr(f.pairs[0], a), f'fusion_{n}.{s}')
+        for a in ('global_rgb','global_x','local_rgb','local_x','gffm','detail','ffrm','sum'): keep(getattr(f.pairs[0], a), f'fusion_{a}.{s}')
         keep(f, f'fusion.{s}', lambda o: o[0])
     for s,m in enumerate(b.project): keep(m, f'spm_tokens.{s}', flat)
     hooks.append(b.adapter[0].register_forward_pre_hook(lambda _,i: out.__setitem__('vit_in', i[0])))
@@ -302,19 +312,16 @@ def boundaries(model:MMSamAdapter,
 def published_model(c:dict, # `config` of a parity case: `backbone` and `decode_head` constructor arguments
 ) -> MMSamAdapter:
     "The model that the published code builds for this configuration."
-    b,h = c['backbone'],c['decode_head']; arch,p = b['arch'],b['conv_inplane']
-    variant = dict(depths=arch['depths'], dims=arch['channels']) if isinstance(arch, dict) else {}
-    prior = 'small' if isinstance(arch, dict) else arch
-    names = ['rgb'] + [n for n in b['modalities_name'] if n != 'rgb']
-    cuts = [tuple(i) for i in b['interaction_indexes']]; n = b['depth']//4
+    b,h = c['backbone'],c['decode_head']; names = ['rgb'] + [n for n in b['modalities_name'] if n != 'rgb']
+    arch = b['arch'] if isinstance(b['arch'], dict) else dict(zip(('depths','channels'), choose(b['arch'], CONVNEXT_VARIANTS, 'arch').values()))
+    n = b['depth']//4; cuts = [tuple(i) for i in b['interaction_indexes']]
     if cuts != [(i*n, i*n+n-1) for i in range(4)]: raise RGBXError('interaction_indexes', cuts, 'four groups of equal size')
-    MM_SAM_VARIANTS['_published'] = dict(vit='sam_vit_l', prior=prior, adapter={}, size=1024, width=512)
-    try: return mm_sam_adapter('_published', h['num_classes'], names, dict(zip(names, b['modalities_ch'])), dict(
-            vit=dict(dim=b['embed_dim'], depth=b['depth'], heads=b['num_heads'], global_blocks=tuple(b['global_attn_indexes']), window=b['window_size'], mlp_ratio=b['mlp_ratio'], grid=b.get('pretrained_size', 1024)//b['patch_size']),
-            prior=variant if len(names) > 1 else dict(p=p),
-            adapter=dict(heads=b['deform_num_heads'], points=b['n_points'], ratio=b['deform_ratio'], cffn_ratio=b['cffn_ratio'], drop_path=b['drop_path_rate'], gamma=b['init_values'])),
-            dict(size=b['img_size']), dict(width=h['channels'], dropout=h['dropout_ratio']))
-    finally: del MM_SAM_VARIANTS['_published']
+    vit = dict(dim=b['embed_dim'], depth=b['depth'], heads=b['num_heads'], global_blocks=tuple(b['global_attn_indexes']), window=b['window_size'], mlp_ratio=b['mlp_ratio'],
+               grid=b.get('pretrained_size', 1024)//b['patch_size'])
+    prior = dict(depths=arch['depths'], dims=arch['channels']) if len(names) > 1 else dict(p=b['conv_inplane'])
+    adapter = dict(heads=b['deform_num_heads'], points=b['n_points'], ratio=b['deform_ratio'], cffn_ratio=b['cffn_ratio'], drop_path=b['drop_path_rate'], gamma=b['init_values'])
+    return mm_sam_adapter('mm_sam_adapter_l', h['num_classes'], names, dict(zip(names, b['modalities_ch'])), dict(vit=vit, prior=prior, adapter=adapter),
+                          dict(size=b['img_size']), dict(width=h['channels'], dropout=h['dropout_ratio']))
 
 def whole_outputs(case, state_dict, inputs): # Parity case of the whole model
     m = published_model(case['config']).eval(); load_published(m, state_dict)
@@ -326,6 +333,5 @@ def mm_sam_adapter_outputs(case:dict, # Parity case of system `mm_sam_adapter`
 ) -> dict:                            # As stored in the case
     "Run any case of the system: whole model or part, told apart by the configuration."
     c = case['config']
-    run = (whole_outputs if 'backbone' in c else sam_outputs if 'embed_dim' in c else adapter_outputs if 'cffn_ratio' in c else segformer_outputs if 'in_channels' in c else
-           ohem_outputs if 'C' in c else photometric_outputs if 'beta' in c else pipeline_outputs if 'mean' in c else deform_outputs)
-    return run(case, state_dict, inputs)
+    parts = dict(backbone=whole_outputs, embed_dim=sam_outputs, cffn_ratio=adapter_outputs, in_channels=segformer_outputs, C=ohem_outputs, beta=photometric_outputs, mean=pipeline_outputs)
+    return next((f for k,f in parts.items() if k in c), deform_outputs)(case, state_dict, inputs)
