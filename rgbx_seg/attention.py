@@ -77,11 +77,12 @@ class _Axis:
 
 @functools.lru_cache(maxsize=256)
 def _axis(L:int, k:int, T:int) -> _Axis:
-    T = min(T, L); n = -(-L//T); Lk = min(L, T+min(k, L)-1)
-    t = torch.arange(n)*T; b = (t-k//2).clamp(0, L-Lk)
-    p,key = (t[:,None]+torch.arange(T)).clamp(max=L-1)[:,:,None],(b[:,None]+torch.arange(Lk))[:,None]
-    s = (p-k//2).clamp(0, max(L-k, 0))
-    rel = torch.where((key>=s)&(key<s+k), key-p+k-1, 2*k-1)
+    with torch.device('cpu'):                                     # whatever the default device is: the result is kept
+        T = min(T, L); n = -(-L//T); Lk = min(L, T+min(k, L)-1)
+        t = torch.arange(n)*T; b = (t-k//2).clamp(0, L-Lk)
+        p,key = (t[:,None]+torch.arange(T)).clamp(max=L-1)[:,:,None],(b[:,None]+torch.arange(Lk))[:,None]
+        s = (p-k//2).clamp(0, max(L-k, 0))
+        rel = torch.where((key>=s)&(key<s+k), key-p+k-1, 2*k-1)
     seen = {}; kind = tuple(seen.setdefault(r.numpy().tobytes(), len(seen)) for r in rel)
     return _Axis(n, T, Lk, tuple(b.tolist()), rel, kind)
 

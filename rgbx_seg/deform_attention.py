@@ -75,7 +75,8 @@ def deform_attention(value:Tensor, # `(N, S, M, D)`
     N,S,M,D = value.shape; shapes = [(int(h),int(w)) for h,w in shapes]; Q,L,K = loc.shape[1],len(shapes),loc.shape[4]
     if S != sum(h*w for h,w in shapes): raise RGBXError('deform_attention', f'{S} values', f'{sum(h*w for h,w in shapes)} for levels of {shapes}')
     if loc.shape != (N,Q,M,L,K,2) or weight.shape != (N,Q,M,L,K):
-        raise RGBXError('deform_attention', f'locations {tuple(loc.shape)} and weights {tuple(weight.shape)}', f'(N={N}, Q, M={M}, L={L}, K, 2) and the same without the 2')
+        found = f'locations {tuple(loc.shape)} and weights {tuple(weight.shape)}'
+        raise RGBXError('deform_attention', found, f'(N={N}, Q, M={M}, L={L}, K, 2) and the same without the 2')
     run = choose(backend or ('bag' if value.device.type == 'cpu' else 'grid'), BACKENDS, 'backend')
     dt = value.dtype; wide = dt if dt == torch.float64 else torch.float32
     v,loc,weight = value.to(wide),loc.to(wide),weight.to(wide)

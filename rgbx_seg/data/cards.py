@@ -116,6 +116,7 @@ class Card:
     licence:str=''               # Terms of use, as far as published
     url:str=''                   # Where to get it
     notes:list=field(default_factory=list)           # Known errors and traps
+    void:bool=True               # Labels may hold the void value
     class_sets:dict=field(default_factory=dict)      # {name: [class, ...]}: other sets that publications average over
     classification:bool=False    # One class per image, folders of images
     def __post_init__(self):

@@ -54,7 +54,7 @@ def _sigma(name, classes, rgb, x, label, lists, counts, size, published, rgb_ext
 
 # %% ../../nbs/data/05_catalogue.ipynb #bc3a93ba
 _mf = _sigma('mfnet', MFNET9, 'RGB', ('thermal', 'Modal'), 'Label', ('train2.txt', 'test.txt'), (1176, 393), (480, 640), _one, palette=_mfnet,
-    conditions=dict(D='day', N='night', D_flip='day', N_flip='night'), source='Ha et al., IROS 2017', task='RGB-T', layout='sigma', marks=['RGB', 'Modal', 'Label'],
+    conditions=dict(D='day', N='night', D_flip='day', N_flip='night'), source='Ha et al., IROS 2017', task='RGB-T', layout='sigma', void=False, marks=['RGB', 'Modal', 'Label'],
     url='https://github.com/haqishen/MFNet-pytorch', licence='no terms stated with the data', protocols=dict(train='trainval1176', test='test393'),
     notes=['the labels are coarse; RGB and thermal are shifted against each other at close range', 'guardrail hardly occurs: its IoU is near 0, or undefined by day or by night',
            'a score of CMNeXt (59.9) is on the validation list; about 50 to 52 on test'])
@@ -69,7 +69,7 @@ MFNET = dict(
 
 # %% ../../nbs/data/05_catalogue.ipynb #e6ed5336
 _ps = _sigma('pst900', PST5, 'rgb_resize', ('thermal', 'thermal_resize'), 'labels_resize', ('train.txt', 'test.txt'), (597, 288), (720, 1280), _one, palette=_pst,
-    source='Shivakumar et al., ICRA 2020', task='RGB-T', layout='sigma', marks=['rgb_resize', 'thermal_resize', 'labels_resize'], url='https://github.com/ShreyasSkandanS/pst900_thermal_rgb',
+    source='Shivakumar et al., ICRA 2020', task='RGB-T', layout='sigma', void=False, marks=['rgb_resize', 'thermal_resize', 'labels_resize'], url='https://github.com/ShreyasSkandanS/pst900_thermal_rgb',
     licence='no terms stated with the data', notes=['no validation split', 'the README of the data says 606 + 288 items; every code base counts 597 + 288', 'thermal images have holes (0) from their projection'])
 PST900 = dict(
     sigma=_ps,

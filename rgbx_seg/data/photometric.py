@@ -73,7 +73,8 @@ class PhotometricDistortion:
         if on(): x = hue(x, rng.integers(-self.hue, self.hue), self.order)
         if do and not early: x = contrast(x, factor)
         return _uint8(np.rint(x) if x.dtype != np.uint8 else x)
-    def __repr__(self): return f'PhotometricDistortion(beta={self.beta}, contrast={self.contrast}, saturation={self.saturation}, hue={self.hue}, published={self.published})'
+    def __repr__(self):
+        return f'PhotometricDistortion(beta={self.beta}, contrast={self.contrast}, saturation={self.saturation}, hue={self.hue}, published={self.published})'
 
 # %% ../../nbs/data/35_photometric.ipynb #0658e8ca
 IMAGENET = ((.485,.456,.406), (.229,.224,.225))
@@ -114,10 +115,10 @@ def pad_to(a:np.ndarray, # (H, W, C)
 # %% ../../nbs/data/35_photometric.ipynb #995e2d2e
 def deliver_test(rgb:np.ndarray, x:np.ndarray, # (H, W, 3), red first
     label:np.ndarray=None,                     # (H, W)
-    size:int=1024,                             # Longest side
+    size=1024,                                 # Longest side, or `(a, b)`: see `rescaled`
 ) -> tuple:                                    # float32 (h, w, 3) twice, label (h, w)
     "DELIVER: resize (1042 to 1024), normalise; X is divided by 255 and nothing else. Scores are at this size, label included."
-    fit = (size,size); im = [rescale(a.astype(np.float32), fit) for a in (rgb, x)]
+    fit = (size,size) if isinstance(size, int) else tuple(size); im = [rescale(a.astype(np.float32), fit) for a in (rgb, x)]
     return standardise(im[0], *IMAGENET),standardise(im[1], 0, 1),None if label is None else rescale(label.astype(np.uint8), fit, True)
 
 def muses_test(rgb:np.ndarray, x:np.ndarray, # (H, W, 3): photo, red first; projected LiDAR or events, as stored
@@ -152,9 +153,11 @@ def pipeline_outputs(case:dict, # Parity case `mm_sam_adapter_pipeline_*`
 ) -> dict:
     "The three test pipelines."
     c,both = case['config'],lambda a,b: np.concatenate([a,b], 2)
-    if 'lidar' in inputs: return pick(dict(out=both(*muses_test(inputs['rgb'][...,::-1], 8*inputs['lidar'], c['mean'][3:], c['std'][3:]))), case['outputs'])
+    if 'rgb' in inputs:
+        x = next(v for k,v in inputs.items() if k not in ('rgb','label'))
+        return pick(dict(out=both(*muses_test(inputs['rgb'][...,::-1], 8*x, c['mean'][3:], c['std'][3:]))), case['outputs'])
     rgb,x = inputs['img'][...,2::-1],inputs['img'][...,:2:-1]
     if 'pad' in c: return pick(dict(out=both(*fmb_test(rgb, x, c['pad'][0], published=True))), case['outputs'])
-    r,x2,label = deliver_test(rgb, x, inputs['label'], max(c['img_scale']))
+    r,x2,label = deliver_test(rgb, x, inputs.get('label'), c['img_scale'])
     resized = rescale(inputs['img'].astype(np.float32), c['img_scale'])
-    return pick(dict(resized=resized, label=label, out=both(r, x2)), case['outputs'])
+    return pick(dict(resized=resized, out=both(r, x2)) | ({} if label is None else dict(label=label)), case['outputs'])

@@ -123,7 +123,9 @@ class SamStage(nn.Module):
         dim:int,               # Their channels
     ): super().__init__(); self.blocks,self.dim = nn.ModuleList(blocks),dim
     def forward(self, x:Tensor) -> Tensor:
-        if x.shape[1] != self.dim: raise RGBXError('sam_encoder', f'a map of {x.shape[1]} channels between its stages', f'{self.dim}, at stride 16', 'Use a fusion that only reads: enriched maps of the pyramid do not fit back into a plain ViT.')
+        if x.shape[1] != self.dim:
+            fix = 'Use a fusion that only reads: enriched maps of the pyramid do not fit back into a plain ViT.'
+            raise RGBXError('sam_encoder', f'a map of {x.shape[1]} channels between its stages', f'{self.dim}, at stride 16', fix)
         t = x.permute(0,2,3,1)
         for b in self.blocks: t = b(t)
         return t.permute(0,3,1,2)

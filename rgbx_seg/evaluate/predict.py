@@ -10,8 +10,7 @@ import json
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from fastprogress.fastprogress import progress_bar
-from ..core import RGBXError, atomic_path, choose, write_text
+from ..core import RGBXError, atomic_path, bar, choose, write_text
 from ..data.cards import Card, Modality, get_card, safe_name
 from ..data.folder import RGBXFolder, read_image, read_label
 from .inference import get_protocol, infer_mask, item_images, model_inputs, real_names
@@ -122,7 +121,7 @@ def predict(model,       # A segmentation model; or any function of the modaliti
     names = [safe_name(s, 'item') for s in ds.names]
     kinds = ('mask','color')+(('picture',) if pictures else ())
     records = [dict(name=s, **{k: out/k/f'{s}.png' for k in kinds}) for s in names]
-    for i in (progress_bar(range(len(ds))) if progress else range(len(ds))):
+    for i in bar(range(len(ds)), progress):
         if not (skip_existing and all(records[i][k].is_file() for k in kinds)): _one(model, ds, i, records[i], picks, stats, p, device)
     info = dict(data=card.name, classes=card.classes, palette=np.asarray(card.palette).tolist(), protocol=p.to_dict(), synthetic=bool(card.synthetic),
                 modalities=real_names(getattr(model, 'modalities', have), have), dropped=[drop] if isinstance(drop, str) else list(drop),

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader
-from fastprogress.fastprogress import progress_bar
-from ..core import RGBXError, choose
+from ..core import RGBXError, bar, choose
 from ..train.metrics import ConfusionMatrix
 from .inference import Protocol, get_protocol, infer_mask, model_inputs, real_names
 
@@ -213,7 +212,7 @@ def evaluate(model,     # A segmentation model; or any function of the modalitie
     rank,world = (dist.get_rank(),dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0,1)
     share = list(range(rank, len(ds), world))
     it = DataLoader(_Share(ds, share), batch_size=None, collate_fn=_same, num_workers=num_workers)
-    if progress and rank==0: it = progress_bar(it)
+    it = bar(it, progress and rank==0, len(share))
     for group in _batches(it, 1 if p.mode=='slide' or p.published else bs): _count(model, ds, card, group, picks, stats, p, device, bs, conds, cms)
     shown = real_names(wanted, have); gone = tuple(m for k,m in zip(picks, shown) if k is None)
     return Report(name or getattr(model, 'name', None) or type(model).__name__, card.classes, {c: m.total().numpy() for c,m in cms.items()},

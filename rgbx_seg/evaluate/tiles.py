@@ -86,7 +86,8 @@ class Scene:
         out,i = {},0
         for m,c in self.in_channels.items():
             a = bands[''][i:i+c] if '' in bands else bands.get(m)
-            out[m] = None if a is None else torch.from_numpy(np.nan_to_num((a.astype(np.float32)-self.mean[i:i+c])/self.std[i:i+c])); i += c
+            out[m] = None if a is None else torch.from_numpy((a.astype(np.float32)-self.mean[i:i+c])/self.std[i:i+c]); i += c
+            if a is not None and a.dtype.kind == 'f': out[m].nan_to_num_(posinf=0, neginf=0)
         return out,torch.from_numpy(ok)
 
 # %% ../../nbs/evaluate/30_tiles.ipynb #4633cff9
@@ -104,7 +105,7 @@ def tile_scores(forward:Forward, # `Forward` around the model
             l = m.head(m.backbone(*m.inputs(*(None if i is None else i.to(dev) for i in images))), draws=draws, mean=False)
             each = resize(l.flatten(0,1).float(), size).softmax(1).unflatten(0, l.shape[:2]).transpose(0,1)
         else: each = forward(images).softmax(1)[None]
-        p = each.mean(0); u = uncertainty(each) if set(maps) - {'confidence'} else {}; u['confidence'] = p.amax(1)
+        p = each.mean(0) if draws > 1 else each[0]; u = uncertainty(each) if set(maps) - {'confidence'} else {}; u['confidence'] = p.amax(1)
     return torch.cat([p, *(u[k][:,None] for k in maps)], 1).cpu()
 
 # %% ../../nbs/evaluate/30_tiles.ipynb #94dd909a
@@ -174,7 +175,7 @@ def predict_scene(
             for (r,c),scores,ok in zip(some, *_batch(fwd, scene, some, ys, xs, t, draws, maps, C)):
                 if c == 0: row = np.full((len(dst), t[0]-blend.rest[r], W), 255, np.uint8)
                 part = blend.add(r, c, scores, ok); x,y = xs[c],ys[r]; there = ~part[0].isnan()
-                values = [part[:C].argmax(0), *((part[C:].nan_to_num()*250).round())]
+                values = [part[:C].max(0).indices, *((part[C:].nan_to_num()*250).round())]
                 for o,v in zip(row, values): o[:,x:x+part.shape[2]] = torch.where(there, v, 255).to(torch.uint8).numpy()
                 if c == len(xs)-1:
                     for d,o in zip(dst, row): d.write(o, 1, window=rio.windows.Window(0, y, W, o.shape[0]))

@@ -245,7 +245,7 @@ def _condition(ds, i): return (ds.condition(i) if hasattr(ds, 'condition') else 
 
 # %% ../../nbs/explore/10_explorer.ipynb #0b5bd51a
 _CSS = ('<style>.rgbx-pic{image-rendering:pixelated;margin:0;border:1px solid #999} .rgbx-tab table{font-size:12px;border-collapse:collapse} '
-        '.rgbx-tab td,.rgbx-tab th{padding:0 8px;line-height:1.5}</style>')
+        '.rgbx-tab td,.rgbx-tab th{padding:0 8px;line-height:1.5} .rgbx-small .widget-readout{min-width:20px;width:20px}</style>')
 _e = html.escape
 def _say(e): return str(e) if isinstance(e, RGBXError) else f'{type(e).__name__}: {e}'
 
@@ -254,6 +254,8 @@ def _png(pic, width):
     cv2,(h,w) = cv2_(),pic.shape[:2]
     if w>2*width: pic = cv2.resize(pic, (2*width, max(1, round(h*2*width/w))), interpolation=cv2.INTER_AREA if len(np.unique(pic[::7,::7]))>64 else cv2.INTER_NEAREST)
     return cv2.imencode('.png', np.ascontiguousarray(pic[...,::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes()
+
+def _blank(shape, width): return _png(np.full((*shape[:2],3), 245, np.uint8), width)
 
 def confidence_picture(confidence # (H, W) 0..1
 ) -> np.ndarray:                  # (H, W, 3) uint8: dark is unsure, bright is sure
@@ -286,7 +288,7 @@ class Explorer(W.VBox):
         self.worker = Latest(threaded, self._failed)
         self.scores,self.times,self.result,self.error = {k: {} for k in models},deque(maxlen=256),None,None
         self._quiet,self._last,self._saved = False,(None,None),0
-        self.conditions = [_condition(ds, i) for i in range(len(ds))]; self.shown = list(range(len(ds)))
+        self.blank = _blank((3,4), width); self.conditions = [_condition(ds, i) for i in range(len(ds))]; self.shown = list(range(len(ds)))
         self._controls(); self._pictures(); self._listen(); self.refresh()
 
     def refresh(self):
@@ -316,14 +318,15 @@ def _controls(self:Explorer):
     self.find = W.Text(placeholder='part of a name', description='find', continuous_update=False, layout=W.Layout(width='220px'))
     self.progress = W.IntProgress(0, 0, 1, description='scoring', layout=W.Layout(width='250px', visibility='hidden'))
     self.title,self.state,self.message = W.HTML(),W.HTML(layout=W.Layout(width='200px')),W.HTML()
-    small = dict(layout=W.Layout(width=f'{self.width}px'), style=dict(description_width='55px'))
-    self.on = {m: W.Checkbox(True, description=m, indent=False, layout=W.Layout(width=f'{self.width}px')) for m in self.have}
+    small = dict(layout=W.Layout(width=f'{self.width}px'), style=dict(description_width='52px'))
+    self.on = {m: W.Checkbox(True, description=m, indent=False, layout=W.Layout(width=f'{self.width}px', height='28px', margin='0')) for m in self.have}
     self.kind = {m: W.Dropdown(options=['none',*KINDS], description='damage', **small) for m in self.have}
     self.severity = {m: W.IntSlider(3, 1, 5, description='severity', disabled=True, **small) for m in self.have}
     self.folder = W.Text(str(self.out), description='folder', layout=W.Layout(width='220px'))
-    self.button = W.Button(description='save figure and numbers', layout=W.Layout(width='180px'))
+    self.button = W.Button(description='save figure and numbers', layout=W.Layout(width='210px'))
     self.saved,self.iou_table,self.part_table = W.HTML(),W.HTML(),W.HTML()
     for t in (self.iou_table, self.part_table): t.add_class('rgbx-tab')
+    for t in self.severity.values(): t.add_class('rgbx-small')
 
 @patch
 def _listen(self:Explorer):
@@ -345,7 +348,7 @@ def setting(self:Explorer) -> Setting:
 # %% ../../nbs/explore/10_explorer.ipynb #add78831
 def _picture(key, caption, width):
     im = W.Image(format='png', layout=W.Layout(width=f'{width}px')); im.add_class('rgbx-pic')
-    return im,W.VBox([W.HTML(f'<span style="font-size:12px">{_e(caption)}</span>', layout=W.Layout(height='22px', margin='0')), im], layout=W.Layout(margin='0 4px 4px 0'))
+    return im,W.VBox([W.HTML(f'<span style="font-size:12px">{_e(caption)}</span>', layout=W.Layout(height='28px', margin='0')), im], layout=W.Layout(margin='0 4px 4px 0'))
 
 @patch
 def _pictures(self:Explorer):
@@ -378,7 +381,7 @@ def _item(self:Explorer, i):
 @patch
 def _show(self:Explorer, key, pic):
     "Put a picture in its place; None empties it."
-    self.image[key].value = b'' if pic is None else _png(pic, self.width)
+    self.image[key].value = self.blank if pic is None else _png(pic, self.width)
 
 @patch
 def _colours(self:Explorer, m, a, s): # A modality's image as it is shown
@@ -389,7 +392,7 @@ def _colours(self:Explorer, m, a, s): # A modality's image as it is shown
 @patch
 def _job(self:Explorer, s):
     "Everything the panel shows for setting `s`."
-    t,item = time.perf_counter(),self._item(s.index); bad = {m: (k,v) for m,k,v in s.damage}
+    t,item = time.perf_counter(),self._item(s.index); self.blank = _blank(item[0].shape, self.width); bad = {m: (k,v) for m,k,v in s.damage}
     ims = [corrupt(a, *bad[m], s.seed) if m in bad else a for m,a in zip(self.have, item)]; mask = item[len(self.have)]
     for m,a in zip(self.have, ims): self._show(m, self._colours(m, a, s))
     self._show('mask', None if mask is None else mask_picture(mask, self.card)); self._caption(s)

@@ -46,7 +46,8 @@ class LocalEncoder(nn.Module):
     def __init__(self, dim:int): # Channels d
         super().__init__()
         self.scale,w = scalar(0),2*dim
-        self.body = nn.Sequential(nn.Conv2d(dim, w, 1, bias=False), nn.ReLU6(), nn.Conv2d(w, w, 3, padding=1, groups=w, bias=False), nn.ReLU6(), nn.Conv2d(w, dim, 1, bias=False))
+        self.body = nn.Sequential(nn.Conv2d(dim, w, 1, bias=False), nn.ReLU6(), nn.Conv2d(w, w, 3, padding=1, groups=w, bias=False), nn.ReLU6(),
+                                  nn.Conv2d(w, dim, 1, bias=False))
     def forward(self, z:Tensor) -> Tensor: return z + self.scale*self.body(z)
 
 # %% ../../nbs/fusion/45_roadformer.ipynb #c4653921
@@ -77,7 +78,8 @@ class Detail(nn.Module):
     "Gated local features, `(B, C, H, W) -> (B, C, H, W)`."
     def __init__(self, dim:int): # Channels C of both modalities together
         super().__init__()
-        self.project_in,self.dwconv,self.project_out = nn.Conv2d(dim, 2*dim, 1, bias=False),nn.Conv2d(2*dim, 2*dim, 3, padding=1, groups=dim, bias=False),nn.Conv2d(dim, dim, 1, bias=False)
+        self.project_in,self.project_out = nn.Conv2d(dim, 2*dim, 1, bias=False),nn.Conv2d(dim, dim, 1, bias=False)
+        self.dwconv = nn.Conv2d(2*dim, 2*dim, 3, padding=1, groups=dim, bias=False)
     def forward(self, x:Tensor) -> Tensor:
         a,b = self.dwconv(self.project_in(x)).chunk(2, 1)
         return self.project_out(F.gelu(a)*b)

@@ -125,7 +125,9 @@ def adapter_outputs(case:dict, # Parity case `mm_sam_adapter_injector_extractor`
 ) -> dict:                     # `x`, `c`
     "Run an injector and an extractor on a parity case."
     k = case['config']; H,W = k['H'],k['W']
-    m = nn.ModuleDict(dict(injector=Injector(k['dim'], k['heads'], k['points'], k['deform_ratio']), extractor=Extractor(k['dim'], k['heads'], k['points'], k['deform_ratio'], k['cffn_ratio']))).eval()
+    a = k['dim'],k['heads'],k['points'],k['deform_ratio']
+    m = nn.ModuleDict(dict(injector=Injector(*a), extractor=Extractor(*a, k['cffn_ratio']))).eval()
     load_named(m, state_dict, adapter_keys)
-    with torch.no_grad(): x = m['injector'](*(torch.as_tensor(inputs[i]) for i in 'xc'), H, W); c = m['extractor'](torch.as_tensor(inputs['c']), x, H, W)
+    x,c = (torch.as_tensor(inputs[i]) for i in 'xc')
+    with torch.no_grad(): x = m['injector'](x, c, H, W); c = m['extractor'](c, x, H, W)
     return pick(dict(x=x, c=c), case['outputs'])

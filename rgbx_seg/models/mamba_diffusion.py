@@ -172,13 +172,7 @@ def mamba_diffusion_outputs(case:dict, # Parity case of system `mamba_diffusion`
 _whu = dict(mean=(104.74,96.77,79.21,100.92,54.12), var=(171.04,217.80,305.58,697.17,2169.97))
 _hunan = dict(mean=(1400.32,1117.23,994.44,787.33,1016.67,1754.84,2082.32,1973.73,2264.01,502.14,6.38,1482.67,818.22,-10.33,-16.48),
     var=(9664.63,14092.01,20028.46,48678.92,44938.45,184570.05,316813.94,320642.53,436656.31,16580.50,11.98,250519.375,136984.2,20.4,18.79))
-DATA = dict(
-    whu=dict(_whu, bands=dict(optical=4, sar=1), images='cat', labels='label', test_scale=(512,512), rgb=(2,1,0),
-        classes=('farmland','city','village','water','forest','road','others'),
-        palette=((139,69,19),(255,0,0),(255,255,0),(0,0,255),(0,255,0),(0,255,255),(205,96,144))),
-    hunan=dict(_hunan, bands=dict(optical=13, sar=2), images='cat1', labels='lbl', test_scale=(256,256), rgb=(3,2,1),
-        classes=('cropland','forest','grassland','wetland','unused land','water','built-up area'),
-        palette=((128,64,128),(244,35,232),(70,70,70),(102,102,156),(190,153,153),(153,153,153),(250,170,30))))
+DATA = dict(whu=dict(_whu, bands=dict(optical=4, sar=1), test_scale=(512,512)), hunan=dict(_hunan, bands=dict(optical=13, sar=2), test_scale=(256,256)))
 
 def fit_scale(size, # (height, width) of an image
     scale,          # (long side, short side) of the box, in either order

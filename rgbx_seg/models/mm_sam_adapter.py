@@ -39,14 +39,16 @@ class SamAdapterBackbone(nn.Module):
         heads:int=16, points:int=4, ratio:float=.5, cffn_ratio:float=.25, # Of injectors and extractors
         drop_path:float=.3,     # Of every extractor
         gamma:float=1e-6,       # Initial strength of the injectors
+        groups=None,            # First and last ViT block of the four interactions, `[(0, 5), ...]`; equal parts by default
         size=None,              # Side of the crops, for the fusion's weights per position; None: any size
         checkpointing:bool=False, # In training, recompute ViT blocks, injectors, extractors and ConvNeXt blocks in the backward
     ):
         super().__init__()
         D,n = vit.dim,len(vit.blocks)
-        if n%4: raise RGBXError('SamAdapterBackbone', f'{n} ViT blocks', 'four groups of equal size')
+        self.groups = [(n*i//4, n*(i+1)//4-1) for i in range(4)] if groups is None else [tuple(g) for g in groups]
+        if len(self.groups) != 4 or not all(0 <= a <= b < n for a,b in self.groups):
+            raise RGBXError('groups', self.groups, f'first and last of {n} ViT blocks, four times')
         self.vit,self.prior,self.size = vit,prior,pixels(size)
-        self.cuts = [n//4*i for i in range(5)]
         self.channels,self.strides = (D,)*4,(4,8,16,32)
         self.project = nn.ModuleList(nn.Conv2d(w, D, 1) for w in widths).apply(init_adapter)
         self.level_embed = nn.Parameter(torch.randn(3, D))
@@ -73,7 +75,7 @@ class SamAdapterBackbone(nn.Module):
         c = torch.cat([f.flatten(2).transpose(1,2)+e for f,e in zip(cs, self.level_embed)], 1)
         t = self.vit.embed(rgb); h,w = t.shape[1:3]; t,outs = t.flatten(1,2),[]
         for i,it in enumerate(self.adapter):
-            blocks = lambda t,i=i: self.vit.run(t.unflatten(1, (h,w)), self.cuts[i], self.cuts[i+1]).flatten(1,2)
+            first,last = self.groups[i]; blocks = lambda t: self.vit.run(t.unflatten(1, (h,w)), first, last+1).flatten(1,2)
             t,c = it(t, c, blocks, h, w); outs.append(t.transpose(1,2).unflatten(-1, (h,w)))
         return self.pyramid(c1, split_levels(c, h, w), outs)
 
@@ -149,8 +151,10 @@ def mm_sam_adapter(variant:str='mm_sam_adapter_l', # One of `MM_SAM_VARIANTS`
     v = choose(variant, MM_SAM_VARIANTS, 'MM SAM-Adapter'); modalities = tuple(modalities); n = len(modalities)
     ekw,fkw = dict(encoder_kw or {}),dict(fusion_kw or {})
     chans = dict(in_channels) if isinstance(in_channels, dict) else {m:in_channels for m in modalities}
-    if not n or set(chans) != set(modalities) or len(set(modalities)) != n: raise RGBXError('modalities', f'{modalities} with channels {chans}', 'each once, with its channels')
-    config = dict(name=variant, num_classes=num_classes, modalities=list(modalities), in_channels=chans, encoder_kw=encoder_kw, fusion_kw=fusion_kw, head_kw=head_kw)
+    if not n or set(chans) != set(modalities) or len(set(modalities)) != n:
+        raise RGBXError('modalities', f'{modalities} with channels {chans}', 'each once, with its channels')
+    config = dict(name=variant, num_classes=num_classes, modalities=list(modalities), in_channels=chans,
+                  encoder_kw=encoder_kw, fusion_kw=fusion_kw, head_kw=head_kw)
     for what,kw,known in (('encoder_kw', ekw, ('vit','prior','adapter','checkpointing')), ('fusion_kw', fkw, ('size','published_pad'))):
         if set(kw)-set(known): raise RGBXError(what, ', '.join(sorted(set(kw)-set(known))), f"some of {', '.join(known)}")
     size = fkw.get('size', v['size']) if n > 1 else None
@@ -198,7 +202,8 @@ def freeze_vit(model:MMSamAdapter) -> MMSamAdapter: # The same
     return model
 
 # %% ../../nbs/models/80_mm_sam_adapter.ipynb #d81f7fce
-NECK = dict(global_feature_encoder_rgb='global_rgb', global_feature_encoder_sne='global_x', local_feature_encoder_rgb='local_rgb', local_feature_encoder_sne='local_x',
+NECK = dict(global_feature_encoder_rgb='global_rgb', global_feature_encoder_sne='global_x',
+            local_feature_encoder_rgb='local_rgb', local_feature_encoder_sne='local_x',
             fuse_blocks='gffm', detail_feature_extractions='detail', enhance_blocks='ffrm', scale_layers='sum', ca_blocks='ca')
 INNER = [(r'^norm1\.body\.', 'norm.'), (r'^bottleneckBlock\.', 'body.'), (r'^(attn|conv_atten|coord_atten)\.', ''), (r'^(gamma[xy])\.scale$', r'\1')]
 
@@ -263,7 +268,8 @@ def convnext_optional(model, k:str) -> bool: # Our name
     "What a ConvNeXt file leaves alone."
     return not re.search(r'^(backbone\.(prior\.)?encoders\.\d+\.)?(stem\.\d|stages\.\d+\.(downsample|blocks))\.', k)
 
-CONVNEXT = Format('ConvNeXt', lambda ks: has(ks, r'^(backbone\.)?(downsample_layers\.0\.0|stages\.0\.blocks\.0\.conv_dw)\.weight$'), convnext_names, convnext_optional)
+CONVNEXT = Format('ConvNeXt', lambda ks: has(ks, r'^(backbone\.)?(downsample_layers\.0\.0|stages\.0\.blocks\.0\.conv_dw)\.weight$'),
+                  convnext_names, convnext_optional)
 register_format(MM_SAM, SAM, CONVNEXT)
 
 # %% ../../nbs/models/80_mm_sam_adapter.ipynb #ce6fc78b
@@ -314,12 +320,11 @@ def published_model(c:dict, # `config` of a parity case: `backbone` and `decode_
     "The model that the published code builds for this configuration."
     b,h = c['backbone'],c['decode_head']; names = ['rgb'] + [n for n in b['modalities_name'] if n != 'rgb']
     arch = b['arch'] if isinstance(b['arch'], dict) else dict(zip(('depths','channels'), choose(b['arch'], CONVNEXT_VARIANTS, 'arch').values()))
-    n = b['depth']//4; cuts = [tuple(i) for i in b['interaction_indexes']]
-    if cuts != [(i*n, i*n+n-1) for i in range(4)]: raise RGBXError('interaction_indexes', cuts, 'four groups of equal size')
-    vit = dict(dim=b['embed_dim'], depth=b['depth'], heads=b['num_heads'], global_blocks=tuple(b['global_attn_indexes']), window=b['window_size'], mlp_ratio=b['mlp_ratio'],
-               grid=b.get('pretrained_size', 1024)//b['patch_size'])
+    vit = dict(dim=b['embed_dim'], depth=b['depth'], heads=b['num_heads'], global_blocks=tuple(b['global_attn_indexes']), window=b['window_size'],
+               mlp_ratio=b['mlp_ratio'], grid=b.get('pretrained_size', 1024)//b['patch_size'])
     prior = dict(depths=arch['depths'], dims=arch['channels']) if len(names) > 1 else dict(p=b['conv_inplane'])
-    adapter = dict(heads=b['deform_num_heads'], points=b['n_points'], ratio=b['deform_ratio'], cffn_ratio=b['cffn_ratio'], drop_path=b['drop_path_rate'], gamma=b['init_values'])
+    adapter = dict(heads=b['deform_num_heads'], points=b['n_points'], ratio=b['deform_ratio'], cffn_ratio=b['cffn_ratio'], drop_path=b['drop_path_rate'],
+                   gamma=b['init_values'], groups=b['interaction_indexes'])
     return mm_sam_adapter('mm_sam_adapter_l', h['num_classes'], names, dict(zip(names, b['modalities_ch'])), dict(vit=vit, prior=prior, adapter=adapter),
                           dict(size=b['img_size']), dict(width=h['channels'], dropout=h['dropout_ratio']))
 
@@ -333,5 +338,6 @@ def mm_sam_adapter_outputs(case:dict, # Parity case of system `mm_sam_adapter`
 ) -> dict:                            # As stored in the case
     "Run any case of the system: whole model or part, told apart by the configuration."
     c = case['config']
-    parts = dict(backbone=whole_outputs, embed_dim=sam_outputs, cffn_ratio=adapter_outputs, in_channels=segformer_outputs, C=ohem_outputs, beta=photometric_outputs, mean=pipeline_outputs)
+    parts = dict(backbone=whole_outputs, embed_dim=sam_outputs, cffn_ratio=adapter_outputs, in_channels=segformer_outputs, C=ohem_outputs,
+                 beta=photometric_outputs, mean=pipeline_outputs)
     return next((f for k,f in parts.items() if k in c), deform_outputs)(case, state_dict, inputs)

@@ -18,7 +18,7 @@ from fastai.callback.core import Callback
 from fastai.callback.progress import ProgressCallback, no_bar
 from fastai.optimizer import OptimWrapper
 from fastai.torch_core import rank_distrib
-from ..core import RGBXError, set_seed, write_text
+from ..core import RGBXError, set_seed, shows_bars, write_text
 from .checkpoint import Checkpoint, History, KeepBest, ResumableLearner, save_weights
 from .losses import SegLoss
 from .metrics import ConfusionMatrix, seg_metrics
@@ -133,6 +133,7 @@ def rgbx_learner(
     learn = SegLearner(dls, model, loss or SegLoss(ignore=ignore), lr=lr, metrics=seg_metrics(model.num_classes, ignore=ignore) if metrics is None else metrics,
                        path=path, cbs=cbs, **opt)
     if not progress: silence(learn)
+    elif not shows_bars(): learn.remove_cb(ProgressCallback)  # a log file gets a line per epoch
     return learn
 
 def silence(
