@@ -95,8 +95,8 @@ def _bands(ay:_Axis, most:int):
         yield i,j
         i = j
 
-# %% ../nbs/02_attention.ipynb #ab13d731
-BAND = dict(cpu=2**18, cuda=2**25)   # logits computed at once
+# %% ../nbs/02_attention.ipynb #ea4cc4d2
+BAND = dict(cpu=2**17, cuda=2**25)   # logits computed at once
 
 def _to_tiles(x, ay, ax): # (B, h, H, W, C) -> (B, h, cols, rows, T, C), zeros beyond the ends
     h,w = ay.n*ay.T-x.shape[2],ax.n*ax.T-x.shape[3]

@@ -15,6 +15,17 @@ from .evaluate.inference import sigma_eval_outputs
 from .fusion.sigma import fusion_outputs
 from .heads.mamba import cvss_outputs
 from .models.cmx import cmx_outputs, head_outputs
+from .attention import na_outputs
+from .data.hha import hha_outputs
+from .encoders.malleable import malleable_conv_outputs
+from .evaluate.furnace import furnace_outputs
+from .fusion.sa_gate import sagate_outputs
+from .heads.sa_gate import sa_gate_head_outputs
+from .models.malleable import malleable_outputs
+from .models.mamba_diffusion import mamba_diffusion_outputs
+from .models.mm_sam_adapter import mm_sam_adapter_outputs
+from .models.sa_gate import sa_gate_outputs
+from .models.segman import segman_outputs
 from .models.sigma import sigma_outputs, vmamba_outputs
 from .scan import scan_outputs
 
@@ -23,7 +34,12 @@ def _either(case, sd, ins, first, second, is_first): return (first if is_first e
 def _sigma(case, sd, ins): return _either(case, sd, ins, sigma_outputs, cmx_outputs, case['config']['backbone'].startswith('sigma_'))
 def _block(case, sd, ins): return _either(case, sd, ins, cvss_outputs, fusion_outputs, 'scale1' in sd)
 
-SYSTEMS = dict(selective_scan=scan_outputs, vmamba_ss2d=ss2d_outputs, vmamba=vmamba_outputs, sigma=_sigma, sigma_block=_block, sigma_head=head_outputs, sigma_eval=sigma_eval_outputs)
+SYSTEMS = dict(selective_scan=scan_outputs, neighborhood_attention=na_outputs, hha=hha_outputs,
+    vmamba_ss2d=ss2d_outputs, vmamba=vmamba_outputs, sigma=_sigma, sigma_block=_block, sigma_head=head_outputs, sigma_eval=sigma_eval_outputs,
+    segman=segman_outputs, segman_stage=segman_outputs, segman_decoder=segman_outputs,
+    sa_gate=sa_gate_outputs, SAGate=sagate_outputs, sa_gate_head=sa_gate_head_outputs, furnace_evaluator=furnace_outputs,
+    malleable2_5d=malleable_outputs, Malleable_Conv2_5D_Depth=malleable_conv_outputs, Conv2_5D_Depth=malleable_conv_outputs,
+    mamba_diffusion=mamba_diffusion_outputs, mm_sam_adapter=mm_sam_adapter_outputs)
 
 def outputs(case:dict, # A parsed case file: `system`, `config`, `outputs` ...
     state_dict:dict,   # `{published name: array}`, see `make_state_dict`

@@ -194,6 +194,7 @@ def _check_modality(card, k, m, stats, add):
     say('warning' if sparse and len(zero) < n else 'error', 'empty', zero, 'images that are 0 everywhere', 'The sensor failed, or the conversion did')
     say('error', 'constant', pick(lambda s: s['lo'] == s['hi'] != 0), 'images of one value', 'The conversion failed')
     if k.startswith('thermal'): say('warning', 'holes', pick(lambda s: .002 < s['zero'] < 1), 'holes (0) from the projection', 'prepare(..., inpaint=True) fills them (Telea, radius 10), as the toolkit can', .2)
+    if k == 'optical': say('warning', 'block', pick(lambda s: .02 < s['dark'] < 1), 'scenes with a black block in all bands', 'Known of NH49E010015; mark it void, or leave the scene out')
     if name in ('sun', 'metres', 'disparity') or (m.bits == 32 and not m.decode):
         say('error', 'high-byte', pick(lambda s: 'lowbyte' in s and not s['lowbyte'] and s['raw'] > 0), '16-bit files whose low byte is 0 everywhere', 'They were made from 8-bit ones; take the original files')
     if name == 'sun': say('error', 'not-rotated', pick(lambda s: s.get('low3', 0) > .1), 'values that are not rotated by three bits', 'The rotation was undone already: such files would be read as about 8 m everywhere', .5)

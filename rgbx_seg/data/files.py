@@ -6,8 +6,8 @@
 __all__ = ['IMAGE_EXTS', 'LABEL_DECODERS', 'DECODERS', 'read_image', 'repeat', 'read_label', 'raw_label', 'map_label', 'need',
            'load_array', 'raw_image', 'read_modality']
 
-# %% ../../nbs/data/15_files.ipynb #5e530691
-import importlib, io, struct, zipfile, zlib
+# %% ../../nbs/data/15_files.ipynb #f6047339
+import importlib, io, struct, warnings, zipfile, zlib
 from pathlib import Path
 import numpy as np
 from functools import lru_cache
@@ -209,11 +209,9 @@ def _bands(path, m, arg, memo, bgr):
 def _tiff(path):
     "All bands of a TIFF, (H, W, bands)."
     rasterio = need('rasterio', 'geo', path); _bytes(path)
-    import warnings
+    warnings.filterwarnings('ignore', category=rasterio.errors.NotGeoreferencedWarning)   # a tile without coordinates is fine here
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')            # a tile without coordinates is fine here
-            with rasterio.open(path) as f: return np.ascontiguousarray(f.read().transpose(1, 2, 0))
+        with rasterio.open(path) as f: return np.ascontiguousarray(f.read().transpose(1, 2, 0))
     except rasterio.errors.RasterioError as e: raise RGBXError(path, f'a TIFF that does not decode ({str(e)[:80]})', 'a complete GeoTIFF', 'Copy the file again') from None
 
 def load_array(path, # A .npy, or an .npz with the entry arr_0

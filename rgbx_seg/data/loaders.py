@@ -215,9 +215,9 @@ def _open_both(name, root, train, valid, kwargs):
             except RGBXError:
                 if valid: raise
                 continue
-            if b.labels or valid: break
+            if valid or (b.labels and not set(b.names) <= set(a.names)): break       # training on training + validation: val says nothing
             b = None
     if b is None: print('no validation split: scores during training are on the training items')
-    elif b.split == 'test': print('no split val: scores during training are on test')
+    elif b.split == 'test' and not valid: print('no split val of its own: scores during training are on test')
     print(f'training on {a}; validation on {b or a}')
     return a,b or a,kwargs

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['miniature_items', 'file_content', 'disk_label', 'write_miniature']
 
-# %% ../../nbs/data/90_miniatures.ipynb #8526eb4d
-import json
+# %% ../../nbs/data/90_miniatures.ipynb #8c3a5e53
+import json, warnings
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, choose, cv2_
@@ -104,11 +104,8 @@ def _put(path, a, grey=False):
     if e == '.npy': return np.save(path, a)
     if e == '.npz': return np.savez_compressed(path, arr_0=a)
     if e == '.tif':
-        import warnings
-        rasterio = need('rasterio', 'geo', path); a = a if a.ndim == 3 else a[...,None]
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            with rasterio.open(path, 'w', driver='GTiff', height=a.shape[0], width=a.shape[1], count=a.shape[2], dtype=str(a.dtype), compress='lzw') as f: f.write(a.transpose(2, 0, 1))
+        rasterio = need('rasterio', 'geo', path); a = a if a.ndim == 3 else a[...,None]; warnings.filterwarnings('ignore', category=rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(path, 'w', driver='GTiff', height=a.shape[0], width=a.shape[1], count=a.shape[2], dtype=str(a.dtype), compress='lzw') as f: f.write(a.transpose(2, 0, 1))
         return
     cv2 = cv2_(); o = a if a.ndim == 2 else a[...,::-1] if a.shape[2] == 3 else a[...,[2, 1, 0, 3]]
     ok,buf = cv2.imencode(e, np.ascontiguousarray(o), [cv2.IMWRITE_JPEG_QUALITY, 98, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111] if e in ('.jpg', '.jpeg') else []); assert ok; path.write_bytes(buf.tobytes())

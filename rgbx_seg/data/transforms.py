@@ -84,11 +84,12 @@ def _resize(a, size, nearest=False):
 
 def _flip(a): return cv2_().flip(a, 1).reshape(a.shape) if a.ndim == 2 or a.shape[2] <= 4 else np.ascontiguousarray(a[:,::-1])
 
-def _pad(a, size, value):
-    "Pad the last two axes around the centre; the odd one at the bottom and right."
+def _pad(a, size, value, where='centre'):
+    "Pad the last two axes around the centre, the odd one at the bottom and right; or there alone."
     h,w = (size[0]-a.shape[-2], size[1]-a.shape[-1])
     if not h and not w: return a
-    out = np.full((*a.shape[:-2], *size), value, a.dtype); out[...,h//2:h//2+a.shape[-2],w//2:w//2+a.shape[-1]] = a
+    i,j = (h//2, w//2) if where == 'centre' else (0, 0)
+    out = np.full((*a.shape[:-2], *size), value, a.dtype); out[...,i:i+a.shape[-2],j:j+a.shape[-1]] = a
     return out
 
 class JointAugment:
@@ -101,7 +102,13 @@ class JointAugment:
         photometric=None,        # {modality: Photometric}; True: RGB alone, with the defaults
         off_by_one:bool=False,   # Quirk: the published crop position, one past the end
         ignore:int=255,          # Padding of the mask
+        base=None,               # (height, width): scales are relative to the image fitted into this, aspect kept; None: to the image itself
+        cat_max_ratio:float=1.,  # Below 1: draw the crop again, up to ten times, while one class has more of the valid pixels than this or is alone
+        pad:str='centre',        # Where images smaller than the crop lie: 'centre', or 'corner' (top left)
+        pad_values=None,         # {modality: value after normalising}; None: 0, the mean
     ):
+        if pad not in ('centre', 'corner'): raise RGBXError('JointAugment', f'pad={pad!r}', "'centre' or 'corner'")
+        self.base,self.cat_max_ratio,self.pad,self.pad_values = base and tuple(base),cat_max_ratio,pad,dict(pad_values or {})
         self.size,self.scales,self.scale_range = tuple(size),scales and tuple(scales),scale_range
         self.flip,self.off_by_one,self.ignore = flip,off_by_one,ignore
         self.photometric = dict(rgb=Photometric()) if photometric is True else dict(photometric or {})
@@ -114,16 +121,27 @@ class JointAugment:
         flip,s = rng.random() < self.flip,1.
         if self.scale_range: s = rng.uniform(*self.scale_range)
         elif self.scales: s = self.scales[rng.integers(len(self.scales))]
-        h,w = (max(1, int(o*s)) for o in ims[0].shape[:2]); pos = rng.random(2)
+        H,W = ims[0].shape[:2]
+        if self.base: k = s*min(self.base[0]/H, self.base[1]/W, max(self.base)/max(H, W)); h,w = (max(1, int(o*k+.5)) for o in (H, W))
+        else: h,w = (max(1, int(o*s)) for o in (H, W))
+        pos = rng.random(2)
+        if mask is not None: mask = _resize(_flip(mask) if flip else mask, (h, w), nearest=True)
+        if mask is not None and self.cat_max_ratio < 1: pos = self._good(mask, pos, rng)
         place = lambda a: a[tuple(self._cut(d, c, p) for d,c,p in zip((h, w), self.size, pos))]
         out = []
         for a,m in zip(ims, modalities):
             a = place(_resize(_flip(a) if flip else a, (h, w)))
             if m.name in self.photometric: a = self.photometric[m.name](a, rng)
-            out.append(_pad(normalise(a, m), self.size, 0))
-        if mask is not None:
-            mask = _pad(np.ascontiguousarray(place(_resize(_flip(mask) if flip else mask, (h, w), nearest=True))), self.size, self.ignore)
+            out.append(_pad(normalise(a, m), self.size, self.pad_values.get(m.name, 0), self.pad))
+        if mask is not None: mask = _pad(np.ascontiguousarray(place(mask)), self.size, self.ignore, self.pad)
         return out,mask
+    def _good(self, mask, pos, rng):
+        "A position whose crop is not filled by one class, if ten draws find one."
+        for _ in range(10):
+            n = np.bincount(mask[tuple(self._cut(d, c, p) for d,c,p in zip(mask.shape, self.size, pos))].ravel(), minlength=256); n[self.ignore] = 0
+            if (n > 0).sum() > 1 and n.max() < self.cat_max_ratio*n.sum(): break
+            pos = rng.random(2)
+        return pos
     def _cut(self, d, c, p):
         "The slice of a crop of c out of d at the relative position p in [0, 1)."
         if d <= c: return slice(None)

@@ -64,11 +64,12 @@ class LayerNorm2d(nn.LayerNorm):
     def forward(self, x:Tensor) -> Tensor: return super().forward(x.permute(0,2,3,1)).permute(0,3,1,2)
 
 class Pointwise(nn.Conv2d):
-    "1x1 convolution with bias, computed as one matrix product over the channels-last map."
+    "1x1 convolution, computed as one matrix product over the channels-last map."
     def __init__(self, ci:int, # Input channels
         co:int,                # Output channels
+        bias:bool=True,        # With bias?
     ):
-        super().__init__(ci, co, 1)
+        super().__init__(ci, co, 1, bias=bias)
     def forward(self, x:Tensor) -> Tensor: return F.linear(x.permute(0,2,3,1), self.weight[:,:,0,0], self.bias).permute(0,3,1,2)
 
 def depthwise(dim:int, # Channels
@@ -77,18 +78,25 @@ def depthwise(dim:int, # Channels
     "Depthwise convolution with bias that keeps the size."
     return nn.Conv2d(dim, dim, k, padding=k//2, groups=dim)
 
+def _bicubic(t, size): # (heads, n, m) -> (heads, size, m): each new row is four old ones, weighted as F.interpolate weights them
+    n = t.shape[1]; at = (torch.arange(size, device=t.device, dtype=t.dtype)+.5)*(n/size)-.5
+    first = at.floor(); x = (at-first)[:,None]; d = torch.stack((x+1, x, 1-x, 2-x), 0); a = -.75
+    w = torch.where(d<=1, ((a+2)*d-(a+3))*d*d+1, ((a*d-5*a)*d+8*a)*d-4*a)
+    rows = (first.long()+torch.arange(-1, 3, device=t.device)[:,None]).clamp(0, n-1)
+    return sum(w[i]*t.index_select(1, rows[i]) for i in range(4))
+
 def resize_global_bias(table:Tensor, # `(heads, n*n, n*n)`
     H:int,                           # Rows of the map
     W:int,                           # Columns
     how:str='flat',                  # 'flat': as published, both flattened axes like a picture; 'grid': rows and columns on their own
 ) -> Tensor:                         # `(heads, H*W, H*W)`
-    "Resample SegMAN's global attention bias to a map of another size (bicubic)."
-    bicubic = lambda t,size: F.interpolate(t, size, mode='bicubic', align_corners=False)
-    if how=='flat': return bicubic(table[None], (H*W,H*W))[0]
+    "Resample SegMAN's global attention bias to a map of another size (bicubic, a = -0.75)."
+    if how=='flat': return _bicubic(_bicubic(table, H*W).mT.contiguous(), H*W).mT
     if how!='grid': raise RGBXError('global_bias', repr(how), "'flat' or 'grid'")
     h,n = table.shape[0],math.isqrt(table.shape[1])
-    t = bicubic(table.reshape(1, -1, n, n), (H,W)).view(h, n*n, H*W)                     # keys
-    return bicubic(t.mT.reshape(1, -1, n, n), (H,W)).view(h, H*W, H*W).mT                # queries
+    grid = lambda t: _bicubic(_bicubic(t.reshape(-1, n, n), H).mT.contiguous(), W).mT      # (..., n, n) -> (..., H, W)
+    t = grid(table).reshape(h, n*n, H*W)                                                     # keys
+    return grid(t.mT).reshape(h, H*W, H*W).mT                                             # queries
 
 # %% ../../nbs/encoders/40_segman.ipynb #4a70ea5c
 class SegMANMixer(nn.Module):

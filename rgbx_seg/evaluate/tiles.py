@@ -75,7 +75,7 @@ class Scene:
         return self
     def __exit__(self, *e): self.stack.close()
 
-    def read(self, top:int, left:int, height:int, width:int) -> tuple: # images `{modality: (C, h, w)}` or None where there is no file, `(h, w)` bool: is there data?
+    def read(self, top:int, left:int, height:int, width:int) -> tuple: # `{modality: (C, h, w) or None}`, and where there is data, `(h, w)` bool
         "A window, normalised, as tensors."
         window = rasterio_().windows.Window(left, top, width, height); ok = np.ones((height,width), bool); bands = {}
         for m,d in self.sets.items():
@@ -164,7 +164,8 @@ def predict_scene(
     rio = rasterio_(); counts = np.zeros(256, np.int64)
     with Scene(files, model.in_channels, mean, std) as scene, Forward(model, device) as fwd, rio.Env(GDAL_CACHEMAX=128), ExitStack() as stack:
         (H,W),t = scene.shape,(min(tile, scene.shape[0]),min(tile, scene.shape[1])); ys,xs = tile_starts(H, t[0], overlap),tile_starts(W, t[1], overlap)
-        prof = dict(driver='GTiff', height=H, width=W, count=1, dtype='uint8', crs=scene.first.crs, transform=scene.first.transform, tiled=True, blockxsize=256, blockysize=256,
+        prof = dict(driver='GTiff', height=H, width=W, count=1, dtype='uint8', crs=scene.first.crs, transform=scene.first.transform, tiled=True,
+                    blockxsize=256, blockysize=256,
                     compress='deflate', nodata=255, bigtiff='if_safer')
         dst = [stack.enter_context(rio.open(stack.enter_context(atomic_path(p)), 'w', **prof)) for p in (out, *maps.values())]
         if palette is not None: dst[0].write_colormap(1, {i:tuple(int(v) for v in c) for i,c in enumerate(palette)})

@@ -133,7 +133,8 @@ def dcf_fusion(channels,      # Channels per stage
     mlp_ratio:float=4.,       # Inner width of the MLPs
 ) -> list:                    # One `PairwiseFusion` per stage; it enriches
     "Mamba-Diffusion's fusion: DCF and DS-S4 per stage (DOI 10.1109/LGRS.2024.3476269)."
-    if not len(depths) == len(depths2) == len(channels): raise RGBXError('dcf_fusion', f'{len(depths)} and {len(depths2)} depths', f'{len(channels)} each, one per stage')
+    if not len(depths) == len(depths2) == len(channels):
+        raise RGBXError('dcf_fusion', f'{len(depths)} and {len(depths2)} depths', f'{len(channels)} each, one per stage')
     r1,r2 = (fusion_rates(d, drop_path, published, encoder_depths) for d in (depths, depths2))
     kw = dict(d_state=d_state, ratio=ratio, mlp_ratio=mlp_ratio)
     fs = [PairwiseFusion(lambda c=c,a=a,b=b: DCFPair(c, a, b, **kw), n, enriches=True) for c,a,b in zip(channels, r1, r2)]

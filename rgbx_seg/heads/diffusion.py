@@ -223,7 +223,8 @@ class DiffusionHead(nn.Module):
         choose(schedule, SCHEDULES, 'schedule'); choose(sampler, SAMPLERS, 'sampler')
         self.channels,self.num_classes,self.width = tuple(channels),num_classes,width
         self.timesteps,self.bit_scale,self.schedule,self.sampler,self.time_difference = timesteps,bit_scale,schedule,sampler,time_difference
-        self.sample_range,self.draws,self.accumulation,self.self_aligned,self.seed,self.published = tuple(sample_range),draws,accumulation,self_aligned,seed,published
+        self.sample_range,self.draws,self.accumulation = tuple(sample_range),draws,accumulation
+        self.self_aligned,self.seed,self.published = self_aligned,seed,published
         self.neck = FPNMerge(channels, width)
         self.embedding_table = nn.Embedding(num_classes+1, width)
         self.transform = nn.Conv2d(2*width, width, 1)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from ..core import RGBXError, load_named, pick, resize
-from ..encoders.segman import BareSS2D, ConvFFN, LayerNorm2d, depthwise
+from ..encoders.segman import BareSS2D, ConvFFN, LayerNorm2d, Pointwise, depthwise
 from .mlp import check_pyramid
 
 # %% ../../nbs/heads/60_segman.ipynb #a493c9fc
@@ -24,7 +24,7 @@ class ConvBNReLU(nn.Sequential):
         p:int=0,  # Padding
     ):
         super().__init__()
-        self.add_module('conv', nn.Conv2d(ci, co, k, s, p, bias=False)); self.add_module('bn', nn.BatchNorm2d(co)); self.add_module('act', nn.ReLU(inplace=True))
+        self.add_module('conv', Pointwise(ci, co, bias=False) if k==1 else nn.Conv2d(ci, co, k, s, p, bias=False)); self.add_module('bn', nn.BatchNorm2d(co)); self.add_module('act', nn.ReLU(inplace=True))
         nn.init.kaiming_normal_(self.conv.weight, mode='fan_out', nonlinearity='relu')
 
 class PixelLinear(nn.Module):
@@ -62,7 +62,7 @@ class SegMANHead(nn.Module):
         super().__init__()
         self.channels = tuple(channels); C,P = SEGMAN_WIDTHS.get(self.channels, (128,192)); C,P = width or C,proj or P; self.width,self.proj = C,P
         if len(self.channels) != 4: raise RGBXError('SegMANHead', f'channels {self.channels}', 'four levels')
-        self.conv_seg = nn.Conv2d(C, num_classes, 1)
+        self.conv_seg = Pointwise(C, num_classes)
         self.conv_downsample_2,self.conv_downsample_4 = ConvBNReLU(C, 2*C, 3, 2, 1),ConvBNReLU(C, 4*C, 5, 4, 1)
         self.linear_c4,self.linear_c3,self.linear_c2 = (PixelLinear(c, P) for c in self.channels[:0:-1])
         self.linear_fuse = ConvBNReLU(3*P, C)

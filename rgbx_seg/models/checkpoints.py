@@ -145,8 +145,9 @@ def load_published(model:nn.Module, # A segmenter, an encoder or a classifier of
     where = 'state_dict' if isinstance(weights, dict) else weights
     importlib.import_module('rgbx_seg.models.registry')  # by now every system has registered its formats
     sd = unwrap(weights) if isinstance(weights, dict) else read_weights(weights)
-    ours = model.state_dict(); own = sum(k in ours for k in sd) > len(sd)/2
-    fmt = Format('rgbx_seg', None, lambda m,k: k) if own else next((f for f in FORMATS if f.detect(sd)), None)
+    ours,own = model.state_dict(),Format('rgbx_seg', None, lambda m,k: k)
+    if all(k in sd for k,v in ours.items() if v.is_floating_point()): fmt = own
+    else: fmt = next((f for f in FORMATS if f.detect(sd)), own if sum(k in ours for k in sd) > len(sd)/2 else None)
     if fmt is None: raise RGBXError(where, f"{len(sd)} tensors named {', '.join(list(sd)[:3])} ...", 'the names of this model or of a known publication: ' + ', '.join(f.name for f in FORMATS))
     skipped = lambda k: bool(skip) and re.search(skip, k) is not None
     def names(key):

@@ -51,7 +51,8 @@ def mamba_diffusion(
 _stem = {'0':'conv1', '2':'norm1.norm', '5':'conv2', '7':'norm2.norm'}
 _stream = lambda c: 'backbone.encoders.' + ('0' if c in 'aA' else '1')
 BACKBONE_KEYS = [(r'^backbone\.patch_embed_([AB])\.(\d)\.', lambda m: f'{_stream(m[1])}.stem.{_stem[m[2]]}.'),
-    (r'^backbone\.layers_([ab])\.(\d+)\.downsample\.([13])\.', lambda m: f"{_stream(m[1])}.stages.{int(m[2])+1}.down.{'conv' if m[3] == '1' else 'norm.norm'}."),
+    (r'^backbone\.layers_([ab])\.(\d+)\.downsample\.([13])\.',
+        lambda m: f"{_stream(m[1])}.stages.{int(m[2])+1}.down.{'conv' if m[3] == '1' else 'norm.norm'}."),
     (r'^backbone\.layers_([ab])\.(\d+)\.', lambda m: f'{_stream(m[1])}.stages.{m[2]}.'),
     (r'^backbone\.fuse_layers(v2)?\.(\d+)\.blocks\.', lambda m: f"backbone.fusions.{m[2]}.pairs.0.{'ds' if m[1] else 'dcf'}."),
     (r'^backbone\.outnorm_([ab])(\d)\.', r'backbone.fusions.\2.pairs.0.norm_\1.norm.')]
@@ -77,15 +78,19 @@ def published_model(c:dict,   # `model` of a published configuration (its `confi
     "The model that the published code builds for this configuration."
     b,d,n = c['backbone'],c['decode_head'],c['neck']
     at = d['encoder']['transformerlayers']['attn_cfgs']; sar = 2 if b.get('data2', b.get('data')) == 'hunan' else 1
-    dims = b['dims'] if isinstance(b['dims'], (list,tuple)) else [b['dims']*2**i for i in range(4)]; scan = dict(d_state=b['ssm_d_state'], ratio=b['ssm_ratio'], mlp_ratio=b['mlp_ratio'])
-    head = dict(width=d['channels'], layers=d['encoder']['num_layers'], heads=at['num_heads'], points=at.get('num_points', 4), frequencies=c.get('learned_sinusoidal_dim', 16)//2,
-                timesteps=c.get('timesteps', 1), bit_scale=c.get('bit_scale', .1), schedule=c.get('noise_schedule', 'cosine'), sampler=c.get('diffusion', 'ddim'),
+    dims = b['dims'] if isinstance(b['dims'], (list,tuple)) else [b['dims']*2**i for i in range(4)]
+    scan = dict(d_state=b['ssm_d_state'], ratio=b['ssm_ratio'], mlp_ratio=b['mlp_ratio'])
+    head = dict(width=d['channels'], layers=d['encoder']['num_layers'], heads=at['num_heads'], points=at.get('num_points', 4),
+                frequencies=c.get('learned_sinusoidal_dim', 16)//2,
+                timesteps=c.get('timesteps', 1), bit_scale=c.get('bit_scale', .1), schedule=c.get('noise_schedule', 'cosine'),
+                sampler=c.get('diffusion', 'ddim'),
                 time_difference=c.get('time_difference', 1), sample_range=tuple(c.get('sample_range', (0,.999))), draws=c.get('randsteps', 1),
                 accumulation=c.get('accumulation', False), self_aligned=c['type'] == 'SelfAlignedDDP', aux='auxiliary_head' in c, published=published)
     if published: head['seed'] = None
     return mamba_diffusion('mamba_diffusion', d['num_classes'], ('optical','sar'), (b['in_chans']-sar, sar),
         dict(dims=tuple(dims), depths=tuple(b['depths']), drop_path=b['drop_path_rate'], **scan),
-        dict(depths=tuple(b['fuse_depths']), depths2=tuple(b['fuse_depthsv2']), drop_path=b['drop_path_rate'], published=published, encoder_depths=tuple(b['depths']), **scan), head | head_kw)
+        dict(depths=tuple(b['fuse_depths']), depths2=tuple(b['fuse_depthsv2']), drop_path=b['drop_path_rate'], published=published,
+             encoder_depths=tuple(b['depths']), **scan), head | head_kw)
 
 # %% ../../nbs/models/70_mamba_diffusion.ipynb #ad8bb8e9
 def boundaries(model:RGBXSegmenter, # Two modalities
