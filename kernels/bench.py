@@ -12,7 +12,7 @@ from pathlib import Path
 os.environ.setdefault('OMP_NUM_THREADS', '2')
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 warnings.filterwarnings('ignore', category=FutureWarning)
-import torch
+import torch, torch._dynamo
 import torch.nn.functional as F
 from rgbx_seg import routes, scan
 
@@ -86,6 +86,7 @@ def _steps(h, dt, x, A, B, C):
         ys.append((h*C[:,None,:,i]).sum(-1))
     return h,torch.stack(ys, 2)
 
+torch._dynamo.config.recompile_limit = 1000
 _compiled = {}
 def compiled_chunk(u, delta, A, B, C, D, bias, T=16):
     "torch.compile of 16 unrolled steps with the state carried between calls: the strongest plain-PyTorch forward."

@@ -337,7 +337,7 @@ template <int NB> INL void bwd_some(Chunk& w, const float* ck, const Tile& t, vf
 #pragma GCC unroll 2
     for (int m = 0; m < NB; m++) {
         vf h = ld(ck + (n+m)*W), A2 = t.A2[n+m];
-        w.h[m][0] = h; q[m] = q_[n+m]; gA[m] = gA_[n+m]; A[m] = t.A[n+m];
+        w.h[m][0] = h; q[m] = q_[n+m]; gA[m] = vf{}; A[m] = t.A[n+m];
         for (int l = 0; l < end; l += U) {
             vf a[U], x[U];
             decays(a, w.d + l, A2);
@@ -378,7 +378,7 @@ template <int NB> INL void bwd_some(Chunk& w, const float* ck, const Tile& t, vf
         }
     }
 #pragma GCC unroll 2
-    for (int m = 0; m < NB; m++) { q_[n+m] = q[m]; gA_[n+m] = gA[m]; }
+    for (int m = 0; m < NB; m++) { q_[n+m] = q[m]; gA_[n+m] += gA[m]; }    // chunk by chunk: sums in two levels lose less
 }
 static __attribute__((noinline)) void bwd_states(Chunk& w, const float* ck, const Tile& t, vf* q, vf* gA, int N, int cnt, float* gB, float* gC, int64_t row, bool add) {
     int n = 0;
@@ -404,11 +404,13 @@ INL void chunk_steps(Chunk& w, const Tile& t, int cnt, bool soft) {
 }
 // after all states: gradient of u into s, of z into gd
 INL void chunk_finish(Chunk& w, const Tile& t, int cnt, vf& gD, vf& gbias) {
+    vf sd = {}, sb = {};
     for (int l = 0; l < cnt; l++) {
         vf gz = fma_(w.u[l], w.s[l], w.gd[l]) * w.sg[l];
         w.s[l] = fma_(w.dt[l], w.s[l], t.Ds * w.gy[l]);
-        w.gd[l] = gz; gbias += gz; gD = fma_(w.gy[l], w.u[l], gD);
+        w.gd[l] = gz; sb += gz; sd = fma_(w.gy[l], w.u[l], sd);
     }
+    gbias += sb; gD += sd;
     for (int l = cnt; l < CK; l++) w.gd[l] = vf{};
 }
 

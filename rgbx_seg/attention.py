@@ -32,10 +32,12 @@ def _pair(x): return (x,x) if isinstance(x, int) else tuple(int(o) for o in x)
 def _na_check(q, k, v, kernel, dilation, rpb, clip, where='neighborhood_attention'):
     if q.ndim!=5 or k.shape!=q.shape or v.shape[:4]!=q.shape[:4]:
         raise RGBXError(where, f'q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}', 'three tensors (B, heads, H, W, C) of one size')
-    if min(kernel)<1 or kernel[0]%2==0 or kernel[1]%2==0 or min(dilation)<1: raise RGBXError(where, f'window {kernel}, dilation {dilation}', 'odd windows, dilation 1 or more')
+    if min(kernel)<1 or kernel[0]%2==0 or kernel[1]%2==0 or min(dilation)<1:
+        raise RGBXError(where, f'window {kernel}, dilation {dilation}', 'odd windows, dilation 1 or more')
     need = tuple(a*b for a,b in zip(kernel, dilation))
     if not clip and (q.shape[2]<need[0] or q.shape[3]<need[1]):
-        raise RGBXError(where, f'a map of {q.shape[2]} x {q.shape[3]}', f'at least window times dilation, {need[0]} x {need[1]}', 'clip=True hides what lies outside a smaller map.')
+        raise RGBXError(where, f'a map of {q.shape[2]} x {q.shape[3]}', f'at least window times dilation, {need[0]} x {need[1]}',
+                        'clip=True hides what lies outside a smaller map.')
     want = (q.shape[1],2*kernel[0]-1,2*kernel[1]-1)
     if rpb is not None and tuple(rpb.shape)!=want: raise RGBXError(f'{where}, rpb', f'shape {tuple(rpb.shape)}', f'{want}')
 
@@ -54,7 +56,9 @@ def na_logits(q:Tensor, # `(B, heads, H, W, C)`, scaled
     if rpb is not None: s = s+rpb[:,rh[:,None,:,None],rw[None,:,None,:]].flatten(3)
     return s.masked_fill(~(oh[:,None,:,None]&ow[None,:,None,:]).flatten(2), -math.inf)
 
-def na_reference(q:Tensor, k:Tensor, v:Tensor, # `(B, heads, H, W, C)`
+def na_reference(q:Tensor,     # `(B, heads, H, W, C)`, scaled
+    k:Tensor,                  # Like `q`
+    v:Tensor,                  # `(B, heads, H, W, Cv)`
     kernel_size,               # Window
     dilation=1,                # Dilation
     rpb:Optional[Tensor]=None, # Bias table
@@ -212,7 +216,8 @@ def _natten(device:str): # (qk, av) of NATTEN, or None: not installed, other fun
         f = importlib.import_module('natten.functional'); qk,av = f.na2d_qk,f.na2d_av
         g = torch.Generator().manual_seed(0); q,k,v,rpb = (torch.randn(s, generator=g).to(device) for s in [(1,2,6,8,8)]*3+[(2,5,5)])
         a = qk(q, k, kernel_size=3, dilation=2, rpb=rpb)
-        same = torch.allclose(a, na_logits(q, k, 3, 2, rpb), atol=1e-4) and torch.allclose(av(a.softmax(-1), v, kernel_size=3, dilation=2), na_reference(q, k, v, 3, 2, rpb), atol=1e-4)
+        y = av(a.softmax(-1), v, kernel_size=3, dilation=2)
+        same = torch.allclose(a, na_logits(q, k, 3, 2, rpb), atol=1e-4) and torch.allclose(y, na_reference(q, k, v, 3, 2, rpb), atol=1e-4)
         return (qk,av) if same else None
     except Exception: return None
 
@@ -237,7 +242,7 @@ def neighborhood_attention(q:Tensor, # `(B, heads, H, W, C)`, scaled by the call
     backend:Optional[str]=None,# 'tiles', 'reference' or 'natten'; the fastest that applies by default
     tile=(4,8),                # Block of queries of 'tiles', `(rows, columns)`
 ) -> Tensor: # `(B, heads, H, W, Cv)`
-    "Neighbourhood attention with the semantics of NATTEN 0.17 ([arXiv 2204.07143](https://arxiv.org/abs/2204.07143)); `RGBXError` for a map smaller than the window unless `clip`."
+    "Neighbourhood attention as NATTEN 0.17 defines it ([arXiv 2204.07143](https://arxiv.org/abs/2204.07143)); `RGBXError` for a map below the window unless `clip`."
     ks,ds = _pair(kernel_size),_pair(dilation); _na_check(q, k, v, ks, ds, rpb, clip)
     q,k,v = (_autocast(t) for t in (q,k,v))
     if q.numel()==0: return torch.zeros_like(v)+0*q.sum()

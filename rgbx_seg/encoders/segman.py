@@ -54,7 +54,8 @@ class BareSS2D(nn.Module):
     def forward(self, x:Tensor) -> Tensor: # Float32 (float64 for float64)
         x = x.permute(0,2,3,1)
         x_dbl = F.linear(x.flatten(1,2), self.x_proj_weight[...,0]).unflatten(-1, (4,-1))
-        return ss2d(x, x_dbl, self.dt_projs_weight, -torch.exp(self.A_logs.float() if x.dtype!=torch.float64 else self.A_logs), self.Ds, self.dt_projs_bias).permute(0,3,1,2)
+        A = -torch.exp(self.A_logs if x.dtype==torch.float64 else self.A_logs.float())
+        return ss2d(x, x_dbl, self.dt_projs_weight, A, self.Ds, self.dt_projs_bias).permute(0,3,1,2)
 
 # %% ../../nbs/encoders/40_segman.ipynb #3bebc967
 class LayerNorm2d(nn.LayerNorm):
@@ -260,7 +261,8 @@ class SegMANClassifier(nn.Module):
         return self.classifier(self.encoder(image)[-1]).flatten(1)
 
 # %% ../../nbs/encoders/40_segman.ipynb #24577ba7
-SEGMAN_KEYS = [(r'^patch_embed\.', 'stem.'), (r'^layers\.([135])\.', lambda m: f'stages.{(int(m[1])+1)//2}.down.'), (r'^layers\.([0246])\.', lambda m: f'stages.{int(m[1])//2}.')]
+SEGMAN_KEYS = [(r'^patch_embed\.', 'stem.'), (r'^layers\.([135])\.', lambda m: f'stages.{(int(m[1])+1)//2}.down.'),
+               (r'^layers\.([0246])\.', lambda m: f'stages.{int(m[1])//2}.')]
 
 # %% ../../nbs/encoders/40_segman.ipynb #ce0363a3
 def segman_stage_outputs(case:dict, # Parity case of system `segman_stage`

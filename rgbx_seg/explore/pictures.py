@@ -5,13 +5,15 @@
 # %% auto #0
 __all__ = ['OKABE_ITO', 'HATCHES', 'LINES', 'RIGHT', 'WRONG', 'VOID', 'NOTE', 'modality_picture', 'mask_picture', 'error_picture',
            'overlay', 'picture_grid', 'show_item', 'show_prediction_grid', 'per_modality_predictions',
-           'show_per_modality', 'read_history', 'plot_history', 'plot_confusion', 'compare_bars', 'plot_conditions']
+           'show_per_modality', 'read_history', 'plot_history', 'plot_confusion', 'compare_bars', 'plot_conditions',
+           'fusion_maps', 'show_fusion']
 
 # %% ../../nbs/explore/00_pictures.ipynb #d537e1df
 import csv, math
 from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.patches import Patch
 from ..core import RGBXError
 from ..evaluate.inference import infer_mask, item_images, model_inputs
@@ -276,3 +278,43 @@ def plot_conditions(reports, # A `Report`, or {name: Report or list of Reports (
     what = 'mIoU, %' if classes is None else 'mean IoU of '+', '.join(map(str, classes))+', %'
     vals = {k: {r: [o.mean_iou(classes, r) for o in rs] for r in (rows or first.rows)} for k,rs in many.items()}
     return compare_bars(vals, what, NOTE if any(o.synthetic for rs in many.values() for o in rs) else '', dpi)
+
+# %% ../../nbs/explore/00_pictures.ipynb #42895213
+def _strength(f): return f[0].float().square().mean(0).sqrt().cpu().numpy()
+
+def fusion_maps(model, # With `backbone.fusions`, as `create_model` builds them
+    item,              # `(rgb, x1, ..., mask)` in uint8
+    card,              # The data set's card
+    modalities=None,   # Names of the images in order; default: the card's
+    device=None        # As `infer`
+) -> list:             # Per stage {'before': {modality: (h, w)}, 'fused': (h, w), 'effect': {modality: (h, w)}}, float32
+    "How strong the features of each sensor are before and after every fusion, and what each sensor changes in it."
+    fusions,have = getattr(getattr(model, 'backbone', None), 'fusions', None),list(modalities or card.modalities)
+    if not fusions: raise RGBXError('fusion_maps', f'a {type(model).__name__} without backbone.fusions', 'a model of two or more modalities from create_model')
+    picks,stats = model_inputs(model, card, have); names,seen = [have[k] for k in picks],[]
+    hooks = [f.register_forward_hook(lambda m, args, out, i=i: seen.append((i, args, out[0]))) for i,f in enumerate(fusions)]
+    try: infer_mask(model, item_images(item, picks), None, stats, device)
+    finally: [h.remove() for h in hooks]
+    out,was = [],model.training; model.eval()
+    with torch.no_grad():
+        for i,feats,fused in sorted(seen, key=lambda o: o[0]):
+            without = {m: fusions[i](*[None if n==m else f for n,f in zip(names, feats)])[0] for m in names}; scale = max(float(_strength(fused).mean()), 1e-12)
+            out.append(dict(before={m: _strength(f) for m,f in zip(names, feats)}, fused=_strength(fused), effect={m: _strength(fused-f)/scale for m,f in without.items()}))
+    model.train(was)
+    return out
+
+def show_fusion(model, # As `fusion_maps`
+    item,              # As `fusion_maps`
+    card,              # As `fusion_maps`
+    modalities=None,   # As `fusion_maps`
+    device=None,       # As `fusion_maps`
+    width:float=1.4,   # Inches per picture
+    dpi:int=72         # Pixels per inch
+):                     # Figure
+    "The item, then a row per stage: strength of each sensor's features and of the fused ones, and what each sensor changes (one scale for the changes of a row)."
+    have = list(modalities or card.modalities); maps = fusion_maps(model, item, card, have, device); names = list(maps[0]['before'])
+    row,titles,present = _item_row(item, card, have, errors=False); n = max(len(row), 2*len(names)+1); pad = lambda r: r+[None]*(n-len(r))
+    colour = lambda a,hi: (plt.get_cmap('cividis')(a/max(hi, 1e-12))[...,:3]*255).round().astype(np.uint8)
+    rows = [pad(row)]+[pad([*(colour(a, a.max()) for a in (*o['before'].values(), o['fused'])), *(colour(a, max(e.max() for e in o['effect'].values())) for a in o['effect'].values())]) for o in maps]
+    head = [*names,'fused',*(f'change without {m}' for m in names)]
+    return picture_grid(rows, [titles, head], [''] + [f'stage {i+1}' for i in range(len(maps))], card, present, width, dpi)

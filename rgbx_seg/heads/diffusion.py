@@ -186,8 +186,13 @@ def ddim_step(z:Tensor, # Noisy mask `(B, C, h, w)`
     (a,s),(a2,s2) = strengths(now),strengths(nxt)
     return m*a2 + (z-a*m)/s.clamp(min=1e-8)*s2
 
-def ddpm_step(z:Tensor, m:Tensor, now:Tensor, nxt:Tensor, noise:Tensor) -> Tensor:
-    "Ancestral: a draw from the posterior (arXiv 2006.11239); `noise` like `z`, zeros for the mean."
+def ddpm_step(z:Tensor, # Noisy mask `(B, C, h, w)`
+    m:Tensor,           # Predicted mask, embedded
+    now:Tensor,         # log SNR of `z`
+    nxt:Tensor,         # log SNR of the result
+    noise:Tensor,       # Like `z`; zeros for the mean
+) -> Tensor:
+    "Ancestral: a draw from the posterior (arXiv 2006.11239)."
     (a,_),(a2,s2) = strengths(now),strengths(nxt)
     c = -torch.expm1(now-nxt)
     return a2*(z*(1-c)/a + c*m) + (.5*torch.log((s2**2*c).clamp(min=1e-20))).exp()*noise
@@ -375,14 +380,19 @@ def diffusion_name(key:str) -> str: # A published name behind nothing: `neck.`, 
 # %% ../../nbs/heads/80_diffusion.ipynb #14ff7161
 GRID = (0,.001,.01,.05,.1,.2,.25,1/3,.4,.5,.6,2/3,.75,.8,.9,.95,.99,.999,1)
 
-def schedule_outputs(case:dict, inputs=()) -> dict: # Parity case `mamba_diffusion_schedule`
+def schedule_outputs(case:dict, # Parity case `mamba_diffusion_schedule`
+    inputs=(),                 # May hold the times `t`
+) -> dict:                     # Its outputs
     "The schedules and the time pairs that the case stores."
     out = {f'pairs{i}':torch.tensor(time_pairs(T, d, r[0])) for i,(T,d,r) in enumerate(case['config']['combos'])}
     t = torch.as_tensor(inputs['t'] if 't' in inputs else case['config'].get('t', GRID), dtype=torch.float32); out['t'] = t
     for k in SCHEDULES: s = log_snr(t, k); a,g = strengths(s); out |= {f'{k}_log_snr':s, f'{k}_alpha':a, f'{k}_sigma':g}
     return pick(out, case['outputs'])
 
-def neck_outputs(case:dict, state_dict:dict, inputs:dict) -> dict: # Parity case `mamba_diffusion_neck`
+def neck_outputs(case:dict, # Parity case `mamba_diffusion_neck`
+    state_dict:dict,      # Published names to arrays
+    inputs:dict,          # As the case names them
+) -> dict:             # Its outputs
     "FPN and merging on a parity case, at the scales of its output names."
     n = FPNMerge(case['config'][0]['in_channels'], case['config'][0]['out_channels']).eval(); load_named(n, state_dict, lambda k: k.split('.', 1)[1])
     out,fs = {},[torch.as_tensor(inputs[k]) for k in sorted(inputs)]
@@ -393,7 +403,10 @@ def neck_outputs(case:dict, state_dict:dict, inputs:dict) -> dict: # Parity case
             out['out' if s == 1 else f'out@{s}'] = n.merge(levels)
     return pick(out, case['outputs'])
 
-def denoiser_outputs(case:dict, state_dict:dict, inputs:dict) -> dict: # Parity case `mamba_diffusion_denoiser`
+def denoiser_outputs(case:dict, # Parity case `mamba_diffusion_denoiser`
+    state_dict:dict,          # Published names to arrays
+    inputs:dict,              # As the case names them
+) -> dict:                 # Its outputs
     "The denoiser layer by layer on a parity case."
     c,at = case['config'],case['config']['encoder']['transformerlayers']['attn_cfgs']
     d = Denoiser(c['channels'], c['num_classes'], c['encoder']['num_layers'], at['num_heads']).eval()

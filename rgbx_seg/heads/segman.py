@@ -24,7 +24,8 @@ class ConvBNReLU(nn.Sequential):
         p:int=0,  # Padding
     ):
         super().__init__()
-        self.add_module('conv', Pointwise(ci, co, bias=False) if k==1 else nn.Conv2d(ci, co, k, s, p, bias=False)); self.add_module('bn', nn.BatchNorm2d(co)); self.add_module('act', nn.ReLU(inplace=True))
+        self.add_module('conv', Pointwise(ci, co, bias=False) if k==1 else nn.Conv2d(ci, co, k, s, p, bias=False))
+        self.add_module('bn', nn.BatchNorm2d(co)); self.add_module('act', nn.ReLU(inplace=True))
         nn.init.kaiming_normal_(self.conv.weight, mode='fan_out', nonlinearity='relu')
 
 class PixelLinear(nn.Module):
@@ -98,7 +99,8 @@ def segman_taps(head:SegMANHead, # The decoder
     "Record the decoder's steps under the published names."
     taps,hooks = {},[]
     def keep(name, m): hooks.append(m.register_forward_hook(lambda _,i,o: taps.__setitem__(name, o)))
-    for n in ('linear_c4','linear_c3','linear_c2','linear_fuse','short_path','image_pool','conv_downsample_2','conv_downsample_4','vssm','proj_out','cat'): keep(n, getattr(head, n))
+    for n in ('linear_c4','linear_c3','linear_c2','linear_fuse','short_path','image_pool','conv_downsample_2','conv_downsample_4','vssm','proj_out','cat'):
+        keep(n, getattr(head, n))
     for i,m in enumerate(head.reduce_channels): keep(f'reduce_channels_{i}', m)
     keep('ss2d', head.vssm.token_mixer); keep('logits', head)
     return taps,hooks

@@ -15,7 +15,8 @@ from ..encoders.malleable import malleable_resnet
 from ..encoders.resnet import resnet_keys
 from ..heads.malleable import MalleableHead, malleable_head_keys
 from .checkpoints import Format, load_published, register_format
-from .sa_gate import OwnGridSegmenter, grow, in_force
+from .sa_gate import in_force
+from .segmenter import RGBXSegmenter, grow
 
 # %% ../../nbs/models/60_malleable.ipynb #c5033536
 MALLEABLE_MODELS = dict(malleable_r50='malleable_resnet50', malleable_r101='malleable_resnet101', malleable_r152='malleable_resnet152', malleable_nano='malleable_resnet_nano')
@@ -27,7 +28,7 @@ def malleable_model(name:str='malleable_r101', # In `MALLEABLE_MODELS`
     published:bool=True,                       # With both published quirks? Needed for published checkpoints
     aux:bool=True,                             # With the auxiliary classifier?
     backbone_kw:dict=None, head_kw:dict=None,  # Settings of the parts, e.g. `backbone_kw=dict(focal=600., depth=...)`
-) -> OwnGridSegmenter:                         # Randomly initialised
+) -> RGBXSegmenter:                         # Randomly initialised
     "Malleable 2.5D convolution by name (Xing et al., ECCV 2020)."
     enc = choose(name, MALLEABLE_MODELS, 'model'); modalities = tuple(modalities)
     if len(modalities) != 2: raise RGBXError(f'model {name!r}', f'{len(modalities)} modalities', 'two, RGB and depth')
@@ -35,7 +36,7 @@ def malleable_model(name:str='malleable_r101', # In `MALLEABLE_MODELS`
     if set(chans) != set(modalities) or chans[depth] not in (1, 3): raise RGBXError(f'model {name!r}', f'channels {chans}', f'{rgb!r} and one channel of {depth!r} (or three equal ones)')
     b = malleable_resnet(enc, chans[rgb], **{'published':published, **(backbone_kw or {})})
     head = MalleableHead(b.channels, num_classes, **{'published':published, 'aux':aux, **({'width':64} if name == 'malleable_nano' else {}), **(head_kw or {})})
-    return OwnGridSegmenter(b, head, modalities, num_classes, chans)
+    return RGBXSegmenter(b, head, modalities, num_classes, chans)
 
 # %% ../../nbs/models/60_malleable.ipynb #2f387463
 def malleable_names(model, key):

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MAMBA_DIFFUSION', 'BACKBONE_KEYS', 'DEAD', 'MAMBA_DIFFUSION_FORMAT', 'DATA', 'RECIPE', 'mamba_diffusion',
-           'mamba_diffusion_names', 'published_model', 'boundaries', 'bands', 'whole_outputs', 'loss_outputs',
-           'block_outputs', 'mamba_diffusion_outputs', 'fit_scale', 'resize_tile', 'normalise_tile', 'reduce_labels',
-           'pad_batch', 'pipeline_outputs', 'published_lr', 'no_decay', 'balanced_crop', 'training_tile', 'kappa']
+           'mamba_diffusion_names', 'published_model', 'boundaries', 'whole_outputs', 'loss_outputs', 'block_outputs',
+           'mamba_diffusion_outputs', 'fit_scale', 'resize_tile', 'normalise_tile', 'reduce_labels', 'pad_batch',
+           'pipeline_outputs', 'published_lr', 'no_decay', 'balanced_crop', 'training_tile', 'kappa']
 
 # %% ../../nbs/models/70_mamba_diffusion.ipynb #5aa21d5f
 import re
@@ -73,7 +73,7 @@ register_format(MAMBA_DIFFUSION_FORMAT)
 # %% ../../nbs/models/70_mamba_diffusion.ipynb #95e35c0e
 def published_model(c:dict,   # `model` of a published configuration (its `config` in a parity case)
     published:bool=True,      # With the published peculiarities?
-    **head_kw                 # More settings of the head
+    **kwargs                  # More settings of the head
 ) -> RGBXSegmenter:           # With modalities 'optical' and 'sar'
     "The model that the published code builds for this configuration."
     b,d,n = c['backbone'],c['decode_head'],c['neck']
@@ -90,7 +90,7 @@ def published_model(c:dict,   # `model` of a published configuration (its `confi
     return mamba_diffusion('mamba_diffusion', d['num_classes'], ('optical','sar'), (b['in_chans']-sar, sar),
         dict(dims=tuple(dims), depths=tuple(b['depths']), drop_path=b['drop_path_rate'], **scan),
         dict(depths=tuple(b['fuse_depths']), depths2=tuple(b['fuse_depthsv2']), drop_path=b['drop_path_rate'], published=published,
-             encoder_depths=tuple(b['depths']), **scan), head | head_kw)
+             encoder_depths=tuple(b['depths']), **scan), head | kwargs)
 
 # %% ../../nbs/models/70_mamba_diffusion.ipynb #ad8bb8e9
 def boundaries(model:RGBXSegmenter, # Two modalities
@@ -115,14 +115,17 @@ def boundaries(model:RGBXSegmenter, # Two modalities
     for k,step in enumerate(trace): out |= {f'step{k}_{n}':v for n,v in step.items()}
     return out | {'seg_logits':resize(logits, images[0].shape[-2:])}
 
-def bands(img, counts): return torch.as_tensor(img).split(tuple(counts), 1)
+def _bands(img, counts): return torch.as_tensor(img).split(tuple(counts), 1)
 
-# %% ../../nbs/models/70_mamba_diffusion.ipynb #a5c72d34
-def whole_outputs(case:dict, state_dict:dict, inputs:dict) -> dict: # Parity case of the whole network
+# %% ../../nbs/models/70_mamba_diffusion.ipynb #be464f57
+def whole_outputs(case:dict, # Parity case of the whole network
+    state_dict:dict,       # Published names to arrays
+    inputs:dict,           # As the case names them
+) -> dict:              # Its outputs
     "Build, load strictly, sample with the case's noise."
     m = published_model(case['config']).eval(); load_published(m, state_dict)
     steps = [torch.as_tensor(inputs[f'step_noise{k}']) for k in range(m.head.timesteps) if f'step_noise{k}' in inputs]
-    out = boundaries(m, *bands(inputs['img'], m.in_channels.values()), noise=torch.as_tensor(inputs['noise']), step_noises=steps or None)
+    out = boundaries(m, *_bands(inputs['img'], m.in_channels.values()), noise=torch.as_tensor(inputs['noise']), step_noises=steps or None)
     if 'inference_prob' in case['outputs']: out['inference_prob'] = resize(out['seg_logits'], case['outputs']['inference_prob'][-2:]).softmax(1)
     return pick(out, case['outputs'])
 
@@ -135,7 +138,7 @@ def loss_outputs(case:dict,  # Parity case with a label
     m = published_model(case['config']).eval(); load_published(m, state_dict); trace = {}
     for l in m.head.denoiser.layers: l.attn.shift = shift
     gt = torch.as_tensor(inputs['gt']); gt = torch.where(gt == m.num_classes, 255, gt)
-    total,out = m.head.loss(m.backbone(*bands(inputs['img'], m.in_channels.values())), gt, case['times'], torch.as_tensor(inputs['noise']), trace=trace)
+    total,out = m.head.loss(m.backbone(*_bands(inputs['img'], m.in_channels.values())), gt, case['times'], torch.as_tensor(inputs['noise']), trace=trace)
     total.backward(); ps = dict(m.named_parameters())
     def grad(k):
         n = mamba_diffusion_names(m, k)
@@ -148,7 +151,10 @@ def loss_outputs(case:dict,  # Parity case with a label
 _BLOCKS = {'VSSBlock':VSSBlock2, 'FusionVSSBlock':partial(TwoStreamBlock, DCFScan), 'FusionVSSBlockv2':partial(TwoStreamBlock, DSS4Scan)}
 _OPS = dict(v05_noz=PlainSS2D, fusev1_v05_noz=partial(DCFScan, both=True), fusev2_v05=partial(DSS4Scan, both=True))
 
-def block_outputs(case:dict, state_dict:dict, inputs:dict) -> dict: # Parity case of an operator or a block
+def block_outputs(case:dict, # Parity case of an operator or a block
+    state_dict:dict,       # Published names to arrays
+    inputs:dict,           # As the case names them
+) -> dict:              # Its outputs
     "Run it at every input scale that the output names ask for."
     c = case['config']
     m = _OPS[c['forward_type']](c['d_model'], c['d_state'], c['ssm_ratio']) if c['cls'] == 'SS2D' else \
@@ -219,7 +225,9 @@ def pad_batch(images,     # Arrays `(bands, H_i, W_i)`
     pad = lambda a,v: np.pad(a, [(0,0)]*(a.ndim-2) + [(0,H-a.shape[-2]), (0,W-a.shape[-1])], constant_values=v)
     return np.stack([pad(i, 0) for i in images]),np.stack([pad(l, 0 if published else 255) for l in labels])
 
-def pipeline_outputs(case:dict, inputs:dict) -> dict: # Parity case `mamba_diffusion_whu_pipeline`
+def pipeline_outputs(case:dict, # Parity case `mamba_diffusion_whu_pipeline`
+    inputs:dict,               # Images and labels
+) -> dict:                     # Its outputs
     "Resizing, normalisation, labels and padding of a parity case."
     c = case['config']; norm = lambda t: normalise_tile(t, c['mean'], c['std']); out = {}
     big = resize_tile(inputs['img'], c['test_scale']); out |= dict(test_resized_uint8=big, test_img=norm(big))

@@ -30,7 +30,9 @@ from ..heads.deeplab import DeepLabV3PlusHead
 from ..heads.diffusion import DiffusionHead
 from ..heads.fcn import FCNHead
 from ..heads.mamba import MambaHead
+from ..heads.malleable import MalleableHead
 from ..heads.mlp import MLPHead
+from ..heads.sa_gate import SAGateAuxHead, SAGateHead
 from ..heads.segformer import SegFormerHead
 from ..heads.segman import SegMANHead
 from ..heads.upernet import UPerHead
@@ -49,7 +51,7 @@ ENCODERS = {v:partial(make, v) for make,vs in FAMILIES for v in vs}
 FUSIONS = dict(sigma=sigma_fusion, cmx=cmx_fusion, sa_gate=sa_gate_fusion, dcf=dcf_fusion, roadformer=roadformer_fusion,
                sum=sum_fusion, concat=concat_fusion, gated=gated_fusion)
 HEADS = dict(mamba=MambaHead, mlp=MLPHead, upernet=UPerHead, deeplabv3plus=DeepLabV3PlusHead, fcn=FCNHead,
-             segformer=SegFormerHead, segman=SegMANHead, diffusion=DiffusionHead)
+             segformer=SegFormerHead, segman=SegMANHead, diffusion=DiffusionHead, sa_gate=SAGateHead, sa_gate_aux=SAGateAuxHead, malleable=MalleableHead)
 
 # %% ../../nbs/models/20_registry.ipynb #b4e6495e
 MODELS = {f'sigma_{v}': dict(encoder=f'vmamba_{v}', fusion='sigma', head='mamba', siamese=True) for v in ('tiny','small','base')}
