@@ -62,7 +62,7 @@ struct Flush {
 
 // Large fresh outputs: ask for large pages, which saves most of the page faults.
 static void hint(void* p, int64_t bytes) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
+#if defined(__linux__) && defined(MADV_HUGEPAGE) && 0
     const uintptr_t m = 2u << 20; uintptr_t a = ((uintptr_t)p + m-1)/m*m, e = ((uintptr_t)p + bytes)/m*m;
     if (p && e > a) madvise((void*)a, e - a, MADV_HUGEPAGE);
 #endif

@@ -76,7 +76,8 @@ def check_pattern(pattern, # Of files, with {id} or {0}, {1} ...
 ) -> str:                  # The same, checked
     "A pattern that names every item another file and stays below the root."
     s = safe_name(re.sub(r'\{(id|\d)\}', 'x', str(pattern)), where); slots = re.findall(r'\{(id|\d)\}', str(pattern))
-    if '{' in s or '}' in s or not slots or ('id' in slots and len(set(slots)) > 1): raise RGBXError(where or 'pattern', repr(pattern), 'a path with {id}, or with {0}, {1} ... for the parts of a name')
+    if '{' in s or '}' in s or not slots or ('id' in slots and len(set(slots)) > 1): raise RGBXError(where or 'pattern', repr(pattern),
+        'a path with {id}, or with {0}, {1} ... for the parts of a name')
     return pattern
 
 # %% ../../nbs/data/00_cards.ipynb #c09afec5
@@ -91,7 +92,8 @@ class Card:
     label_folder:str='Label'     # None: no labels
     label_ext:str=None           # None: the reader looks
     label_shift:int=0            # Added to a label on disk: 0 or -1
-    splits:dict=field(default_factory=lambda: dict(train='train.txt', val='val.txt', test='test.txt'))  # {split: list file, several, or dict(names=, ids=, only=)}
+    # {split: list file, several, or dict(names=, ids=, only=)}
+    splits:dict=field(default_factory=lambda: dict(train='train.txt', val='val.txt', test='test.txt'))
     conditions:dict=field(default_factory=dict) # {ending of a name: condition}
     subsets:dict=field(default_factory=dict)    # {name: [condition, ...]}
     size:tuple=None              # (height, width) of the images, where it is one
@@ -106,7 +108,8 @@ class Card:
     label_decode:str=None        # A decoder, as of a `Modality`
     label_map:dict=None          # {value on disk: train id}, instead of label_shift
     default:list=None            # Modalities that are read unless others are asked for; None: all
-    condition_parts:list=field(default_factory=list) # [[words], [words]]: one word of each is in the name, between / and _; a list with 'normal' may be absent from it
+    # [[words], [words]]: one word of each is in the name, between / and _; a list with 'normal' may be absent from it
+    condition_parts:list=field(default_factory=list)
     condition_ids:dict=field(default_factory=dict)   # {condition: [[first, last], ...]} of the number at the end of the name
     list_columns:bool=False      # The lists have paths in columns, of which the first is RGB's
     unlabelled:list=field(default_factory=list)      # Splits without labels
@@ -137,7 +140,8 @@ class Card:
         for k in self.default or []: choose(k, self.modalities, f'modality of {self.name}')
         for f in self.splits.values():
             for o in ([f] if isinstance(f, str) else f if isinstance(f, list) else []): safe_name(o, f'list of {where}')
-            if isinstance(f, dict) and not {'names'} <= f.keys() <= {'names', 'ids', 'only'}: raise RGBXError(f'split of {where}', str(f)[:80], 'names, and perhaps ids or only')
+            if isinstance(f, dict) and not {'names'} <= f.keys() <= {'names', 'ids', 'only'}: raise RGBXError(f'split of {where}', str(f)[:80],
+                'names, and perhaps ids or only')
 
 # %% ../../nbs/data/00_cards.ipynb #5371d10e
 @patch(as_prop=True)

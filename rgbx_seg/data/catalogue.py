@@ -24,11 +24,13 @@ def _mods(*ms): return {m.name:m for m in ms}
 
 def _layout(card, layout, mods, label, marks, **kw):
     "Another form of a data set."
-    return replace(card, layout=layout, modalities=_mods(*mods), label_path=label, label_folder=label.split('/')[0].replace('{0}', '.') if label else None, marks=marks, **kw)
+    return replace(card, layout=layout, modalities=_mods(*mods), label_path=label, label_folder=label.split('/')[0].replace('{0}', '.') if label else None,
+        marks=marks, **kw)
 
 def _m(name, path, **kw):
     "A modality by its pattern."
-    return Modality(name, path.split('{')[0].rstrip('/').rpartition('/')[0] or path.split('/')[0].replace('{0}', '.'), path=path, **(dict(cmap='inferno') if name in ('thermal', 'depth', 'thermal_raw', 'disparity') else {}) | kw)
+    return Modality(name, path.split('{')[0].rstrip('/').rpartition('/')[0] or path.split('/')[0].replace('{0}', '.'), path=path,
+        **(dict(cmap='inferno') if name in ('thermal', 'depth', 'thermal_raw', 'disparity') else {}) | kw)
 
 def _of255(mean, std): return dict(mean=tuple(o/255 for o in mean), std=tuple(o/255 for o in std))
 
@@ -54,9 +56,11 @@ def _sigma(name, classes, rgb, x, label, lists, counts, size, published, rgb_ext
 
 # %% ../../nbs/data/05_catalogue.ipynb #bc3a93ba
 _mf = _sigma('mfnet', MFNET9, 'RGB', ('thermal', 'Modal'), 'Label', ('train2.txt', 'test.txt'), (1176, 393), (480, 640), _one, palette=_mfnet,
-    conditions=dict(D='day', N='night', D_flip='day', N_flip='night'), source='Ha et al., IROS 2017', task='RGB-T', layout='sigma', void=False, marks=['RGB', 'Modal', 'Label'],
+    conditions=dict(D='day', N='night', D_flip='day', N_flip='night'), source='Ha et al., IROS 2017', task='RGB-T', layout='sigma', void=False,
+    marks=['RGB', 'Modal', 'Label'],
     url='https://github.com/haqishen/MFNet-pytorch', licence='no terms stated with the data', protocols=dict(train='trainval1176', test='test393'),
-    notes=['the labels are coarse; RGB and thermal are shifted against each other at close range', 'guardrail hardly occurs: its IoU is near 0, or undefined by day or by night',
+    notes=['the labels are coarse; RGB and thermal are shifted against each other at close range',
+    'guardrail hardly occurs: its IoU is near 0, or undefined by day or by night',
            'a score of CMNeXt (59.9) is on the validation list; about 50 to 52 on test'])
 _mf.splits |= dict(train784='train.txt', val='val.txt', trainval1176='train2.txt')
 _MF_SPLITS = dict(train='train.txt', val='val.txt', test='test.txt', train784='train.txt', trainval1176=['train.txt', 'val.txt'])
@@ -64,16 +68,22 @@ _MF_PROTOCOLS = dict(train='train784', val='val392', test='test393'); _MF_COUNTS
 _mf_kw = dict(splits=_MF_SPLITS, protocols=_MF_PROTOCOLS, counts=_MF_COUNTS, published={})
 MFNET = dict(
     sigma=_mf,
-    original=_layout(_mf, 'original', [_m('rgb', 'images/{id}.png', decode='opaque'), _m('thermal', 'images/{id}.png', decode='alpha')], 'labels/{id}.png', ['images', 'labels'], **_mf_kw),
-    cmnext=_layout(_mf, 'cmnext', [_m('rgb', 'rgb/{id}.jpg'), _m('thermal', 'ther/{id}.jpg', grey=True)], 'labels/{id}.png', ['rgb', 'ther', 'labels'], **_mf_kw))
+    original=_layout(_mf, 'original', [_m('rgb', 'images/{id}.png', decode='opaque'), _m('thermal', 'images/{id}.png', decode='alpha')], 'labels/{id}.png',
+    ['images', 'labels'], **_mf_kw),
+    cmnext=_layout(_mf, 'cmnext', [_m('rgb', 'rgb/{id}.jpg'), _m('thermal', 'ther/{id}.jpg', grey=True)], 'labels/{id}.png', ['rgb', 'ther', 'labels'],
+    **_mf_kw))
 
 # %% ../../nbs/data/05_catalogue.ipynb #e6ed5336
-_ps = _sigma('pst900', PST5, 'rgb_resize', ('thermal', 'thermal_resize'), 'labels_resize', ('train.txt', 'test.txt'), (597, 288), (720, 1280), _one, palette=_pst,
-    source='Shivakumar et al., ICRA 2020', task='RGB-T', layout='sigma', void=False, marks=['rgb_resize', 'thermal_resize', 'labels_resize'], url='https://github.com/ShreyasSkandanS/pst900_thermal_rgb',
-    licence='no terms stated with the data', notes=['no validation split', 'the README of the data says 606 + 288 items; every code base counts 597 + 288', 'thermal images have holes (0) from their projection'])
+_ps = _sigma('pst900', PST5, 'rgb_resize', ('thermal', 'thermal_resize'), 'labels_resize', ('train.txt', 'test.txt'), (597, 288), (720, 1280), _one,
+    palette=_pst,
+    source='Shivakumar et al., ICRA 2020', task='RGB-T', layout='sigma', void=False, marks=['rgb_resize', 'thermal_resize', 'labels_resize'],
+    url='https://github.com/ShreyasSkandanS/pst900_thermal_rgb',
+    licence='no terms stated with the data', notes=['no validation split', 'the README of the data says 606 + 288 items; every code base counts 597 + 288',
+    'thermal images have holes (0) from their projection'])
 PST900 = dict(
     sigma=_ps,
-    original=_layout(_ps, 'original', [_m('rgb', '{0}/rgb/{1}.png'), _m('thermal', '{0}/thermal/{1}.png'), _m('thermal_raw', '{0}/thermal_raw/{1}.png', bits=32, **_of255((30000,)*3, (1000,)*3), note='raw 16-bit counts; the constants are our choice'),
+    original=_layout(_ps, 'original', [_m('rgb', '{0}/rgb/{1}.png'), _m('thermal', '{0}/thermal/{1}.png'),
+    _m('thermal_raw', '{0}/thermal_raw/{1}.png', bits=32, **_of255((30000,)*3, (1000,)*3), note='raw 16-bit counts; the constants are our choice'),
         _m('depth', '{0}/depth/{1}.png', decode='metres:0.000390625', **_METRES)], '{0}/labels/{1}.png', ['train/rgb', 'train/thermal', 'train/labels'],
         splits=dict(train=dict(names='train/*'), test=dict(names='test/*')), default=['rgb', 'thermal'], published={}))
 
@@ -105,18 +115,24 @@ _fmb_ids = {k:_ranges(v) for k,v in _FMB_IDS.items()}; _fmb_all = lambda s: sort
 
 # %% ../../nbs/data/05_catalogue.ipynb #1177791b
 def _fmb(thermal, **kw):
-    splits = dict(train=dict(names='train/*'), test=dict(names='test/*'), train1220=dict(names='train/*'), train1060=dict(names='train/*', ids=sorted(_fmb_ids['train_easy']+_fmb_ids['train_hard'])),
+    splits = dict(train=dict(names='train/*'), test=dict(names='test/*'), train1220=dict(names='train/*'),
+        train1060=dict(names='train/*', ids=sorted(_fmb_ids['train_easy']+_fmb_ids['train_hard'])),
                   val=dict(names='train/*', ids=sorted(_fmb_ids['val_easy']+_fmb_ids['val_hard'])))
     mods = _mods(_m('rgb', '{0}/Visible/{1}.png'), _m('thermal', thermal))
-    return Card('fmb', FMB14, mods, _hex(_FMB_PALETTE), label_folder='.', label_path='{0}/Label/{1}.png', label_shift=-1, size=(600, 800), splits=splits, counts=dict(train=1220, test=280),
-        protocols=dict(train='train1220', val='val160'), condition_ids=dict(rgb_easy=_fmb_all('easy'), rgb_hard=_fmb_all('hard')), marks=['train/Visible', 'train/Infrared', 'train/Label'], layout='original', task='RGB-T',
-        source='Liu et al. (SegMiF), ICCV 2023', url='https://github.com/JinyuanLiu-CV/SegMiF', licence='no terms stated with the data', class_sets={'14 classes': FMB14, '13 classes': [c for c in FMB14 if c != 'Bicycle']},
-        norms=dict(mmsam=dict(thermal=_ZERO_ONE)), notes=['Bicycle does not occur in the test labels: give the means over 13 and over 14 classes', 'the folder color holds painted labels, no modality'], **kw)
+    return Card('fmb', FMB14, mods, _hex(_FMB_PALETTE), label_folder='.', label_path='{0}/Label/{1}.png', label_shift=-1, size=(600, 800), splits=splits,
+        counts=dict(train=1220, test=280),
+        protocols=dict(train='train1220', val='val160'), condition_ids=dict(rgb_easy=_fmb_all('easy'), rgb_hard=_fmb_all('hard')),
+        marks=['train/Visible', 'train/Infrared', 'train/Label'], layout='original', task='RGB-T',
+        source='Liu et al. (SegMiF), ICCV 2023', url='https://github.com/JinyuanLiu-CV/SegMiF', licence='no terms stated with the data',
+        class_sets={'14 classes': FMB14, '13 classes': [c for c in FMB14 if c != 'Bicycle']},
+        norms=dict(mmsam=dict(thermal=_ZERO_ONE)), notes=['Bicycle does not occur in the test labels: give the means over 13 and over 14 classes',
+        'the folder color holds painted labels, no modality'], **kw)
 _fm = _fmb('{0}/Infrared/{1}.png')
 _moved = dict(train=dict(names='train/*/*'), val=dict(names='val/*/*'), test=dict(names='test/*/*'), train1060=dict(names='train/*/*'))
 FMB = dict(
     original=_fm,
-    mmsam=_layout(_fm, 'mmsam', [_m('rgb', '{0}/Visible/{1}/{2}.png'), _m('thermal', '{0}/Infrared/{2}.png')], '{0}/Label/{2}.png', ['train/Visible/easy', 'train/Visible/hard', 'train/Infrared', 'train/Label'],
+    mmsam=_layout(_fm, 'mmsam', [_m('rgb', '{0}/Visible/{1}/{2}.png'), _m('thermal', '{0}/Infrared/{2}.png')], '{0}/Label/{2}.png',
+    ['train/Visible/easy', 'train/Visible/hard', 'train/Infrared', 'train/Label'],
         splits=_moved, counts=dict(train=1060, val=160, test=280), protocols=dict(train='train1060', val='val160')))
 
 # %% ../../nbs/data/05_catalogue.ipynb #d57047e8
@@ -128,28 +144,39 @@ _NYU_TRAIN = ('2-7 9-12 18-19 21-26 43-44 47-54 57 63-74 79-82 91-115 119-123 12
     '1131-1133 1136-1142 1158-1160 1167-1168 1171-1172 1176-1177 1184-1190 1196-1199 1212-1214 1220-1224 1230-1231 1235-1245 1250-1252 1265-1273 1280-1283 '
     '1295 1299-1300 1308-1312 1315-1327 1332-1333 1340-1345 1349-1351 1356-1362 1365-1366 1369-1382 1391-1392 1401-1405 1414-1419 1424-1428 1433-1439')
 _dformer_norm = dict(dformer=dict(depth=[[.48]*3, [.28]*3]))
-_ny = _sigma('nyudv2', NYU40, 'RGB', ('depth', 'Depth'), 'Label', ('train2.txt', 'test2.txt'), (795, 654), (480, 640), _multi, '.jpg', label_shift=-1, task='RGB-D', layout='sigma',
-    marks=['RGB', 'Depth/*.png', 'Label', 'train2.txt', 'test2.txt'], source='Silberman et al., ECCV 2012; 40 classes of Gupta et al., CVPR 2013', url='https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html',
-    licence='no terms stated with the data', norms=_dformer_norm, notes=['the frames carry a white border of 6 to 10 pixels', '8-bit depth is stretched per image: metres are lost'])
+_ny = _sigma('nyudv2', NYU40, 'RGB', ('depth', 'Depth'), 'Label', ('train2.txt', 'test2.txt'), (795, 654), (480, 640), _multi, '.jpg', label_shift=-1,
+    task='RGB-D', layout='sigma',
+    marks=['RGB', 'Depth/*.png', 'Label', 'train2.txt', 'test2.txt'], source='Silberman et al., ECCV 2012; 40 classes of Gupta et al., CVPR 2013',
+    url='https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html',
+    licence='no terms stated with the data', norms=_dformer_norm, notes=['the frames carry a white border of 6 to 10 pixels',
+    '8-bit depth is stretched per image: metres are lost'])
 _NYU_IDS = _ranges(_NYU_TRAIN); _nyu_test = [i for i in range(1449) if not any(a <= i <= b for a,b in _NYU_IDS)]
 _shift = lambda rs, k: [[a+k, b+k] for a,b in rs]
 _lists = dict(train='train.txt', test='test.txt'); _col = dict(splits=_lists, list_columns=True, published={})
 NYUDV2 = dict(
     sigma=_ny,
-    dformer=_layout(_ny, 'dformer', [_m('rgb', 'RGB/{id}.jpg'), _m('depth', 'Depth/{id}.png', grey=True)], 'Label/{id}.png', ['RGB', 'Depth/*.png', 'Label', 'train.txt'], **_col),
-    sa_gate=_layout(_ny, 'sa_gate', [_m('rgb', 'RGB/{id}.jpg'), _m('hha', 'HHA/{id}.jpg', note='red: disparity, green: height, blue: angle'), _m('depth', 'Depth/{id}.npy', decode='npy', **_METRES)],
+    dformer=_layout(_ny, 'dformer', [_m('rgb', 'RGB/{id}.jpg'), _m('depth', 'Depth/{id}.png', grey=True)], 'Label/{id}.png',
+    ['RGB', 'Depth/*.png', 'Label', 'train.txt'], **_col),
+    sa_gate=_layout(_ny, 'sa_gate', [_m('rgb', 'RGB/{id}.jpg'), _m('hha', 'HHA/{id}.jpg', note='red: disparity, green: height, blue: angle'),
+    _m('depth', 'Depth/{id}.npy', decode='npy', **_METRES)],
         'Label/{id}.png', ['RGB', 'HHA', 'Label', 'train.txt'], default=['rgb', 'hha'], **_col | dict(norms={})),
-    tokenfusion=_layout(_ny, 'tokenfusion', [_m('rgb', 'rgb/{id}.png'), _m('depth', 'depth/{id}.png', bits=16, grey=True)], 'masks/{id}.png', ['rgb', 'depth', 'masks'], published={},
+    tokenfusion=_layout(_ny, 'tokenfusion', [_m('rgb', 'rgb/{id}.png'), _m('depth', 'depth/{id}.png', bits=16, grey=True)], 'masks/{id}.png',
+    ['rgb', 'depth', 'masks'], published={},
         splits=dict(train=dict(names='*', ids=_shift(_NYU_IDS, 1)), test=dict(names='*', ids=[[i+1, i+1] for i in _nyu_test]))))
 
 # %% ../../nbs/data/05_catalogue.ipynb #30c895ba
-_su = _sigma('sunrgbd', SUN37, 'RGB_resize', ('depth', 'Depth_resize'), 'labels_resize', ('train2.txt', 'test2.txt'), (5285, 5050), (480, 640), _multi, '.jpg', label_shift=-1, task='RGB-D', layout='sigma',
-    marks=['RGB_resize', 'Depth_resize', 'labels_resize'], source='Song et al., CVPR 2015', url='https://rgbd.cs.princeton.edu', licence='no terms stated with the data', norms=_dformer_norm,
-    notes=['four sensors, images up to 530 x 730', 'original depth is rotated left by three bits: mm = (v >> 3) | (v << 13)', 'in the raw order the test images are the first 5050'])
+_su = _sigma('sunrgbd', SUN37, 'RGB_resize', ('depth', 'Depth_resize'), 'labels_resize', ('train2.txt', 'test2.txt'), (5285, 5050), (480, 640), _multi, '.jpg',
+    label_shift=-1, task='RGB-D', layout='sigma',
+    marks=['RGB_resize', 'Depth_resize', 'labels_resize'], source='Song et al., CVPR 2015', url='https://rgbd.cs.princeton.edu',
+    licence='no terms stated with the data', norms=_dformer_norm,
+    notes=['four sensors, images up to 530 x 730', 'original depth is rotated left by three bits: mm = (v >> 3) | (v << 13)',
+    'in the raw order the test images are the first 5050'])
 SUNRGBD = dict(
     sigma=_su,
-    dformer=_layout(_su, 'dformer', [_m('rgb', 'RGB/{id}.jpg'), _m('depth', 'Depth/{id}.png', grey=True)], 'labels/{id}.png', ['RGB', 'Depth', 'labels'], size=None, **_col),
-    original=_layout(_su, 'original', [_m('rgb', 'SUNRGBD/{id}.jpg'), _m('depth', 'SUNRGBD/{id}.png', decode='sun', **_METRES)], 'SUNRGBDtoolbox/{id}.mat', ['SUNRGBDtoolbox/Metadata/SUNRGBD2Dseg.mat', 'SUNRGBD'],
+    dformer=_layout(_su, 'dformer', [_m('rgb', 'RGB/{id}.jpg'), _m('depth', 'Depth/{id}.png', grey=True)], 'labels/{id}.png', ['RGB', 'Depth', 'labels'],
+    size=None, **_col),
+    original=_layout(_su, 'original', [_m('rgb', 'SUNRGBD/{id}.jpg'), _m('depth', 'SUNRGBD/{id}.png', decode='sun', **_METRES)], 'SUNRGBDtoolbox/{id}.mat',
+    ['SUNRGBDtoolbox/Metadata/SUNRGBD2Dseg.mat', 'SUNRGBD'],
         size=None, splits=_lists, published={}, norms={}))
 
 # %% ../../nbs/data/05_catalogue.ipynb #25f49c34
@@ -158,21 +185,30 @@ DELIVER25 = ('Building, Fence, Other, Pedestrian, Pole, RoadLine, Road, SideWalk
              'TwoWheeler, Bus, Truck').split(', ')
 _DELIVER = '464646642828375a50dc143c9999999dea32804080f423e86b8e2300008e66669cdcdc004682b4510051966464e6968cb4a5b4faaa1e6ebea0aa78322d3c9691aa640000e6003c64000046'
 _dcond = lambda pick: [f'{w}-{c}' for w in _WEATHER for c in _CASES if pick(w, c)]
-_dsub = {w:_dcond(lambda a,b: a == w) for w in _WEATHER} | {c:_dcond(lambda a,b: b == c) for c in _CASES} | dict(rgb_easy=_dcond(lambda a,b: b != 'underexposure'), rgb_hard=_dcond(lambda a,b: b == 'underexposure'))
+_dsub = {w:_dcond(lambda a,b: a == w) for w in _WEATHER} | {c:_dcond(lambda a,b: b == c)
+    for c in _CASES} | dict(rgb_easy=_dcond(lambda a,b: b != 'underexposure'), rgb_hard=_dcond(lambda a,b: b == 'underexposure'))
 _dpath = lambda folder, what: f'{folder}/{{0}}/{{1}}/{{2}}/{{3}}_{what}_front.png'
 _dsplits = {s:dict(names=f'*/{s}/*/*') for s in ('train', 'val', 'test')}
-_cafuser = dict(depth=_of255((110.34616, 66.50577, 117.07793), (44.36736295, 77.20659029, 105.55149919)), event=_of255((17.667162, 0, 16.789158), (64.75343739, 1, 63.24056359)), lidar=_of255((1.7969494,)*3, (7.78596192,)*3))
-_de = Card('deliver', DELIVER25, _mods(_m('rgb', _dpath('img', 'rgb'), decode='colour'), _m('depth', _dpath('hha', 'depth'), decode='colour', cmap=None, note='HHA'), _m('event', _dpath('event', 'event'), decode='colour', fit=True, note='red and blue: the two polarities'),
-        _m('lidar', _dpath('lidar', 'lidar'), decode='colour', note='sparse range image')), _hex(_DELIVER), label_folder='semantic', label_path=_dpath('semantic', 'semantic'),
-    label_decode='red', label_shift=-1, size=(1042, 1042), splits=_dsplits, counts=dict(train=3983, val=2005, test=1897), condition_parts=[_WEATHER, _CASES], subsets=_dsub, default=['rgb', 'depth', 'event', 'lidar'],
-    marks=['img', 'semantic'], layout='original', task='RGB-D-E-L', source='Zhang et al., CVPR 2023', url='https://github.com/InSAI-Lab/DELIVER', licence='see the repository; simulated with CARLA',
+_cafuser = dict(depth=_of255((110.34616, 66.50577, 117.07793), (44.36736295, 77.20659029, 105.55149919)),
+    event=_of255((17.667162, 0, 16.789158), (64.75343739, 1, 63.24056359)), lidar=_of255((1.7969494,)*3, (7.78596192,)*3))
+_de = Card('deliver', DELIVER25, _mods(_m('rgb', _dpath('img', 'rgb'), decode='colour'),
+    _m('depth', _dpath('hha', 'depth'), decode='colour', cmap=None, note='HHA'), _m('event', _dpath('event', 'event'), decode='colour', fit=True,
+    note='red and blue: the two polarities'),
+        _m('lidar', _dpath('lidar', 'lidar'), decode='colour', note='sparse range image')), _hex(_DELIVER), label_folder='semantic',
+        label_path=_dpath('semantic', 'semantic'),
+    label_decode='red', label_shift=-1, size=(1042, 1042), splits=_dsplits, counts=dict(train=3983, val=2005, test=1897), condition_parts=[_WEATHER, _CASES],
+    subsets=_dsub, default=['rgb', 'depth', 'event', 'lidar'],
+    marks=['img', 'semantic'], layout='original', task='RGB-D-E-L', source='Zhang et al., CVPR 2023', url='https://github.com/InSAI-Lab/DELIVER',
+    licence='see the repository; simulated with CARLA',
     norms=dict(mmsam={k:_ZERO_ONE for k in ('depth', 'event', 'lidar')}, cafuser={k:[list(v['mean']), list(v['std'])] for k,v in _cafuser.items()}),
-    notes=['validation and test differ by 13 points (CAFuser 68.1 and 55.8): say which', 'the class Other is trained and counted', 'event images of the case eventlowres are 512 x 512: the reader enlarges them by nearest neighbour',
+    notes=['validation and test differ by 13 points (CAFuser 68.1 and 55.8): say which', 'the class Other is trained and counted',
+    'event images of the case eventlowres are 512 x 512: the reader enlarges them by nearest neighbour',
            'CMNeXt finds a condition anywhere in the path, so that rain fits train: here it is a whole part of the item\'s name'])
 _flat = lambda folder, what: f'samples/{folder}/{{0}}/{{1}}_{what}_front.png'
 DELIVER = dict(
     original=_de,
-    mmsam=_layout(_de, 'mmsam', [_m('rgb', _flat('images', 'rgb'))]+[_m(k, _flat(k, k), cmap=None) for k in ('depth', 'event', 'lidar')], _flat('annotations', 'semantic'), ['samples/images', 'samples/annotations'],
+    mmsam=_layout(_de, 'mmsam', [_m('rgb', _flat('images', 'rgb'))]+[_m(k, _flat(k, k), cmap=None) for k in ('depth', 'event', 'lidar')],
+    _flat('annotations', 'semantic'), ['samples/images', 'samples/annotations'],
         label_decode=None, label_shift=0, splits=dict(train=dict(names='training/*'), val=dict(names='validation/*'), test=dict(names='test/*')), default=None))
 
 # %% ../../nbs/data/05_catalogue.ipynb #cb2eae71
@@ -181,23 +217,32 @@ _CITY = '804080f423e846464666669cbe9999999999faaa1edcdc006b8e2398fb984682b4dc143
 _MW,_MT = ['clear', 'fog', 'rain', 'snow'],['day', 'night']
 _mcond = lambda pick: [f'{w}-{t}' for w in _MW for t in _MT if pick(w, t)]
 _mpath = lambda folder, what: f'{folder}/{{0}}/{{1}}/{{2}}/{{3}}_{what}'
-_LIDAR,_EVENT = _of255((1.4628459, 1.8271197, .07808967), (7.55678107, 9.85001751, .67012253)),_of255((.08768561, .08779435, 0.), (.4479273728078597, .4006636354755567, 1.))
+_LIDAR,_EVENT = _of255((1.4628459, 1.8271197, .07808967), (7.55678107, 9.85001751, .67012253)),_of255((.08768561, .08779435, 0.),
+    (.4479273728078597, .4006636354755567, 1.))
 _RADAR = _of255((4.003564, 9.342789, 0.), (14.60685343, 19.29406236, 1.))
-_caf = dict(lidar=[[4.91737, 6.149373, .27025607], [13.34715295, 17.63751258, 1.23208644]], radar=[[4.003564, 9.342789, 0.], [14.60685343, 19.29406236, 1.]], event=[[.12577528, .12728328, 0.], [.54420582, .47625199, 1.]])
+_caf = dict(lidar=[[4.91737, 6.149373, .27025607], [13.34715295, 17.63751258, 1.23208644]], radar=[[4.003564, 9.342789, 0.], [14.60685343, 19.29406236, 1.]],
+    event=[[.12577528, .12728328, 0.], [.54420582, .47625199, 1.]])
 _what = dict(lidar='range (m), intensity, height (m); 0: no return', event='counts of positive and of negative events, 0', radar='range (m), intensity, 0')
 
 def _muses_mods(folder, ending, decode):
     "The three sensors, from files that `decode` reads."
     f = dict(lidar='lidar', event='event_camera', radar='radar')
-    return [_m(k, _mpath(folder+f[k], f[k]+ending[k]), decode=decode[k], bits=32, span=dict(lidar=(0, 80), event=(0, 5), radar=(0, 80))[k], note=_what[k], **c) for k,c in dict(lidar=_LIDAR, event=_EVENT, radar=_RADAR).items() if k in ending]
-_mu = Card('muses', CITY19, _mods(_m('rgb', _mpath('frame_camera', 'frame_camera.png')), *_muses_mods('projected_to_rgb/', dict.fromkeys(_what, '.npz'), dict.fromkeys(_what, 'npz'))), _hex(_CITY), label_folder='gt_semantic',
-    label_path=_mpath('gt_semantic', 'gt_labelTrainIds.png'), size=(1080, 1920), splits={s:dict(names=f'{s}/*/*/*') for s in ('train', 'val', 'test')}, counts=dict(train=1500, val=250, test=750), unlabelled=['test'],
-    condition_parts=[_MW, _MT], subsets={w:_mcond(lambda a,b: a == w) for w in _MW} | {t:_mcond(lambda a,b: b == t) for t in _MT}, default=['rgb', 'lidar', 'event'], marks=['frame_camera', 'gt_semantic', 'projected_to_rgb'],
-    layout='projected', task='RGB-L-E-R', source='Broedermann et al., ECCV 2024', url='https://github.com/timbroed/MUSES', licence='see the website of the data set', norms=dict(cafuser={k:[[o/255 for o in s] for s in v] for k,v in _caf.items()}),
-    notes=['test labels are withheld: benchmark on Codabench', 'the statistics belong to projections enlarged by 2 x 2 (radar 10 x 10)', 'AnySeg maps void to road and resizes to 1024 x 1024: another protocol'])
+    return [_m(k, _mpath(folder+f[k], f[k]+ending[k]), decode=decode[k], bits=32, span=dict(lidar=(0, 80), event=(0, 5), radar=(0, 80))[k], note=_what[k], **c)
+        for k,c in dict(lidar=_LIDAR, event=_EVENT, radar=_RADAR).items() if k in ending]
+_mu = Card('muses', CITY19, _mods(_m('rgb', _mpath('frame_camera', 'frame_camera.png')),
+    *_muses_mods('projected_to_rgb/', dict.fromkeys(_what, '.npz'), dict.fromkeys(_what, 'npz'))), _hex(_CITY), label_folder='gt_semantic',
+    label_path=_mpath('gt_semantic', 'gt_labelTrainIds.png'), size=(1080, 1920), splits={s:dict(names=f'{s}/*/*/*') for s in ('train', 'val', 'test')},
+    counts=dict(train=1500, val=250, test=750), unlabelled=['test'],
+    condition_parts=[_MW, _MT], subsets={w:_mcond(lambda a,b: a == w) for w in _MW} | {t:_mcond(lambda a,b: b == t) for t in _MT},
+    default=['rgb', 'lidar', 'event'], marks=['frame_camera', 'gt_semantic', 'projected_to_rgb'],
+    layout='projected', task='RGB-L-E-R', source='Broedermann et al., ECCV 2024', url='https://github.com/timbroed/MUSES',
+    licence='see the website of the data set', norms=dict(cafuser={k:[[o/255 for o in s] for s in v] for k,v in _caf.items()}),
+    notes=['test labels are withheld: benchmark on Codabench', 'the statistics belong to projections enlarged by 2 x 2 (radar 10 x 10)',
+    'AnySeg maps void to road and resizes to 1024 x 1024: another protocol'])
 MUSES = dict(
     projected=_mu,
-    original=_layout(_mu, 'original', [_m('rgb', _mpath('frame_camera', 'frame_camera.png')), *_muses_mods('', dict(lidar='.bin', event='.h5'), dict(lidar='muses_lidar', event='muses_event'))],
+    original=_layout(_mu, 'original', [_m('rgb', _mpath('frame_camera', 'frame_camera.png')),
+    *_muses_mods('', dict(lidar='.bin', event='.h5'), dict(lidar='muses_lidar', event='muses_event'))],
         _mpath('gt_semantic', 'gt_labelTrainIds.png'), ['frame_camera', 'gt_semantic']))
 
 # %% ../../nbs/data/05_catalogue.ipynb #9c135ad7
@@ -224,23 +269,32 @@ def _bands(name, path, bands, n, sl=None, **kw):
 
 def _whu(optical, sar, off=0):
     s = 5 if off else 1
-    return [_bands('optical', optical, (1, 2, 3, 4), _WHU_N, slice(0, 4), view=(2, 1, 0), note='blue, green, red, near infrared'), _bands('sar', sar, (s,), _WHU_N, slice(4, 5), cmap='gray', note='GF-3 amplitude'),
+    return [_bands('optical', optical, (1, 2, 3, 4), _WHU_N, slice(0, 4), view=(2, 1, 0), note='blue, green, red, near infrared'),
+        _bands('sar', sar, (s,), _WHU_N, slice(4, 5), cmap='gray', note='GF-3 amplitude'),
             _bands('rgb', optical, (3, 2, 1), _WHU_N)]
 
 # %% ../../nbs/data/05_catalogue.ipynb #d5395c74
-_wh = Card('whu', WHU7, _mods(*_whu('optical/{id}.tif', 'sar/{id}.tif')), _hex('8b4513ff0000ffff000000ff00ff0000ffffcd6090'), label_folder='lbl', label_path='lbl/{id}.tif', label_map={0: 255} | {10*k+10: k for k in range(7)},
-    size=(3704, 5556), splits=dict(train=dict(names='*', only=_WHU_TRAIN.split()), test=dict(names='*', only=_WHU_TEST.split())), counts=dict(train=80, test=20), default=['optical', 'sar'], marks=['optical', 'sar', 'lbl'], layout='original',
-    task='optical-SAR', source='Li et al., JAG 2022', url='https://github.com/AmberHen/WHU-OPT-SAR-dataset', licence='see the repository', norms=dict(mambadiffusion=dict(optical=_pub(_WHU_N, slice(0, 4)), sar=_pub(_WHU_N, slice(4, 5)))),
-    notes=['labels are in lbl, not in intro/lbl', 'one copy on the web holds only 50 of the 100 scenes', 'scene NH49E010015 has a missing block', 'Mamba-Diffusion trained on 70 scenes (20580 tiles); which ten of the 80 it set aside is not published'])
+_wh = Card('whu', WHU7, _mods(*_whu('optical/{id}.tif', 'sar/{id}.tif')), _hex('8b4513ff0000ffff000000ff00ff0000ffffcd6090'), label_folder='lbl',
+    label_path='lbl/{id}.tif', label_map={0: 255} | {10*k+10: k for k in range(7)},
+    size=(3704, 5556), splits=dict(train=dict(names='*', only=_WHU_TRAIN.split()), test=dict(names='*', only=_WHU_TEST.split())),
+    counts=dict(train=80, test=20), default=['optical', 'sar'], marks=['optical', 'sar', 'lbl'], layout='original',
+    task='optical-SAR', source='Li et al., JAG 2022', url='https://github.com/AmberHen/WHU-OPT-SAR-dataset', licence='see the repository',
+    norms=dict(mambadiffusion=dict(optical=_pub(_WHU_N, slice(0, 4)), sar=_pub(_WHU_N, slice(4, 5)))),
+    notes=['labels are in lbl, not in intro/lbl', 'one copy on the web holds only 50 of the 100 scenes', 'scene NH49E010015 has a missing block',
+    'Mamba-Diffusion trained on 70 scenes (20580 tiles); which ten of the 80 it set aside is not published'])
 _tiles = {s:dict(names=f'{s}/*') for s in ('train', 'val', 'test')}
 WHU = dict(
     original=_wh,
     original_image=_layout(_wh, 'original_image', _whu('image/{id}.tif', 'sar/{id}.tif'), 'lbl/{id}.tif', ['image', 'sar', 'lbl']),
-    mambadiffusion=_layout(_wh, 'mambadiffusion', _whu('cat/{0}/{1}.tif', 'cat/{0}/{1}.tif', 4), 'label/{0}/{1}.tif', ['cat', 'label'], label_map=None, label_shift=-1, size=(256, 256), splits=_tiles, counts=dict(train=20580, test=5880)))
+    mambadiffusion=_layout(_wh, 'mambadiffusion', _whu('cat/{0}/{1}.tif', 'cat/{0}/{1}.tif', 4), 'label/{0}/{1}.tif', ['cat', 'label'], label_map=None,
+    label_shift=-1, size=(256, 256), splits=_tiles, counts=dict(train=20580, test=5880)))
 HUNAN = dict(mambadiffusion=Card('hunan', HUNAN7, _mods(
-    _bands('optical', 'cat1/{0}/{1}.tif', range(1, 14), _HU_N, slice(0, 13), bits=32, span=(0, 3000), view=(3, 2, 1), note='Sentinel-2 reflectance times 10000, 13 bands'),
-    _bands('sar', 'cat1/{0}/{1}.tif', (14, 15), _HU_N, slice(13, 15), bits=32, span=(-25, 0), cmap='gray', note='Sentinel-1 VV and VH, dB')), _hex('804080f423e846464666669cbe9999999999faaa1e'), label_folder='lbl', label_path='lbl/{0}/{1}.tif',
-    label_shift=-1, size=(256, 256), splits=_tiles, marks=['cat1', 'lbl'], layout='mambadiffusion', task='multispectral-SAR', source='as used by Mamba-Diffusion', norms=dict(mambadiffusion=dict(optical=_pub(_HU_N, slice(0, 13)), sar=_pub(_HU_N, slice(13, 15)))),
+    _bands('optical', 'cat1/{0}/{1}.tif', range(1, 14), _HU_N, slice(0, 13), bits=32, span=(0, 3000), view=(3, 2, 1),
+    note='Sentinel-2 reflectance times 10000, 13 bands'),
+    _bands('sar', 'cat1/{0}/{1}.tif', (14, 15), _HU_N, slice(13, 15), bits=32, span=(-25, 0), cmap='gray', note='Sentinel-1 VV and VH, dB')),
+    _hex('804080f423e846464666669cbe9999999999faaa1e'), label_folder='lbl', label_path='lbl/{0}/{1}.tif',
+    label_shift=-1, size=(256, 256), splits=_tiles, marks=['cat1', 'lbl'], layout='mambadiffusion', task='multispectral-SAR',
+    source='as used by Mamba-Diffusion', norms=dict(mambadiffusion=dict(optical=_pub(_HU_N, slice(0, 13)), sar=_pub(_HU_N, slice(13, 15)))),
     licence='no terms found', notes=['neither split sizes nor a place to get it are in a readable source', 'the palette reuses colours of Cityscapes']))
 
 # %% ../../nbs/data/05_catalogue.ipynb #96a1d72b
@@ -281,26 +335,39 @@ _COCO_PALETTE = ('00c04000c04000406080c0c000404000c0e000c0c080c04000c06080c04080
     '00c0a0c0e04040804080c020c020c04040c000402040a0c0c040408040a04020c0c0c0c00040a0c0a0c0c0c000804060c02040c0408040c06040a040404000')
 
 # %% ../../nbs/data/05_catalogue.ipynb #9829268f
-_ADE = dict(original=Card('ade20k', _ADE_CLASSES.split(', '), _mods(_m('rgb', 'images/{0}/{1}.jpg')), _hex(_ADE_PALETTE), label_folder='annotations', label_path='annotations/{0}/{1}.png', label_shift=-1,
-    splits=dict(train=dict(names='training/*'), val=dict(names='validation/*')), counts=dict(train=20210, val=2000), marks=['images/training', 'annotations/training'], layout='original', task='RGB', source='Zhou et al., CVPR 2017',
-    url='https://sceneparsing.csail.mit.edu', licence='see the website; images for research and education', notes=['149 colours for 150 classes: a painted mask cannot be turned back into ids']))
+_ADE = dict(original=Card('ade20k', _ADE_CLASSES.split(', '), _mods(_m('rgb', 'images/{0}/{1}.jpg')), _hex(_ADE_PALETTE), label_folder='annotations',
+    label_path='annotations/{0}/{1}.png', label_shift=-1,
+    splits=dict(train=dict(names='training/*'), val=dict(names='validation/*')), counts=dict(train=20210, val=2000),
+    marks=['images/training', 'annotations/training'], layout='original', task='RGB', source='Zhou et al., CVPR 2017',
+    url='https://sceneparsing.csail.mit.edu', licence='see the website; images for research and education',
+    notes=['149 colours for 150 classes: a painted mask cannot be turned back into ids']))
 _CITY_MAP = {i:255 for i in range(34)} | dict(zip([7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33], range(19)))
 _city = lambda what: f'gtFine/{{0}}/{{1}}/{{2}}_gtFine_{what}.png'
-_ci = Card('cityscapes', CITY19, _mods(_m('rgb', 'leftImg8bit/{0}/{1}/{2}_leftImg8bit.png'), _m('disparity', 'disparity/{0}/{1}/{2}_disparity.png', decode='disparity', bits=32, span=(0, 128), **_of255((20,)*3, (25,)*3), note='pixels; the constants are our choice')),
-    _hex(_CITY), label_folder='gtFine', label_path=_city('labelTrainIds'), size=(1024, 2048), splits={s:dict(names=f'{s}/*/*') for s in ('train', 'val', 'test')}, counts=dict(train=2975, val=500, test=1525), unlabelled=['test'], default=['rgb'],
-    marks=['leftImg8bit', 'gtFine', 'gtFine/*/*/*_labelTrainIds.png'], layout='original', task='RGB', source='Cordts et al., CVPR 2016', url='https://www.cityscapes-dataset.com', licence='registration; non-commercial, see the website')
+_ci = Card('cityscapes', CITY19, _mods(_m('rgb', 'leftImg8bit/{0}/{1}/{2}_leftImg8bit.png'),
+    _m('disparity', 'disparity/{0}/{1}/{2}_disparity.png', decode='disparity', bits=32, span=(0, 128), **_of255((20,)*3, (25,)*3),
+    note='pixels; the constants are our choice')),
+    _hex(_CITY), label_folder='gtFine', label_path=_city('labelTrainIds'), size=(1024, 2048),
+    splits={s:dict(names=f'{s}/*/*') for s in ('train', 'val', 'test')}, counts=dict(train=2975, val=500, test=1525), unlabelled=['test'], default=['rgb'],
+    marks=['leftImg8bit', 'gtFine', 'gtFine/*/*/*_labelTrainIds.png'], layout='original', task='RGB', source='Cordts et al., CVPR 2016',
+    url='https://www.cityscapes-dataset.com', licence='registration; non-commercial, see the website')
 CITYSCAPES = dict(original=_ci, labelids=replace(_ci, layout='labelids', label_path=_city('labelIds'), label_map=_CITY_MAP, marks=['leftImg8bit', 'gtFine']))
 _COCO_GAPS = {11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90}; _COCO_MAP = {k:i for i,k in enumerate(k for k in range(182) if k not in _COCO_GAPS)}
-_co = Card('coco_stuff', _COCO_CLASSES.split(', '), _mods(_m('rgb', 'images/{0}/{1}.jpg')), _hex(_COCO_PALETTE), label_folder='annotations', label_path='annotations/{0}/{1}_labelTrainIds.png',
-    splits=dict(train=dict(names='train2017/*'), val=dict(names='val2017/*')), counts=dict(train=118287, val=5000), marks=['images', 'annotations', 'annotations/*/*_labelTrainIds.png'], layout='original', task='RGB', source='Caesar et al., CVPR 2018',
-    url='https://github.com/nightrome/cocostuff', licence='annotations CC BY 4.0; the images have terms of their own', notes=['162 colours for 171 classes: a painted mask cannot be turned back into ids'])
+_co = Card('coco_stuff', _COCO_CLASSES.split(', '), _mods(_m('rgb', 'images/{0}/{1}.jpg')), _hex(_COCO_PALETTE), label_folder='annotations',
+    label_path='annotations/{0}/{1}_labelTrainIds.png',
+    splits=dict(train=dict(names='train2017/*'), val=dict(names='val2017/*')), counts=dict(train=118287, val=5000),
+    marks=['images', 'annotations', 'annotations/*/*_labelTrainIds.png'], layout='original', task='RGB', source='Caesar et al., CVPR 2018',
+    url='https://github.com/nightrome/cocostuff', licence='annotations CC BY 4.0; the images have terms of their own',
+    notes=['162 colours for 171 classes: a painted mask cannot be turned back into ids'])
 COCO = dict(original=_co, raw=replace(_co, layout='raw', label_path='annotations/{0}/{1}.png', label_map=_COCO_MAP, marks=['images', 'annotations']))
-IMAGENET1K = dict(original=Card('imagenet', [str(i) for i in range(1000)], _mods(_m('rgb', '{0}/{1}/{2}.JPEG')), None, label_folder=None, classification=True, splits={s:dict(names=f'{s}/*/*') for s in ('train', 'val')},
-    counts=dict(train=1281167, val=50000), marks=['train/n*', 'val'], layout='original', task='classification', source='Russakovsky et al., IJCV 2015', url='https://image-net.org', licence='registration; non-commercial research, see the website',
+IMAGENET1K = dict(original=Card('imagenet', [str(i) for i in range(1000)], _mods(_m('rgb', '{0}/{1}/{2}.JPEG')), None, label_folder=None, classification=True,
+    splits={s:dict(names=f'{s}/*/*') for s in ('train', 'val')},
+    counts=dict(train=1281167, val=50000), marks=['train/n*', 'val'], layout='original', task='classification', source='Russakovsky et al., IJCV 2015',
+    url='https://image-net.org', licence='registration; non-commercial research, see the website',
     notes=['the validation archive is flat and must be sorted into one folder per class']))
 
 # %% ../../nbs/data/05_catalogue.ipynb #89a2ad56
-LAYOUTS = dict(mfnet=MFNET, pst900=PST900, fmb=FMB, nyudv2=NYUDV2, sunrgbd=SUNRGBD, deliver=DELIVER, muses=MUSES, whu=WHU, hunan=HUNAN, ade20k=_ADE, cityscapes=CITYSCAPES, coco_stuff=COCO, imagenet=IMAGENET1K)
+LAYOUTS = dict(mfnet=MFNET, pst900=PST900, fmb=FMB, nyudv2=NYUDV2, sunrgbd=SUNRGBD, deliver=DELIVER, muses=MUSES, whu=WHU, hunan=HUNAN, ade20k=_ADE,
+    cityscapes=CITYSCAPES, coco_stuff=COCO, imagenet=IMAGENET1K)
 CARDS |= {k:next(iter(v.values())) for k,v in LAYOUTS.items()}
 
 def layout_card(name:str, # A name in `LAYOUTS`

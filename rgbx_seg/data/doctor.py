@@ -62,12 +62,15 @@ class DoctorReport:
 
 # %% ../../nbs/data/70_doctor.ipynb #d5315974
 def _text(self:DoctorReport):
-    c = self.card; out = [f"{c.name}{', '+c.layout+' layout' if c.layout else ''} in {self.root}: {', '.join(f'{k} {v}' for k,v in self.items.items()) or 'no items'}"]
+    c = self.card
+    out = [f"{c.name}{', '+c.layout+' layout' if c.layout else ''} in {self.root}: {', '.join(f'{k} {v}' for k,v in self.items.items()) or 'no items'}"]
     if self.proposed: out.append(f"proposed card: {', '.join(f'{k} in {m.folder}/' for k,m in c.modalities.items())}; labels in {c.label_folder}/, {c.num_classes} classes; save it with report.card.save('{self.root}/card.json')")
-    if self.sizes: out.append('sizes: '+', '.join(f'{w} x {h} ({n})' for (h,w),n in sorted(self.sizes.items(), key=lambda o: -o[1])[:4])+(' ...' if len(self.sizes) > 4 else ''))
+    if self.sizes: out.append('sizes: '+', '.join(f'{w} x {h} ({n})' for (h,w),n in sorted(self.sizes.items(), key=lambda o: -o[1])[:4])+(' ...'
+        if len(self.sizes) > 4 else ''))
     out += [self._frequency_table()] if self.pixels and not c.classification else []
     n = {k:sum(p.level == k for p in self.problems) for k in ('error', 'warning', 'note')}
-    return '\n'.join(out+list(map(str, self.problems))+[f"{n['error']} errors, {n['warning']} warnings, {n['note']} notes: "+('do not use it as it is' if n['error'] else 'good to use')])
+    return '\n'.join(out+list(map(str, self.problems))+[f"{n['error']} errors, {n['warning']} warnings, {n['note']} notes: "+('do not use it as it is'
+        if n['error'] else 'good to use')])
 
 def _frequencies(self):
     "(head, rows) of % of the pixels per class and split."
@@ -80,9 +83,11 @@ def _frequency_table(self):
     return '\n'.join(r[0].ljust(w)+''.join(str(o).rjust(9) for o in r[1:]) for r in [head, *rows])
 
 def _html(self):
-    e = html.escape; head,rows = self._frequencies() if self.pixels and not self.card.classification else ([], []); colour = dict(error='#c00', warning='#a60', note='#555')
+    e = html.escape; head,rows = self._frequencies() if self.pixels and not self.card.classification else ([], [])
+    colour = dict(error='#c00', warning='#a60', note='#555')
     probs = ''.join(f'<li><b style="color:{colour[p.level]}">{p.level}</b> <code>{p.code}</code> {e(str(p).split("] ", 1)[1])}</li>' for p in self.problems)
-    tab = '<table>'+'<tr>'+''.join(f'<th>{e(h)}</th>' for h in head)+'</tr>'+''.join('<tr>'+''.join(f'<td>{e(str(o))}</td>' for o in r)+'</tr>' for r in rows[:60])+'</table>' if rows else ''
+    tab = '<table>'+'<tr>'+''.join(f'<th>{e(h)}</th>' for h in head)+'</tr>'+''.join('<tr>'+''.join(f'<td>{e(str(o))}</td>' for o in r)+'</tr>'
+        for r in rows[:60])+'</table>' if rows else ''
     return f'<b>{e(self.card.name)}</b> {e(self.card.layout)} {e(str(self.items))}: {len(self.errors)} errors<ul>{probs}</ul>{tab}'
 
 DoctorReport.__str__,DoctorReport.__repr__,DoctorReport._repr_html_,DoctorReport._frequencies,DoctorReport._frequency_table = _text,_text,_html,_frequencies,_frequency_table
@@ -131,9 +136,12 @@ def _check_lists(card, root, add):
         try: lines = _lines(root/f)
         except RGBXError as e: add('error', 'list', str(e)); continue
         ext = [l for l in lines if os.path.splitext(l)[1].lower() in IMAGE_EXTS]; cols = [l for l in lines if '\t' in l or (ext and ' ' in l and '/' in l)]
-        if cols: add('error', 'list-columns', f'{f} has several columns where bare names are expected', f"Keep the name alone, as in {_guess(cols[0])!r}; or use the layout whose lists have columns", cols, len(cols))
-        elif any('/' in l for l in ext): add('error', 'list-paths', f'{f} has paths where bare names are expected', f'Write {_guess(ext[0])!r} instead of {ext[0]!r}', ext, len(ext))
-        elif ext: add('warning', 'list-endings', f'{f} has file endings where bare names are expected', 'They are taken off here; published readers append a second ending', ext, len(ext))
+        if cols: add('error', 'list-columns', f'{f} has several columns where bare names are expected',
+            f"Keep the name alone, as in {_guess(cols[0])!r}; or use the layout whose lists have columns", cols, len(cols))
+        elif any('/' in l for l in ext): add('error', 'list-paths', f'{f} has paths where bare names are expected',
+            f'Write {_guess(ext[0])!r} instead of {ext[0]!r}', ext, len(ext))
+        elif ext: add('warning', 'list-endings', f'{f} has file endings where bare names are expected',
+            'They are taken off here; published readers append a second ending', ext, len(ext))
 
 def _guess(line): return os.path.splitext(os.path.basename(line.split()[0]))[0]
 
@@ -142,7 +150,8 @@ def _check_counts(card, items, full, add):
         if full and s in items and items[s] != n:
             more = ' The README of the data says 606 and 288; every code base counts 597 and 288' if card.name == 'pst900' else ''
             more = ' A known copy on the web holds only 50 of the 100 scenes' if card.name == 'whu' and items[s] < n else more
-            add('error', 'count', f'{items[s]} items in {s}, {n} are published ({card.protocols.get(s, s)}).{more}', 'Something is missing, or this is another protocol; full=False checks a part')
+            add('error', 'count', f'{items[s]} items in {s}, {n} are published ({card.protocols.get(s, s)}).{more}',
+                'Something is missing, or this is another protocol; full=False checks a part')
 
 def _check_splits(names, digests, card, add):
     "Items, or equal images, in two splits that should have none in common."
@@ -150,9 +159,11 @@ def _check_splits(names, digests, card, add):
     for i,a in enumerate(sp):
         for b in sp[i+1:]:
             both = sorted(set(names[a]) & set(names[b]))
-            if both and b == 'val' and len(both) == len(names[b]): add('note', 'val-in-train', f'all items of {b} are in {a} too ({card.protocols.get(a, a)})', 'Scores on val say nothing then'); continue
+            if both and b == 'val' and len(both) == len(names[b]): add('note', 'val-in-train', f'all items of {b} are in {a} too ({card.protocols.get(a, a)})',
+                'Scores on val say nothing then'); continue
             if both: add('error', 'overlap', f'items in both {a} and {b}', 'Test items must not be trained on', both, len(both))
-            same = {d for d in digests[a] if d in digests[b]}-{digests[a].get(None)}; pairs = [f'{digests[a][d]} = {digests[b][d]}' for d in same if digests[a][d] != digests[b][d]]
+            same = {d for d in digests[a] if d in digests[b]}-{digests[a].get(None)}
+            pairs = [f'{digests[a][d]} = {digests[b][d]}' for d in same if digests[a][d] != digests[b][d]]
             if pairs: add('error', 'duplicate', f'equal images under different names in {a} and {b}', 'Remove one of each', sorted(pairs), len(pairs))
 
 # %% ../../nbs/data/70_doctor.ipynb #cbc89059
@@ -160,17 +171,29 @@ def _check_values(card, hist, where, add, split):
     "Name the mistake that a histogram of raw label values shows."
     C,seen = card.num_classes,np.nonzero(hist)[0]; sub = card.label_shift == -1
     allowed = set(card.label_map) | {card.ignore} if card.label_map else set(range(int(sub), C+int(sub))) | {card.ignore} | ({0} if sub else set())
-    wrong = [int(v) for v in seen if v not in allowed]; px = sum(int(hist[v]) for v in wrong); ex = dict(where=where(wrong), n=len(where(wrong))) if wrong else {}
+    wrong = [int(v) for v in seen if v not in allowed]; px = sum(int(hist[v]) for v in wrong)
+    ex = dict(where=where(wrong), n=len(where(wrong))) if wrong else {}
     grey = lambda p: {int(round(.299*r+.587*g+.114*b)) for r,g,b in p}; lum = grey(card.palette) | {0, 255}; lum |= {v+d for v in lum for d in (-1, 1)}
     if wrong:
-        if (seen[seen != card.ignore] % 10 == 0).all() and len(seen) > 1 and not card.label_map: return add('error', 'label-tens', f'label values {_some(seen)} in {split}: multiples of ten', 'Divide them by ten, or prepare the tiles from the original scenes', **ex)
-        if card.label_map and all(v < 10 for v in seen): return add('error', 'label-map', f'label values {_some(seen)} in {split}, where {_some(card.label_map)} are expected', 'These labels were converted already; use the layout that they belong to', **ex)
-        if len(wrong) > 1 and len(seen) > 2 and all(int(v) in lum for v in seen): return add('error', 'label-luminance', f'label values {_some(seen)} in {split} are the grey values of the palette\'s colours', 'A palette or painted label was converted to grey; take the index labels', **ex)
-        if wrong == [254]: return add('error', 'label-twice', f'label value 254 in {split} ({px} pixels)', '1 was subtracted twice, or from 255: make the labels again from the originals', **ex)
-        if wrong == [C] and not sub: return add('error', 'label-unshifted', f'label value {C} in {split}, the classes are 0..{C-1}', 'Here 0 is void and 1 must be subtracted: the labels are those of another layout', **ex)
-        return add('error', 'label-range', f'label values {_some(wrong)} in {split} ({px} pixels), outside what the card allows', 'Is it the right data set, and are these its index labels?', **ex)
-    if sub and not hist[C] and hist[255] and hist[0]: add('error', 'label-shifted', f'labels of {split} were shifted already: {C} never occurs, 255 does, and 0 is not rare ({100*hist[0]/hist.sum():.1f} % of the pixels)', 'Take the original labels, or a layout whose labels are shifted')
-    if not card.void and hist[card.ignore]: add('error', 'label-void', f'255 in the labels of {split}, a data set without void ({hist[card.ignore]} pixels)', 'Class 0 was turned into void: was 1 subtracted?')
+        if (seen[seen != card.ignore] % 10 == 0).all() and len(seen) > 1 and not card.label_map: return add('error', 'label-tens',
+            f'label values {_some(seen)} in {split}: multiples of ten', 'Divide them by ten, or prepare the tiles from the original scenes', **ex)
+        if card.label_map and all(v < 10 for v in seen): return add('error', 'label-map',
+            f'label values {_some(seen)} in {split}, where {_some(card.label_map)} are expected',
+            'These labels were converted already; use the layout that they belong to', **ex)
+        if len(wrong) > 1 and len(seen) > 2 and all(int(v) in lum for v in seen): return add('error', 'label-luminance',
+            f'label values {_some(seen)} in {split} are the grey values of the palette\'s colours',
+            'A palette or painted label was converted to grey; take the index labels', **ex)
+        if wrong == [254]: return add('error', 'label-twice', f'label value 254 in {split} ({px} pixels)',
+            '1 was subtracted twice, or from 255: make the labels again from the originals', **ex)
+        if wrong == [C] and not sub: return add('error', 'label-unshifted', f'label value {C} in {split}, the classes are 0..{C-1}',
+            'Here 0 is void and 1 must be subtracted: the labels are those of another layout', **ex)
+        return add('error', 'label-range', f'label values {_some(wrong)} in {split} ({px} pixels), outside what the card allows',
+            'Is it the right data set, and are these its index labels?', **ex)
+    if sub and not hist[C] and hist[255] and hist[0]: add('error', 'label-shifted',
+        f'labels of {split} were shifted already: {C} never occurs, 255 does, and 0 is not rare ({100*hist[0]/hist.sum():.1f} % of the pixels)',
+        'Take the original labels, or a layout whose labels are shifted')
+    if not card.void and hist[card.ignore]: add('error', 'label-void', f'255 in the labels of {split}, a data set without void ({hist[card.ignore]} pixels)',
+        'Class 0 was turned into void: was 1 subtracted?')
 
 def _some(v, n=10):
     v = [int(o) for o in v]; return ', '.join(map(str, v[:n]))+(' ...' if len(v) > n else '')
@@ -181,7 +204,9 @@ def _check_classes(card, pix, add):
         if not tot: continue
         absent = [c for i,c in enumerate(card.classes) if not h[i]]
         known = card.name == 'fmb' and s == 'test' and absent == ['Bicycle']
-        if absent: add('note' if known or s != 'train' else 'warning', 'absent', f"classes without a pixel in {s}: {', '.join(absent[:8])}{' ...' if len(absent) > 8 else ''}", 'Known: give the means over 13 and over 14 classes' if known else '')
+        if absent: add('note' if known or s != 'train' else 'warning', 'absent',
+            f"classes without a pixel in {s}: {', '.join(absent[:8])}{' ...' if len(absent) > 8 else ''}",
+            'Known: give the means over 13 and over 14 classes' if known else '')
         if h[card.ignore] > .5*tot: add('warning', 'void', f'{100*h[card.ignore]/tot:.0f} % of the pixels of {s} are void')
 
 # %% ../../nbs/data/70_doctor.ipynb #aca65495
@@ -193,14 +218,21 @@ def _check_modality(card, k, m, stats, add):
     sparse = k in ('event', 'lidar', 'radar'); zero = pick(lambda s: s['hi'] == 0 and s['lo'] == 0)
     say('warning' if sparse and len(zero) < n else 'error', 'empty', zero, 'images that are 0 everywhere', 'The sensor failed, or the conversion did')
     say('error', 'constant', pick(lambda s: s['lo'] == s['hi'] != 0), 'images of one value', 'The conversion failed')
-    if k.startswith('thermal'): say('warning', 'holes', pick(lambda s: .002 < s['zero'] < 1), 'holes (0) from the projection', 'prepare(..., inpaint=True) fills them (Telea, radius 10), as the toolkit can', .2)
-    if k == 'optical': say('warning', 'block', pick(lambda s: .02 < s['dark'] < 1), 'scenes with a black block in all bands', 'Known of NH49E010015; mark it void, or leave the scene out')
+    if k.startswith('thermal'): say('warning', 'holes', pick(lambda s: .002 < s['zero'] < 1), 'holes (0) from the projection',
+        'prepare(..., inpaint=True) fills them (Telea, radius 10), as the toolkit can', .2)
+    if k == 'optical': say('warning', 'block', pick(lambda s: .02 < s['dark'] < 1), 'scenes with a black block in all bands',
+        'Known of NH49E010015; mark it void, or leave the scene out')
     if name in ('sun', 'metres', 'disparity') or (m.bits == 32 and not m.decode):
-        say('error', 'high-byte', pick(lambda s: 'lowbyte' in s and not s['lowbyte'] and s['raw'] > 0), '16-bit files whose low byte is 0 everywhere', 'They were made from 8-bit ones; take the original files')
-    if name == 'sun': say('error', 'not-rotated', pick(lambda s: s.get('low3', 0) > .1), 'values that are not rotated by three bits', 'The rotation was undone already: such files would be read as about 8 m everywhere', .5)
-    if k == 'depth' and name in ('npy', 'npz'): say('error', 'unit', pick(lambda s: s['hi'] > 100), f'depth up to {max((s["hi"] for s in stats.values()), default=0):.0f}, metres are expected', 'Millimetres? Divide by 1000', .5)
-    if k == 'depth' and m.bits != 32 and card.task == 'RGB-D': say('warning', 'high-byte', pick(lambda s: 0 < s['hi'] <= 40), '8-bit depth with values up to 40 alone', 'It looks like the high byte of 16-bit millimetres: read the originals unchanged', .5)
-    if k == 'sar' and card.name == 'hunan': say('error', 'unit', pick(lambda s: s['hi'] > 40 or s['lo'] >= 0), 'SAR that is not in decibels', 'Expected about -30 to 10 dB', .5)
+        say('error', 'high-byte', pick(lambda s: 'lowbyte' in s and not s['lowbyte'] and s['raw'] > 0), '16-bit files whose low byte is 0 everywhere',
+            'They were made from 8-bit ones; take the original files')
+    if name == 'sun': say('error', 'not-rotated', pick(lambda s: s.get('low3', 0) > .1), 'values that are not rotated by three bits',
+        'The rotation was undone already: such files would be read as about 8 m everywhere', .5)
+    if k == 'depth' and name in ('npy', 'npz'): say('error', 'unit', pick(lambda s: s['hi'] > 100),
+        f'depth up to {max((s["hi"] for s in stats.values()), default=0):.0f}, metres are expected', 'Millimetres? Divide by 1000', .5)
+    if k == 'depth' and m.bits != 32 and card.task == 'RGB-D': say('warning', 'high-byte', pick(lambda s: 0 < s['hi'] <= 40),
+        '8-bit depth with values up to 40 alone', 'It looks like the high byte of 16-bit millimetres: read the originals unchanged', .5)
+    if k == 'sar' and card.name == 'hunan': say('error', 'unit', pick(lambda s: s['hi'] > 40 or s['lo'] >= 0), 'SAR that is not in decibels',
+        'Expected about -30 to 10 dB', .5)
 
 # %% ../../nbs/data/70_doctor.ipynb #cc30ddc1
 def check_dataset(name,  # A name of the catalogue; or the folder of a data set of one's own
@@ -212,7 +244,7 @@ def check_dataset(name,  # A name of the catalogue; or the folder of a data set 
     n:int=None,          # Items to read of each split, evenly spread; None: all
     workers:int=None,    # Threads; None: one per core
     progress:bool=True,  # Show a bar
-    **own,               # For a folder without a card: classes, rgb, x, label ... as of `RGBXFolder`
+    **kwargs             # For a folder without a card: classes, rgb, x, label ... as of `RGBXFolder`
 ) -> DoctorReport:
     "Check a data set against its card and against all known mistakes."
     probs = []
@@ -223,10 +255,11 @@ def check_dataset(name,  # A name of the catalogue; or the folder of a data set 
         make = lambda s: open_dataset(name, path, s, layout, modalities)
     else:
         root = Path(name if path is None else path)
-        if own or (root/'card.json').is_file(): make = lambda s: RGBXFolder(root, s, modalities=modalities, **own)
+        if kwargs or (root/'card.json').is_file(): make = lambda s: RGBXFolder(root, s, modalities=modalities, **kwargs)
         else: card = propose_card(root); proposed = True; make = lambda s: RGBXFolder(root, s, card, modalities)
     data = _open_splits(make, splits, add)
-    if not data: return DoctorReport(layout_card(name, layout) if name in LAYOUTS else Card('?', ['?'], dict(rgb=Modality('rgb', 'RGB'))), Path(path or name), {}, {}, {}, probs)
+    if not data: return DoctorReport(layout_card(name, layout) if name in LAYOUTS else Card('?', ['?'], dict(rgb=Modality('rgb', 'RGB'))), Path(path or name),
+        {}, {}, {}, probs)
     first = next(iter(data.values())); card,root = first.card,first.root
     _check_lists(card, root, add); _check_counts(card, {s:len(d) for s,d in data.items()}, full, add)
     rep = DoctorReport(card, root, {s:len(d) for s,d in data.items()}, {}, {}, probs, proposed); digests = {}
@@ -242,18 +275,24 @@ def _before_opening(name, path, layout, modalities, add):
     except RGBXError as e:
         sub = lambda o: (path/o).is_dir()
         if name == 'muses' and sub('frame_camera'): add('error', 'no-labels', 'gt_semantic/ is missing', 'Unpack the package with the annotations')
-        elif name == 'mfnet' and sub('images') and sub('Label'): add('error', 'not-split', 'images/ of the original and Label/ of a processed copy', 'prepare(...) splits the RGBA images')
+        elif name == 'mfnet' and sub('images') and sub('Label'): add('error', 'not-split', 'images/ of the original and Label/ of a processed copy',
+            'prepare(...) splits the RGBA images')
         elif name == 'imagenet' and sub('train'): add('error', 'layout', 'train/ has no folders of classes (n...)', 'Unpack the archives of the classes')
-        elif name == 'whu' and (path/'intro'/'lbl').is_dir(): add('error', 'wrong-labels', 'only intro/lbl is there', 'The labels are in lbl/, beside optical/ and sar/')
+        elif name == 'whu' and (path/'intro'/'lbl').is_dir(): add('error', 'wrong-labels', 'only intro/lbl is there',
+            'The labels are in lbl/, beside optical/ and sar/')
         else: add('error', 'layout', str(e))
         return True
     if name == 'deliver' and found == 'original' and not (root/'hha').is_dir() and (modalities is None or 'depth' in modalities):
         add('error', 'no-hha', 'hha/ is missing: it is what everybody reads as depth', 'Unpack it, or prepare it from depth/ with HHA'); return True
-    if name == 'muses' and found == 'original' and not any((root/'lidar').glob('*/*/*/*.bin')): add('error', 'no-projections', 'neither projected_to_rgb/ nor raw sensor files are there', 'Unpack lidar/ and event_camera/ and run prepare(\'muses\', ...)'); return True
-    if name == 'muses' and found == 'original': add('note', 'no-projections', 'projected_to_rgb/ is missing: raw sensors are projected as they are read, which is slow', 'prepare(\'muses\', ...) does it once')
-    if name == 'imagenet' and any((root/'val').glob('*.JPEG')): add('error', 'flat', 'val/ is flat', 'Sort the images into one folder for each class, as in train/')
+    if name == 'muses' and found == 'original' and not any((root/'lidar').glob('*/*/*/*.bin')): add('error', 'no-projections',
+        'neither projected_to_rgb/ nor raw sensor files are there', 'Unpack lidar/ and event_camera/ and run prepare(\'muses\', ...)'); return True
+    if name == 'muses' and found == 'original': add('note', 'no-projections',
+        'projected_to_rgb/ is missing: raw sensors are projected as they are read, which is slow', 'prepare(\'muses\', ...) does it once')
+    if name == 'imagenet' and any((root/'val').glob('*.JPEG')): add('error', 'flat', 'val/ is flat',
+        'Sort the images into one folder for each class, as in train/')
     if name == 'whu' and (root/'intro'/'lbl').is_dir() and not (root/'lbl').is_dir(): add('error', 'wrong-labels', 'intro/lbl instead of lbl'); return True
-    if name == 'nyudv2' and found == 'tokenfusion' and (root/'rgb'/'000000.png').is_file(): add('error', 'numbering', 'rgb/000000.png: numbers start at 0', 'In this layout they start at 1; with names from 0 the split is another one')
+    if name == 'nyudv2' and found == 'tokenfusion' and (root/'rgb'/'000000.png').is_file(): add('error', 'numbering', 'rgb/000000.png: numbers start at 0',
+        'In this layout they start at 1; with names from 0 the split is another one')
     return False
 
 def _open_splits(make, splits, add):
@@ -274,7 +313,8 @@ def _open_splits(make, splits, add):
 def _check_split(rep, split, ds, n, workers, progress, full, add):
     "Read a split; returns {digest of the RGB file: item}."
     idx = list(range(len(ds))) if n is None or n >= len(ds) else np.linspace(0, len(ds)-1, n).astype(int).tolist(); card = ds.card
-    missing,bad,unequal,copies,sizes,digests,stats = {},{},[],{},{},{},{k:{} for k in ds.modalities}; hist,ids,holders = np.zeros(256, np.int64),np.zeros(256, np.int64),{}
+    missing,bad,unequal,copies,sizes,digests,stats = {},{},[],{},{},{},{k:{} for k in ds.modalities}
+    hist,ids,holders = np.zeros(256, np.int64),np.zeros(256, np.int64),{}
     cv2_()
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         it = pool.map(lambda i: _probe(ds, i), idx); it = progress_bar(it, total=len(idx)) if progress else it
@@ -311,13 +351,16 @@ def _to_ids(card, hist):
 def _kind(e):
     "The kind of a reader's error."
     s = str(e)
-    for key,code in (('coloured picture', 'label-painted'), ('truncated', 'unreadable'), ('do not decode', 'unreadable'), ('empty file', 'unreadable'), ('does not decode', 'unreadable'), ('no array', 'unreadable'), ('lost the metric', 'high-byte'),
+    for key,code in (('coloured picture', 'label-painted'), ('truncated', 'unreadable'), ('do not decode', 'unreadable'), ('empty file', 'unreadable'),
+        ('does not decode', 'unreadable'), ('no array', 'unreadable'), ('lost the metric', 'high-byte'),
                      ('fourth channel', 'not-rgba'), ('4 channels', 'not-split'), ('16-bit', 'bits'), ('bits', 'bits'), ('no package', 'package')):
         if key in s: return code
     return 'unreadable'
 
-_WHY = {'label-painted': 'painted labels instead of class numbers', 'unreadable': 'unreadable files', 'high-byte': '8-bit files where metres in 16 bits are expected', 'not-rgba': 'images without the fourth channel, thermal',
-        'not-split': 'images with four channels: RGB and thermal were not split', 'bits': 'a wrong number of bits', 'package': 'files that need an optional package'}
+_WHY = {'label-painted': 'painted labels instead of class numbers', 'unreadable': 'unreadable files',
+    'high-byte': '8-bit files where metres in 16 bits are expected', 'not-rgba': 'images without the fourth channel, thermal',
+        'not-split': 'images with four channels: RGB and thermal were not split', 'bits': 'a wrong number of bits',
+        'package': 'files that need an optional package'}
 
 def _tell(card, ds, split, missing, bad, unequal, copies, sizes, full, add):
     "Problems of the items of a split."
@@ -326,10 +369,12 @@ def _tell(card, ds, split, missing, bad, unequal, copies, sizes, full, add):
         why = f'the folder {ps[0].parent} is missing' if other is None else f'there is {other[0]} instead' if other else 'Copy the missing files, or take the items off the list'
         add('error', 'missing', f'{k} files of {split} that are not there', why, ps, len(ps))
     for (k,code),es in bad.items(): add('error', code, f'{k} of {split}: {_WHY[code]}; first: {es[0].found}', es[0].fix, [e.where for e in es], len(es))
-    if unequal: add('error', 'unequal', f'items of {split} whose images have different sizes', 'Resize none by itself: find out which files are wrong', unequal, len(unequal))
+    if unequal: add('error', 'unequal', f'items of {split} whose images have different sizes', 'Resize none by itself: find out which files are wrong',
+        unequal, len(unequal))
     for k,v in copies.items(): add('error', 'copy', f'{k} is the same file as RGB in {split}', 'A folder was copied over another', v, len(v))
     odd = [f'{s[1]} x {s[0]}' for s in sizes if card.size and s != card.size]; k = sum(len(v) for s,v in sizes.items() if s != card.size)
-    if full and odd: add('warning', 'size', f'items of {split} that are not {card.size[1]} x {card.size[0]}', 'A resized copy? Scores are not comparable pixel for pixel', odd, k)
+    if full and odd: add('warning', 'size', f'items of {split} that are not {card.size[1]} x {card.size[0]}',
+        'A resized copy? Scores are not comparable pixel for pixel', odd, k)
     if card.conditions or card.condition_parts or card.condition_ids:
         none = [ds.name(i) for i in range(len(ds)) if ds.condition(i) is None]
         if none: add('warning', 'condition', f'names of {split} that tell no condition', 'Renamed? Reports by condition will leave these out', none, len(none))
@@ -372,14 +417,17 @@ def propose_card(root, # Folder
     if not seen: raise RGBXError(root, 'no folder of images', 'RGB/, a folder for each further modality, and Label/')
     has = lambda f, ws: any(w in f.lower() for w in ws)
     score = lambda f, o: 2*has(f, _LABELISH)+(o['channels'] == 1 and o['bits'] == 8 and len(o['values']) <= 64)-2*(o['channels'] > 1)
-    label = max(seen, key=lambda f: score(f, seen[f])); label = label if score(label, seen[label]) >= 2 or (score(label, seen[label]) == 1 and len(seen[label]['values']) <= 40) else None
+    label = max(seen, key=lambda f: score(f, seen[f]))
+    label = label if score(label, seen[label]) >= 2 or (score(label, seen[label]) == 1 and len(seen[label]['values']) <= 40) else None
     rest = {f:o for f,o in seen.items() if f != label and not has(f, _LABELISH)}
     rgb = max(rest, key=lambda f: 2*has(f.rsplit('/')[-1], _RGBISH)+(rest[f]['channels'] >= 3), default=None)
     if rgb is None: raise RGBXError(root, f"folders {', '.join(seen)}", 'one with colour images')
     stems = {p.stem for p in rest[rgb]['files']}; ok = {f:o for f,o in rest.items() if f != rgb and len(stems & {p.stem for p in o['files']}) >= .5*len(stems)}
-    x = {f.rsplit('/')[-1].lower():Modality(f.rsplit('/')[-1].lower(), f, o['files'][0].suffix, bits=16 if o['bits'] == 16 else 8, span=_span(o) if o['bits'] == 16 else None, cmap=None if o['channels'] >= 3 else 'inferno') for f,o in ok.items()}
+    x = {f.rsplit('/')[-1].lower():Modality(f.rsplit('/')[-1].lower(), f, o['files'][0].suffix, bits=16 if o['bits'] == 16 else 8,
+        span=_span(o) if o['bits'] == 16 else None, cmap=None if o['channels'] >= 3 else 'inferno') for f,o in ok.items()}
     top = seen[label]['top'] if label else 0; lists = {s:f'{s}.txt' for s in ('train', 'val', 'test') if (root/f'{s}.txt').is_file()}
-    return folder_card(max(1, top+1), x, Modality('rgb', rgb, rest[rgb]['files'][0].suffix), label, name=root.name, label_ext=seen[label]['files'][0].suffix if label else None, splits=lists or dict(train='train.txt'))
+    return folder_card(max(1, top+1), x, Modality('rgb', rgb, rest[rgb]['files'][0].suffix), label, name=root.name,
+        label_ext=seen[label]['files'][0].suffix if label else None, splits=lists or dict(train='train.txt'))
 
 def _span(o):
     v = sorted(o['values']); return (float(v[len(v)//100]), float(max(v[-1-len(v)//100], v[len(v)//100]+1)))

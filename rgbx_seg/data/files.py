@@ -75,7 +75,7 @@ def read_image(path,   # The file
     return a
 
 def repeat(a, # (H, W) or (H, W, 1)
-    channels:int,
+    channels:int, # How many equal ones
 ) -> np.ndarray: # (H, W, channels)
     "One channel as several equal ones."
     a = np.ascontiguousarray(a.reshape(a.shape[:2]))
@@ -116,6 +116,7 @@ def raw_label(path,   # The file
         a = np.ascontiguousarray(a[...,0])
     return a
 
+# %% ../../nbs/data/15_files.ipynb #b6cad24f
 LABEL_DECODERS = {}   # {name: function of a path}; readers add to it
 
 def map_label(path,    # For the message
@@ -194,7 +195,8 @@ def _colour(path, m, arg, memo, bgr):
 def _four(path):
     a,_ = _decode(path, cv2_().IMREAD_UNCHANGED)
     if a.dtype != np.uint8 or a.ndim != 3 or a.shape[2] != 4:
-        raise RGBXError(path, f'{a.shape[2] if a.ndim == 3 else 1} channels of {a.dtype}', '4 channels of 8 bits (red, green, blue, thermal)', 'Files whose fourth channel was dropped cannot be mended; take the original download')
+        raise RGBXError(path, f'{a.shape[2] if a.ndim == 3 else 1} channels of {a.dtype}', '4 channels of 8 bits (red, green, blue, thermal)',
+            'Files whose fourth channel was dropped cannot be mended; take the original download')
     return a
 
 # %% ../../nbs/data/15_files.ipynb #63c3174c
@@ -212,7 +214,8 @@ def _tiff(path):
     warnings.filterwarnings('ignore', category=rasterio.errors.NotGeoreferencedWarning)   # a tile without coordinates is fine here
     try:
         with rasterio.open(path) as f: return np.ascontiguousarray(f.read().transpose(1, 2, 0))
-    except rasterio.errors.RasterioError as e: raise RGBXError(path, f'a TIFF that does not decode ({str(e)[:80]})', 'a complete GeoTIFF', 'Copy the file again') from None
+    except rasterio.errors.RasterioError as e: raise RGBXError(path, f'a TIFF that does not decode ({str(e)[:80]})', 'a complete GeoTIFF',
+        'Copy the file again') from None
 
 def load_array(path, # A .npy, or an .npz with the entry arr_0
 ) -> np.ndarray:     # As stored
@@ -220,8 +223,10 @@ def load_array(path, # A .npy, or an .npz with the entry arr_0
     b = _bytes(path)
     try:
         with io.BytesIO(b) as f: a = np.load(f, allow_pickle=False); a = a if isinstance(a, np.ndarray) else a['arr_0']
-    except (ValueError, OSError, EOFError, KeyError, zlib.error, zipfile.BadZipFile) as e: raise RGBXError(path, f'{len(b)} bytes that are no array ({str(e)[:80]})', 'a .npy file, or an .npz with the entry arr_0') from None
-    if a.ndim not in (2, 3) or a.dtype.kind not in 'fiu': raise RGBXError(path, f'an array of shape {a.shape} and type {a.dtype}', 'numbers, (H, W) or (H, W, C)')
+    except (ValueError, OSError, EOFError, KeyError, zlib.error, zipfile.BadZipFile) as e: raise RGBXError(path,
+        f'{len(b)} bytes that are no array ({str(e)[:80]})', 'a .npy file, or an .npz with the entry arr_0') from None
+    if a.ndim not in (2, 3) or a.dtype.kind not in 'fiu': raise RGBXError(path, f'an array of shape {a.shape} and type {a.dtype}',
+        'numbers, (H, W) or (H, W, C)')
     return a
 
 def _array(path, m, arg, memo, bgr): return _channels(path, load_array(path).astype(np.float32), m)
@@ -240,7 +245,8 @@ def raw_image(path) -> np.ndarray: # The file -> (H, W) or (H, W, C), uint8 or u
 
 def _grey16(path, bits=16):
     a = raw_image(path)
-    if a.ndim != 2 or a.dtype.itemsize*8 != bits: raise RGBXError(path, f'{a.dtype} {a.shape}', f'one channel of {bits} bits', 'A processed copy has lost the metric scale; take the original file' if a.dtype == np.uint8 else '')
+    if a.ndim != 2 or a.dtype.itemsize*8 != bits: raise RGBXError(path, f'{a.dtype} {a.shape}', f'one channel of {bits} bits',
+        'A processed copy has lost the metric scale; take the original file' if a.dtype == np.uint8 else '')
     return a
 
 def _sun(path, m, arg, memo, bgr):
@@ -264,7 +270,8 @@ def _hha(path, m, arg, memo, bgr):
     d = _decoder(name)(path, Modality('depth', 'x', channels=1, bits=32), rest, memo, bgr)[...,0]
     return hha(d)
 
-DECODERS = dict(opaque=_rgba, alpha=_alpha, colour=_colour, bands=_bands, npy=_array, npz=_array, sun=_sun, metres=_metres, disparity=_disparity, muses16=_muses16, hha=_hha,
+DECODERS = dict(opaque=_rgba, alpha=_alpha, colour=_colour, bands=_bands, npy=_array, npz=_array, sun=_sun, metres=_metres, disparity=_disparity,
+    muses16=_muses16, hha=_hha,
                 muses_lidar='rgbx_seg.data.muses', muses_event='rgbx_seg.data.muses')
 
 def _decoder(name):

@@ -104,7 +104,8 @@ def _same_size(p, a, p0, a0):
 def _all_names(root, m, names='*'):
     "The names of all files of a modality."
     if m.path: return scan_names(root, m.path, names)
-    return [n for n in sorted({p.stem for p in (root/m.folder).iterdir() if p.suffix.lower() in IMAGE_EXTS}) if fnmatch.fnmatchcase(n, names)] if (root/m.folder).is_dir() else []
+    return [n for n in sorted({p.stem for p in (root/m.folder).iterdir() if p.suffix.lower() in IMAGE_EXTS})
+        if fnmatch.fnmatchcase(n, names)] if (root/m.folder).is_dir() else []
 
 def split_names(root, # Folder of the data set
     card:Card,        # Its card

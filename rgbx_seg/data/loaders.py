@@ -183,7 +183,7 @@ def rgbx_dls(train_ds,   # `RGBXFolder` to train on; or the name of a published 
     photometric=None,    # {modality: `Photometric`}, True: RGB alone
     train:str='train',   # By name: the split to train on
     valid:str=None,      # By name: the split to validate on; None: val, else test
-    **kwargs,            # Further arguments of `JointAugment`; by name also of `open_dataset` (layout, modalities, system, bgr) or, for a folder without a card, of `RGBXFolder`
+    **kwargs,
 ) -> RGBXDataLoaders:
     "Training and validation batches (x_rgb, x_1, ..., mask)."
     if isinstance(train_ds, (str, Path)): train_ds,valid_ds,kwargs = _open_both(train_ds, valid_ds, train, valid, kwargs)
@@ -192,11 +192,13 @@ def rgbx_dls(train_ds,   # `RGBXFolder` to train on; or the name of a published 
     if a != b: raise RGBXError('valid_ds', f'modalities {b}', f'those of train_ds: {a}')
     if train_ds.card.classes != valid_ds.card.classes:
         raise RGBXError('valid_ds', f'{valid_ds.card.num_classes} classes', f'the {train_ds.card.num_classes} of train_ds')
-    if augment is True: augment = JointAugment(size or train_ds.card.published.get('crop') or train_ds.card.size or train_ds[0][0].shape[:2], photometric=photometric, **kwargs)
+    if augment is True: augment = JointAugment(size or train_ds.card.published.get('crop') or train_ds.card.size or train_ds[0][0].shape[:2],
+        photometric=photometric, **kwargs)
     device = torch.device(device) if device is not None else torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     train = RGBXDL(RGBXItems(train_ds, augment or None, seed), bs=bs, shuffle=True, num_workers=num_workers,
                    drop_last=drop_last and len(train_ds) >= bs, device=device)
-    valid = RGBXDL(RGBXItems(valid_ds, None, seed), bs=valid_bs or (1 if train_ds.card.layout and train_ds.card.size is None else bs), num_workers=num_workers, device=device)
+    valid = RGBXDL(RGBXItems(valid_ds, None, seed), bs=valid_bs or (1 if train_ds.card.layout and train_ds.card.size is None else bs), num_workers=num_workers,
+        device=device)
     return RGBXDataLoaders(train, valid, device=device)
 
 # %% ../../nbs/data/40_loaders.ipynb #9c8e5f77

@@ -30,9 +30,11 @@ def _name(data, layout, split, i):
     if data == 'nyudv2': j = (2, 3, 4, 5)[i%4] if split == 'train' else (0, 1, 8, 13)[i%4]; return (f'{j+1:06d}' if layout == 'tokenfusion' else str(j)),'day'
     if data == 'sunrgbd': return (f'SUNRGBD/kv2/kinect2data/{k:06d}_scene' if layout == 'original' else f'{split}_{i}'),'day'
     if data == 'deliver':
-        w,c = _WEATHERS[i%5],_CASES_[i%6]; seq = f'MAP_{dict(train=1, val=3, test=10)[split]}_point{k}{c}'; part = dict(train='training', val='validation', test='test')[split]
+        w,c = _WEATHERS[i%5],_CASES_[i%6]; seq = f'MAP_{dict(train=1, val=3, test=10)[split]}_point{k}{c}'
+        part = dict(train='training', val='validation', test='test')[split]
         return (f'{w}/{split}/{seq}/{k:06d}' if layout == 'original' else f'{part}/{w}_{seq}_{k:06d}'),_TOY[w]
-    if data == 'muses': w,t = ('clear', 'fog', 'rain', 'snow')[i%4],('day', 'night')[i%2]; return f'{split}/{w}/{t}/REC{k:04d}_frame_{k:06d}','night' if t == 'night' else _TOY[w]
+    if data == 'muses': w,t = ('clear', 'fog', 'rain', 'snow')[i%4],('day',
+        'night')[i%2]; return f'{split}/{w}/{t}/REC{k:04d}_frame_{k:06d}','night' if t == 'night' else _TOY[w]
     if data == 'whu' and layout != 'mambadiffusion': return layout_card('whu').splits[split]['only'][i],('clear', 'cloud')[i%2]
     if data in ('whu', 'hunan'): return f'{split}/tile_{i:04d}',('clear', 'cloud')[i%2]
     if data == 'ade20k': return f'{dict(train="training", val="validation")[split]}/ADE_{split}_{i+1:08d}','day'
@@ -45,16 +47,20 @@ def miniature_items(name:str, # A data set of the catalogue
     n=(4, 2, 2),              # Items of train, val, test
 ) -> list:                    # [(split, name, toy seed, toy condition)]
     "What a miniature holds."
-    splits = dict(pst900='train test', nyudv2='train test', sunrgbd='train test', ade20k='train val', coco_stuff='train val', imagenet='train val').get(name, 'train val test').split()
+    splits = dict(pst900='train test', nyudv2='train test', sunrgbd='train test', ade20k='train val', coco_stuff='train val', imagenet='train val').get(name,
+        'train val test').split()
     if name == 'whu' and layout != 'mambadiffusion': splits = ['train', 'test']
-    return [(s, *_name(name, layout, s, i)[:1], 31_000+1000*j+i, _name(name, layout, s, i)[1]) for j,s in enumerate(('train', 'val', 'test')) if s in splits for i in range(n[j])]
+    return [(s, *_name(name, layout, s, i)[:1], 31_000+1000*j+i, _name(name, layout, s, i)[1]) for j,
+        s in enumerate(('train', 'val', 'test')) if s in splits for i in range(n[j])]
 
 # %% ../../nbs/data/90_miniatures.ipynb #6ff818d1
 def _scene(name, seed, cond, size):
     "Toy scene with every modality the data set needs, under the names of the cards."
     if name in ('whu', 'hunan'):
-        s = toy_scene(seed, cond, ('optical', 'sar'), size); s['optical'],s['sar'] = s['optical'],encode('sar', s['sar']); s['rgb'] = s['optical'][...,2::-1]; return s
-    need_ = dict(mfnet='thermal', pst900='thermal depth', fmb='thermal', nyudv2='depth', sunrgbd='depth', deliver='depth event lidar', muses='lidar lidar_points event', cityscapes='depth').get(name, '').split()
+        s = toy_scene(seed, cond, ('optical', 'sar'), size); s['optical'],s['sar'] = s['optical'],encode('sar', s['sar']); s['rgb'] = s['optical'][...,2::-1]
+        return s
+    need_ = dict(mfnet='thermal', pst900='thermal depth', fmb='thermal', nyudv2='depth', sunrgbd='depth', deliver='depth event lidar',
+        muses='lidar lidar_points event', cityscapes='depth').get(name, '').split()
     s = toy_scene(seed, cond, ['rgb', *need_], size)
     if 'thermal' in s: s['thermal_raw'] = encode('thermal_raw', s['thermal']); s['thermal'] = encode('thermal', s['thermal'])
     if 'depth' in s: s['metres'] = np.minimum(s['depth'].astype(np.float32)/1000, 8)
@@ -84,10 +90,13 @@ def file_content(s,  # Scene of `_scene`
     if d == 'sun': mm = np.rint(1000*s['metres']).astype(np.uint16); return ((mm << 3) | (mm >> 13)).astype(np.uint16)
     if d == 'npy': return np.asfortranarray(s['metres'])
     if d == 'disparity': return np.where(s['depth'] > 0, 256*20/np.maximum(s['metres'], .1)+1, 0).clip(0, 65535).astype(np.uint16)
-    if d == 'bands': return _bands15(s) if data == 'hunan' else s['optical'] if '/{0}/' not in m.path and k != 'sar' else s['sar'][...,None] if '/{0}/' not in m.path else np.dstack([s['optical'], s['sar']])
+    if d == 'bands': return _bands15(s) if data == 'hunan' else s['optical'] if '/{0}/' not in m.path and k != 'sar' else s['sar'][...,
+        None] if '/{0}/' not in m.path else np.dstack([s['optical'], s['sar']])
     if k == 'depth': return (1000*s['metres']).astype(np.uint16) if m.bits == 16 and data == 'nyudv2' and m.path else _depth8(s['metres'])
-    if data == 'muses': return s['lidar'] if k == 'lidar' else np.dstack([s['event'], 0*s['event'][...,:1]]) if k == 'event' else np.dstack([s['lidar'][...,:2], 0*s['lidar'][...,:1]])
-    if k == 'event': e = np.dstack([12*s['event'][...,:1], 0*s['event'][...,:1], 12*s['event'][...,1:]]); return e if 'eventlowres' not in name else e[::2,::2] if m.fit else np.repeat(np.repeat(e[::2,::2], 2, 0), 2, 1)
+    if data == 'muses': return s['lidar'] if k == 'lidar' else np.dstack([s['event'], 0*s['event'][...,:1]]) if k == 'event' else np.dstack([s['lidar'][...,
+        :2], 0*s['lidar'][...,:1]])
+    if k == 'event': e = np.dstack([12*s['event'][...,:1], 0*s['event'][...,:1], 12*s['event'][...,1:]]); return e if 'eventlowres' not in name else e[::2,
+        ::2] if m.fit else np.repeat(np.repeat(e[::2,::2], 2, 0), 2, 1)
     if k == 'lidar': return encode('lidar', s['lidar'])[...,0]
     raise RGBXError(f'miniature of {data}', f'modality {k!r}', 'a rule for its files')
 
@@ -104,11 +113,15 @@ def _put(path, a, grey=False):
     if e == '.npy': return np.save(path, a)
     if e == '.npz': return np.savez_compressed(path, arr_0=a)
     if e == '.tif':
-        rasterio = need('rasterio', 'geo', path); a = a if a.ndim == 3 else a[...,None]; warnings.filterwarnings('ignore', category=rasterio.errors.NotGeoreferencedWarning)
-        with rasterio.open(path, 'w', driver='GTiff', height=a.shape[0], width=a.shape[1], count=a.shape[2], dtype=str(a.dtype), compress='lzw') as f: f.write(a.transpose(2, 0, 1))
+        rasterio = need('rasterio', 'geo', path); a = a if a.ndim == 3 else a[...,None]
+        warnings.filterwarnings('ignore', category=rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(path, 'w', driver='GTiff', height=a.shape[0], width=a.shape[1], count=a.shape[2], dtype=str(a.dtype),
+            compress='lzw') as f: f.write(a.transpose(2, 0, 1))
         return
     cv2 = cv2_(); o = a if a.ndim == 2 else a[...,::-1] if a.shape[2] == 3 else a[...,[2, 1, 0, 3]]
-    ok,buf = cv2.imencode(e, np.ascontiguousarray(o), [cv2.IMWRITE_JPEG_QUALITY, 98, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111] if e in ('.jpg', '.jpeg') else []); assert ok; path.write_bytes(buf.tobytes())
+    ok,buf = cv2.imencode(e, np.ascontiguousarray(o), [cv2.IMWRITE_JPEG_QUALITY, 98, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]
+        if e in ('.jpg', '.jpeg') else [])
+    assert ok; path.write_bytes(buf.tobytes())
 
 def disk_label(card, # Of the layout
     label:np.ndarray,# (H, W) toy train ids
@@ -116,7 +129,8 @@ def disk_label(card, # Of the layout
     "A toy label as the data set stores it, and what reading it must give; the first row is void where there is such a thing."
     t = (label % card.num_classes).astype(np.uint8)
     if card.label_map:
-        inv = {v:k for k,v in card.label_map.items() if v != card.ignore}; d = np.vectorize(inv.get, otypes=[np.uint8])(t); void = next((k for k,v in card.label_map.items() if v == card.ignore), 255)
+        inv = {v:k for k,v in card.label_map.items() if v != card.ignore}; d = np.vectorize(inv.get, otypes=[np.uint8])(t)
+        void = next((k for k,v in card.label_map.items() if v == card.ignore), 255)
     else: d = (t.astype(int)-card.label_shift).astype(np.uint8); void = 0 if card.label_shift else 255
     if card.name not in ('mfnet', 'pst900'): d[0] = void; t[0] = card.ignore
     return d,t
@@ -125,7 +139,8 @@ def _label_file(path, card, d):
     from PIL import Image
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     if card.label_decode == 'red': return _put(path, np.dstack([d, 0*d, 0*d, np.full_like(d, 255)]))
-    if card.name == 'nyudv2': im = Image.fromarray(d).convert('P'); im.putpalette([i for i in range(256) for _ in range(3)]); return im.save(path)   # identity grey palette
+    # identity grey palette
+    if card.name == 'nyudv2': im = Image.fromarray(d).convert('P'); im.putpalette([i for i in range(256) for _ in range(3)]); return im.save(path)
     _put(path, d)
 
 # %% ../../nbs/data/90_miniatures.ipynb #d11d87fb
@@ -145,7 +160,8 @@ def write_miniature(name:str, # A data set of the catalogue
             if m.decode in ('muses_lidar', 'muses_event'): _muses_raw(p, m, s)
             elif p not in done: _put(p, file_content(s, name, m, item)); done.add(p)
         if card.label_path or card.label_folder:
-            if split not in card.unlabelled: _label_file(root/(fill(card.label_path, item) if card.label_path else f'{card.label_folder}/{item}{card.label_ext}'), card, disk_label(card, s['label'])[0])
+            if split not in card.unlabelled: _label_file(root/(fill(card.label_path, item)
+                if card.label_path else f'{card.label_folder}/{item}{card.label_ext}'), card, disk_label(card, s['label'])[0])
     _write_lists(root, card, items)
     if name == 'muses': _muses_calib(root, size)
     return root
@@ -171,19 +187,22 @@ def _muses_raw(p, m, s):
     if m.name == 'lidar': p.write_bytes(np.ascontiguousarray(s['lidar_points'], np.float64).tobytes()); return
     h5py = need('h5py', 'data', p); v,u,c = np.nonzero(s['event']); k = s['event'][v,u,c].astype(int); rep = lambda a: np.repeat(a, k)
     with h5py.File(p, 'w') as f:
-        for key,a in zip('xytp', (rep(u).astype(np.uint16), rep(v).astype(np.uint16), np.linspace(0, 20_000, k.sum()).astype(np.int64), rep(1-c).astype(np.uint8))): f['events/'+key] = a
+        for key,a in zip('xytp', (rep(u).astype(np.uint16), rep(v).astype(np.uint16), np.linspace(0, 20_000, k.sum()).astype(np.int64),
+            rep(1-c).astype(np.uint8))): f['events/'+key] = a
 
 def _write_sun(root, card, items, size):
     "Scenes, and the toolbox with lists, order and labels."
     from scipy.io import savemat
     h5py = need('h5py', 'data', root); box = root/'SUNRGBDtoolbox'; [(box/k).mkdir(parents=True) for k in ('Metadata', 'traintestSUNRGBD')]
     pre = '/n/fs/sun3d/data/'; cells = lambda names: np.array([pre+n for n in names], object)[None]; order = [i for s,i,*_ in items[::-1]]
-    savemat(box/'traintestSUNRGBD'/'allsplit.mat', dict(alltrain=cells([i for s,i,*_ in items if s == 'train']), alltest=cells([i for s,i,*_ in items if s == 'test'])))
+    savemat(box/'traintestSUNRGBD'/'allsplit.mat', dict(alltrain=cells([i for s,i,*_ in items if s == 'train']),
+        alltest=cells([i for s,i,*_ in items if s == 'test'])))
     meta = np.zeros((1, len(order)), [('sequenceName', object), ('depthpath', object)])
     for j,i in enumerate(order): meta[0,j] = i,''
     savemat(box/'Metadata'/'SUNRGBDMeta.mat', dict(SUNRGBDMeta=meta)); labels = {}
     for split,item,seed,cond in items:
-        s = _scene('sunrgbd', seed, cond, size); _put(root/item/'image'/f'{seed}.jpg', s['rgb']); _put(root/item/'depth_bfx'/f'{seed}.png', file_content(s, 'sunrgbd', card.modalities['depth'], item)); labels[item] = disk_label(card, s['label'])[0]
+        s = _scene('sunrgbd', seed, cond, size); _put(root/item/'image'/f'{seed}.jpg', s['rgb'])
+        _put(root/item/'depth_bfx'/f'{seed}.png', file_content(s, 'sunrgbd', card.modalities['depth'], item)); labels[item] = disk_label(card, s['label'])[0]
     with h5py.File(box/'Metadata'/'SUNRGBD2Dseg.mat', 'w') as f:
         refs = f.create_dataset('SUNRGBD2Dseg/seglabel', (len(order), 1), dtype=h5py.ref_dtype)
         for j,i in enumerate(order): refs[j,0] = f.create_dataset(f'#refs#/{j}', data=labels[i].T).ref

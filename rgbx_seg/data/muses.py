@@ -38,8 +38,11 @@ def dilate(im:np.ndarray, # (H, W, 3): range, intensity, height; 0 where there i
     out[out[...,0] > 0,2] -= 255
     return out
 
-# %% ../../nbs/data/62_muses.ipynb #92e48a57
-def count_events(x, y, t, p, # Arrays (N,): pixel, microseconds, polarity 0 or 1
+# %% ../../nbs/data/62_muses.ipynb #4b265a0c
+def count_events(x,      # (N,) pixel, to the right
+    y,                   # (N,) pixel, down
+    t,                   # (N,) microseconds
+    p,                   # (N,) polarity 0 or 1
     H:np.ndarray,            # (3, 3): event pixels to image pixels
     size,                    # (height, width)
     window:float=30_000,     # Microseconds before the last event
@@ -47,7 +50,8 @@ def count_events(x, y, t, p, # Arrays (N,): pixel, microseconds, polarity 0 or 1
     "Events of a time window on the camera's image."
     x,y,t,p = (np.asarray(o) for o in (x, y, t, p)); out = np.zeros((*size, 3), np.float32)
     if not len(t): return out
-    k = t >= t.max()-window; q = np.asarray(H, float) @ np.stack([x[k], y[k], np.ones(k.sum())]); u,v = np.rint(q[:2]/q[2]).astype(int); ch = np.where(p[k] > 0, 0, 1)
+    k = t >= t.max()-window; q = np.asarray(H, float) @ np.stack([x[k], y[k], np.ones(k.sum())]); u,v = np.rint(q[:2]/q[2]).astype(int)
+    ch = np.where(p[k] > 0, 0, 1)
     ok = (u >= 0) & (u < size[1]) & (v >= 0) & (v < size[0])
     np.add.at(out, (v[ok], u[ok], ch[ok]), 1)
     return np.minimum(out, 255)
@@ -67,20 +71,31 @@ def _scene(path, package):
     with open(rgb, 'rb') as f: w,h = struct.unpack('>II', f.read(24)[16:])
     c = _calib(str(root)); K = np.array(c['intrinsics']['rgb']['K'], float); return c,np.diag([w/1920, h/1080, 1]) @ K,(h, w)
 
-def muses_lidar(path, m, arg, memo=None, bgr=False):
+def muses_lidar(path, # A .bin file
+    m,                # Its `Modality`
+    arg,              # Enlargement, 2 if empty
+    memo=None,        # Not used
+    bgr=False,        # Not used
+) -> np.ndarray:      # (H, W, 3) float32: range, intensity, height
     "Decoder: a LiDAR file as an image."
     c,K,size = _scene(path, 'lidar'); b = Path(path).read_bytes()
     if not b or len(b)%48: raise RGBXError(path, f'{len(b)} bytes', 'float64, six numbers a point', 'Copy the file again')
     return project_lidar(np.frombuffer(b).reshape(-1, 6), K, np.array(c['extrinsics']['lidar2rgb']), size, int(arg or 2))
 
-def muses_event(path, m, arg, memo=None, bgr=False):
+def muses_event(path, # An .h5 file
+    m,                # Its `Modality`
+    arg,              # Enlargement, 2 if empty
+    memo=None,        # Not used
+    bgr=False,        # Not used
+) -> np.ndarray:      # (H, W, 3) float32: positive, negative, 0
     "Decoder: an event file as an image."
     h5py = need('h5py', 'data', path); c,K,size = _scene(path, 'event_camera')
     try: import hdf5plugin  # noqa: F401   the released files are compressed with it
     except ImportError: pass
     try:
         with h5py.File(path, 'r') as f: e = [f['events'][k][:] for k in 'xytp']
-    except (OSError, KeyError) as err: raise RGBXError(path, f'no events ({str(err)[:80]})', 'HDF5 with events/x, y, t, p', 'pip install hdf5plugin, for files that are compressed with it') from None
+    except (OSError, KeyError) as err: raise RGBXError(path, f'no events ({str(err)[:80]})', 'HDF5 with events/x, y, t, p',
+        'pip install hdf5plugin, for files that are compressed with it') from None
     Ke,R = np.array(c['intrinsics']['event']['K'], float),np.array(c['extrinsics']['event2rgb'], float)[:3,:3]
     im = count_events(*e, K @ R @ np.linalg.inv(Ke), size); k = int(arg or 2)
     return cv2_().dilate(im, np.ones((k, k), np.uint8)) if k > 1 else im

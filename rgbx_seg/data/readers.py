@@ -34,7 +34,8 @@ def find_layout(name:str, # A name in the catalogue
         if best: return best[0],folder
     have = ', '.join(sorted(p.name for p in root.iterdir())[:12]) or 'nothing'
     want = '; or '.join(f"{k}: {', '.join(c.marks)}" for k,c in forms.items())
-    raise RGBXError(root, f'{have}', f'{name} in one of its layouts ({want})', 'If the files are there under other names, describe them with a card.json or pass layout=')
+    raise RGBXError(root, f'{have}', f'{name} in one of its layouts ({want})',
+        'If the files are there under other names, describe them with a card.json or pass layout=')
 
 # %% ../../nbs/data/60_readers.ipynb #fa4b3111
 class NamedFolder(RGBXFolder):
@@ -58,7 +59,8 @@ def open_dataset(name,  # A name in the catalogue; or a folder with a card.json
 ) -> RGBXFolder:
     "A data set by name, in whatever form it lies in `root`."
     if root is None or name not in LAYOUTS:
-        if root is None and not Path(name).is_dir(): raise RGBXError(f'data set {name!r}', 'no folder', 'a name of the catalogue and a folder, or the folder of a data set', f"Names: {', '.join(LAYOUTS)}")
+        if root is None and not Path(name).is_dir(): raise RGBXError(f'data set {name!r}', 'no folder',
+            'a name of the catalogue and a folder, or the folder of a data set', f"Names: {', '.join(LAYOUTS)}")
         return RGBXFolder(name if root is None else root, split, None if root is None else choose(name, all_cards(), 'data set'), modalities, bgr, labels)
     if layout is None and (Path(root)/'card.json').is_file(): card,folder = Card.load(Path(root)/'card.json'),Path(root)
     else:
@@ -73,13 +75,21 @@ READERS = {}   # {(name, layout): class} where a pattern is not enough
 # %% ../../nbs/data/60_readers.ipynb #69b0ec7d
 class SUNOriginal(NamedFolder):
     "SUN RGB-D's original download."
-    def __init__(self, root, split='train', card=None, modalities=None, bgr=False, labels=True):
+    def __init__(self,
+        root,             # Folder of the data set
+        split='train',    # A split of the card
+        card=None,        # None: the catalogue's
+        modalities=None,  # Which; None: all
+        bgr=False,        # Quirk: colour images stay in the order blue, green, red
+        labels=True,      # False: without labels
+    ):
         from scipy.io import loadmat
         card = card or LAYOUTS['sunrgbd']['original']; card = card.select(modalities) if modalities else card
         self.root,self.split,self.bgr,self.card,self.labels = Path(root),split,bgr,card,labels
         self.modalities,self._exts,self._h5 = tuple(card.modalities),{},None
         box = self.root/'SUNRGBDtoolbox'; lists = _there(box/'traintestSUNRGBD'/'allsplit.mat', 'the lists of SUN RGB-D')
-        choose(split, dict.fromkeys(('train', 'test', 'all')), 'split'); d = loadmat(lists); keys = ('alltrain', 'alltest') if split == 'all' else (f'all{split}',)
+        choose(split, dict.fromkeys(('train', 'test', 'all')), 'split'); d = loadmat(lists)
+        keys = ('alltrain', 'alltest') if split == 'all' else (f'all{split}',)
         self._names = _encode(root, [self._scene(o) for k in keys for o in d[k].ravel()]); self._box = box
     @staticmethod
     def _scene(o): # A cell of a .mat -> 'SUNRGBD/kv2/...'
@@ -118,7 +128,14 @@ READERS['sunrgbd', 'original'] = SUNOriginal
 # %% ../../nbs/data/60_readers.ipynb #fcac6b7a
 class ClassFolder(NamedFolder):
     "One folder of images per class: `ds[i]` is (rgb, class number)."
-    def __init__(self, root, split='train', card=None, modalities=None, bgr=False, labels=True):
+    def __init__(self,
+        root,             # Folder of the data set
+        split='train',    # A split of the card
+        card=None,        # None: the catalogue's
+        modalities=None,  # Which; None: all
+        bgr=False,        # Quirk: colour images stay in the order blue, green, red
+        labels=True,      # False: without labels
+    ):
         root = Path(root); names = sorted(p.name for p in (root/'train').iterdir() if p.is_dir()) if (root/'train').is_dir() else []
         if not names: raise RGBXError(root/'train', 'no folders of classes', 'one folder for each class')
         card = card or LAYOUTS['imagenet']['original']

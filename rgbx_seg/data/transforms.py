@@ -92,6 +92,7 @@ def _pad(a, size, value, where='centre'):
     out = np.full((*a.shape[:-2], *size), value, a.dtype); out[...,i:i+a.shape[-2],j:j+a.shape[-1]] = a
     return out
 
+# %% ../../nbs/data/30_transforms.ipynb #833bf7f2
 class JointAugment:
     "Flip, scale and crop all modalities and the mask alike; (images, mask) uint8 -> normalised float32 (C, h, w) and mask (h, w)."
     def __init__(self,

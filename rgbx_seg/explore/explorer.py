@@ -541,7 +541,7 @@ def figure(self:Explorer, width:float=1.5, # Inches per picture
         err = [] if mask is None else [(error_picture(o.pred, mask, self.card.ignore), 'errors')]
         cols = [(mask_picture(o.pred, self.card), f'prediction, mIoU {pct(o.miou)}'), *err, (confidence_picture(o.confidence), 'confidence')]
         cols += [(mask_picture(r['pred'], self.card), f"without {m}, {pct(r.get('without'))}") for m,r in o.parts.items() if 'pred' in r]
-        rows.append([c[0] for c in cols]); titles.append([c[1] for c in cols]); labels.append(k)
+        rows.append([c[0] for c in cols]); titles.append([c[1] for c in cols]); labels.append('' if len(looks)==1 else k if len(k)<=14 else k[:13]+'…')
         present |= set(np.unique(o.pred).tolist()).union(*(np.unique(r['pred']).tolist() for r in o.parts.values() if 'pred' in r))
     n = max(map(len, rows))
     return picture_grid([r+[None]*(n-len(r)) for r in rows], titles, labels, self.card, present, width, dpi)

@@ -279,8 +279,9 @@ def plot_conditions(reports, # A `Report`, or {name: Report or list of Reports (
     vals = {k: {r: [o.mean_iou(classes, r) for o in rs] for r in (rows or first.rows)} for k,rs in many.items()}
     return compare_bars(vals, what, NOTE if any(o.synthetic for rs in many.values() for o in rs) else '', dpi)
 
-# %% ../../nbs/explore/00_pictures.ipynb #42895213
-def _strength(f): return f[0].float().square().mean(0).sqrt().cpu().numpy()
+# %% ../../nbs/explore/00_pictures.ipynb #dc485484
+def _norm(f): return f[0].float().square().mean(0).sqrt().cpu().numpy()
+def _stands_out(f): return _norm(f-f.mean((-2,-1), keepdim=True))
 
 def fusion_maps(model, # With `backbone.fusions`, as `create_model` builds them
     item,              # `(rgb, x1, ..., mask)` in uint8
@@ -288,7 +289,7 @@ def fusion_maps(model, # With `backbone.fusions`, as `create_model` builds them
     modalities=None,   # Names of the images in order; default: the card's
     device=None        # As `infer`
 ) -> list:             # Per stage {'before': {modality: (h, w)}, 'fused': (h, w), 'effect': {modality: (h, w)}}, float32
-    "How strong the features of each sensor are before and after every fusion, and what each sensor changes in it."
+    "Where the features of each sensor stand out before and after every fusion, and what each sensor changes in it."
     fusions,have = getattr(getattr(model, 'backbone', None), 'fusions', None),list(modalities or card.modalities)
     if not fusions: raise RGBXError('fusion_maps', f'a {type(model).__name__} without backbone.fusions', 'a model of two or more modalities from create_model')
     picks,stats = model_inputs(model, card, have); names,seen = [have[k] for k in picks],[]
@@ -298,8 +299,8 @@ def fusion_maps(model, # With `backbone.fusions`, as `create_model` builds them
     out,was = [],model.training; model.eval()
     with torch.no_grad():
         for i,feats,fused in sorted(seen, key=lambda o: o[0]):
-            without = {m: fusions[i](*[None if n==m else f for n,f in zip(names, feats)])[0] for m in names}; scale = max(float(_strength(fused).mean()), 1e-12)
-            out.append(dict(before={m: _strength(f) for m,f in zip(names, feats)}, fused=_strength(fused), effect={m: _strength(fused-f)/scale for m,f in without.items()}))
+            without = {m: fusions[i](*[None if n==m else f for n,f in zip(names, feats)])[0] for m in names}; scale = max(float(_norm(fused).mean()), 1e-12)
+            out.append(dict(before={m: _stands_out(f) for m,f in zip(names, feats)}, fused=_stands_out(fused), effect={m: _norm(fused-f)/scale for m,f in without.items()}))
     model.train(was)
     return out
 
@@ -311,7 +312,7 @@ def show_fusion(model, # As `fusion_maps`
     width:float=1.4,   # Inches per picture
     dpi:int=72         # Pixels per inch
 ):                     # Figure
-    "The item, then a row per stage: strength of each sensor's features and of the fused ones, and what each sensor changes (one scale for the changes of a row)."
+    "The item, then a row per stage: where each sensor's features and the fused ones stand out, and what each sensor changes (one scale for the changes of a row)."
     have = list(modalities or card.modalities); maps = fusion_maps(model, item, card, have, device); names = list(maps[0]['before'])
     row,titles,present = _item_row(item, card, have, errors=False); n = max(len(row), 2*len(names)+1); pad = lambda r: r+[None]*(n-len(r))
     colour = lambda a,hi: (plt.get_cmap('cividis')(a/max(hi, 1e-12))[...,:3]*255).round().astype(np.uint8)

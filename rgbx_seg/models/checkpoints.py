@@ -7,8 +7,8 @@ __all__ = ['FORMATS', 'VMAMBA', 'SIGMA_KEYS', 'HEAD_KEYS', 'SIGMA', 'read_weight
            'register_format', 'vmamba_names', 'encoder_names', 'encoder_only', 'head_keys', 'decoder_names',
            'sigma_names', 'LoadReport', 'load_published']
 
-# %% ../../nbs/models/10_checkpoints.ipynb #1397da0b
-import importlib, pickle, re
+# %% ../../nbs/models/10_checkpoints.ipynb #2d2988f1
+import argparse, importlib, pickle, re
 from dataclasses import dataclass
 from pathlib import Path
 import torch
@@ -24,7 +24,9 @@ def read_weights(path) -> dict: # A `.safetensors` file or one written by `torch
     "The tensors of a checkpoint, `{name: tensor}`; no code in the file is ever executed."
     path = Path(path)
     if not path.is_file(): raise RGBXError(path, 'no such file', 'a checkpoint (.pth, .pt, .ckpt or .safetensors)')
-    try: obj = load_file(path) if path.suffix == '.safetensors' else torch.load(path, map_location='cpu', weights_only=True)
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):  # timm stores its command line; a plain holder of values
+            obj = load_file(path) if path.suffix == '.safetensors' else torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as e:
         raise RGBXError(path, f"something else than tensors ({str(e).splitlines()[0][:120]})", 'a file of tensors and plain values',
                         'It may run code when loaded. If you trust it, save its state_dict with safetensors elsewhere.') from None
@@ -35,7 +37,7 @@ def unwrap(obj, # What a checkpoint held
     where='state_dict', # For the message
 ) -> dict:      # `{name: tensor}`
     "Take the weights out of a checkpoint's nesting and drop a common `module.` prefix."
-    for k in ('model', 'state_dict', 'module'):
+    for k in ('model', 'state_dict_ema', 'state_dict', 'module'):
         if isinstance(obj, dict) and isinstance(obj.get(k), dict): obj = obj[k]
     if not isinstance(obj, dict) or not obj: raise RGBXError(where, type(obj).__name__ + (' without entries' if obj == {} else ''), 'a dict of tensors')
     sd = {k:v if isinstance(v, Tensor) else torch.as_tensor(v) for k,v in obj.items() if isinstance(v, Tensor) or hasattr(v, '__array__')}
