@@ -1,11 +1,13 @@
-# make demo | test | test-all | lab | bench | readme | clean
+# make demo | test | test-all | test-browser | lab | bench | docs | readme | clean
 # Each target makes its own environment in .venv on first use (Python 3.10 to 3.12; a C++ compiler for the native kernels).
 
 VENV ?= .venv
 BIN  := $(VENV)/bin
 OK   := $(VENV)/.installed
 
-.PHONY: demo test test-all lab bench readme export clean env
+# `make docs` writes a static site to _docs; `make test-browser` drives JupyterLab in a headless Chromium
+
+.PHONY: demo test test-all test-browser docs lab bench readme export clean env
 .DEFAULT_GOAL := demo
 
 env: $(OK)
@@ -30,6 +32,12 @@ test: $(OK)
 
 test-all: $(OK)
 	$(BIN)/python -m rgbx_seg.dev --flags 'slow ddp cuda'
+
+test-browser: $(OK)
+	$(BIN)/python -m rgbx_seg.explore.browser --need
+
+docs: $(OK)
+	$(BIN)/python -m rgbx_seg.explore.docs
 
 lab: $(OK)
 	$(BIN)/jupyter lab nbs

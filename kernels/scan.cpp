@@ -4,9 +4,6 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 #define API extern "C" __attribute__((visibility("default")))
 
 namespace rgbx_generic { extern const RgbxKernels table; }
@@ -60,14 +57,6 @@ struct Flush {
 #endif
 };
 
-// Large fresh outputs: ask for large pages, which saves most of the page faults.
-static void hint(void* p, int64_t bytes) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE) && 0
-    const uintptr_t m = 2u << 20; uintptr_t a = ((uintptr_t)p + m-1)/m*m, e = ((uintptr_t)p + bytes)/m*m;
-    if (p && e > a) madvise((void*)a, e - a, MADV_HUGEPAGE);
-#endif
-}
-
 // Task i of n on some thread; the tasks write to different places, so the result does not depend on who ran what.
 template <class F> static void run(int64_t n, int64_t threads, F f) {
     if (threads <= 1 || n <= 1) { Flush flush; for (int64_t i = 0; i < n; i++) f(i); return; }
@@ -87,7 +76,6 @@ static void pack(const rgbx_scan_args& a, const RgbxKernels& k) {
 
 API void rgbx_scan_forward(const rgbx_scan_args* p) {
     const rgbx_scan_args& a = *p; const RgbxKernels& k = kernels();
-    hint(a.y, a.B*a.K*a.D*a.L*4);
     pack(a, k);
     int64_t nt = (a.D + k.width-1)/k.width;
     run(a.B*a.K*nt, a.threads, [&](int64_t i) { k.scan_fwd(a, i/nt/a.K, i/nt%a.K, i%nt); });
@@ -95,7 +83,6 @@ API void rgbx_scan_forward(const rgbx_scan_args* p) {
 
 API void rgbx_scan_backward(const rgbx_scan_args* p) {
     const rgbx_scan_args& a = *p; const RgbxKernels& k = kernels();
-    hint(a.gu, a.B*a.K*a.D*a.L*4); hint(a.gdelta, a.B*a.K*a.D*a.L*4);
     pack(a, k);
     run(a.B*a.K*a.groups, a.threads, [&](int64_t i) { int64_t g = i/a.groups; k.scan_bwd(a, g/a.K, g%a.K, i%a.groups); });
     run(a.B*a.K*2*a.N, a.threads, [&](int64_t i) { int64_t g = i/(2*a.N); k.reduce_bc(a, g/a.K, g%a.K, i%(2*a.N)); });
@@ -108,7 +95,6 @@ static void pack(const rgbx_ss2d_args& a, const RgbxKernels& k) {
 
 API void rgbx_ss2d_forward(const rgbx_ss2d_args* p) {
     const rgbx_ss2d_args& a = *p; const RgbxKernels& k = kernels();
-    hint(a.y, a.B*a.P*a.D*4);
     pack(a, k);
     // Tiles a task: few enough that its part of x and y stays in the cache over all directions and every thread has work (no effect on the numbers).
     int64_t nt = (a.D + k.width-1)/k.width, T = std::max<int64_t>(1, std::min<int64_t>(4, 2500000/(8*k.width*a.P)));

@@ -89,8 +89,9 @@ def deform_attention(value:Tensor, # `(N, S, M, D)`
 
 # %% ../nbs/03_deform_attention.ipynb #4458d553
 def reference_points(shapes, # `[(H_l, W_l)]` of the queries' levels
-    device=None, dtype=torch.float32,
-) -> Tensor:                 # `(1, sum H_l*W_l, 1, 2)`, (x, y) in (0, 1)
+    device=None, # Where the points are needed
+    dtype=torch.float32, # Their type
+) -> Tensor: # `(1, sum H_l*W_l, 1, 2)`, (x, y) in (0, 1)
     "Cell centres of the levels, row by row, level after level."
     centre = lambda n: (torch.arange(n, device=device, dtype=dtype)+.5)/n
     each = [torch.stack([centre(w).repeat(h), centre(h).repeat_interleave(w)], -1) for h,w in shapes]
@@ -145,8 +146,10 @@ class MSDeformAttn(nn.Module):
         loc = ref.to(wide)[:,:,None,:,None]+off.to(wide)/size[:,None]
         return self.output_proj(deform_attention(v, shapes, loc, w.to(wide).softmax(-1).view(N, Q, M, L, K)))
 
-# %% ../nbs/03_deform_attention.ipynb #4b00a77e
-def core_outputs(case, inputs): # Case and inputs of an `ms_deform_attn_core_*`
+# %% ../nbs/03_deform_attention.ipynb #5ac89f12
+def core_outputs(case, # The parsed parity case
+    inputs, # Case and inputs of an `ms_deform_attn_core_*`
+):
     "The operation alone, with gradients."
     v = torch.as_tensor(inputs['value']).requires_grad_(); loc = (.5+.35*torch.as_tensor(inputs['loc'])).requires_grad_()
     w = torch.as_tensor(inputs['weight']); w = w.flatten(-2).softmax(-1).view_as(w).requires_grad_()
@@ -154,7 +157,10 @@ def core_outputs(case, inputs): # Case and inputs of an `ms_deform_attn_core_*`
     g = torch.autograd.grad((out*torch.as_tensor(inputs['grad_out'])).sum(), (v,loc,w))
     return dict(out=out, **{f'grad_{k}':o for k,o in zip(('value','loc','weight'), g)})
 
-def module_outputs(case, state_dict, inputs): # Of an `ms_deform_attn_{1,3}level`
+def module_outputs(case, # The parsed parity case
+    state_dict, # Published names to arrays
+    inputs, # Of an `ms_deform_attn_{1,3}level`
+):
     "The module, with gradients of inputs and parameters."
     c = case['config']; m = MSDeformAttn(c['d_model'], c['n_levels'], c['n_heads'], c['n_points'], c['ratio']); load_named(m, state_dict)
     q,f = (torch.as_tensor(inputs[k]).requires_grad_() for k in ('query','feat')); ref = reference_points(c['query_levels'])

@@ -83,7 +83,7 @@ _ps = _sigma('pst900', PST5, 'rgb_resize', ('thermal', 'thermal_resize'), 'label
 PST900 = dict(
     sigma=_ps,
     original=_layout(_ps, 'original', [_m('rgb', '{0}/rgb/{1}.png'), _m('thermal', '{0}/thermal/{1}.png'),
-    _m('thermal_raw', '{0}/thermal_raw/{1}.png', bits=32, **_of255((30000,)*3, (1000,)*3), note='raw 16-bit counts; the constants are our choice'),
+    _m('thermal_raw', '{0}/thermal_raw/{1}.png', bits=32, **_of255((30000,)*3, (1000,)*3), span=(26000, 34000), note='raw 16-bit counts; the constants are our choice'),
         _m('depth', '{0}/depth/{1}.png', decode='metres:0.000390625', **_METRES)], '{0}/labels/{1}.png', ['train/rgb', 'train/thermal', 'train/labels'],
         splits=dict(train=dict(names='train/*'), test=dict(names='test/*')), default=['rgb', 'thermal'], published={}))
 

@@ -362,13 +362,15 @@ _WHY = {'label-painted': 'painted labels instead of class numbers', 'unreadable'
         'not-split': 'images with four channels: RGB and thermal were not split', 'bits': 'a wrong number of bits',
         'package': 'files that need an optional package'}
 
+_FIX = {'not-split': 'prepare("mfnet", ...) splits the original download'}
+
 def _tell(card, ds, split, missing, bad, unequal, copies, sizes, full, add):
     "Problems of the items of a split."
     for k,ps in missing.items():
         other = [q.name for q in ps[0].parent.glob(ps[0].stem+'.*')] if ps[0].parent.is_dir() else None
         why = f'the folder {ps[0].parent} is missing' if other is None else f'there is {other[0]} instead' if other else 'Copy the missing files, or take the items off the list'
         add('error', 'missing', f'{k} files of {split} that are not there', why, ps, len(ps))
-    for (k,code),es in bad.items(): add('error', code, f'{k} of {split}: {_WHY[code]}; first: {es[0].found}', es[0].fix, [e.where for e in es], len(es))
+    for (k,code),es in bad.items(): add('error', code, f'{k} of {split}: {_WHY[code]}; first: {es[0].found}', _FIX.get(code, es[0].fix), [e.where for e in es], len(es))
     if unequal: add('error', 'unequal', f'items of {split} whose images have different sizes', 'Resize none by itself: find out which files are wrong',
         unequal, len(unequal))
     for k,v in copies.items(): add('error', 'copy', f'{k} is the same file as RGB in {split}', 'A folder was copied over another', v, len(v))

@@ -16,9 +16,12 @@ from ..core import RGBXError, atomic_path, cv2_
 # %% ../../nbs/data/50_hha.ipynb #92ec0632
 NYU_CAMERA = np.array([[518.85790117450188, 0, 325.58244941119034], [0, 519.46961112127485, 253.73616633400465], [0, 0, 1]]) # of the colour image, which labelled depth is registered to
 
-def camera_matrix(fx, fy=None, cx=None, cy=None, # Focal lengths and centre in pixels, counted from 1; the centre of `size` by default
-    size=None,                                   # (height, width)
-) -> np.ndarray:                                 # 3x3
+def camera_matrix(fx, # Focal length in pixels, horizontal
+    fy=None, # Focal length in pixels, vertical
+    cx=None, # Principal point, column
+    cy=None, # Focal lengths and centre in pixels, counted from 1; the centre of `size` by default
+    size=None, # (height, width)
+) -> np.ndarray: # 3x3
     "A pin-hole matrix."
     if size is None and (cx is None or cy is None): raise RGBXError('camera_matrix', 'no centre', 'cx and cy, or size=(height, width)')
     return np.array([[fx, 0, (size[1]+1)/2 if cx is None else cx], [0, fx if fy is None else fy, (size[0]+1)/2 if cy is None else cy], [0, 0, 1]], float)
@@ -108,13 +111,14 @@ def rotation_to(y:np.ndarray, # Unit vector
 
 # %% ../../nbs/data/50_hha.ipynb #5cef93bc
 def hha_parts(depth:np.ndarray, # (H, W) metres, 0 = missing
-    camera:np.ndarray=None,     # 3x3; `NYU_CAMERA` by default
-    raw:np.ndarray=None,        # (H, W): pixels where it is 0 do not count for normals; `depth` itself by default
-    radii=(3,10),               # Windows for the encoded normals and for finding gravity
-    thresholds=(45,15), iterations=(5,5), # See `gravity`
-    floor=(-90.,-130.),         # When the lowest point is above the first (cm), the floor is put at the second
-    published:bool=False,       # See above
-) -> dict:                      # points (3, H, W) cm, normals and normals_far (3, H, W), gravity (list), rotation (3, 3), height (H, W) cm, angle (H, W) degrees
+    camera:np.ndarray=None, # 3x3; `NYU_CAMERA` by default
+    raw:np.ndarray=None, # (H, W): pixels where it is 0 do not count for normals; `depth` itself by default
+    radii=(3,10), # Windows for the encoded normals and for finding gravity
+    thresholds=(45,15), # Angles in degrees, one per refinement of the gravity direction
+    iterations=(5,5), # See `gravity`
+    floor=(-90.,-130.), # When the lowest point is above the first (cm), the floor is put at the second
+    published:bool=False, # See above
+) -> dict: # points (3, H, W) cm, normals and normals_far (3, H, W), gravity (list), rotation (3, 3), height (H, W) cm, angle (H, W) degrees
     "Everything between depth and HHA, for looking inside. Raises `RGBXError` on depth that is no map of metres."
     z = check_depth(depth); camera = NYU_CAMERA if camera is None else np.asarray(camera, float)
     raw = z if raw is None else np.asarray(raw, float)

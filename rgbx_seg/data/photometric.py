@@ -96,9 +96,10 @@ def rescale(a:np.ndarray, # (H, W) or (H, W, C)
     return one(a) if a.ndim == 2 or a.shape[2] <= 4 else np.concatenate([one(a[...,i:i+3]) for i in range(0, a.shape[2], 3)], 2)
 
 def standardise(a:np.ndarray, # (H, W, C)
-    mean, std,                # Per channel
-    divide:bool=True,         # By 255 first?
-) -> np.ndarray:              # float32
+    mean, # Mean the values were normalised with
+    std, # Per channel
+    divide:bool=True, # By 255 first?
+) -> np.ndarray: # float32
     "`(a/255 - mean)/std`, or without the 255."
     f = a.astype(np.float32)/np.float32(255) if divide else a.astype(np.float32)
     return (f-np.array(mean, np.float32))/np.array(std, np.float32)
@@ -112,25 +113,29 @@ def pad_to(a:np.ndarray, # (H, W, C)
     out = np.empty((*size, *a.shape[2:]), a.dtype); out[...] = value; out[:a.shape[0],:a.shape[1]] = a
     return out
 
-# %% ../../nbs/data/35_photometric.ipynb #995e2d2e
-def deliver_test(rgb:np.ndarray, x:np.ndarray, # (H, W, 3), red first
-    label:np.ndarray=None,                     # (H, W)
-    size=1024,                                 # Longest side, or `(a, b)`: see `rescaled`
-) -> tuple:                                    # float32 (h, w, 3) twice, label (h, w)
+# %% ../../nbs/data/35_photometric.ipynb #5341169b
+def deliver_test(rgb:np.ndarray, # `(B, 3, H, W)`
+    x:np.ndarray, # (H, W, 3), red first
+    label:np.ndarray=None, # (H, W)
+    size=1024, # Longest side, or `(a, b)`: see `rescaled`
+) -> tuple: # float32 (h, w, 3) twice, label (h, w)
     "DELIVER: resize (1042 to 1024), normalise; X is divided by 255 and nothing else. Scores are at this size, label included."
     fit = (size,size) if isinstance(size, int) else tuple(size); im = [rescale(a.astype(np.float32), fit) for a in (rgb, x)]
     return standardise(im[0], *IMAGENET),standardise(im[1], 0, 1),None if label is None else rescale(label.astype(np.uint8), fit, True)
 
-def muses_test(rgb:np.ndarray, x:np.ndarray, # (H, W, 3): photo, red first; projected LiDAR or events, as stored
-    mean, std,                               # Statistics of X
-) -> tuple:                                  # float32 (H, W, 3) twice
+def muses_test(rgb:np.ndarray, # `(B, 3, H, W)`
+    x:np.ndarray, # (H, W, 3): photo, red first; projected LiDAR or events, as stored
+    mean, # Mean the values were normalised with
+    std, # Statistics of X
+) -> tuple: # float32 (H, W, 3) twice
     "MUSES: no resize; X by its own statistics, neither divided by 255 nor reordered."
     return standardise(rgb, *IMAGENET),standardise(x, mean, std, divide=False)
 
-def fmb_test(rgb:np.ndarray, x:np.ndarray, # (H, W, 3), red first
-    size:int=800,                          # Side of the square
-    published:bool=False,                  # Pad before normalising
-) -> tuple:                                # float32 (size, size, 3) twice
+def fmb_test(rgb:np.ndarray, # `(B, 3, H, W)`
+    x:np.ndarray, # (H, W, 3), red first
+    size:int=800, # Side of the square
+    published:bool=False, # Pad before normalising
+) -> tuple: # float32 (size, size, 3) twice
     "FMB: pad to the crop; cut the logits back to the image afterwards."
     s = (size,size)
     if published: return standardise(pad_to(rgb, s), *IMAGENET),standardise(pad_to(x, s), 0, 1)

@@ -17,8 +17,11 @@ from .resnet import RESNET_VARIANTS, ResNetEncoder, resnet_keys
 
 # %% ../../nbs/encoders/60_malleable.ipynb #e88cd462
 def depth_taps(depth:Tensor, # `(B, 1, H, W)`
-    kernel:int=3, stride:int=1, padding:int=1, dilation:int=1, # Of the convolution
-) -> tuple:                  # `(D, valid)`: `(B, k*k, H', W')` depth of every tap, 0 where it or the centre is missing, and a bool map of the others
+    kernel:int=3, # Kernel side
+    stride:int=1, # Stride
+    padding:int=1, # Zeros around the image
+    dilation:int=1, # Of the convolution
+) -> tuple: # `(D, valid)`: `(B, k*k, H', W')` depth of every tap, 0 where it or the centre is missing, and a bool map of the others
     "The depths that a window sees."
     H,W = ((n+2*padding-dilation*(kernel-1)-1)//stride+1 for n in depth.shape[-2:])
     d = F.unfold(depth, kernel, dilation, padding, stride).unflatten(-1, (H,W))
@@ -88,10 +91,12 @@ def _scatter(gx, d, stride, dilation, r0):       # Add `(B, C, k, k, rows, W)` b
             gx[:,:,y:y+(rows-1)*stride+1:stride,x:x+(W-1)*stride+1:stride] += d[:,:,i,j]
 
 def masked_conv(x:Tensor, # `(B, C, H, W)`
-    m:Tensor,             # `(B, n, k*k, H', W')`: the factor of every tap for each of n kernels
-    weight:Tensor,        # `(O, n, C, k, k)`
-    stride:int=1, padding:int=1, dilation:int=1,
-) -> Tensor:              # `(B, O, H', W')`
+    m:Tensor, # `(B, n, k*k, H', W')`: the factor of every tap for each of n kernels
+    weight:Tensor, # `(O, n, C, k, k)`
+    stride:int=1, # Stride
+    padding:int=1, # Zeros around the image
+    dilation:int=1, # Distance between the taps
+) -> Tensor: # `(B, O, H', W')`
     "The sum of n convolutions whose taps are weighted per position; memory does not grow with `C*k*k*H*W`."
     k = weight.shape[-1]; H,W = ((s+2*padding-dilation*(k-1)-1)//stride+1 for s in x.shape[-2:])
     if m.shape[1:] != (weight.shape[1], k*k, H, W): raise RGBXError('masked_conv', f'factors {tuple(m.shape)}', f'(B, {weight.shape[1]}, {k*k}, {H}, {W})')
@@ -102,13 +107,17 @@ def masked_conv(x:Tensor, # `(B, C, H, W)`
 class MalleableConv2d(nn.Module):
     "Three kernels that share a window by depth, with learnt borders: `(x, depth, focal) -> y` (Xing et al., ECCV 2020)."
     def __init__(self,
-        in_channels:int, out_channels:int, # Channels of features and result
-        kernel:int=3, stride:int=1, padding:int=1, dilation:int=1,
-        pixel_size:float=1.,          # Pixels of the camera image per cell of the result, the stride of the layer
-        scale_const:float=100.,       # See `depth_classes`
-        fix_center:bool=True,         # Keep the middle anchor at 0?
-        adjust_to_scale:bool=False,   # Multiply the focal length by the image's scale?
-        published:bool=False,         # Decide with metres what is beyond the outer anchors? (needed for published checkpoints)
+        in_channels:int, # Channels of the input
+        out_channels:int, # Channels of features and result
+        kernel:int=3, # Kernel side
+        stride:int=1, # Stride
+        padding:int=1, # Zeros around the image
+        dilation:int=1, # Distance between the taps
+        pixel_size:float=1., # Pixels of the camera image per cell of the result, the stride of the layer
+        scale_const:float=100., # See `depth_classes`
+        fix_center:bool=True, # Keep the middle anchor at 0?
+        adjust_to_scale:bool=False, # Multiply the focal length by the image's scale?
+        published:bool=False, # Decide with metres what is beyond the outer anchors? (needed for published checkpoints)
     ):
         super().__init__()
         if kernel%2 == 0: raise RGBXError('MalleableConv2d', f'kernel={kernel}', 'an odd number')
@@ -145,9 +154,13 @@ class MalleableConv2d(nn.Module):
 class FixedConv2_5d(nn.Module):
     "Three kernels that share a window by depth, with fixed borders: `(x, depth, focal) -> y` (Xing et al., ICIP 2019)."
     def __init__(self,
-        in_channels:int, out_channels:int, # Channels of features and result
-        kernel:int=3, stride:int=1, padding:int=1, dilation:int=1,
-        pixel_size:float=1.,               # Pixels of the camera image per cell of the result
+        in_channels:int, # Channels of the input
+        out_channels:int, # Channels of features and result
+        kernel:int=3, # Kernel side
+        stride:int=1, # Stride
+        padding:int=1, # Zeros around the image
+        dilation:int=1, # Distance between the taps
+        pixel_size:float=1., # Pixels of the camera image per cell of the result
     ):
         super().__init__()
         self.kernel,self.stride,self.padding,self.dilation,self.pixel_size = kernel,stride,padding,dilation,pixel_size
@@ -186,11 +199,11 @@ def malleable_conv_outputs(case:dict, # Parity case of system `Malleable_Conv2_5
 class MetricDepth(nn.Module):
     "A normalised depth image to metres, `(B, c, H, W) -> (B, 1, H, W)`, from its first channel; 0 where depth is missing."
     def __init__(self,
-        kind:str='linear',  # 'linear': metres = scale * v; 'inverse': metres = scale / v
-        scale:float=1.,     # See kind
-        mean:float=0.,      # v = image * std + mean undoes the loader's normalisation
-        std:float=1.,
-        lowest:float=1e-3,  # v below this is missing
+        kind:str='linear', # 'linear': metres = scale * v; 'inverse': metres = scale / v
+        scale:float=1., # See kind
+        mean:float=0., # v = image * std + mean undoes the loader's normalisation
+        std:float=1., # Standard deviation the values were normalised with
+        lowest:float=1e-3, # v below this is missing
     ):
         super().__init__()
         if kind not in ('linear','inverse'): raise RGBXError('MetricDepth', f'kind={kind!r}', "'linear' or 'inverse'")
@@ -244,7 +257,9 @@ class MalleableResNet(ResNetEncoder):
         return [k.replace('conv2.weight', f'conv2.weight_{i}') for i in range(3)] if re.fullmatch(r'stages\.\d\.0\.conv2\.weight', k) else [k]
 
 def depth_block(block:nn.Module, # A timm bottleneck whose `conv2` is malleable
-    x:Tensor, depth:Tensor, focal,
+    x:Tensor, # Features `(B, C, H, W)`
+    depth:Tensor, # Depth `(B, 1, H, W)`
+    focal, # Focal length in pixels
 ) -> Tensor:
     "The bottleneck with a `conv2` that also reads depth."
     y = block.act1(block.bn1(block.conv1(x)))

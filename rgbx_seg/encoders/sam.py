@@ -132,7 +132,10 @@ class SamStage(nn.Module):
 
 class SamStem(nn.Module):
     "Patches and positions, channels first."
-    def __init__(self, vit:SamViT): super().__init__(); self.patch_embed,self.pos_embed = vit.patch_embed,vit.pos_embed
+    def __init__(self,
+        vit:SamViT, # A `SamViT`
+    ):
+        super().__init__(); self.patch_embed,self.pos_embed = vit.patch_embed,vit.pos_embed
     def forward(self, image:Tensor) -> Tensor:
         t = self.patch_embed(image)
         return (t + resize_positions(self.pos_embed, t.shape[1:3])).permute(0,3,1,2)

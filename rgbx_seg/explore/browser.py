@@ -139,7 +139,11 @@ def _slider(tab, text):
     "JavaScript: the handle of the first slider with this description."
     return f"[...document.querySelectorAll('.widget-slider')].find(w=>w.querySelector('.widget-label')?.innerText==={json.dumps(text)}).querySelector('.noUi-handle')"
 
-def _settled(tab): tab.wait("[...document.querySelectorAll('.widget-html')].some(w=>w.innerText.includes('ready,'))", 120)
+def _settled(tab):
+    "Until the panel says that it is ready; raises with its message when it could not do something."
+    t = "[...document.querySelectorAll('.widget-html')].map(w=>w.innerText).join(' | ')"
+    tab.wait(f"({t}).includes('ready,') || ({t}).includes('could not do that')", 120); s = tab.js(t)
+    if 'could not do that' in s: raise AssertionError(f'the panel: {s[:600]}')
 
 def _change(tab, what, act, table=True):
     "Do something and wait until pictures (and the table) are others."
@@ -166,7 +170,7 @@ def explorer_in_browser(chrome:str, # Path of the browser
             def press(text, n): tab.js(_slider(tab, text)+'.focus()'); [tab.key('ArrowRight', 39) for _ in range(n)]
             _settled(tab); tab.shot(shots/'1_start.png')
             _change(tab, 'next samples', lambda: press('sample', 3)); tab.shot(shots/'2_sample.png')
-            pick = "(()=>{const s=[...document.querySelectorAll('.widget-dropdown')].filter(w=>w.innerText.startsWith('damage'))[0].querySelector('select');s.value='noise';s.dispatchEvent(new Event('change',{bubbles:true}))})()"
+            pick = "(()=>{const s=[...document.querySelectorAll('.widget-dropdown')].filter(w=>w.innerText.startsWith('damage'))[0].querySelector('select');s.value='gaussian_noise';s.dispatchEvent(new Event('change',{bubbles:true}))})()"
             _change(tab, 'noise on the first sensor', lambda: tab.js(pick))
             _change(tab, 'its severity', lambda: press('severity', 2)); tab.shot(shots/'3_noise.png')
             box = "[...document.querySelectorAll('.widget-checkbox')].find(w=>w.innerText.includes('thermal')).querySelector('input').click()"

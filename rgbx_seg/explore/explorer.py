@@ -320,7 +320,7 @@ def _controls(self:Explorer):
     self.find = W.Text(placeholder='part of a name', description='find', continuous_update=False, layout=W.Layout(width='220px'))
     self.progress = W.IntProgress(0, 0, 1, description='scoring', layout=W.Layout(width='250px', visibility='hidden'))
     self.title,self.state,self.message = W.HTML(),W.HTML(layout=W.Layout(width='200px')),W.HTML()
-    small = dict(layout=W.Layout(width=f'{self.width}px'), style=dict(description_width='52px'))
+    small = dict(layout=W.Layout(width=f'{self.width}px'), style=dict(description_width='60px'))
     self.on = {m: W.Checkbox(True, description=m, indent=False, layout=W.Layout(width=f'{self.width}px', height='28px', margin='0')) for m in self.have}
     self.kind = {m: W.Dropdown(options=['none',*KINDS], description='damage', **small) for m in self.have}
     self.severity = {m: W.IntSlider(3, 1, 5, description='severity', disabled=True, **small) for m in self.have}
@@ -345,7 +345,7 @@ def _listen(self:Explorer):
 def setting(self:Explorer) -> Setting:
     "What the controls say now."
     return Setting(self.shown[self.position.value], tuple(m for m in self.have if not self.on[m].value),
-                   tuple((m, self.kind[m].value, self.severity[m].value) for m in self.have if self.kind[m].value!='none'))
+                   tuple((m, self.kind[m].value, self.severity[m].value) for m in self.have if self.kind[m].value not in (None,'none')))
 
 # %% ../../nbs/explore/10_explorer.ipynb #add78831
 def _picture(key, caption, width):

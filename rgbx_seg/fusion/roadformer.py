@@ -22,7 +22,10 @@ def groups(n:int, # Wanted
     "The number of groups or heads that fits a width."
     return math.gcd(n, channels)
 
-def scalar(v:float): return nn.Parameter(torch.tensor(float(v)))
+def scalar(v:float, # Initial value
+):
+    "A learnt number."
+    return nn.Parameter(torch.tensor(float(v)))
 
 class GlobalEncoder(nn.Module):
     "GFE: channel attention with a double residual, `(B, d, H, W) -> (B, d, H, W)`."

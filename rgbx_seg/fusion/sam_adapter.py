@@ -15,15 +15,17 @@ from ..core import DropPath, RGBXError, load_named, pick
 from ..deform_attention import MSDeformAttn, reference_points
 from ..encoders.base import Encoder
 
-# %% ../../nbs/fusion/50_sam_adapter.ipynb #f32e6475
-def levels(H:int, W:int, # Map of the ViT
-) -> list:               # `[(2H, 2W), (H, W), (H/2, W/2)]`
+# %% ../../nbs/fusion/50_sam_adapter.ipynb #ad270da5
+def levels(H:int, # Height of the image
+    W:int, # Map of the ViT
+) -> list: # `[(2H, 2W), (H, W), (H/2, W/2)]`
     "Sizes of the pyramid's three levels."
     return [(2*H,2*W), (H,W), (H//2,W//2)]
 
 def split_levels(c:Tensor, # `(B, 21n, C)`
-    H:int, W:int,          # Map of the ViT, H*W = 4n
-) -> list:                 # Maps `(B, C, h, w)` of `levels(H, W)`
+    H:int, # Height of the image
+    W:int, # Map of the ViT, H*W = 4n
+) -> list: # Maps `(B, C, h, w)` of `levels(H, W)`
     "Tokens of the three levels to maps."
     sizes = levels(H, W)
     return [t.transpose(1,2).unflatten(-1, s) for t,s in zip(c.split([h*w for h,w in sizes], 1), sizes)]
@@ -74,11 +76,15 @@ class Extractor(nn.Module):
 # %% ../../nbs/fusion/50_sam_adapter.ipynb #84f732c9
 class Interaction(nn.Module):
     "One exchange between ViT and pyramid: `(t, c)` to `(t', c')`."
-    def __init__(self, dim:int, # Channels
-        extra:int=0,            # More extractors at the end
-        heads:int=16, points:int=4, ratio:float=.5, cffn_ratio:float=.25, # As in `Injector` and `Extractor`
-        drop_path:float=.3,     # Of every extractor
-        gamma:float=1e-6,       # Initial strength of the injector
+    def __init__(self,
+        dim:int, # Channels
+        extra:int=0, # More extractors at the end
+        heads:int=16, # Attention heads
+        points:int=4, # Sampling points per head and level
+        ratio:float=.5, # Width of the values relative to the features
+        cffn_ratio:float=.25, # As in `Injector` and `Extractor`
+        drop_path:float=.3, # Of every extractor
+        gamma:float=1e-6, # Initial strength of the injector
         checkpointing:bool=False, # In training, recompute in the backward
     ):
         super().__init__()
@@ -101,8 +107,11 @@ def init_adapter(m:nn.Module): # Applied to every module
         if m.bias is not None: nn.init.zeros_(m.bias)
     if isinstance(m, MSDeformAttn): m.reset_parameters()
 
-# %% ../../nbs/fusion/50_sam_adapter.ipynb #2f603ab4
-def conv_bn(i:int, o:int, stride:int=1) -> list: # Channels in and out
+# %% ../../nbs/fusion/50_sam_adapter.ipynb #f8ac10ac
+def conv_bn(i:int, # Input channels
+    o:int, # Output channels
+    stride:int=1, # Channels in and out
+) -> list:
     "3x3 convolution without bias, batch norm, ReLU."
     return [nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU()]
 

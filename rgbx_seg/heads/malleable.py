@@ -20,13 +20,14 @@ class MalleableHead(nn.Module):
     "Merge at stride 8, residual blocks, ASPP, transposed convolutions up to stride 2 (Xing et al., ECCV 2020)."
     align_corners = True             # How its logits grow to the image; the auxiliary ones: False
     def __init__(self,
-        channels,                    # Widths of the pyramid, fine to coarse
-        num_classes:int,             # Classes
-        width:int=512,               # Width w
-        rates=(6,12,18),             # Dilation of the ASPP
-        published:bool=False,        # Dilation 16 in the residual blocks?
-        aux:bool=True,               # With the auxiliary classifier?
-        bn_eps:float=1e-5, bn_momentum:float=.1, # Of the norms (0.01 in the published training)
+        channels, # Widths of the pyramid, fine to coarse
+        num_classes:int, # Classes
+        width:int=512, # Width w
+        rates=(6,12,18), # Dilation of the ASPP
+        published:bool=False, # Dilation 16 in the residual blocks?
+        aux:bool=True, # With the auxiliary classifier?
+        bn_eps:float=1e-5, # BatchNorm eps
+        bn_momentum:float=.1, # Of the norms (0.01 in the published training)
     ):
         super().__init__()
         self.channels = tuple(channels); norm = partial(nn.BatchNorm2d, eps=bn_eps, momentum=bn_momentum); d = 16 if published else 1; w = width

@@ -16,13 +16,14 @@ from .mlp import check_pyramid, conv_bn_relu, init_head_
 class ASPPSum(nn.Module):
     "Dilated views of a map and its mean, summed: `(B, C, H, W) -> (B, width, H, W)` (the ASPP of SA-Gate and of malleable 2.5D convolution)."
     def __init__(self,
-        ci:int,               # Input channels
-        width:int=256,        # Channels of the result
-        rates=(6,12,18),      # Dilation of the 3x3 views; a 1x1 view comes first
-        hidden:int=256,       # Channels of each view
-        slope:float=.01,      # Of the LeakyReLU; 0 is a ReLU
-        act_pool:bool=True,   # Also after the norm of the image's mean?
-        bn_eps:float=1e-5, bn_momentum:float=.1, # Of the norms
+        ci:int, # Input channels
+        width:int=256, # Channels of the result
+        rates=(6,12,18), # Dilation of the 3x3 views; a 1x1 view comes first
+        hidden:int=256, # Channels of each view
+        slope:float=.01, # Of the LeakyReLU; 0 is a ReLU
+        act_pool:bool=True, # Also after the norm of the image's mean?
+        bn_eps:float=1e-5, # BatchNorm eps
+        bn_momentum:float=.1, # Of the norms
     ):
         super().__init__()
         conv = lambda i,o,k=1,d=1: nn.Conv2d(i, o, k, padding=d*(k//2), dilation=d, bias=False)
@@ -49,13 +50,14 @@ class SAGateHead(nn.Module):
     "DeepLabV3+ as SA-Gate has it: ASPP on the coarsest map, refined by the finest (Chen et al., ECCV 2020)."
     align_corners = True                    # How its logits grow to the image
     def __init__(self,
-        channels,                           # Widths of the pyramid, fine to coarse
-        num_classes:int,                    # Classes
-        width:int=256,                      # Width of ASPP and of the refinement
-        low_width:int=48,                   # Width of the finest map's branch
-        rates=(6,12,18),                    # Dilation of the ASPP, in cells of the coarsest map
-        dropout:float=.1,                   # Probability of dropping a channel in front of the classifier
-        bn_eps:float=1e-5, bn_momentum:float=.1, # Of the norms
+        channels, # Widths of the pyramid, fine to coarse
+        num_classes:int, # Classes
+        width:int=256, # Width of ASPP and of the refinement
+        low_width:int=48, # Width of the finest map's branch
+        rates=(6,12,18), # Dilation of the ASPP, in cells of the coarsest map
+        dropout:float=.1, # Probability of dropping a channel in front of the classifier
+        bn_eps:float=1e-5, # BatchNorm eps
+        bn_momentum:float=.1, # Of the norms
     ):
         super().__init__()
         self.channels = tuple(channels); bn = dict(eps=bn_eps, momentum=bn_momentum)

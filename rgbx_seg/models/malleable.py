@@ -22,13 +22,14 @@ from .segmenter import RGBXSegmenter, grow
 MALLEABLE_MODELS = dict(malleable_r50='malleable_resnet50', malleable_r101='malleable_resnet101', malleable_r152='malleable_resnet152', malleable_nano='malleable_resnet_nano')
 
 def malleable_model(name:str='malleable_r101', # In `MALLEABLE_MODELS`
-    num_classes:int=40,                        # Classes
-    modalities=('rgb','depth'),                # RGB and depth
-    in_channels=None,                          # `{modality: channels}`; 3 and 1 by default
-    published:bool=True,                       # With both published quirks? Needed for published checkpoints
-    aux:bool=True,                             # With the auxiliary classifier?
-    backbone_kw:dict=None, head_kw:dict=None,  # Settings of the parts, e.g. `backbone_kw=dict(focal=600., depth=...)`
-) -> RGBXSegmenter:                         # Randomly initialised
+    num_classes:int=40, # Classes
+    modalities=('rgb','depth'), # RGB and depth
+    in_channels=None, # `{modality: channels}`; 3 and 1 by default
+    published:bool=True, # With both published quirks? Needed for published checkpoints
+    aux:bool=True, # With the auxiliary classifier?
+    backbone_kw:dict=None, # Settings of the backbone
+    head_kw:dict=None, # Settings of the parts, e.g. `backbone_kw=dict(focal=600., depth=...)`
+) -> RGBXSegmenter: # Randomly initialised
     "Malleable 2.5D convolution by name (Xing et al., ECCV 2020)."
     enc = choose(name, MALLEABLE_MODELS, 'model'); modalities = tuple(modalities)
     if len(modalities) != 2: raise RGBXError(f'model {name!r}', f'{len(modalities)} modalities', 'two, RGB and depth')
@@ -38,8 +39,10 @@ def malleable_model(name:str='malleable_r101', # In `MALLEABLE_MODELS`
     head = MalleableHead(b.channels, num_classes, **{'published':published, 'aux':aux, **({'width':64} if name == 'malleable_nano' else {}), **(head_kw or {})})
     return RGBXSegmenter(b, head, modalities, num_classes, chans)
 
-# %% ../../nbs/models/60_malleable.ipynb #2f387463
-def malleable_names(model, key):
+# %% ../../nbs/models/60_malleable.ipynb #9b9f77e2
+def malleable_names(model, # The model
+    key, # Published name
+):
     "The published names in a segmenter; those of an auxiliary classifier that it does not have are dropped."
     if key.startswith('backbone.'): return 'backbone.'+resnet_keys(key.removeprefix('backbone.'))
     return None if key.startswith('seg_layer_2.') and getattr(model.head, 'seg_layer_2', 0) is None else 'head.'+malleable_head_keys(key)
@@ -47,8 +50,12 @@ def malleable_names(model, key):
 MALLEABLE = Format('malleable 2.5D', lambda ks: any(re.match(r'backbone\.layer\d\.0\.conv2\.depth_anchor$', k) for k in ks), malleable_names)
 register_format(MALLEABLE)
 
-# %% ../../nbs/models/60_malleable.ipynb #d237eb2a
-def malleable_features(m, rgb:Tensor, depth:Tensor, focal) -> dict: # Every boundary under the names of the parity case
+# %% ../../nbs/models/60_malleable.ipynb #10e64c07
+def malleable_features(m, # The model
+    rgb:Tensor, # `(B, 3, H, W)`
+    depth:Tensor, # Depth `(B, 1, H, W)`
+    focal, # Every boundary under the names of the parity case
+) -> dict:
     "Run a malleable model and keep what happens on the way."
     got,hooks,h = {},[],m.head
     keep = lambda mod,nm: hooks.append(mod.register_forward_hook(lambda mod, a, o: got.update({nm:o})))

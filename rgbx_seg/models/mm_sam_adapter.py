@@ -33,14 +33,17 @@ def pixels(size) -> tuple: # An int, `(height, width)` or None
 class SamAdapterBackbone(nn.Module):
     "Images of the modalities, RGB first, to four maps `(B, dim, H/4 .. H/32, ...)`."
     def __init__(self,
-        vit:SamViT,             # SAM's image encoder
-        prior:FusedBackbone,    # Four fused maps of the modalities
-        widths,                 # Their channels
-        heads:int=16, points:int=4, ratio:float=.5, cffn_ratio:float=.25, # Of injectors and extractors
-        drop_path:float=.3,     # Of every extractor
-        gamma:float=1e-6,       # Initial strength of the injectors
-        groups=None,            # First and last ViT block of the four interactions, `[(0, 5), ...]`; equal parts by default
-        size=None,              # Side of the crops, for the fusion's weights per position; None: any size
+        vit:SamViT, # SAM's image encoder
+        prior:FusedBackbone, # Four fused maps of the modalities
+        widths, # Their channels
+        heads:int=16, # Attention heads
+        points:int=4, # Sampling points per head and level
+        ratio:float=.5, # Width of the values relative to the features
+        cffn_ratio:float=.25, # Of injectors and extractors
+        drop_path:float=.3, # Of every extractor
+        gamma:float=1e-6, # Initial strength of the injectors
+        groups=None, # First and last ViT block of the four interactions, `[(0, 5), ...]`; equal parts by default
+        size=None, # Side of the crops, for the fusion's weights per position; None: any size
         checkpointing:bool=False, # In training, recompute ViT blocks, injectors, extractors and ConvNeXt blocks in the backward
     ):
         super().__init__()
@@ -179,11 +182,11 @@ def layer_id(name:str, # Parameter of an `MMSamAdapter`
     m = re.match(r'backbone\.vit\.blocks\.(\d+)\.', name)
     return int(m[1])+1 if m else depth+1
 
-def layer_groups(model:MMSamAdapter,
-    lr:float=2e-4,     # Of the last layer
-    decay:float=.9,    # Factor from layer to layer, backwards
-    wd:float=.01,      # Weight decay
-) -> list:             # Parameter groups for `torch.optim.AdamW`: `params`, `names`, `lr`, `weight_decay`, `layer`
+def layer_groups(model:MMSamAdapter, # The model
+    lr:float=2e-4, # Of the last layer
+    decay:float=.9, # Factor from layer to layer, backwards
+    wd:float=.01, # Weight decay
+) -> list: # Parameter groups for `torch.optim.AdamW`: `params`, `names`, `lr`, `weight_decay`, `layer`
     "Layer-wise learning rates and weight decay as published."
     depth,groups = len(model.backbone.vit.blocks),{}
     spatial = len(model.modalities) == 1  # RGB alone: no ConvNeXts, and the prior belongs to the last layer
@@ -216,7 +219,9 @@ def prior_keys(key:str) -> str: # Name behind `backbone.spm.`
     if m := re.match(r'conv(\d)\.(.*)', key): return f'prior.encoders.0.stages.{int(m[1])-1}.{m[2]}'
     return 'prior.encoders.0.'+key
 
-def mm_sam_names(model, key:str) -> str: # Published name
+def mm_sam_names(model, # The model
+    key:str, # Published name
+) -> str:
     "MM SAM-Adapter's names to ours."
     if key.startswith('decode_head.'): return 'head.'+key.removeprefix('decode_head.')
     k = key.removeprefix('backbone.')
@@ -225,12 +230,18 @@ def mm_sam_names(model, key:str) -> str: # Published name
     if m := re.match(r'norm(\d)\.(.*)', k): return f'backbone.norms.{int(m[1])-1}.{m[2]}'
     return 'backbone.'+adapter_keys(re.sub(r'^interactions\.', 'adapter.', k))
 
-def has(ks, pattern:str) -> bool: return any(re.search(pattern, k) for k in ks) # Names, regular expression
+def has(ks, # Names in the file
+    pattern:str, # Names, regular expression
+) -> bool:
+    "Does a name match the pattern?"
+    return any(re.search(pattern, k) for k in ks) # Names, regular expression
 
 MM_SAM = Format('MM SAM-Adapter', lambda ks: has(ks, r'^backbone\.spm\.') and has(ks, r'^backbone\.interactions\.'), mm_sam_names)
 
-# %% ../../nbs/models/80_mm_sam_adapter.ipynb #4dd8f16c
-def sam_names(model, key:str): # Name in a SAM file
+# %% ../../nbs/models/80_mm_sam_adapter.ipynb #016d643a
+def sam_names(model, # The model
+    key:str, # Name in a SAM file
+):
     "SAM's names in a `SamViT`, in an encoder made by `sam_encoder`, or in every ViT of a segmenter."
     k = sam_keys(key)
     if k is None or isinstance(model, SamViT): return k
@@ -244,7 +255,9 @@ def _staged(enc, k): # An encoder made by `sam_encoder`, a name in a `SamViT`
     n = len(enc.stages[0].blocks); s = min(int(m[1])//n, 3)
     return f'stages.{s}.blocks.{int(m[1])-s*n}.{m[2]}'
 
-def sam_optional(model, k:str) -> bool: # Our name
+def sam_optional(model, # The model
+    k:str, # Our name
+) -> bool:
     "What a SAM file leaves alone."
     if isinstance(model, SamViT): return False
     if isinstance(model, Encoder): return k.startswith('outs.')
@@ -254,9 +267,14 @@ def sam_optional(model, k:str) -> bool: # Our name
 
 SAM = Format('SAM', lambda ks: has(ks, r'^(image_encoder\.)?blocks\.\d+\.attn\.rel_pos_h$'), sam_names, sam_optional)
 
-def is_convnext(enc) -> bool: return isinstance(enc, Encoder) and hasattr(enc.stages[-1], 'downsample') and hasattr(enc.stages[-1].blocks[0], 'conv_dw')
+def is_convnext(enc, # An encoder
+) -> bool:
+    "Is this one of our ConvNeXt encoders?"
+    return isinstance(enc, Encoder) and hasattr(enc.stages[-1], 'downsample') and hasattr(enc.stages[-1].blocks[0], 'conv_dw')
 
-def convnext_names(model, key:str): # Name in a ConvNeXt classifier's file
+def convnext_names(model, # The model
+    key:str, # Name in a ConvNeXt classifier's file
+):
     "A ConvNeXt's names in our encoder, or in every ConvNeXt of a segmenter."
     k = convnext_keys(key)
     if k is None or isinstance(model, Encoder): return k
@@ -264,7 +282,9 @@ def convnext_names(model, key:str): # Name in a ConvNeXt classifier's file
     if hasattr(b, 'prior'): b,where = b.prior,'backbone.prior.encoders'
     return [f'{where}.{i}.{k}' for i,e in enumerate(b.encoders) if is_convnext(e)]
 
-def convnext_optional(model, k:str) -> bool: # Our name
+def convnext_optional(model, # The model
+    k:str, # Our name
+) -> bool:
     "What a ConvNeXt file leaves alone."
     return not re.search(r'^(backbone\.(prior\.)?encoders\.\d+\.)?(stem\.\d|stages\.\d+\.(downsample|blocks))\.', k)
 
@@ -287,10 +307,10 @@ def resample_positions(state_dict:dict, # A published or one of our state dicts
         out[k] = resize(v.reshape(1, 1, h//s, w//s), (H//s, W//s)).flatten()
     return out
 
-# %% ../../nbs/models/80_mm_sam_adapter.ipynb #0c62a92d
-def boundaries(model:MMSamAdapter,
-    *images,        # `(B, C, H, W)` each, of a size that goes through
-) -> dict:          # `{name: tensor}` in the order of the computation
+# %% ../../nbs/models/80_mm_sam_adapter.ipynb #217dcc56
+def boundaries(model:MMSamAdapter, # The model
+    *images, # `(B, C, H, W)` each, of a size that goes through
+) -> dict: # `{name: tensor}` in the order of the computation
     "Run the model and record what passes between its parts, under the parity cases' names."
     b,out,hooks,flat = model.backbone,{},[],lambda o: o.flatten(2).transpose(1,2)
     def keep(m, name, f=lambda o: o): hooks.append(m.register_forward_hook(lambda _,i,o: out.__setitem__(name, f(o))))
@@ -328,7 +348,11 @@ def published_model(c:dict, # `config` of a parity case: `backbone` and `decode_
     return mm_sam_adapter('mm_sam_adapter_l', h['num_classes'], names, dict(zip(names, b['modalities_ch'])), dict(vit=vit, prior=prior, adapter=adapter),
                           dict(size=b['img_size']), dict(width=h['channels'], dropout=h['dropout_ratio']))
 
-def whole_outputs(case, state_dict, inputs): # Parity case of the whole model
+def whole_outputs(case, # The parsed parity case
+    state_dict, # Published names to arrays
+    inputs, # Parity case of the whole model
+):
+    "Build, load and run the whole model for a parity case."
     m = published_model(case['config']).eval(); load_published(m, state_dict)
     return pick(boundaries(m, *torch.as_tensor(inputs['x']).split([m.in_channels[k] for k in m.modalities], 1)), case['outputs'])
 

@@ -22,13 +22,16 @@ from .segmenter import FusedBackbone, RGBXSegmenter, grow
 SA_GATE_VARIANTS = dict(sa_gate_r50='resnet50_deep', sa_gate_r101='resnet101_deep', sa_gate_r152='resnet152_deep', sa_gate_nano='resnet_nano')
 
 def sa_gate_model(name:str='sa_gate_r101', # In `SA_GATE_VARIANTS`
-    num_classes:int=40,                    # Classes
-    modalities=('rgb','hha'),              # Names, RGB first
-    in_channels=3,                         # Channels of every image, or `{modality: channels}`
-    published:bool=True,                   # With both published quirks? Needed for published checkpoints
-    aux:bool=True,                         # With the auxiliary head?
-    encoder_kw:dict=None, fusion_kw:dict=None, head_kw:dict=None, aux_kw:dict=None, # Settings of the parts
-) -> RGBXSegmenter:                        # Randomly initialised
+    num_classes:int=40, # Classes
+    modalities=('rgb','hha'), # Names, RGB first
+    in_channels=3, # Channels of every image, or `{modality: channels}`
+    published:bool=True, # With both published quirks? Needed for published checkpoints
+    aux:bool=True, # With the auxiliary head?
+    encoder_kw:dict=None,
+    fusion_kw:dict=None, # Settings of the fusion
+    head_kw:dict=None, # Settings of the head
+    aux_kw:dict=None, # Settings of the parts
+) -> RGBXSegmenter: # Randomly initialised
     "SA-Gate by name (Chen et al., ECCV 2020)."
     enc = choose(name, SA_GATE_VARIANTS, 'model'); modalities = tuple(modalities)
     chans = dict(in_channels) if isinstance(in_channels, dict) else {m:in_channels for m in modalities}
@@ -50,12 +53,16 @@ def sa_gate_keys(key:str, # Published name
     own = re.sub(r'(^|\.)hha_', r'\1', k)
     return f'backbone.encoders.{int(own != k)}.{resnet_keys(own)}'
 
-def sa_gate_names(model, key):
+def sa_gate_names(model, # The model
+    key, # Published name
+):
     "SA-Gate's names in a segmenter; those of an auxiliary head that it does not have are dropped."
     k = sa_gate_keys(key)
     return None if k.startswith('aux_head.') and getattr(model, 'aux_head', None) is None else k
 
-def imagenet_names(model, key):
+def imagenet_names(model, # The model
+    key, # Published name
+):
     "A deep-stem ImageNet ResNet in an encoder, or in every encoder of a segmenter."
     b = getattr(model, 'backbone', model)
     encs = {'':b} if b is model else {'backbone.':b} if hasattr(b, 'imagenet_names') else {f'backbone.encoders.{i}.':e for i,e in enumerate(b.encoders)}
@@ -63,7 +70,9 @@ def imagenet_names(model, key):
     if bad: raise RGBXError('deep-stem ResNet weights', f'a model with {bad[0]}', 'deep-stem ResNet encoders')
     return [p+n for p,e in encs.items() for n in e.imagenet_names(key)]
 
-def imagenet_optional(model, k): # Our name
+def imagenet_optional(model, # The model
+    k, # Our name
+):
     "What an ImageNet file may leave alone: everything but stems and stages, and the depth parameters of malleable convolutions."
     return not re.match(r'(backbone\.(encoders\.\d+\.)?)?(stem|stages)\.', k) or re.search(r'\.(depth_anchor|temperature|kernel_weight)$', k) is not None
 
@@ -83,7 +92,10 @@ def in_force(case:dict, # A parity case with `aliases`, pairs of names of one te
         if torch.equal(a, b) and torch.equal(a, torch.as_tensor(fill(first, a.shape))): sd[first] = sd[second] = fill(second, b.shape)
     return sd
 
-def sa_gate_features(m, rgb:Tensor, hha:Tensor) -> dict: # Every boundary under the names of the parity case
+def sa_gate_features(m, # The model
+    rgb:Tensor, # `(B, 3, H, W)`
+    hha:Tensor, # Every boundary under the names of the parity case
+) -> dict:
     "Run a SA-Gate model and keep what happens on the way."
     got,hooks = {},[]
     keep = lambda mod,f: hooks.append(mod.register_forward_hook(f))

@@ -81,7 +81,10 @@ class ClipNorm(Callback):
 class PickModalities(Callback):
     "Gives the model its own modalities, by name, from a batch that holds more."
     order = -5
-    def __init__(self, have, want): # Names in the batch; names the model takes
+    def __init__(self,
+        have, # Names in the batch
+        want, # Names in the batch; names the model takes
+    ):
         missing = [m for m in want if m not in have]
         if missing: raise RGBXError('model and data', f"data with {', '.join(have)}", f"also {', '.join(missing)}, which the model takes")
         self.idx = [list(have).index(m) for m in want]
