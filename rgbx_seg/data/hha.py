@@ -19,7 +19,7 @@ NYU_CAMERA = np.array([[518.85790117450188, 0, 325.58244941119034], [0, 519.4696
 def camera_matrix(fx, # Focal length in pixels, horizontal
     fy=None, # Focal length in pixels, vertical
     cx=None, # Principal point, column
-    cy=None, # Focal lengths and centre in pixels, counted from 1; the centre of `size` by default
+    cy=None, # Principal point, row; pixels count from 1, the centre of `size` by default
     size=None, # (height, width)
 ) -> np.ndarray: # 3x3
     "A pin-hole matrix."
