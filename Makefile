@@ -1,6 +1,9 @@
 # make demo | test | test-all | test-browser | lab | bench | docs | readme | clean
 # Each target makes its own environment in .venv on first use (Python 3.10 to 3.12; a C++ compiler for the native kernels).
 
+# Idle OpenMP threads sleep instead of spinning: on a machine that does something else as well, spinning costs a factor of ten and more.
+export OMP_WAIT_POLICY ?= passive
+
 VENV ?= .venv
 BIN  := $(VENV)/bin
 OK   := $(VENV)/.installed

@@ -96,11 +96,8 @@ static void pack(const rgbx_ss2d_args& a, const RgbxKernels& k) {
 API void rgbx_ss2d_forward(const rgbx_ss2d_args* p) {
     const rgbx_ss2d_args& a = *p; const RgbxKernels& k = kernels();
     pack(a, k);
-    // Tiles a task: few enough that its part of x and y stays in the cache over all directions and every thread has work (no effect on the numbers).
-    int64_t nt = (a.D + k.width-1)/k.width, T = std::max<int64_t>(1, std::min<int64_t>(4, 2500000/(8*k.width*a.P)));
-    while (T > 1 && a.B*((nt + T-1)/T) < 4*a.threads) T--;
-    int64_t per = (nt + T-1)/T;
-    run(a.B*per, a.threads, [&](int64_t i) { int64_t t = i % per * T; k.ss2d_fwd(a, i/per, t, std::min(nt, t + T)); });
+    const int64_t nt = (a.D + k.width-1)/k.width;
+    run(a.B*nt, a.threads, [&](int64_t i) { k.ss2d_fwd(a, i/nt, i%nt); });
 }
 
 API void rgbx_ss2d_backward(const rgbx_ss2d_args* p) {

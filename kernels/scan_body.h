@@ -570,48 +570,44 @@ static void ss2d_reduce(const rgbx_ss2d_args& a, int64_t b, int64_t k, int64_t l
     }
 }
 
-static void ss2d_fwd(const rgbx_ss2d_args& a, int64_t b, int64_t t0, int64_t t1) {
-    const int N = (int)a.N, R = (int)a.R, T = (int)(t1 - t0);
-    const int64_t nt = (a.D + W-1)/W, nc = (a.P + CK-1)/CK, M = R + 2*N;
-    Mem mem(T*((3*N + R)*sizeof(vf) + sizeof(Tile) + 512) + 1024);
-    Tile* t = mem.get<Tile>(T);
-    for (int i = 0; i < T; i++) { t[i].A2 = mem.get<vf>(N); t[i].A = mem.get<vf>(N); }
-    vf *h = mem.get<vf>(T*N), *wt = mem.get<vf>(T*R);
+// One tile over all directions. Its part of x is first brought together (W channels of every position, one after the other), and its part
+// of y is summed in the same form: both stay in the cache, and a column is no longer a walk over thousands of pages.
+static void ss2d_fwd(const rgbx_ss2d_args& a, int64_t b, int64_t tile) {
+    const int N = (int)a.N, R = (int)a.R;
+    const int64_t nt = (a.D + W-1)/W, nc = (a.P + CK-1)/CK, M = R + 2*N, c = tile*W;
+    const int lanes = (int)std::min<int64_t>(W, a.D - c);
+    Mem mem((3*N + R + 2*a.P)*sizeof(vf) + 2048);
+    Tile t; t.A2 = mem.get<vf>(N); t.A = mem.get<vf>(N);
+    vf *h = mem.get<vf>(N), *wt = mem.get<vf>(R), *xt = mem.get<vf>(a.P), *yt = mem.get<vf>(a.P);
+    const float* x = a.x + b*a.P*a.D + c;
+    for (int64_t p = 0; p < a.P; p++) { __builtin_prefetch(x + std::min(a.P - 1, p + 24)*a.D); xt[p] = load_lanes(x + p*a.D, lanes); }
     vf u[BL], d[BL], du[BL], y[BL]; const float *row[BL], *br[BL];
     for (int64_t j = 0; j < a.K; j++) {
         const int64_t k = a.K == 4 ? (j & 1) * 2 + j / 2 : j;   // 0, 2, 1, 3: a direction and its reverse share what is still in the cache
-        for (int i = 0; i < T; i++) {
-            const int lanes = (int)std::min<int64_t>(W, a.D - (t0+i)*W); const int64_t c0 = k*a.D + (t0+i)*W;
-            load_params(t[i], a.A, a.Ds, a.bias, c0, lanes, N);
-            load_cols(wt + i*R, a.dtw, c0, lanes, R);
-        }
-        memset((void*)h, 0, T*N*sizeof(vf));
+        const int64_t c0 = k*a.D + c;
+        load_params(t, a.A, a.Ds, a.bias, c0, lanes, N);
+        load_cols(wt, a.dtw, c0, lanes, R);
+        memset((void*)h, 0, N*sizeof(vf));
         const int32_t* pos = a.pos + k*a.P; const float* xp = a.xpack + (b*a.K + k)*a.P*M;
         for (int64_t l0 = 0; l0 < a.P; l0 += BL) {
             const int cnt = (int)std::min<int64_t>(BL, a.P - l0);
-            int64_t p[BL], next[BL];
-            for (int l = 0; l < BL; l++) {
-                p[l] = (b*a.P + pos[l0 + std::min(l, cnt-1)])*a.D; next[l] = (b*a.P + pos[std::min(a.P - 1, l0 + BL + l)])*a.D;
-                row[l] = xp + (l0 + std::min(l, cnt-1))*M; br[l] = row[l] + R;
+            const int32_t *p = pos + l0, *next = pos + std::min(a.P - 1, l0 + BL); const int ahead = (int)std::min<int64_t>(BL, a.P - l0 - BL);
+            if (a.saved && l0 % CK == 0) {
+                float* o = a.saved + ((((b*a.K + k)*nt + tile)*nc + l0/CK)*N)*W;
+                for (int n = 0; n < N; n++) st(o + n*W, h[n]);
             }
-            for (int i = 0; i < T; i++) {
-                const int lanes = (int)std::min<int64_t>(W, a.D - (t0+i)*W); const int64_t c = (t0+i)*W;
-                if (a.saved && l0 % CK == 0) {
-                    float* o = a.saved + ((((b*a.K + k)*nt + t0+i)*nc + l0/CK)*N)*W;
-                    for (int n = 0; n < N; n++) st(o + n*W, h[i*N + n]);
-                }
-                expand_block(d, row, wt + i*R, R);
-                for (int l = 0; l < BL; l++) __builtin_prefetch(a.x + next[l] + c);
-                if (lanes == W) for (int l = 0; l < BL; l++) u[l] = ld(a.x + p[l] + c);
-                else for (int l = 0; l < BL; l++) u[l] = load_lanes(a.x + p[l] + c, lanes);
-                block_steps(d, du, y, u, t[i], cnt, true);
-                for (int l = 0; l < BL; l++) __builtin_prefetch(a.y + next[l] + c, 1);
-                fwd_block(d, du, y, h + i*N, t[i].A2, br, N);
-                if (j == 0) for (int l = 0; l < cnt; l++) store_lanes(a.y + p[l] + c, y[l], lanes);
-                else for (int l = 0; l < cnt; l++) store_lanes(a.y + p[l] + c, y[l] + load_lanes(a.y + p[l] + c, lanes), lanes);
-            }
+            for (int l = 0; l < BL; l++) { row[l] = xp + (l0 + std::min(l, cnt-1))*M; br[l] = row[l] + R; }
+            for (int l = 0; l < ahead; l++) { __builtin_prefetch(xt + next[l]); __builtin_prefetch(yt + next[l], 1); }
+            expand_block(d, row, wt, R);
+            for (int l = 0; l < BL; l++) u[l] = xt[p[std::min(l, cnt-1)]];
+            block_steps(d, du, y, u, t, cnt, true);
+            fwd_block(d, du, y, h, t.A2, br, N);
+            if (j == 0) for (int l = 0; l < cnt; l++) yt[p[l]] = y[l];
+            else for (int l = 0; l < cnt; l++) yt[p[l]] += y[l];
         }
     }
+    float* o = a.y + b*a.P*a.D + c;
+    for (int64_t p = 0; p < a.P; p++) { __builtin_prefetch(o + std::min(a.P - 1, p + 24)*a.D, 1); store_lanes(o + p*a.D, yt[p], lanes); }
 }
 
 static void ss2d_bwd(const rgbx_ss2d_args& a, int64_t b, int64_t g) {

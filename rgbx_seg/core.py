@@ -50,6 +50,7 @@ def choose(name:str, # What was asked for
 def run_cli(f): # A function whose parameters are annotated and documented (docments)
     "Run `f` with the arguments of the command line, described by its parameters."
     args = vars(anno_parser(f).parse_args())
+    if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(line_buffering=True)  # a log file shows a line when it is printed
     try: return f(**{k:v for k,v in args.items() if k not in ('pdb','xtra')})
     except RGBXError as e: print(f'error: {e}', file=sys.stderr); sys.exit(1)
     except KeyboardInterrupt: print('\ninterrupted', file=sys.stderr); sys.exit(130)
