@@ -8,6 +8,7 @@ __all__ = ['ROUTES', 'route_index', 'cross_scan', 'cross_merge', 'concat_scan', 
 
 # %% ../nbs/01_routes.ipynb #118629b9
 import functools, math
+import numpy as np
 import torch
 from torch import Tensor
 from typing import Optional
@@ -18,9 +19,8 @@ from .scan import selective_scan
 # %% ../nbs/01_routes.ipynb #22cd9260
 ROUTES = dict(cross2d=4, unidi=4, bidi=4, rot90=4, row=1, two_way=2)
 
-@functools.lru_cache(maxsize=256)
-def _route_index(route:str, H:int, W:int) -> Tensor:
-    pos = torch.arange(H*W).view(H,W); row,col = pos.flatten(),pos.t().flatten()
+def _route_index(route:str, H:int, W:int, device=None) -> Tensor:
+    pos = torch.arange(H*W, device=device).view(H,W); row,col = pos.flatten(),pos.t().flatten()
     return torch.stack({'cross2d': lambda: [row, col, row.flip(0), col.flip(0)],
         'unidi': lambda: [row]*4, 'bidi': lambda: [row, row, row.flip(0), row.flip(0)],
         'rot90': lambda: [torch.rot90(pos, i, (0,1)).flatten() for i in range(4)],
@@ -29,11 +29,12 @@ def _route_index(route:str, H:int, W:int) -> Tensor:
 def route_index(route:str, # One of `ROUTES`
     H:int,                 # Height
     W:int,                 # Width
+    device='cpu',          # Where the table goes
 ) -> Tensor: # `(K, H*W)` int64: the position that step `l` of direction `k` reads
     "Position table of a route; VMamba's (arXiv 2401.10166) and Sigma's (arXiv 2404.04256) ones."
     if route not in ROUTES: raise RGBXError('route', repr(route), f'one of {list(ROUTES)}')
     if H<1 or W<1: raise RGBXError('route', f'a grid of {H} x {W}', 'at least one row and one column')
-    return _route_index(route, H, W)
+    return _route_index(route, H, W, device)
 
 # %% ../nbs/01_routes.ipynb #d2726798
 def cross_scan(x:Tensor, # `(B, D, H, W)`
@@ -45,7 +46,7 @@ def cross_scan(x:Tensor, # `(B, D, H, W)`
     if route=='cross2d':
         rows = torch.stack([x.flatten(2), x.transpose(2,3).flatten(2)], 1)
         return torch.cat([rows, rows.flip(-1)], 1)
-    idx = route_index(route, *x.shape[2:]).to(x.device)
+    idx = route_index(route, *x.shape[2:], x.device)
     return x.flatten(2)[:,:,idx].transpose(1,2)
 
 def cross_merge(ys:Tensor, # `(B, K, D, H*W)`
@@ -60,7 +61,7 @@ def cross_merge(ys:Tensor, # `(B, K, D, H*W)`
     if route=='cross2d':
         y = ys[:,:2]+ys[:,2:].flip(-1)
         return y[:,0]+y[:,1].reshape(b,d,W,H).transpose(2,3).reshape(b,d,L)
-    inv = route_index(route,H,W).argsort(1).to(ys.device)
+    inv = route_index(route, H, W, ys.device).argsort(1)
     return sum(ys[:,i].index_select(-1, inv[i]) for i in range(k))
 
 # %% ../nbs/01_routes.ipynb #05ca2670
@@ -122,7 +123,7 @@ def ss2d_unfused(x:Tensor, # `(B, H, W, D)`
     b,h,w,d,k,r,n = _sizes(x, x_dbl, dt_w, A, D, dt_bias, route)
     f = torch.float64 if x.dtype==torch.float64 else torch.float32
     x,x_dbl,dt_w = x.to(f),x_dbl.to(f),dt_w.to(f)
-    idx = route_index(route, h, w).to(x.device)
+    idx = route_index(route, h, w, x.device)
     xs = cross_scan(x.permute(0,3,1,2), route)
     t = x_dbl.permute(0,2,3,1)                                     # (B, K, R+2N, L) in natural order ...
     t = torch.gather(t, 3, idx.view(1,k,1,h*w).expand(t.shape))    # ... and along the route
@@ -134,7 +135,11 @@ def ss2d_unfused(x:Tensor, # `(B, H, W, D)`
 
 # %% ../nbs/01_routes.ipynb #050109f2
 @functools.lru_cache(maxsize=64)
-def _positions(route:str, H:int, W:int): return _route_index(route, H, W).to(torch.int32).contiguous()
+def _positions(route:str, H:int, W:int) -> np.ndarray: # The table of `route_index` as int32, in memory whatever torch's default device or mode
+    pos = np.arange(H*W, dtype=np.int32).reshape(H,W); row,col = pos.ravel(),pos.T.ravel()
+    ways = dict(cross2d=lambda: [row, col, row[::-1], col[::-1]], unidi=lambda: [row]*4, bidi=lambda: [row, row, row[::-1], row[::-1]],
+                rot90=lambda: [np.rot90(pos, i).ravel() for i in range(4)], row=lambda: [row], two_way=lambda: [row, row[::-1]])
+    return np.ascontiguousarray(np.stack(ways[route]()))
 
 def _ss2d_args(x, x_dbl, dt_w, A, D, dt_bias, route):
     "The C struct with its inputs set, and the tensors it points to."
@@ -142,15 +147,16 @@ def _ss2d_args(x, x_dbl, dt_w, A, D, dt_bias, route):
     ts = [_scan._plain(t) for t in (x, x_dbl, dt_w, A, D, dt_bias)]; pos = _positions(route, h, w)
     p = [_scan._ptr(t) for t in ts]
     pack = ts[1] if route=='row' else torch.empty_like(ts[1])
-    a = _scan._SS2DArgs(x=p[0], xdbl=p[1], dtw=p[2], A=p[3], Ds=p[4], bias=p[5], pos=pos.data_ptr(), xpack=pack.data_ptr(), B=b, P=h*w, D=d, K=k, R=r, N=A.shape[1],
+    a = _scan._SS2DArgs(x=p[0], xdbl=p[1], dtw=p[2], A=p[3], Ds=p[4], bias=p[5], pos=pos.ctypes.data, xpack=_scan._ptr(pack), B=b, P=h*w, D=d, K=k, R=r, N=A.shape[1],
                         threads=torch.get_num_threads())
     return a,(pos,pack,*ts)
 
 def _ss2d_native(x, x_dbl, dt_w, A, D, dt_bias, route, save):
     b,h,w,d = x.shape; k = dt_w.shape[0]
     a,keep = _ss2d_args(x, x_dbl, dt_w, A, D, dt_bias, route)
-    y = torch.empty(b,h,w,d); saved = torch.empty(_scan._native_saved(b,k*d,k,A.shape[1],h*w) if save else 0)
-    a.y,a.saved = y.data_ptr(),saved.data_ptr() if save else None
+    new = functools.partial(x.new_empty, dtype=torch.float32)
+    y,saved = new((b,h,w,d)),new(_scan._native_saved(b,k*d,k,A.shape[1],h*w) if save else 0)
+    a.y,a.saved = _scan._ptr(y),_scan._ptr(saved) if save else None
     _scan._native().rgbx_ss2d_forward(a)
     return y,saved
 
@@ -158,11 +164,11 @@ def _ss2d_native_bwd(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, route):
     b,h,w,d = x.shape; k,_,r = dt_w.shape; n = A.shape[1]
     a,keep = _ss2d_args(x, x_dbl, dt_w, A, D, dt_bias, route); gy = _scan._plain(gy)
     a.groups = max(1, min(4, 8//b, -(-d//_scan._native().rgbx_width())))   # by the shape alone
-    part = torch.empty(a.groups, *x_dbl.shape)
-    gx,gxdbl = torch.empty(x.shape),torch.empty(x_dbl.shape)
-    gw,gA,gD,gbias = torch.empty(b,k,d,r),torch.empty(b,k*d,n),torch.empty(b,k*d),torch.empty(b,k,d)
-    a.gy,a.saved,a.gpart = gy.data_ptr(),saved.data_ptr(),part.data_ptr()
-    a.gx,a.gxdbl,a.gdtw,a.gA,a.gD,a.gbias = (t.data_ptr() for t in (gx,gxdbl,gw,gA,gD,gbias))
+    new = functools.partial(x.new_empty, dtype=torch.float32)
+    part,gx,gxdbl = new((a.groups, *x_dbl.shape)),new(x.shape),new(x_dbl.shape)
+    gw,gA,gD,gbias = new((b,k,d,r)),new((b,k*d,n)),new((b,k*d)),new((b,k,d))
+    a.gy,a.saved,a.gpart = (_scan._ptr(t) for t in (gy,saved,part))
+    a.gx,a.gxdbl,a.gdtw,a.gA,a.gD,a.gbias = (_scan._ptr(t) for t in (gx,gxdbl,gw,gA,gD,gbias))
     _scan._native().rgbx_ss2d_backward(a)
     return gx,gxdbl,gw.sum(0),gA.sum(0),gD.sum(0),gbias.sum(0)
 

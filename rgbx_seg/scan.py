@@ -195,7 +195,10 @@ _KINDS = {torch.float32:0, torch.bfloat16:1, torch.float16:2}
 def _has_native(): return _native() is not None
 def _applies(u:Tensor): return u.device.type=='cpu' and u.dtype in _KINDS and _has_native()
 def _pick(u:Tensor): return 'native' if _applies(u) else 'blocked'
-def _ptr(t): return None if t is None else t.data_ptr()
+def _ptr(t): # Address of a tensor that really has memory
+    if t is None: return None
+    if t.numel() and not t.data_ptr(): raise RGBXError('native scan', f'a tensor without memory ({t.device}, {type(t).__name__})', 'a tensor in memory')
+    return t.data_ptr()
 def _unit(t:Tensor): return t if t.stride(-1)==1 else t.contiguous()
 def _plain(t): return None if t is None else t.detach().float().contiguous()
 def _native_saved(b, kd, k, n, L): # Shape of the checkpoints: tiles of `width` channels, one state every `chunk` steps
@@ -213,20 +216,20 @@ def _scan_args(u, delta, A, B, C, D, delta_bias, delta_softplus, h0):
     if C.dtype not in _KINDS: C = C.float()
     if delta.dtype not in _KINDS: delta = delta.float()
     small = [_plain(t) for t in (A,D,delta_bias,h0)]
-    bc = torch.empty(b,k,L,2*n)
-    rows = lambda t: _Rows(t.data_ptr(), *t.stride()[:2], _KINDS[t.dtype])
-    mats = lambda t: _BC(t.data_ptr(), *t.stride(), _KINDS[t.dtype])
+    bc = u.new_empty((b,k,L,2*n), dtype=torch.float32)
+    rows = lambda t: _Rows(_ptr(t), *t.stride()[:2], _KINDS[t.dtype])
+    mats = lambda t: _BC(_ptr(t), *t.stride(), _KINDS[t.dtype])
     a = _ScanArgs(u=rows(u), delta=rows(delta), Bm=mats(B), Cm=mats(C), A=_ptr(small[0]), Ds=_ptr(small[1]), bias=_ptr(small[2]), h0=_ptr(small[3]),
-                  bc=bc.data_ptr(), B=b, K=k, D=kd//k, N=n, L=L, softplus=int(delta_softplus), threads=torch.get_num_threads())
+                  bc=_ptr(bc), B=b, K=k, D=kd//k, N=n, L=L, softplus=int(delta_softplus), threads=torch.get_num_threads())
     return a,(u,delta,B,C,bc,*small)
 
 # %% ../nbs/00_scan.ipynb #418c03e6
 def _native_fwd(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save):
     b,kd,L = u.shape; k,n = B.shape[1:3]
     a,keep = _scan_args(u, delta, A, B, C, D, delta_bias, delta_softplus, h0)
-    y,last = torch.empty(b,kd,L),torch.empty(b,kd,n)
-    saved = torch.empty(_native_saved(b,kd,k,n,L) if save else 0)
-    a.y,a.last,a.saved = y.data_ptr(),last.data_ptr(),saved.data_ptr() if save else None
+    new = functools.partial(u.new_empty, dtype=torch.float32)      # on the device of u, whatever the default device is
+    y,last,saved = new((b,kd,L)),new((b,kd,n)),new(_native_saved(b,kd,k,n,L) if save else 0)
+    a.y,a.last,a.saved = _ptr(y),_ptr(last),_ptr(saved) if save else None
     _native().rgbx_scan_forward(a)
     return y,last,saved
 
@@ -236,11 +239,11 @@ def _native_bwd(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0,
     gy,glast = _plain(gy),_plain(glast)
     w,c = _native().rgbx_width(),_native().rgbx_chunk()
     a.groups = _groups(b*k, -(-d//w))
-    gu,gdelta = torch.empty(b,kd,L),torch.empty(b,kd,L)
-    part = torch.empty(a.groups, b, k, 2*n, -(-L//c)*c)
-    gB,gC = torch.empty(b,k,n,L),torch.empty(b,k,n,L)
-    gA,gD,gbias,gh0 = torch.empty(b,kd,n),torch.empty(b,kd),torch.empty(b,kd),torch.empty(b,kd,n)
-    a.gy,a.glast,a.saved,a.gBC = _ptr(gy),_ptr(glast),saved.data_ptr(),part.data_ptr()
+    new = functools.partial(u.new_empty, dtype=torch.float32)
+    gu,gdelta,gB,gC = new((b,kd,L)),new((b,kd,L)),new((b,k,n,L)),new((b,k,n,L))
+    gA,gD,gbias,gh0 = new((b,kd,n)),new((b,kd)),new((b,kd)),new((b,kd,n))
+    part = new((a.groups, b, k, 2*n, -(-L//c)*c))
+    a.gy,a.glast,a.saved,a.gBC = _ptr(gy),_ptr(glast),_ptr(saved),_ptr(part)
     a.gu,a.gdelta,a.gB,a.gC,a.gA,a.gD,a.gbias,a.gh0 = map(_ptr, (gu,gdelta,gB,gC,gA,gD,gbias,gh0))
     _native().rgbx_scan_backward(a)
     return gu,gdelta,gA.sum(0),gB,gC,gD.sum(0),gbias.sum(0),gh0
