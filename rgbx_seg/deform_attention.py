@@ -148,7 +148,7 @@ class MSDeformAttn(nn.Module):
 
 # %% ../nbs/03_deform_attention.ipynb #5ac89f12
 def core_outputs(case, # The parsed parity case
-    inputs, # Case and inputs of an `ms_deform_attn_core_*`
+    inputs, # Arrays of an `ms_deform_attn_core_*`
 ):
     "The operation alone, with gradients."
     v = torch.as_tensor(inputs['value']).requires_grad_(); loc = (.5+.35*torch.as_tensor(inputs['loc'])).requires_grad_()
@@ -159,7 +159,7 @@ def core_outputs(case, # The parsed parity case
 
 def module_outputs(case, # The parsed parity case
     state_dict, # Published names to arrays
-    inputs, # Of an `ms_deform_attn_{1,3}level`
+    inputs, # Arrays of an `ms_deform_attn_{1,3}level`
 ):
     "The module, with gradients of inputs and parameters."
     c = case['config']; m = MSDeformAttn(c['d_model'], c['n_levels'], c['n_heads'], c['n_points'], c['ratio']); load_named(m, state_dict)

@@ -96,8 +96,8 @@ def rescale(a:np.ndarray, # (H, W) or (H, W, C)
     return one(a) if a.ndim == 2 or a.shape[2] <= 4 else np.concatenate([one(a[...,i:i+3]) for i in range(0, a.shape[2], 3)], 2)
 
 def standardise(a:np.ndarray, # (H, W, C)
-    mean, # Mean the values were normalised with
-    std, # Per channel
+    mean, # Subtracted, per channel or one for all
+    std, # Divided by, likewise
     divide:bool=True, # By 255 first?
 ) -> np.ndarray: # float32
     "`(a/255 - mean)/std`, or without the 255."
@@ -113,8 +113,8 @@ def pad_to(a:np.ndarray, # (H, W, C)
     out = np.empty((*size, *a.shape[2:]), a.dtype); out[...] = value; out[:a.shape[0],:a.shape[1]] = a
     return out
 
-# %% ../../nbs/data/35_photometric.ipynb #5341169b
-def deliver_test(rgb:np.ndarray, # `(B, 3, H, W)`
+# %% ../../nbs/data/35_photometric.ipynb #33a7903e
+def deliver_test(rgb:np.ndarray, # (H, W, 3), red first
     x:np.ndarray, # (H, W, 3), red first
     label:np.ndarray=None, # (H, W)
     size=1024, # Longest side, or `(a, b)`: see `rescaled`
@@ -123,15 +123,15 @@ def deliver_test(rgb:np.ndarray, # `(B, 3, H, W)`
     fit = (size,size) if isinstance(size, int) else tuple(size); im = [rescale(a.astype(np.float32), fit) for a in (rgb, x)]
     return standardise(im[0], *IMAGENET),standardise(im[1], 0, 1),None if label is None else rescale(label.astype(np.uint8), fit, True)
 
-def muses_test(rgb:np.ndarray, # `(B, 3, H, W)`
-    x:np.ndarray, # (H, W, 3): photo, red first; projected LiDAR or events, as stored
-    mean, # Mean the values were normalised with
-    std, # Statistics of X
+def muses_test(rgb:np.ndarray, # (H, W, 3), red first
+    x:np.ndarray, # (H, W, 3): projected LiDAR or events, as stored
+    mean, # Of X, per channel, on its stored scale
+    std, # Likewise
 ) -> tuple: # float32 (H, W, 3) twice
     "MUSES: no resize; X by its own statistics, neither divided by 255 nor reordered."
     return standardise(rgb, *IMAGENET),standardise(x, mean, std, divide=False)
 
-def fmb_test(rgb:np.ndarray, # `(B, 3, H, W)`
+def fmb_test(rgb:np.ndarray, # (H, W, 3), red first
     x:np.ndarray, # (H, W, 3), red first
     size:int=800, # Side of the square
     published:bool=False, # Pad before normalising

@@ -20,7 +20,7 @@ def depth_taps(depth:Tensor, # `(B, 1, H, W)`
     kernel:int=3, # Kernel side
     stride:int=1, # Stride
     padding:int=1, # Zeros around the image
-    dilation:int=1, # Of the convolution
+    dilation:int=1, # Distance between the taps
 ) -> tuple: # `(D, valid)`: `(B, k*k, H', W')` depth of every tap, 0 where it or the centre is missing, and a bool map of the others
     "The depths that a window sees."
     H,W = ((n+2*padding-dilation*(kernel-1)-1)//stride+1 for n in depth.shape[-2:])
@@ -202,7 +202,7 @@ class MetricDepth(nn.Module):
         kind:str='linear', # 'linear': metres = scale * v; 'inverse': metres = scale / v
         scale:float=1., # See kind
         mean:float=0., # v = image * std + mean undoes the loader's normalisation
-        std:float=1., # Standard deviation the values were normalised with
+        std:float=1., # See mean
         lowest:float=1e-3, # v below this is missing
     ):
         super().__init__()
@@ -259,7 +259,7 @@ class MalleableResNet(ResNetEncoder):
 def depth_block(block:nn.Module, # A timm bottleneck whose `conv2` is malleable
     x:Tensor, # Features `(B, C, H, W)`
     depth:Tensor, # Depth `(B, 1, H, W)`
-    focal, # Focal length in pixels
+    focal, # Focal length in camera pixels, a number or `(B,)`
 ) -> Tensor:
     "The bottleneck with a `conv2` that also reads depth."
     y = block.act1(block.bn1(block.conv1(x)))

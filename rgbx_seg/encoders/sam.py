@@ -133,7 +133,7 @@ class SamStage(nn.Module):
 class SamStem(nn.Module):
     "Patches and positions, channels first."
     def __init__(self,
-        vit:SamViT, # A `SamViT`
+        vit:SamViT, # Whose patches and positions it shares
     ):
         super().__init__(); self.patch_embed,self.pos_embed = vit.patch_embed,vit.pos_embed
     def forward(self, image:Tensor) -> Tensor:

@@ -83,12 +83,12 @@ def furnace_scores(model, # A segmentation model, or a function of the modalitie
             out[s] = np.stack([cv2.resize(c, size[::-1], interpolation=cv2.INTER_LINEAR) if c.shape != size else c for c in y], -1)
     return out
 
-def furnace_mask(model, # The model
+def furnace_mask(model, # As for `furnace_scores`, like everything below
     images, # One image per modality
     protocol='sa_gate_nyu', # A protocol, or its name
-    stats=IMAGENET, # Mean and standard deviation per modality
-    device=None, # (H, W) int64
-) -> np.ndarray:
+    stats=IMAGENET, # (mean, std) of the images, or one per modality
+    device=None, # Default: where the model is
+) -> np.ndarray: # (H, W) int64
     "The published evaluator's prediction."
     return sum(furnace_scores(model, images, protocol, stats, device).values()).argmax(-1)
 

@@ -15,16 +15,16 @@ from ..core import DropPath, RGBXError, load_named, pick
 from ..deform_attention import MSDeformAttn, reference_points
 from ..encoders.base import Encoder
 
-# %% ../../nbs/fusion/50_sam_adapter.ipynb #ad270da5
-def levels(H:int, # Height of the image
-    W:int, # Map of the ViT
+# %% ../../nbs/fusion/50_sam_adapter.ipynb #17631ec4
+def levels(H:int, # Rows of the ViT's map
+    W:int, # Its columns
 ) -> list: # `[(2H, 2W), (H, W), (H/2, W/2)]`
     "Sizes of the pyramid's three levels."
     return [(2*H,2*W), (H,W), (H//2,W//2)]
 
 def split_levels(c:Tensor, # `(B, 21n, C)`
-    H:int, # Height of the image
-    W:int, # Map of the ViT, H*W = 4n
+    H:int, # Rows of the ViT's map
+    W:int, # Its columns, H*W = 4n
 ) -> list: # Maps `(B, C, h, w)` of `levels(H, W)`
     "Tokens of the three levels to maps."
     sizes = levels(H, W)
@@ -82,7 +82,7 @@ class Interaction(nn.Module):
         heads:int=16, # Attention heads
         points:int=4, # Sampling points per head and level
         ratio:float=.5, # Width of the values relative to the features
-        cffn_ratio:float=.25, # As in `Injector` and `Extractor`
+        cffn_ratio:float=.25, # Width of the extractors' FFN relative to the features
         drop_path:float=.3, # Of every extractor
         gamma:float=1e-6, # Initial strength of the injector
         checkpointing:bool=False, # In training, recompute in the backward
@@ -110,8 +110,8 @@ def init_adapter(m:nn.Module): # Applied to every module
 # %% ../../nbs/fusion/50_sam_adapter.ipynb #f8ac10ac
 def conv_bn(i:int, # Input channels
     o:int, # Output channels
-    stride:int=1, # Channels in and out
-) -> list:
+    stride:int=1, # Stride
+) -> list: # Three modules
     "3x3 convolution without bias, batch norm, ReLU."
     return [nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU()]
 

@@ -27,8 +27,8 @@ def malleable_model(name:str='malleable_r101', # In `MALLEABLE_MODELS`
     in_channels=None, # `{modality: channels}`; 3 and 1 by default
     published:bool=True, # With both published quirks? Needed for published checkpoints
     aux:bool=True, # With the auxiliary classifier?
-    backbone_kw:dict=None, # Settings of the backbone
-    head_kw:dict=None, # Settings of the parts, e.g. `backbone_kw=dict(focal=600., depth=...)`
+    backbone_kw:dict=None, # Settings of the backbone, e.g. `dict(focal=600., depth=...)`
+    head_kw:dict=None, # Settings of the head
 ) -> RGBXSegmenter: # Randomly initialised
     "Malleable 2.5D convolution by name (Xing et al., ECCV 2020)."
     enc = choose(name, MALLEABLE_MODELS, 'model'); modalities = tuple(modalities)
@@ -54,8 +54,8 @@ register_format(MALLEABLE)
 def malleable_features(m, # The model
     rgb:Tensor, # `(B, 3, H, W)`
     depth:Tensor, # Depth `(B, 1, H, W)`
-    focal, # Every boundary under the names of the parity case
-) -> dict:
+    focal, # Focal length in camera pixels, a number or `(B,)`
+) -> dict: # Every boundary under the names of the parity case
     "Run a malleable model and keep what happens on the way."
     got,hooks,h = {},[],m.head
     keep = lambda mod,nm: hooks.append(mod.register_forward_hook(lambda mod, a, o: got.update({nm:o})))

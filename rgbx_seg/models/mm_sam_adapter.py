@@ -39,7 +39,7 @@ class SamAdapterBackbone(nn.Module):
         heads:int=16, # Attention heads
         points:int=4, # Sampling points per head and level
         ratio:float=.5, # Width of the values relative to the features
-        cffn_ratio:float=.25, # Of injectors and extractors
+        cffn_ratio:float=.25, # Width of the extractors' FFN relative to the features
         drop_path:float=.3, # Of every extractor
         gamma:float=1e-6, # Initial strength of the injectors
         groups=None, # First and last ViT block of the four interactions, `[(0, 5), ...]`; equal parts by default
@@ -231,10 +231,10 @@ def mm_sam_names(model, # The model
     return 'backbone.'+adapter_keys(re.sub(r'^interactions\.', 'adapter.', k))
 
 def has(ks, # Names in the file
-    pattern:str, # Names, regular expression
+    pattern:str, # Regular expression
 ) -> bool:
     "Does a name match the pattern?"
-    return any(re.search(pattern, k) for k in ks) # Names, regular expression
+    return any(re.search(pattern, k) for k in ks)
 
 MM_SAM = Format('MM SAM-Adapter', lambda ks: has(ks, r'^backbone\.spm\.') and has(ks, r'^backbone\.interactions\.'), mm_sam_names)
 
@@ -350,7 +350,7 @@ def published_model(c:dict, # `config` of a parity case: `backbone` and `decode_
 
 def whole_outputs(case, # The parsed parity case
     state_dict, # Published names to arrays
-    inputs, # Parity case of the whole model
+    inputs, # `x`, all modalities' channels
 ):
     "Build, load and run the whole model for a parity case."
     m = published_model(case['config']).eval(); load_published(m, state_dict)

@@ -27,10 +27,10 @@ def sa_gate_model(name:str='sa_gate_r101', # In `SA_GATE_VARIANTS`
     in_channels=3, # Channels of every image, or `{modality: channels}`
     published:bool=True, # With both published quirks? Needed for published checkpoints
     aux:bool=True, # With the auxiliary head?
-    encoder_kw:dict=None,
+    encoder_kw:dict=None, # Settings of the encoders
     fusion_kw:dict=None, # Settings of the fusion
     head_kw:dict=None, # Settings of the head
-    aux_kw:dict=None, # Settings of the parts
+    aux_kw:dict=None, # Settings of the auxiliary head
 ) -> RGBXSegmenter: # Randomly initialised
     "SA-Gate by name (Chen et al., ECCV 2020)."
     enc = choose(name, SA_GATE_VARIANTS, 'model'); modalities = tuple(modalities)
@@ -94,8 +94,8 @@ def in_force(case:dict, # A parity case with `aliases`, pairs of names of one te
 
 def sa_gate_features(m, # The model
     rgb:Tensor, # `(B, 3, H, W)`
-    hha:Tensor, # Every boundary under the names of the parity case
-) -> dict:
+    hha:Tensor, # `(B, 3, H, W)`
+) -> dict: # Every boundary under the names of the parity case
     "Run a SA-Gate model and keep what happens on the way."
     got,hooks = {},[]
     keep = lambda mod,f: hooks.append(mod.register_forward_hook(f))

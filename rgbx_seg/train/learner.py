@@ -83,7 +83,7 @@ class PickModalities(Callback):
     order = -5
     def __init__(self,
         have, # Names in the batch
-        want, # Names in the batch; names the model takes
+        want, # Names the model takes
     ):
         missing = [m for m in want if m not in have]
         if missing: raise RGBXError('model and data', f"data with {', '.join(have)}", f"also {', '.join(missing)}, which the model takes")
