@@ -359,7 +359,7 @@ _co = Card('coco_stuff', _COCO_CLASSES.split(', '), _mods(_m('rgb', 'images/{0}/
     url='https://github.com/nightrome/cocostuff', licence='annotations CC BY 4.0; the images have terms of their own',
     notes=['162 colours for 171 classes: a painted mask cannot be turned back into ids'])
 COCO = dict(original=_co, raw=replace(_co, layout='raw', label_path='annotations/{0}/{1}.png', label_map=_COCO_MAP, marks=['images', 'annotations']))
-IMAGENET1K = dict(original=Card('imagenet', [str(i) for i in range(1000)], _mods(_m('rgb', '{0}/{1}/{2}.JPEG')), None, label_folder=None, classification=True,
+IMAGENET1K = dict(original=Card('imagenet', [str(i) for i in range(1000)], _mods(_m('rgb', '{0}/{1}/{2}', decode='colour')), None, label_folder=None, classification=True,
     splits={s:dict(names=f'{s}/*/*') for s in ('train', 'val')},
     counts=dict(train=1281167, val=50000), marks=['train/n*', 'val'], layout='original', task='classification', source='Russakovsky et al., IJCV 2015',
     url='https://image-net.org', licence='registration; non-commercial research, see the website',

@@ -183,11 +183,15 @@ def rgbx_dls(train_ds,   # `RGBXFolder` to train on; or the name of a published 
     photometric=None,    # {modality: `Photometric`}, True: RGB alone
     train:str='train',   # By name: the split to train on
     valid:str=None,      # By name: the split to validate on; None: val, else test
-    **kwargs,
+    **kwargs,            # Of `JointAugment`: scales, base, cat_max_ratio ...; for ImageNet of `imagenet_dls`
 ) -> RGBXDataLoaders:
     "Training and validation batches (x_rgb, x_1, ..., mask)."
     if isinstance(train_ds, (str, Path)): train_ds,valid_ds,kwargs = _open_both(train_ds, valid_ds, train, valid, kwargs)
     valid_ds = train_ds if valid_ds is None else valid_ds
+    if train_ds.card.classification:
+        from rgbx_seg.data.imagenet import imagenet_dls
+        return imagenet_dls(train_ds, valid_ds, bs, size or 224, num_workers, seed, device, valid_bs, drop_last,
+            augment=None if augment is True else augment, **kwargs)
     a,b = tuple(train_ds.modalities),tuple(valid_ds.modalities)
     if a != b: raise RGBXError('valid_ds', f'modalities {b}', f'those of train_ds: {a}')
     if train_ds.card.classes != valid_ds.card.classes:

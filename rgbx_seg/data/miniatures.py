@@ -40,7 +40,7 @@ def _name(data, layout, split, i):
     if data == 'ade20k': return f'{dict(train="training", val="validation")[split]}/ADE_{split}_{i+1:08d}','day'
     if data == 'cityscapes': c = dict(train='aachen', val='munster', test='berlin')[split]; return f'{split}/{c}/{c}_{i:06d}_000019','day'
     if data == 'coco_stuff': return f'{split}2017/{k:012d}','day'
-    c = f'n{i%5+1:08d}'; return f'{split}/{c}/'+(f'{c}_{i}' if split == 'train' else f'ILSVRC2012_val_{i:08d}'),'day'
+    c = f'n{i%5+1:08d}'; return f'{split}/{c}/'+(f'{c}_{i}.JPEG' if split == 'train' else f'ILSVRC2012_val_{i:08d}.JPEG'),'day'
 
 def miniature_items(name:str, # A data set of the catalogue
     layout:str,               # One of its layouts

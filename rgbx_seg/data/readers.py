@@ -13,7 +13,7 @@ import numpy as np
 from ..core import RGBXError, choose
 from .cards import Card, all_cards
 from .catalogue import LAYOUTS
-from .files import need, read_modality
+from .files import IMAGE_EXTS, need, read_modality
 from .folder import RGBXFolder, _encode, _there
 
 # %% ../../nbs/data/60_readers.ipynb #80e0c3b1
@@ -131,7 +131,7 @@ class ClassFolder(NamedFolder):
     def __init__(self,
         root,             # Folder of the data set
         split='train',    # A split of the card
-        card=None,        # None: the catalogue's
+        card=None,        # None: ImageNet's
         modalities=None,  # Which; None: all
         bgr=False,        # Quirk: colour images stay in the order blue, green, red
         labels=True,      # False: without labels
@@ -140,10 +140,17 @@ class ClassFolder(NamedFolder):
         if not names: raise RGBXError(root/'train', 'no folders of classes', 'one folder for each class')
         card = card or LAYOUTS['imagenet']['original']
         super().__init__(root, split, replace(card, classes=names, palette=None), modalities, bgr, labels)
-        self._class = {n:i for i,n in enumerate(names)}
-    def __getitem__(self, i):
-        i = range(len(self))[i]; name = self.name(i); m = self.card.modalities['rgb']; c = name.split('/')[1]
+        keep = [n for n in self._names if os.path.splitext(n)[1].lower() in _ENDINGS]
+        if not keep: raise RGBXError(root/split, 'files that are no images', 'images '+', '.join(IMAGE_EXTS))
+        self._names,self._class,self.labels = np.array(keep),{n:i for i,n in enumerate(names)},labels
+    def class_of(self, i:int) -> int: # Index -> class number
+        "The class of an item, from its folder."
+        name = self.name(i); c = name.split('/')[1]
         if c not in self._class: raise RGBXError(self.root/name.rpartition('/')[0], f'a class {c!r} that train/ does not have', 'the same folders in both')
-        return read_modality(_there(self.path('rgb', name), f'item {name!r}'), m, self.bgr),self._class[c]
+        return self._class[c]
+    def __getitem__(self, i):
+        i = range(len(self))[i]; name = self.name(i); y = self.class_of(i)
+        return read_modality(_there(self.path('rgb', name), f'item {name!r}'), self.card.modalities['rgb'], self.bgr),y if self.labels else None
 
+_ENDINGS = {e.encode() for e in IMAGE_EXTS}
 READERS['imagenet', 'original'] = ClassFolder

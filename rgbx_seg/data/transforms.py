@@ -103,7 +103,7 @@ class JointAugment:
         photometric=None,        # {modality: Photometric}; True: RGB alone, with the defaults
         off_by_one:bool=False,   # Quirk: the published crop position, one past the end
         ignore:int=255,          # Padding of the mask
-        base=None,               # (height, width): scales are relative to the image fitted into this, aspect kept; None: to the image itself
+        base=None,               # Two sides: scales are relative to the image fitted into them, long side to long side, aspect kept; None: to the image itself
         cat_max_ratio:float=1.,  # Below 1: draw the crop again, up to ten times, while one class has more of the valid pixels than this or is alone
         pad:str='centre',        # Where images smaller than the crop lie: 'centre', or 'corner' (top left)
         pad_values=None,         # {modality: value after normalising}; None: 0, the mean
@@ -123,7 +123,7 @@ class JointAugment:
         if self.scale_range: s = rng.uniform(*self.scale_range)
         elif self.scales: s = self.scales[rng.integers(len(self.scales))]
         H,W = ims[0].shape[:2]
-        if self.base: k = s*min(self.base[0]/H, self.base[1]/W, max(self.base)/max(H, W)); h,w = (max(1, int(o*k+.5)) for o in (H, W))
+        if self.base: h,w = self._fitted(H, W, s)
         else: h,w = (max(1, int(o*s)) for o in (H, W))
         pos = rng.random(2)
         if mask is not None: mask = _resize(_flip(mask) if flip else mask, (h, w), nearest=True)
@@ -136,6 +136,9 @@ class JointAugment:
             out.append(_pad(normalise(a, m), self.size, self.pad_values.get(m.name, 0), self.pad))
         if mask is not None: mask = _pad(np.ascontiguousarray(place(mask)), self.size, self.ignore, self.pad)
         return out,mask
+    def _fitted(self, H, W, s):
+        "(h, w) of an image fitted into the base times s, its sides cut to whole pixels, as mmcv does."
+        lo,hi = sorted(int(o*s) for o in self.base); k = min(hi/max(H, W), lo/min(H, W)); return tuple(max(1, int(o*k+.5)) for o in (H, W))
     def _good(self, mask, pos, rng):
         "A position whose crop is not filled by one class, if ten draws find one."
         for _ in range(10):
