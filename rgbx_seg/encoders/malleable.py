@@ -45,51 +45,59 @@ def depth_classes(d:Tensor, # `(B, T, H, W)` depth of every tap, from `depth_tap
     return (logits*sign).softmax(1)
 
 # %% ../../nbs/encoders/60_malleable.ipynb #000cec7b
-def _windows(x, k, stride, dilation, r0, r1, W): # Padded `(B, C, H, W)` -> view `(B, C, k, k, r1-r0, W)` of the rows r0..r1 of the output
+def _windows(x, k, stride, dilation, r0, r1, W): # Padded `(C, H, W)` -> view `(C, k, k, r1-r0, W)` of the rows r0..r1 of the output
     s = x.stride()
-    return x.as_strided((*x.shape[:2], k, k, r1-r0, W), (s[0], s[1], s[2]*dilation, s[3]*dilation, s[2]*stride, s[3]*stride), x.storage_offset()+r0*stride*s[2])
+    return x.as_strided((x.shape[0], k, k, r1-r0, W), (s[0], s[1]*dilation, s[2]*dilation, s[1]*stride, s[2]*stride), x.storage_offset()+r0*stride*s[1])
 
-def _blocks(x, k, n, W, H):                      # Rows per block, so that a buffer has about 2 MB on the CPU (but at least 320 positions), 64 MB elsewhere
-    cpu = x.device.type == 'cpu'; bytes_ = 2**21 if cpu else 2**26
-    rows = max(1, int(bytes_/(x.element_size()*x.shape[0]*n*x.shape[1]*k*k*W)), -(-320//W) if cpu else 1)
-    return [(r, min(r+rows, H)) for r in range(0, H, rows)]
+def _rows(x, weight, W):                         # Rows per block: a buffer of 2 MB on the CPU (but at least 320 positions), 64 MB elsewhere
+    per = x.element_size()*weight[0].numel()*W; cpu = x.device.type == 'cpu'
+    return max(1, (2**21 if cpu else 2**26)//per, -(-320//W) if cpu else 1)
 
+def _walk(x, m, weight, stride, dilation):
+    "Blocks of rows: image, rows, taps `(C, k*k, N)`, factors `(n, 1, k*k, N)`, both multiplied `(n, C, k*k, N)`; the next block overwrites the last one."
+    B,n,T,H,W = m.shape; k,step = weight.shape[-1],_rows(x, weight, W); most = x.shape[1]*T*min(step, H)*W
+    plain,product = x.new_empty(most),x.new_empty(n*most)
+    for b in range(B):
+        for r in range(0, H, step):
+            rows = slice(r, min(r+step, H)); win = _windows(x[b], k, stride, dilation, rows.start, rows.stop, W); size = win.numel()
+            taps = plain[:size].view(win.shape).copy_(win).view(len(win), T, -1); f = m[b,:,None,:,rows].flatten(3)
+            yield b,rows,taps,f,torch.mul(taps, f, out=product[:n*size].view(n, *taps.shape))
+
+def _scatter(gx, d, stride, dilation, r0):       # Add `(C, k, k, rows, W)` back to where it was read
+    _,k,_,rows,W = d.shape
+    for i in range(k):
+        for j in range(k):
+            y,x = r0*stride+i*dilation,j*dilation
+            gx[:,y:y+(rows-1)*stride+1:stride,x:x+(W-1)*stride+1:stride] += d[:,i,j]
+
+# %% ../../nbs/encoders/60_malleable.ipynb #63811125
 class _MaskedConv(torch.autograd.Function):
     "`sum_k conv(x * m_k, W_k)` in blocks of rows; x `(B, C, H, W)` padded, m `(B, n, k*k, H', W')`, weight `(O, n, C, k, k)`."
     @staticmethod
-    def forward(ctx, x, m, weight, k, stride, dilation):
-        ctx.save_for_backward(x, m, weight); ctx.args = k,stride,dilation
-        B,n,_,H,W = m.shape; w = weight.flatten(1); out = x.new_empty(B, len(w), H, W)
-        for r0,r1 in _blocks(x, k, n, W, H):
-            taps = _windows(x, k, stride, dilation, r0, r1, W).reshape(B, 1, -1, k*k, (r1-r0)*W)
-            buf = taps*m[:,:,None,:,r0:r1].flatten(4)
-            out[:,:,r0:r1] = (w @ buf.flatten(1,3)).unflatten(-1, (r1-r0,W))
+    def forward(ctx, x, m, weight, stride, dilation):
+        ctx.save_for_backward(x, m, weight); ctx.args = stride,dilation
+        w = weight.flatten(1); out = x.new_empty(len(x), len(w), *m.shape[-2:])
+        for b,rows,_,_,buf in _walk(x, m, weight, stride, dilation): out[b,:,rows] = (w @ buf.flatten(0, 2)).unflatten(-1, (-1, m.shape[-1]))
         return out
 
     @staticmethod
     def backward(ctx, g):
-        (x,m,weight),(k,stride,dilation) = ctx.saved_tensors,ctx.args
-        B,n,T,H,W = m.shape; w = weight.flatten(1); need_x,need_m,need_w = ctx.needs_input_grad[:3]
-        gx,gm,gw = torch.zeros_like(x) if need_x else None,torch.zeros_like(m) if need_m else None,torch.zeros_like(w) if need_w else None
-        for r0,r1 in _blocks(x, k, n, W, H):
-            taps = _windows(x, k, stride, dilation, r0, r1, W).reshape(B, 1, -1, T, (r1-r0)*W)
-            mb,gb = m[:,:,None,:,r0:r1].flatten(4),g[:,:,r0:r1].flatten(2)
-            if need_w: gw += (gb @ (taps*mb).flatten(1,3).transpose(1,2)).sum(0)
+        (x,m,weight),(stride,dilation) = ctx.saved_tensors,ctx.args
+        w,(k,W),(need_x,need_m,need_w) = weight.flatten(1),(weight.shape[-1],m.shape[-1]),ctx.needs_input_grad[:3]
+        gx,gm,gw = (torch.zeros_like(t) if need else None for t,need in ((x,need_x), (m,need_m), (w,need_w)))
+        for b,rows,taps,f,buf in _walk(x, m, weight, stride, dilation):
+            gb = g[b,:,rows].flatten(1); flat = buf.view(w.shape[1], -1)
+            if need_w: gw.addmm_(gb, flat.T)
             if not (need_x or need_m): continue
-            d = (w.T @ gb).unflatten(1, (n,-1,T)); dx = 0
-            for i in range(n):
-                if need_m: gm[:,i,:,r0:r1] = (d[:,i]*taps[:,0]).sum(1).unflatten(-1, (r1-r0,W))
-                if need_x: dx = d[:,i]*mb[:,i] if i == 0 else dx.addcmul_(d[:,i], mb[:,i])
-            if need_x: _scatter(gx, dx.unflatten(2, (k,k)).unflatten(-1, (r1-r0,W)), stride, dilation, r0)
-        return gx, gm, None if gw is None else gw.view_as(weight), None, None, None
+            torch.mm(w.T, gb, out=flat)                          # from here on the buffer holds the gradient of what it held
+            if need_x:
+                dx = buf[0]*f[0]
+                for d,fi in zip(buf[1:], f[1:]): dx.addcmul_(d, fi)
+                _scatter(gx[b], dx.view(len(taps), k, k, -1, W), stride, dilation, rows.start)
+            if need_m: gm[b,:,:,rows] = buf.mul_(taps).sum(1).unflatten(-1, (-1, W))
+        return gx, gm, None if gw is None else gw.view_as(weight), None, None
 
-def _scatter(gx, d, stride, dilation, r0):       # Add `(B, C, k, k, rows, W)` back to where it was read
-    k,rows,W = d.shape[2],d.shape[4],d.shape[5]
-    for i in range(k):
-        for j in range(k):
-            y,x = r0*stride+i*dilation,j*dilation
-            gx[:,:,y:y+(rows-1)*stride+1:stride,x:x+(W-1)*stride+1:stride] += d[:,:,i,j]
-
+# %% ../../nbs/encoders/60_malleable.ipynb #2c5286eb
 def masked_conv(x:Tensor, # `(B, C, H, W)`
     m:Tensor, # `(B, n, k*k, H', W')`: the factor of every tap for each of n kernels
     weight:Tensor, # `(O, n, C, k, k)`
@@ -101,7 +109,7 @@ def masked_conv(x:Tensor, # `(B, C, H, W)`
     k = weight.shape[-1]; H,W = ((s+2*padding-dilation*(k-1)-1)//stride+1 for s in x.shape[-2:])
     if m.shape[1:] != (weight.shape[1], k*k, H, W): raise RGBXError('masked_conv', f'factors {tuple(m.shape)}', f'(B, {weight.shape[1]}, {k*k}, {H}, {W})')
     with torch.autocast(x.device.type, enabled=False):
-        return _MaskedConv.apply(F.pad(x, (padding,)*4).contiguous(), m.to(x.dtype).contiguous(), weight.to(x.dtype).contiguous(), k, stride, dilation)
+        return _MaskedConv.apply(F.pad(x, (padding,)*4).contiguous(), m.to(x.dtype).contiguous(), weight.to(x.dtype).contiguous(), stride, dilation)
 
 # %% ../../nbs/encoders/60_malleable.ipynb #fbcc4f08
 class MalleableConv2d(nn.Module):
