@@ -160,6 +160,10 @@ NYUDV2 = dict(
     sa_gate=_layout(_ny, 'sa_gate', [_m('rgb', 'RGB/{id}.jpg'), _m('hha', 'HHA/{id}.jpg', note='red: disparity, green: height, blue: angle'),
     _m('depth', 'Depth/{id}.npy', decode='npy', **_METRES)],
         'Label/{id}.png', ['RGB', 'HHA', 'Label', 'train.txt'], default=['rgb', 'hha'], **_col | dict(norms={})),
+    original=_layout(_ny, 'original', [_m('rgb', 'nyu_depth_v2_labeled.mat/images/{id}'), _m('depth', 'nyu_depth_v2_labeled.mat/depths/{id}', **_METRES),
+        _m('hha', 'nyu_depth_v2_labeled.mat/hha/{id}', note='computed as it is read; red: disparity, green: height, blue: angle'),
+        _m('raw_depth', 'nyu_depth_v2_labeled.mat/rawDepths/{id}', cmap='inferno', **_METRES)], 'nyu_depth_v2_labeled.mat/labels/{id}', ['nyu_depth_v2_labeled.mat'],
+        splits=dict(train=dict(names='*', ids=_NYU_IDS), test=dict(names='*', ids=[[i, i] for i in _nyu_test])), default=['rgb', 'depth'], published={}, norms={}),
     tokenfusion=_layout(_ny, 'tokenfusion', [_m('rgb', 'rgb/{id}.png'), _m('depth', 'depth/{id}.png', bits=16, grey=True)], 'masks/{id}.png',
     ['rgb', 'depth', 'masks'], published={},
         splits=dict(train=dict(names='*', ids=_shift(_NYU_IDS, 1)), test=dict(names='*', ids=[[i+1, i+1] for i in _nyu_test]))))
@@ -175,9 +179,10 @@ SUNRGBD = dict(
     sigma=_su,
     dformer=_layout(_su, 'dformer', [_m('rgb', 'RGB/{id}.jpg'), _m('depth', 'Depth/{id}.png', grey=True)], 'labels/{id}.png', ['RGB', 'Depth', 'labels'],
     size=None, **_col),
-    original=_layout(_su, 'original', [_m('rgb', 'SUNRGBD/{id}.jpg'), _m('depth', 'SUNRGBD/{id}.png', decode='sun', **_METRES)], 'SUNRGBDtoolbox/{id}.mat',
+    original=_layout(_su, 'original', [_m('rgb', 'SUNRGBD/{id}.jpg'), _m('depth', 'SUNRGBD/{id}.png', decode='sun', **_METRES),
+    _m('hha', 'SUNRGBD/{id}.png', decode='hha:sun@sun', note='computed as it is read; red: disparity, green: height, blue: angle')], 'SUNRGBDtoolbox/{id}.mat',
     ['SUNRGBDtoolbox/Metadata/SUNRGBD2Dseg.mat', 'SUNRGBD'],
-        size=None, splits=_lists, published={}, norms={}))
+        size=None, splits=_lists, published={}, norms={}, default=['rgb', 'depth']))
 
 # %% ../../nbs/data/05_catalogue.ipynb #25f49c34
 _WEATHER,_CASES = ['cloud', 'fog', 'night', 'rain', 'sun'],['normal', 'motionblur', 'overexposure', 'underexposure', 'lidarjitter', 'eventlowres']
@@ -242,8 +247,11 @@ _mu = Card('muses', CITY19, _mods(_m('rgb', _mpath('frame_camera', 'frame_camera
 MUSES = dict(
     projected=_mu,
     original=_layout(_mu, 'original', [_m('rgb', _mpath('frame_camera', 'frame_camera.png')),
-    *_muses_mods('', dict(lidar='.bin', event='.h5'), dict(lidar='muses_lidar', event='muses_event'))],
-        _mpath('gt_semantic', 'gt_labelTrainIds.png'), ['frame_camera', 'gt_semantic']))
+    *_muses_mods('', dict(lidar='.bin', event='.h5', radar='.png'), dict(lidar='muses_lidar', event='muses_event', radar='muses_radar'))],
+        _mpath('gt_semantic', 'gt_labelTrainIds.png'), ['frame_camera', 'gt_semantic']),
+    projected_png=_layout(_mu, 'projected_png', [_m('rgb', _mpath('frame_camera', 'frame_camera.png')),
+    *_muses_mods('projected_to_rgb/', dict.fromkeys(_what, '.png'), dict.fromkeys(_what, 'muses16'))], _mpath('gt_semantic', 'gt_labelTrainIds.png'),
+        ['frame_camera', 'gt_semantic', 'projected_to_rgb', 'projected_to_rgb/*/*/*/*/*.png']))
 
 # %% ../../nbs/data/05_catalogue.ipynb #9c135ad7
 _WHU_TRAIN = ('NH49E004021 NH49E005014 NH49E005023 NH49E005024 NH49E006011 NH49E006022 NH49E006024 NH49E007013 NH49E007023 NH49E007024 NH49E008014 NH49E008017 '
@@ -345,7 +353,10 @@ _CITY_MAP = {i:255 for i in range(34)} | dict(zip([7, 8, 11, 12, 13, 17, 19, 20,
 _city = lambda what: f'gtFine/{{0}}/{{1}}/{{2}}_gtFine_{what}.png'
 _ci = Card('cityscapes', CITY19, _mods(_m('rgb', 'leftImg8bit/{0}/{1}/{2}_leftImg8bit.png'),
     _m('disparity', 'disparity/{0}/{1}/{2}_disparity.png', decode='disparity', bits=32, span=(0, 128), **_of255((20,)*3, (25,)*3),
-    note='pixels; the constants are our choice')),
+    note='pixels; the constants are our choice'),
+    _m('depth', 'disparity/{0}/{1}/{2}_disparity.png', decode='city_depth', bits=32, span=(0, 80), **_of255((20,)*3, (25,)*3),
+    note='metres, from the disparity and camera/; the constants are our choice'),
+    _m('hha', 'disparity/{0}/{1}/{2}_disparity.png', decode='hha:city_depth@cityscapes', note='computed as it is read; red: disparity, green: height, blue: angle')),
     _hex(_CITY), label_folder='gtFine', label_path=_city('labelTrainIds'), size=(1024, 2048),
     splits={s:dict(names=f'{s}/*/*') for s in ('train', 'val', 'test')}, counts=dict(train=2975, val=500, test=1525), unlabelled=['test'], default=['rgb'],
     marks=['leftImg8bit', 'gtFine', 'gtFine/*/*/*_labelTrainIds.png'], layout='original', task='RGB', source='Cordts et al., CVPR 2016',

@@ -15,7 +15,7 @@ from fastprogress.fastprogress import progress_bar
 from ..core import RGBXError, cv2_
 from .cards import Card, Modality, folder_card
 from .catalogue import LAYOUTS, layout_card
-from .files import IMAGE_EXTS, raw_image, raw_label, read_modality
+from .files import IMAGE_EXTS, raw_image, raw_label
 from .folder import RGBXFolder, _column_name, _lines
 from .readers import READERS, find_layout, open_dataset
 
@@ -111,8 +111,8 @@ def _probe(ds, i):
         p = ds.path(k, name)
         if not p.is_file(): out['missing'].append((k, p)); continue
         try:
-            a = read_modality(p, m, memo=memo); out['sizes'][k] = a.shape[:2]; out['mods'][k] = _stats(a, m, p)
-            digests[k] = hashlib.blake2b(p.read_bytes(), digest_size=8).digest()
+            a = ds.read(k, name, memo); out['sizes'][k] = a.shape[:2]; out['mods'][k] = _stats(a, m, p)
+            digests[k] = hashlib.blake2b(a.tobytes() if k in getattr(ds, 'archive', ()) else p.read_bytes(), digest_size=8).digest()
         except RGBXError as e: out['bad'].append((k, e))
     out['digest'] = digests.get(ds.modalities[0])
     out['copies'] = [k for k in list(digests)[1:] if digests[k] == out['digest'] and ds.card.modalities[k].decode is None]
@@ -123,7 +123,7 @@ def _probe_label(ds, i, name, out):
     c,p = ds.card,ds.path('label', name)
     if not p.is_file(): out['missing'].append(('label', p)); return
     try:
-        if (c.name, c.layout) in READERS: out['ids'] = np.bincount(ds[i][-1].ravel(), minlength=256); return
+        if (c.name, c.layout) in READERS: a = ds.mask(name); out['ids'],out['sizes']['label'] = np.bincount(a.ravel(), minlength=256),a.shape; return
         a = raw_label(p, c.label_decode); out['label'],out['sizes']['label'] = np.bincount(a.ravel(), minlength=256),a.shape
     except RGBXError as e: out['bad'].append(('label', e))
 

@@ -176,14 +176,13 @@ class RGBXFolder:
     def __getitem__(self, i:int):
         i = range(len(self))[i]; name = self.name(i); ims,memo = [],{}
         for k,m in self.card.modalities.items():
-            p = _there(self.path(k, name), f'the {k} image of item {name!r}'); ims.append(read_modality(p, m, self.bgr, memo))
+            ims.append(self.read(k, name, memo))
             if m.fit and ims[-1].shape[:2] != ims[0].shape[:2]: ims[-1] = _fit(ims[-1], ims[0].shape[:2])
-            _same_size(p, ims[-1], self.path(self.modalities[0], name), ims[0])
-        if not self.labels: return *ims,None
-        p = _there(self.path('label', name), f'the label of item {name!r}', 'labels=False reads without labels')
-        mask = self.mask_of(p)
-        _same_size(p, mask, self.path(self.modalities[0], name), ims[0])
+            _same_size(self.path(k, name), ims[-1], self.path(self.modalities[0], name), ims[0])
+        mask = self.mask(name) if self.labels else None
+        if mask is not None: _same_size(self.path('label', name), mask, self.path(self.modalities[0], name), ims[0])
         return *ims,mask
+
 
 # %% ../../nbs/data/20_folder.ipynb #dee20019
 @patch(as_prop=True)
@@ -202,10 +201,18 @@ def condition(self:RGBXFolder, i:int) -> str: # i: index
     return self.card.condition(self.name(i))
 
 @patch
-def mask_of(self:RGBXFolder, p, # A label file
-) -> np.ndarray:                # (H, W) uint8 train ids
-    "A label by the card's rules."
-    c = self.card
+def read(self:RGBXFolder, kind:str, # A modality
+    name:str,                       # An item's name
+    memo:dict=None,                 # Files decoded for this item
+) -> np.ndarray:                    # (H, W, C) uint8, or float32 with `bits=32`
+    "One modality of an item."
+    return read_modality(_there(self.path(kind, name), f'the {kind} image of item {name!r}'), self.card.modalities[kind], self.bgr, memo)
+
+@patch
+def mask(self:RGBXFolder, name:str, # An item's name
+) -> np.ndarray:                    # (H, W) uint8 train ids
+    "The label of an item, by the card's rules."
+    c,p = self.card,_there(self.path('label', name), f'the label of item {name!r}', 'labels=False reads without labels')
     return read_label(p, c.num_classes, c.label_shift, c.ignore, label_map=c.label_map, decode=c.label_decode)
 
 @patch

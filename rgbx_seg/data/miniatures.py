@@ -85,20 +85,24 @@ def file_content(s,  # Scene of `_scene`
     if k == 'rgb' and d in ('', 'colour'): return np.dstack([s['rgb'], np.full(s['rgb'].shape[:2], 255, np.uint8)]) if data == 'deliver' and d else s['rgb']
     if d in ('opaque', 'alpha'): return np.dstack([s['rgb'], s['thermal']])
     if k in ('thermal', 'thermal_raw'): return s[k]
-    if k == 'hha' or (data == 'deliver' and k == 'depth'): return _hha(s['metres'])
     if d == 'metres': return np.rint(s['metres']/float(m.decode.partition(':')[2])).clip(0, 65535).astype(np.uint16)
-    if d == 'sun': mm = np.rint(1000*s['metres']).astype(np.uint16); return ((mm << 3) | (mm >> 13)).astype(np.uint16)
+    if d == 'sun' or (d == 'hha' and data == 'sunrgbd'): mm = np.rint(1000*s['metres']).astype(np.uint16); return ((mm << 3) | (mm >> 13)).astype(np.uint16)
     if d == 'npy': return np.asfortranarray(s['metres'])
-    if d == 'disparity': return np.where(s['depth'] > 0, 256*20/np.maximum(s['metres'], .1)+1, 0).clip(0, 65535).astype(np.uint16)
+    if d in ('disparity', 'city_depth') or (data == 'cityscapes' and k == 'hha'): return np.where(s['depth'] > 0, 256*20/np.maximum(s['metres'], .1)+1, 0).clip(0, 65535).astype(np.uint16)
     if d == 'bands': return _bands15(s) if data == 'hunan' else s['optical'] if '/{0}/' not in m.path and k != 'sar' else s['sar'][...,
         None] if '/{0}/' not in m.path else np.dstack([s['optical'], s['sar']])
+    if k == 'hha' or (data == 'deliver' and k == 'depth'): return _hha(s['metres'])
     if k == 'depth': return (1000*s['metres']).astype(np.uint16) if m.bits == 16 and data == 'nyudv2' and m.path else _depth8(s['metres'])
-    if data == 'muses': return s['lidar'] if k == 'lidar' else np.dstack([s['event'], 0*s['event'][...,:1]]) if k == 'event' else np.dstack([s['lidar'][...,
-        :2], 0*s['lidar'][...,:1]])
+    if data == 'muses': f = _muses_image(s, k); return f if d != 'muses16' else np.rint((f[...,::-1].astype(np.float64)+100)*150).astype(np.uint16)  # written reversed
     if k == 'event': e = np.dstack([12*s['event'][...,:1], 0*s['event'][...,:1], 12*s['event'][...,1:]]); return e if 'eventlowres' not in name else e[::2,
         ::2] if m.fit else np.repeat(np.repeat(e[::2,::2], 2, 0), 2, 1)
     if k == 'lidar': return encode('lidar', s['lidar'])[...,0]
     raise RGBXError(f'miniature of {data}', f'modality {k!r}', 'a rule for its files')
+
+def _muses_image(s, k):
+    "What a projected sensor's file holds."
+    if k == 'event': return np.dstack([s['event'], 0*s['event'][...,:1]])
+    return s['lidar'] if k == 'lidar' else np.dstack([s['lidar'][...,:2], 0*s['lidar'][...,:1]])
 
 def _bands15(s):
     "13 bands between four, as reflectance x 10000, and two of SAR in dB, float32."
@@ -152,18 +156,20 @@ def write_miniature(name:str, # A data set of the catalogue
 ) -> Path:                    # The folder
     "A data set in miniature from synthetic toy scenes, in the layout of its download or of a published system."
     card,root = layout_card(name, layout),Path(root); items = miniature_items(name, card.layout, n); root.mkdir(parents=True, exist_ok=True)
-    if (name, card.layout) == ('sunrgbd', 'original'): return _write_sun(root, card, items, size)
+    special = {('sunrgbd', 'original'): _write_sun, ('nyudv2', 'original'): _write_nyu}.get((name, card.layout))
+    if special: return special(root, card, items, size)
     for split,item,seed,cond in items:
         s = _scene(name, seed, cond, size); done = set()
         for m in card.modalities.values():
             p = root/(fill(m.path, item) if m.path else f'{m.folder}/{item}{m.ext}')
-            if m.decode in ('muses_lidar', 'muses_event'): _muses_raw(p, m, s)
+            if (m.decode or '').startswith('muses_'): _muses_raw(p, m, s)
             elif p not in done: _put(p, file_content(s, name, m, item)); done.add(p)
         if card.label_path or card.label_folder:
             if split not in card.unlabelled: _label_file(root/(fill(card.label_path, item)
                 if card.label_path else f'{card.label_folder}/{item}{card.label_ext}'), card, disk_label(card, s['label'])[0])
     _write_lists(root, card, items)
     if name == 'muses': _muses_calib(root, size)
+    if name == 'cityscapes': _city_cameras(root, items, size)
     return root
 
 def _write_lists(root, card, items):
@@ -179,16 +185,42 @@ def _muses_calib(root, size):
     "A calibration under which the toy LiDAR and events land where the toy camera sees them; K is for 1920 x 1080."
     h,w = size; sx,sy = 1920/w,1080/h; f = 100*w/128; K = [[f*sx, 0, (w-1)/2*sx], [0, f*sy, .42*h*sy], [0, 0, 1]]
     cam = [[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]]; eye = np.eye(4).tolist(); Ke = [[f, 0, (w-1)/2], [0, f, .42*h], [0, 0, 1]]
-    (root/'calib.json').write_text(json.dumps(dict(intrinsics=dict(rgb=dict(K=K), event=dict(K=Ke)), extrinsics=dict(lidar2rgb=cam, event2rgb=eye))))
+    (root/'calib.json').write_text(json.dumps(dict(intrinsics=dict(rgb=dict(K=K), event=dict(K=Ke)), extrinsics=dict(lidar2rgb=cam, radar2rgb=cam, event2rgb=eye))))
     (root/'meta.json').write_text('{}')
 
 def _muses_raw(p, m, s):
     p.parent.mkdir(parents=True, exist_ok=True)
     if m.name == 'lidar': p.write_bytes(np.ascontiguousarray(s['lidar_points'], np.float64).tobytes()); return
+    if m.name == 'radar': return _put(p, _radar_scan(s['lidar_points']))
     h5py = need('h5py', 'data', p); v,u,c = np.nonzero(s['event']); k = s['event'][v,u,c].astype(int); rep = lambda a: np.repeat(a, k)
     with h5py.File(p, 'w') as f:
         for key,a in zip('xytp', (rep(u).astype(np.uint16), rep(v).astype(np.uint16), np.linspace(0, 20_000, k.sum()).astype(np.int64),
             rep(1-c).astype(np.uint8))): f['events/'+key] = a
+
+def _radar_scan(points, bins=1400):
+    "The LiDAR's points as echoes of a radar: 400 azimuths, clockwise, 11 values of header."
+    a = np.zeros((11+bins, 400), np.uint8); a[10] = 255; k = np.rint(200-np.arctan2(points[:,1], points[:,0])/(2*np.pi)*400).astype(int) % 400
+    j = (np.hypot(points[:,0], points[:,1])/.0438).astype(int); ok = j < bins; a[11+j[ok],k[ok]] = np.clip(points[ok,3], 1, 255); return a
+
+def _city_cameras(root, items, size):
+    "Cameras under which disparity is 20/depth."
+    h,w = size; f = 100*w/128
+    for split,item,*_ in items:
+        p = root/'camera'/f'{item}_camera.json'; p.parent.mkdir(parents=True, exist_ok=True)
+        p.write_text(json.dumps(dict(extrinsic=dict(baseline=20/f), intrinsic=dict(fx=f, fy=f, u0=(w-1)/2, v0=(h-1)/2))))
+
+def _write_nyu(root, card, items, size):
+    "All frames up to the last item, as MATLAB stores them, and the table of classes: names 1 to 80, two for each class."
+    from scipy.io import savemat
+    h5py = need('h5py', 'data', root); of = {int(i):(seed, cond) for _,i,seed,cond in items}; n = max(of)+1; out = {k:[] for k in ('images', 'depths', 'rawDepths', 'labels')}
+    for i in range(n):
+        s = _scene('nyudv2', *of.get(i, (32_000+i, 'day')), size); lab = disk_label(card, s['label'])[0].astype(np.uint16); odd = (np.indices(size).sum(0) % 2).astype(np.uint16)
+        raw = s['metres'].copy(); raw[:4] = 0; two = np.where(lab > 0, 2*lab-odd, 0)
+        for k,a in zip(out, (s['rgb'].transpose(2, 1, 0), s['metres'].T, raw.T, two.T)): out[k].append(a)
+    with h5py.File(root/'nyu_depth_v2_labeled.mat', 'w') as f:
+        for k,v in out.items(): f.create_dataset(k, data=np.stack(v), chunks=(1, *v[0].shape), compression='gzip')
+    savemat(root/'classMapping40.mat', dict(mapClass=np.repeat(np.arange(1, 41), 2)[None].astype(np.float64)))
+    return root
 
 def _write_sun(root, card, items, size):
     "Scenes, and the toolbox with lists, order and labels."
@@ -201,6 +233,7 @@ def _write_sun(root, card, items, size):
     for j,i in enumerate(order): meta[0,j] = i,''
     savemat(box/'Metadata'/'SUNRGBDMeta.mat', dict(SUNRGBDMeta=meta)); labels = {}
     for split,item,seed,cond in items:
+        f = 100*size[1]/128; (root/item).mkdir(parents=True); (root/item/'intrinsics.txt').write_text(f'{f} 0 {(size[1]+1)/2} 0 {f} {(size[0]+1)/2} 0 0 1')
         s = _scene('sunrgbd', seed, cond, size); _put(root/item/'image'/f'{seed}.jpg', s['rgb'])
         _put(root/item/'depth_bfx'/f'{seed}.png', file_content(s, 'sunrgbd', card.modalities['depth'], item)); labels[item] = disk_label(card, s['label'])[0]
     with h5py.File(box/'Metadata'/'SUNRGBD2Dseg.mat', 'w') as f:

@@ -18,7 +18,7 @@ from .folder import fill
 from .readers import find_layout, open_dataset
 
 # %% ../../nbs/data/65_prepare.ipynb #21cd6e5f
-RECIPES = dict(mfnet=('original', 'sigma'), pst900=('original', 'sigma'), fmb=('original', 'mmsam'), nyudv2=('sa_gate', 'sa_gate'),
+RECIPES = dict(mfnet=('original', 'sigma'), pst900=('original', 'sigma'), fmb=('original', 'mmsam'), nyudv2=('original', 'sa_gate'),
     sunrgbd=('original', 'dformer'), deliver=('original', 'mmsam'), muses=('original', 'projected'),
                whu=('original', 'mambadiffusion'), cityscapes=('labelids', 'original'), coco_stuff=('raw', 'original'))
 _SPLITS = dict(mfnet='train val test', pst900='train test', fmb='train1060 val test', nyudv2='train test', sunrgbd='train test', whu='train test',
@@ -59,7 +59,8 @@ def _save(path, a):
                 compress='lzw') as f: f.write(a.transpose(2, 0, 1))
         else:
             cv2 = cv2_()
-            ok,buf = cv2.imencode(e, np.ascontiguousarray(a[...,::-1] if a.ndim == 3 else a), [cv2.IMWRITE_JPEG_QUALITY, 100] if e == '.jpg' else [])
+            ok,buf = cv2.imencode(e, np.ascontiguousarray(a[...,::-1] if a.ndim == 3 else a), [cv2.IMWRITE_JPEG_QUALITY, 100,
+                cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111] if e == '.jpg' else [])             # colour at full resolution: HHA's channels are no colours
             if not ok: raise RGBXError(path, f'an array {a.shape} {a.dtype} that does not encode', e)
             t.write_bytes(buf.tobytes())
 
@@ -102,10 +103,8 @@ def _item(ds, i, split, card, dst, data, o):
     for k,p in todo.items():
         if k == 'hha':
             from rgbx_seg.data.hha import hha
-            item = item or ds[i]
-            _save(p, hha(item[ds.modalities.index('depth')][...,0].astype(np.float64), **({}
-                if o['camera'] is None else dict(camera=np.asarray(o['camera'], float)))))
-            continue
+            z,*raw = (ds.read(m, name)[...,0].astype(np.float64) for m in ds.modalities if m in ('depth', 'raw_depth'))
+            _save(p, hha(z, None if o['camera'] is None else np.asarray(o['camera'], float), *raw)); continue
         m = card.modalities.get(k); old = ds.path(k, name)
         if k == 'label': same = (src.label_map, src.label_shift, src.label_decode) == (card.label_map, card.label_shift,
             card.label_decode) and old.suffix == p.suffix and o['size'] is None and (data != 'sunrgbd')
@@ -143,20 +142,28 @@ def prepare(name:str,  # A data set of the catalogue
     frm,default = choose(name, RECIPES, 'data set to prepare'); to = to or default; card = choose(to, LAYOUTS[name], f'layout of {name}')
     src,dst = Path(src),Path(dst)
     if to != default and (name, to) != ('sunrgbd', 'sigma'): raise RGBXError(f'prepare {name!r}', f'layout {to!r}', default)
-    root = find_layout(name, src)[1] if name != 'nyudv2' else src; card = _sized(card, name, to, tile)
+    frm,root = _source(name, src, frm); card = _sized(card, name, to, tile)
     o = dict(size=(480, 640) if (name, to) == ('sunrgbd', 'sigma') and size is None else None if size is None else tuple(size), inpaint=inpaint, tile=tile,
         camera=None if camera is None else np.asarray(camera).tolist())
-    o['modalities'] = ['hha', 'rgb', 'depth'] if name == 'nyudv2' else list(card.default or card.modalities) if name != 'muses' else ['rgb', 'lidar', 'event']
+    o['modalities'] = ['hha', 'rgb', 'depth'] if name == 'nyudv2' else list(card.default or card.modalities)
+    if name == 'muses' and (root/'radar').is_dir(): o['modalities'].append('radar')
     ask = dict(name=name, to=to, size=list(o['size']) if o['size'] else None, inpaint=inpaint, tile=tile if name == 'whu' else None, camera=o['camera'])
     _begin(dst, ask)
     data = {}
     for s in _SPLITS.get(name, 'train val test').split():
-        try: data[s] = open_dataset(name, root, s, frm, ['rgb', 'depth'] if name == 'nyudv2' else [k for k in o['modalities']
-            if k in LAYOUTS[name][frm].modalities])
+        try: data[s] = open_dataset(name, root, s, frm, [k for k in [*o['modalities'], *(['raw_depth'] if name == 'nyudv2' else [])]
+            if k in LAYOUTS[name][frm].modalities and (name, k) != ('nyudv2', 'hha')])
         except RGBXError as e:
             if 'no images for' not in str(e) and not (s == 'val' and 'no such list' in str(e)): raise
     if not data: raise RGBXError(src, 'no items', f'{name} in its {frm} layout')
     _run(name, data, card, dst, o, workers, progress); _finish(name, data, card, dst, ask); return dst
+
+def _source(name, src, frm):
+    "(layout, folder) of what is there; NYU's processed copy without HHA has no layout of its own."
+    if name == 'nyudv2' and not (src/'nyu_depth_v2_labeled.mat').is_file() and (src/'Depth').is_dir(): return 'sa_gate',src
+    found,root = find_layout(name, src)
+    if found != frm and (name, found) != ('whu', 'original_image'): raise RGBXError(root, f'{name} in its {found} layout', f'its {frm} layout')
+    return found,root
 
 def _sized(card, name, to, tile):
     "A target's card, for other tiles than the published."
@@ -201,4 +208,5 @@ def _finish(name, data, card, dst, ask):
         if all(s in names for s in ss): write_text(dst/f, ''.join(f'{pattern(i) if card.list_columns else i}\n' for s in ss for i in names[s]))
     if name == 'muses' and (data['train'].root/'calib.json').is_file() and not (dst/'calib.json').exists(): _link(data['train'].root/'calib.json',
         dst/'calib.json')
+    for p in [p for p in dst.rglob('.*-????????.*') if p.is_file()]: p.unlink(missing_ok=True)      # what a killed run had begun
     card.save(dst/'card.json'); write_text(dst/'prepared.json', json.dumps(ask | dict(done=True))+'\n')
