@@ -31,3 +31,13 @@ class Encoder(nn.Module):
         f,pyramid = self.stem(image),[]
         for stage,out in zip(self.stages, self.outs): f = stage(f); pyramid.append(out(f))
         return pyramid
+
+    def accept_enriched(self): # Called once by a backbone whose fusions enrich
+        "Make the parts that `take_back` needs; none here."
+    def take_back(self, s:int, # Number of the stage
+        f:Tensor,              # What the stage returned
+        seen:Tensor,           # What the fusion saw of it
+        rich:Tensor,           # What the fusion made of that, of the same shape
+    ) -> Tensor:               # What the next stage gets
+        "The enriched features. A plain ViT, whose stages work on another grid than its pyramid, does something else."
+        return rich

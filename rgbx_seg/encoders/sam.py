@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LIMIT', 'SAM_VARIANTS', 'SamAttention', 'SamBlock', 'resize_positions', 'PatchEmbed', 'SamViT', 'sam_vit', 'SamStage',
-           'SamStem', 'simple_pyramid', 'sam_encoder', 'sam_keys', 'sam_outputs']
+           'SamStem', 'simple_pyramid', 'SamEncoder', 'sam_encoder', 'sam_keys', 'sam_outputs']
 
 # %% ../../nbs/encoders/70_sam.ipynb #4a27040c
 from functools import partial
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from timm.models.vision_transformer_sam import Attention, Block, get_rel_pos
 from torch import nn, Tensor
 from torch.utils.checkpoint import checkpoint
-from ..core import RGBXError, choose, load_named, pick
+from ..core import choose, load_named, pick, resize
 from .base import Encoder
 
 # %% ../../nbs/encoders/70_sam.ipynb #0386d7b6
@@ -123,9 +123,6 @@ class SamStage(nn.Module):
         dim:int,               # Their channels
     ): super().__init__(); self.blocks,self.dim = nn.ModuleList(blocks),dim
     def forward(self, x:Tensor) -> Tensor:
-        if x.shape[1] != self.dim:
-            fix = 'Use a fusion that only reads: enriched maps of the pyramid do not fit back into a plain ViT.'
-            raise RGBXError('sam_encoder', f'a map of {x.shape[1]} channels between its stages', f'{self.dim}, at stride 16', fix)
         t = x.permute(0,2,3,1)
         for b in self.blocks: t = b(t)
         return t.permute(0,3,1,2)
@@ -140,6 +137,7 @@ class SamStem(nn.Module):
         t = self.patch_embed(image)
         return (t + resize_positions(self.pos_embed, t.shape[1:3])).permute(0,3,1,2)
 
+# %% ../../nbs/encoders/70_sam.ipynb #3b457158
 def simple_pyramid(dim:int, # Channels of the ViT
     channels,               # Channels of the four maps
 ) -> list:                  # Modules from stride 16 to strides 4, 8, 16, 32
@@ -148,16 +146,24 @@ def simple_pyramid(dim:int, # Channels of the ViT
     first = [nn.Sequential(up(dim, dim//2), nn.GroupNorm(1, dim//2), nn.GELU(), up(dim//2, dim//4)), up(dim, dim//2), nn.Identity(), nn.MaxPool2d(2)]
     return [nn.Sequential(f, nn.Conv2d(i, c, 1), nn.GroupNorm(1, c)) for f,i,c in zip(first, (dim//4, dim//2, dim, dim), channels)]
 
+class SamEncoder(Encoder):
+    "SAM's blocks in four stages, a pyramid beside them, and a way back for enriched maps."
+    def accept_enriched(self):
+        dim = self.stages[0].dim; self.backs = nn.ModuleList(nn.Conv2d(c, dim, 1) for c in self.channels[:-1])
+        for b in self.backs: nn.init.zeros_(b.weight); nn.init.zeros_(b.bias)
+    def take_back(self, s, f, seen, rich):
+        return f + self.backs[s](resize(rich-seen, f.shape[-2:])) if s < len(self.backs) else f
+
 def sam_encoder(variant:str='sam_vit_b', # One of `SAM_VARIANTS`
     in_channels:int=3,                   # Channels of the image
     channels=None,                       # Channels of the four maps; dim/8, dim/4, dim/2, dim by default
     **kwargs                             # As for `sam_vit`
-) -> Encoder:                            # Strides 4, 8, 16, 32
+) -> SamEncoder:                         # Strides 4, 8, 16, 32
     "SAM's image encoder with a simple feature pyramid, in four stages; images must be multiples of 32."
     vit = sam_vit(variant, in_channels, **kwargs); n = len(vit.blocks)//4
     channels = tuple(channels or (vit.dim//8, vit.dim//4, vit.dim//2, vit.dim))
     groups = [vit.blocks[i*n:(i+1)*n] if i < 3 else vit.blocks[3*n:] for i in range(4)]
-    return Encoder(SamStem(vit), [SamStage(g, vit.dim) for g in groups], channels, simple_pyramid(vit.dim, channels), in_channels=in_channels)
+    return SamEncoder(SamStem(vit), [SamStage(g, vit.dim) for g in groups], channels, simple_pyramid(vit.dim, channels), in_channels=in_channels)
 
 # %% ../../nbs/encoders/70_sam.ipynb #8621ac0e
 def sam_keys(key:str, # Name in a SAM checkpoint, or in the converted file

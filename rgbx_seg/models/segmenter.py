@@ -27,6 +27,8 @@ class FusedBackbone(nn.Module):
         self.channels,self.strides = self.encoders[0].channels,self.encoders[0].strides
         if len(self.encoders) not in (1, n): raise ValueError(f'{len(self.encoders)} encoders for {n} modalities: give one, or one each')
         if n > 1 and len(self.fusions) != len(self.channels): raise ValueError(f'{len(self.fusions)} fusions for {len(self.channels)} stages')
+        if any(f.enriches for f in self.fusions):
+            for e in self.encoders: e.accept_enriched()
 
     def encoder(self, i:int) -> Encoder: # The encoder of modality number `i`
         return self.encoders[i if len(self.encoders) > 1 else 0]
@@ -42,7 +44,7 @@ class FusedBackbone(nn.Module):
             seen = each(lambda i,f: self.encoder(i).outs[s](f), feats)
             if self.n == 1: pyramid.append(seen[0]); continue
             fused,back = self.fusions[s](*seen)
-            if self.fusions[s].enriches: feats = list(back)
+            if self.fusions[s].enriches: feats = each(lambda i,f: self.encoder(i).take_back(s, f, seen[i], back[i]), feats)
             pyramid.append(fused)
         return pyramid
 
