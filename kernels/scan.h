@@ -23,7 +23,7 @@ struct rgbx_scan_args {
     // backward only: gradient of y and of the last state (or null), and where the gradients go
     const float *gy, *glast;
     float *gu, *gdelta;                 // [B, K*D, L]
-    float *gBC;                         // scratch [groups, B, K, 2N, Lp]: partial sums
+    float *gBC;                         // scratch [groups, B, K, chunks, 2N, steps of a chunk]: partial sums
     float *gB, *gC;                     // [B, K, N, L]
     float *gA, *gD, *gbias, *gh0;       // gA, gh0 [B, K*D, N]; gD, gbias [B, K*D]: one per batch, summed by the caller in a fixed order
     int64_t groups;
