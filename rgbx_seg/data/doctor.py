@@ -15,6 +15,7 @@ from fastprogress.fastprogress import progress_bar
 from ..core import RGBXError, cv2_
 from .cards import Card, Modality, folder_card
 from .catalogue import LAYOUTS, layout_card
+from .easy_hard import check_easy_hard
 from .files import IMAGE_EXTS, raw_image, raw_label
 from .folder import RGBXFolder, _column_name, _lines
 from .readers import READERS, find_layout, open_dataset
@@ -263,6 +264,7 @@ def check_dataset(name,  # A name of the catalogue; or the folder of a data set 
     first = next(iter(data.values())); card,root = first.card,first.root
     _check_lists(card, root, add); _check_counts(card, {s:len(d) for s,d in data.items()}, full, add)
     rep = DoctorReport(card, root, {s:len(d) for s,d in data.items()}, {}, {}, probs, proposed); digests = {}
+    for ds in data.values(): check_easy_hard(ds, full, add)
     for s,ds in data.items(): digests[s] = _check_split(rep, s, ds, n, workers, progress, full, add)
     _check_splits({s:d.names for s,d in data.items()}, digests, card, add); _check_classes(card, rep.pixels, add)
     order = dict(error=0, warning=1, note=2); probs.sort(key=lambda p: order[p.level]); return rep
