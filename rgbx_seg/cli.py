@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['command', 'open_folder', 'rgbx_train', 'rgbx_eval', 'rgbx_predict', 'rgbx_prepare', 'rgbx_check', 'rgbx_models',
-           'rgbx_parity']
+           'rgbx_recipes', 'rgbx_parity']
 
 # %% ../nbs/95_cli.ipynb #1efc24e5
-import functools, sys
+import functools, inspect, json, sys
 from pathlib import Path
 import torch
 from fastcore.script import Param
@@ -21,8 +21,17 @@ def command(f): # A documented function
     def run(*args, **kwargs):
         own = Path(sys.argv[0]).stem.startswith(f.__name__) and not args and not kwargs
         if not own: return f(*args, **kwargs)
+        sys.argv[1:] = _by_name(f, sys.argv[1:])
         sys.exit(getattr(run_cli(f), 'status', 0))  # 0, unless what f returns knows better
     return run
+
+def _by_name(f, argv):
+    "The first argument may also be given by its name: `--data PATH`."
+    flag = f'--{next(iter(inspect.signature(f).parameters))}'
+    for i,a in enumerate(argv):
+        if a == flag and i+1 < len(argv): return [argv[i+1], *argv[:i], *argv[i+2:]]
+        if a.startswith(flag+'='): return [a.partition('=')[2], *argv[:i], *argv[i+1:]]
+    return argv
 
 def _list(s): return tuple(o.strip() for o in s.split(',') if o.strip()) if isinstance(s, str) else tuple(s or ())
 
@@ -56,31 +65,53 @@ def _has(data, split, **kw):
     except RGBXError: return False
 
 # %% ../nbs/95_cli.ipynb #efd8a882
-def _augment(name, size):
-    from rgbx_seg.data.transforms import JointAugment
-    return choose(name, dict(sigma=lambda: JointAugment(size), flip=lambda: JointAugment(size, scales=None), none=lambda: False), 'augmentation')()
+def _changes(model, modalities, epochs, steps, bs, lr, warmup, schedule, size, balance, augment, pretrained, skip, bf16, clip, published_groups, settings):
+    "What the command line says about a recipe's settings; what it does not mention is left out."
+    from rgbx_seg.train.recipes import parse_changes
+    words = dict(sigma={}, flip=dict(scales=None), none=None)
+    given = dict(model=model, modalities=_list(modalities), epochs=epochs, steps=steps, bs=bs, lr=lr, warmup=warmup, schedule=schedule, crop=_size(size), balance=balance,
+                 pretrained=pretrained, skip=skip, precision='bf16' if bf16 else None, clip=clip, groups=dict(published_groups=True) if published_groups else None)
+    return {k: v for k,v in given.items() if v not in (None, '', (), False)} | ({'augment': choose(augment, words, 'augmentation')} if augment else {}) | parse_changes(settings)
+
+def _splits(data, own, r, opts):
+    "The open splits (train, valid) of a recipe's data set, or of a folder of one's own."
+    if not own:
+        from rgbx_seg.train.recipes import recipe_data
+        return tuple(recipe_data(r, data, s) for s in (r.train, r.valid))
+    valid = 'val' if _has(data, 'val', **opts) else 'test'
+    if valid == 'test': print('no list val: scores during training are on test, and the last weights are kept')
+    return tuple(open_folder(data, s, bgr=r.bgr, **opts) for s in ('train', valid))
+
+def _own_card(data, name):
+    "Does the folder describe itself as something else than the data set `name`?"
+    p = Path(data)/'card.json'
+    try: return p.is_file() and json.loads(p.read_text(encoding='utf-8')).get('name') != name
+    except (ValueError, AttributeError): return True
 
 # %% ../nbs/95_cli.ipynb #dae4c80c
 @command
-def rgbx_train(data:str,      # Folder of the data set
-    model:str='sigma_nano',   # A name of `rgbx_models`, or 'encoder+fusion+head'
+def rgbx_train(data:str,      # Folder of the data set (also as --data)
+    recipe:str='',            # A name of `rgbx_recipes`; every other option changes one of its settings
+    model:str='',             # A name of `rgbx_models`, or 'encoder+fusion+head'; default: the recipe's, else sigma_nano
     out:str='',               # Folder of the run; default: runs/<data>-<model>
-    modalities:str='',        # Which modalities, comma separated, RGB first; default: all of the data
-    epochs:int=20,            # How many
-    bs:int=4,                 # Batch size
-    lr:float=1e-3,            # Base learning rate
-    warmup:float=None,        # Epochs of warm-up; default: 1, and for 'one_cycle' a quarter of all
-    schedule:str='poly',      # 'poly', 'one_cycle', 'cosine' or 'constant'
-    size:str='',              # Training crop, HEIGHTxWIDTH; default: the images' size
+    modalities:str='',        # Which modalities, comma separated, RGB first; default: the recipe's, else all of the data
+    epochs:float=None,        # How many; default: the recipe's length, else 20
+    steps:int=None,           # Length in optimiser steps instead
+    bs:int=None,              # Effective batch size; default: the recipe's, else 4
+    lr:float=None,            # Base learning rate; default: the recipe's, else 1e-3
+    warmup:float=None,        # Epochs (or steps, as the length) of warm-up; default: the recipe's, else 1 epoch, and for 'one_cycle' a quarter of all
+    schedule:str='',          # A name of `train.schedules`: 'poly', 'one_cycle', 'cosine', 'constant' ...; default: the recipe's, else poly
+    size:str='',              # Training crop, HEIGHTxWIDTH; default: the recipe's, else the images' size
     balance:bool=False,       # Weight the classes by their rarity in the loss
-    augment:str='sigma',      # 'sigma' (flips, scales, crops as published), 'flip' or 'none'
+    augment:str='',           # 'sigma' (flips, scales, crops as published), 'flip' or 'none'; default: the recipe's, else sigma
     pretrained:str='',        # A published checkpoint to start from
     skip:str='',              # With pretrained: pattern of our tensors to leave out, e.g. 'head.output'
     seed:int=0,               # Of weights, order and augmentation
     num_workers:int=0,        # Processes that read
     bf16:bool=False,          # bfloat16 autocast
-    clip:float=0.,            # Clip the gradient norm; 0: do not
+    clip:float=None,          # Clip the gradient norm; 0: do not
     published_groups:bool=False, # Train only what Sigma's published optimiser was given
+    set:Param('Any other setting of the recipe, e.g. --set wd=.05 --set loss_kw.aux=.2', str, action='append')=None, # Any other setting of the recipe: 'name=value', repeatedly
     resume:bool=False,        # Go on exactly where a killed run ended
     force:bool=False,         # Start over in a folder that holds a run
     card:str='',              # A known card's name or a card.json; default: the folder's own
@@ -91,31 +122,22 @@ def rgbx_train(data:str,      # Folder of the data set
     toy:bool=False,           # Write synthetic toy scenes to DATA first, if it does not exist
     device:str='',            # 'cpu', 'cuda' ...; default: the GPU if there is one
 ):
-    "Train a model on a folder of images."
-    from rgbx_seg.data.loaders import rgbx_dls
-    from rgbx_seg.train.learner import train_run
-    from rgbx_seg.train.losses import SegLoss, class_weights, label_counts
+    "Train a model on a folder of images, by a publication's recipe or by your own settings."
+    from rgbx_seg.train.recipes import Recipe, get_recipe, train_recipe
     if toy and not Path(data).exists():
         from rgbx_seg.data.toy import write_toy
         write_toy(data, modalities=_list(modalities) or ('rgb','thermal'))
-    opts = dict(card=card, modalities=modalities, classes=classes, rgb=rgb, x=x, label=label)
-    train = open_folder(data, 'train', **opts); valid = 'val' if _has(data, 'val', **opts) else 'test'
-    if valid == 'test': print('no list val: scores during training are on test, and the last weights are kept')
-    held = open_folder(data, valid, **opts)
-    for ds in (train, held): ds.check(64)  # what is wrong with the data shows now, not after an hour
-    dls = rgbx_dls(train, held, bs=bs, size=_size(size), augment=_augment(augment, _size(size) or train.card.size or train[0][0].shape[:2]), num_workers=num_workers, seed=seed, device=device or None)
-    set_seed(seed)
-    m = create_model(model, train.card.num_classes, train.modalities, train.card.in_channels).to(dls.device)
-    if pretrained:
-        from rgbx_seg.models.checkpoints import load_published
-        print(load_published(m, pretrained, skip))
-    weight = class_weights(label_counts((train[i][-1] for i in range(len(train))), train.card.num_classes, train.card.ignore)).to(dls.device) if balance else None
-    loss = SegLoss(ignore=train.card.ignore, weight=weight)
-    out = Path(out or Path('runs')/f'{Path(data).name}-{model}')
-    warmup = 1. if warmup is None and schedule != 'one_cycle' else warmup
-    learn = train_run(dls, m, out, epochs, lr, warmup, schedule, resume, force, seed, keep='best' if valid == 'val' else 'last', loss=loss,
-                      bf16=bf16, clip=clip or None, published_groups=published_groups, notes=dict(balance=balance, pretrained=pretrained))
-    print(f'run written to {out}; next: rgbx_eval {out} {data}')
+    changes = _changes(model, modalities, epochs, steps, bs, lr, warmup, schedule, size, balance, augment, pretrained, skip, bf16, clip, published_groups, set)
+    r = get_recipe(recipe) if recipe else Recipe('own', epochs=20, warmup=None if schedule == 'one_cycle' else 1)
+    own = not recipe or bool(card or classes) or _own_card(data, r.data)
+    if recipe and own: print(f'the settings of {recipe}, which was made for {r.data}, on a data set of your own'); changes = dict(data='', valid='val', test='test') | changes
+    r = r.with_changes(**changes)
+    if r.start and not r.pretrained and not resume: print(f'random initial weights; the publication starts from {r.start} (--pretrained PATH)')
+    splits = _splits(data, own, r, dict(card=card, modalities=','.join(r.modalities or ()), classes=classes, rgb=rgb, x=x, label=label))
+    for ds in splits: ds.check(64)  # what is wrong with the data shows now, not after an hour
+    out = Path(out or Path('runs')/f'{Path(data).name}-{r.model}')
+    learn = train_recipe(r, splits, out, resume, force, seed=seed, num_workers=num_workers, device=device or None)
+    print(f'run written to {out}; next: rgbx_eval {out} {data}'+(f' --recipe {recipe}' if recipe and not own else ''))
     return learn
 
 # %% ../nbs/95_cli.ipynb #de1fa290
@@ -131,8 +153,9 @@ def _load(run, weights, model, card, device):
 @command
 def rgbx_eval(run:str,   # Folder of a run; with --weights the name of a model
     data:str,            # Folder of the data set
-    split:str='test',    # Which list
-    protocol:str='',     # A named protocol; default: whole images at one scale
+    split:str='',        # Which list; default: the recipe's, else test
+    protocol:str='',     # A named protocol; default: the recipe's, else whole images at one scale
+    recipe:str='',       # Read and evaluate the data as this recipe's publication did
     weights:str='',      # A published checkpoint
     drop:str='',         # Modalities to withhold, comma separated
     out:str='',          # Also write the report as JSON
@@ -147,11 +170,12 @@ def rgbx_eval(run:str,   # Folder of a run; with --weights the name of a model
     device:str='',       # 'cpu', 'cuda' ...; default: the GPU if there is one
 ):
     "Evaluate a run, or published weights, on a folder: tables per class and per condition."
-    import json
     from rgbx_seg.evaluate.report import evaluate
-    ds = open_folder(data, split, card, '', classes, rgb, x, label, bgr=bgr)
+    from rgbx_seg.train.recipes import get_recipe, recipe_data
+    by = get_recipe(recipe) if recipe else None
+    ds = recipe_data(by, data, split or by.test) if by else open_folder(data, split or 'test', card, '', classes, rgb, x, label, bgr=bgr)
     m = _load(run, weights, run, ds.card, device)
-    r = evaluate(m, ds, protocol or None, bs, drop=_list(drop), num_workers=num_workers, name=Path(run).name)
+    r = evaluate(m, ds, protocol or (by and by.protocol) or None, bs, drop=_list(drop), num_workers=num_workers, name=Path(run).name)
     print(r)
     if out: write_text(out, json.dumps(r.to_dict(), indent=1)+'\n'); print(f'report written to {out}')
     return r
@@ -222,6 +246,15 @@ def rgbx_models(pattern:Param("Glob pattern, e.g. 'sigma*'", str, opt=False, nar
         p = parse_name(n); print(f"{n:14} {p['encoder']:14} {p['fusion']:8} {p['head']:14} {counts[n]:12,}")
     print(f"\nor 'encoder+fusion+head' of\n  encoders: {', '.join(ENCODERS)}, and any hierarchical timm backbone\n  fusions:  {', '.join(FUSIONS)}\n  heads:    {', '.join(HEADS)}")
     return counts
+
+@command
+def rgbx_recipes(pattern:Param("Glob pattern, e.g. 'sigma*'", str, opt=False, nargs='?', default='*')='*', # Glob pattern, e.g. 'sigma*'; a full name lists all its settings
+):
+    "List the recipes with what they reproduce."
+    from rgbx_seg.train.recipes import RECIPES, list_recipes, recipe_table
+    print(recipe_table(pattern)); names = list_recipes(pattern)
+    if names == [pattern]: print('\n'+'\n'.join(f'{k:14} {v}' for k,v in RECIPES[pattern].to_dict().items() if v not in (None, '', {}, False)))
+    return names
 
 @command
 def rgbx_parity(cases:Param('Case names, paths or glob patterns', str, nargs='+'), # Case names, paths or glob patterns

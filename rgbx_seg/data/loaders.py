@@ -7,6 +7,7 @@ __all__ = ['RGBXItems', 'RGBXDL', 'show_items', 'picture', 'RGBXDataLoaders', 'E
 
 # %% ../../nbs/data/40_loaders.ipynb #87da59a4
 import math
+from functools import lru_cache
 import numpy as np
 import torch
 from fastai.callback.core import Callback
@@ -17,22 +18,30 @@ from .folder import RGBXFolder
 from .transforms import JointAugment, denormalise, epoch_order, item_rng, normalise
 
 # %% ../../nbs/data/40_loaders.ipynb #166885c7
+_order = lru_cache(3)(epoch_order)
+
 class RGBXItems:
     "A data set turned into tensors: `items.get(i, epoch)`; `items[i]` is that of epoch 0."
     def __init__(self,
         ds,               # `RGBXFolder`, or anything with its `card`, `modalities`, `len` and `ds[i]`
         augment=None,     # `JointAugment`; None: the images as they are
         seed:int=0,       # Of the augmentation
+        length:int=None,  # Items of an epoch; the data set is gone through again and again, each time in a new order. None: the data set once
     ):
-        self.ds,self.augment,self.seed,self.card,self.modalities = ds,augment,seed,ds.card,tuple(ds.modalities)
+        self.ds,self.augment,self.seed,self.card,self.modalities,self.length = ds,augment,seed,ds.card,tuple(ds.modalities),length
         self.mods = [ds.card.modalities[m] for m in self.modalities]; self.n_inp = len(self.mods)
-    def __len__(self): return len(self.ds)
+    def __len__(self): return self.length or len(self.ds)
+    def place(self, i:int, epoch:int) -> tuple: # Index and epoch -> (index into the data set, how often it was gone through before)
+        "Which item is meant; with a `length`, one stream of orders is cut into epochs."
+        if not self.length: return i,epoch
+        k,j = divmod(epoch*self.length+i, len(self.ds))
+        return _order(len(self.ds), self.seed+1, k)[j],k
     def __getitem__(self, i:int): return self.get(i)
     def get(self, i:int, # Index
         epoch:int=0,     # What is drawn follows from (seed, epoch, i)
     ) -> tuple:          # (x_rgb, x_1, ..., mask), without the mask where there is none
         "One item."
-        *ims,mask = self.ds[i]; y = mask if isinstance(mask, int) else None; mask = None if y is not None else mask
+        i,epoch = self.place(i, epoch); *ims,mask = self.ds[i]; y = mask if isinstance(mask, int) else None; mask = None if y is not None else mask
         if self.augment is None: xs = [normalise(a, m) for a,m in zip(ims, self.mods)]
         else: xs,mask = self.augment(ims, mask, self.mods, item_rng(self.seed, epoch, i))
         xs = tuple(map(torch.from_numpy, xs))
@@ -181,6 +190,8 @@ def rgbx_dls(train_ds,   # `RGBXFolder` to train on; or the name of a published 
     valid_bs:int=None,   # None: `bs`; 1 for images of unequal sizes
     drop_last:bool=True, # Leave out the last, smaller batch of an epoch
     photometric=None,    # {modality: `Photometric`}, True: RGB alone
+    steps:int=None,      # Training batches in an epoch, however many items there are; None: once through the items
+    valid_augment=None,  # What validation items go through, e.g. a central crop; None: nothing
     train:str='train',   # By name: the split to train on
     valid:str=None,      # By name: the split to validate on; None: val, else test
     **kwargs,            # Of `JointAugment`: scales, base, cat_max_ratio ...; for ImageNet of `imagenet_dls`
@@ -199,9 +210,9 @@ def rgbx_dls(train_ds,   # `RGBXFolder` to train on; or the name of a published 
     if augment is True: augment = JointAugment(size or train_ds.card.published.get('crop') or train_ds.card.size or train_ds[0][0].shape[:2],
         photometric=photometric, **kwargs)
     device = torch.device(device) if device is not None else torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    train = RGBXDL(RGBXItems(train_ds, augment or None, seed), bs=bs, shuffle=True, num_workers=num_workers,
-                   drop_last=drop_last and len(train_ds) >= bs, device=device)
-    valid = RGBXDL(RGBXItems(valid_ds, None, seed), bs=valid_bs or (1 if train_ds.card.layout and train_ds.card.size is None else bs), num_workers=num_workers,
+    items = RGBXItems(train_ds, augment or None, seed, steps and steps*bs)
+    train = RGBXDL(items, bs=bs, shuffle=True, num_workers=num_workers, drop_last=drop_last and len(items) >= bs, device=device)
+    valid = RGBXDL(RGBXItems(valid_ds, valid_augment, seed), bs=valid_bs or (1 if train_ds.card.layout and train_ds.card.size is None else bs), num_workers=num_workers,
         device=device)
     return RGBXDataLoaders(train, valid, device=device)
 

@@ -145,7 +145,7 @@ def train_run(
     epochs:int=20,                # How many
     lr:float=1e-3,                # Base learning rate
     warmup:float=1.,              # Epochs of warm-up
-    schedule:str='poly',          # A name from `train.schedules`
+    schedule='poly',              # A name from `train.schedules`, or an `LRSchedule` (then without `warmup`)
     resume:bool=False,            # Go on where the folder ends (from the start when it is empty)
     force:bool=False,             # Start over in a folder that holds a run
     seed:int=0,                   # Of shuffling, dropout, and all else drawn from here on (the model's initial weights are the caller's)
@@ -172,7 +172,7 @@ def train_run(
     files = {'best':'model.safetensors', 'last':'last.safetensors'} if keep=='best' else {'best':'best.safetensors', 'last':'model.safetensors'}
     history,best = History(out/'history.csv'),KeepBest(out/files['best'], monitor, 'min' if 'loss' in monitor else 'max')
     state = Checkpoint(out/'checkpoint.pt', resume, every_batches, every_seconds, settings)
-    rate = LRSchedule(schedule, warmup, **({'published':True} if published_step0 else {}))
+    rate = schedule if isinstance(schedule, LRSchedule) else LRSchedule(schedule, warmup, **({'published':True} if published_step0 else {}))
     avg = [EMA(ema)] if ema else []
     learn.fit(epochs, cbs=[rate, *avg, history, best, state, *(cbs or [])])
     for a in avg: learn.model.load_state_dict(a.average())
