@@ -145,5 +145,5 @@ def muses_radar(path, # A .png file
 ) -> np.ndarray:      # (H, W, 3) float32: range, strength, 0
     "Decoder: a radar scan as an image."
     c,K,size = _scene(path, 'radar'); a = raw_image(path)
-    if a.dtype != np.uint8 or a.ndim != 2 or 400 not in a.shape or min(a.shape) < 12: raise RGBXError(path, f'{a.dtype} {a.shape}', '8 bits, 400 azimuths of a header and echoes')
+    if a.dtype != np.uint8 or a.ndim != 2 or 400 not in a.shape or min(a.shape) < 12: raise RGBXError(path, f'{a.dtype} {a.shape}', 'uint8, 400 azimuths of a header and echoes')
     return project_radar(radar_points(a), K, _extrinsic(c, 'radar2rgb', path), size, int(arg or 10))

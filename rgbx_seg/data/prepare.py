@@ -10,8 +10,7 @@ import json, os, shutil, warnings
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 import numpy as np
-from fastprogress.fastprogress import progress_bar
-from ..core import RGBXError, atomic_path, choose, cv2_, write_text
+from ..core import RGBXError, atomic_path, bar, choose, cv2_, write_text
 from .catalogue import LAYOUTS
 from .files import need
 from .folder import fill
@@ -187,7 +186,7 @@ def _run(name, data, card, dst, o, workers, progress):
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         futs = [pool.submit(one, data[s], i, s, card, dst, name, o) for s,i in jobs]; it = as_completed(futs)
         try:
-            for f in (progress_bar(it, total=len(futs)) if progress else it):
+            for f in bar(it, progress, len(futs)):
                 if isinstance(f.exception(), RGBXError): errs.append(f.exception())
                 elif f.exception(): raise f.exception()
         except BaseException:
