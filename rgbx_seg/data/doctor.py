@@ -11,8 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
-from fastprogress.fastprogress import progress_bar
-from ..core import RGBXError, cv2_
+from ..core import RGBXError, bar, cv2_
 from .cards import Card, Modality, folder_card
 from .catalogue import LAYOUTS, layout_card
 from .easy_hard import check_easy_hard
@@ -94,10 +93,14 @@ def _html(self):
 DoctorReport.__str__,DoctorReport.__repr__,DoctorReport._repr_html_,DoctorReport._frequencies,DoctorReport._frequency_table = _text,_text,_html,_frequencies,_frequency_table
 
 # %% ../../nbs/data/70_doctor.ipynb #b9ca3908
-def _stats(a, m, p):
+def _stats(a, m, p, card):
     "Numbers about a modality's array."
     f = a[...,0] if a.shape[2] == 1 or (a[...,:1] == a[...,1:2]).all() else a; lo,hi = float(f.min()),float(f.max())
     out = dict(lo=lo, hi=hi, zero=float((f == 0).mean()), dark=float(((f if f.ndim == 2 else f.max(2)) == 0).mean()))
+    if m.name == 'rgb': out['white'] = bool(min(o.mean() for o in (a[:2], a[-2:], a[:,:2], a[:,-2:])) > 245 > a.mean())
+    elif a.dtype == np.uint8 and a.shape[2] == 3: c = a[::3,::3].astype(int) @ [65536, 256, 1]; out['painted'] = bool(f.ndim == 3 and np.isin(c, [0, *card.palette.astype(int) @ [65536, 256, 1]]).all())
+    if _is_hha(m): out['tops'] = tuple(np.percentile(a[::2,::2,c], 99) for c in (0, 2))
+    if m.name == 'lidar' and m.bits == 32: hit = a.any(2); out['near'] = float((a[hit][:,0] < 1).mean()) if hit.any() else 0.
     name = (m.decode or '').partition(':')[0]
     if name in ('sun', 'metres', 'disparity') or m.bits in (16, 32):
         if Path(p).suffix.lower() == '.png':
@@ -105,14 +108,17 @@ def _stats(a, m, p):
             if v.dtype == np.uint16: out |= dict(low3=float((v & 7 != 0).mean()), lowbyte=bool((v & 255).any()), raw=float(v.max()))
     return out
 
-def _probe(ds, i):
-    "What one item's files are."
-    name = ds.name(i); out = dict(name=name, bad=[], missing=[], sizes={}, mods={}, label=None, ids=None, digest=None); memo = {}; digests = {}
+def _is_hha(m): return m.name == 'hha' or m.note.startswith('HHA')
+
+def _probe(ds, i, look=False):
+    "What one item's files are; `look` also at the edges."
+    name = ds.name(i); out = dict(name=name, bad=[], missing=[], sizes={}, mods={}, label=None, ids=None, digest=None, edges={}, border=None); memo = {}; digests = {}
     for k,m in ds.card.modalities.items():
         p = ds.path(k, name)
         if not p.is_file(): out['missing'].append((k, p)); continue
         try:
-            a = ds.read(k, name, memo); out['sizes'][k] = a.shape[:2]; out['mods'][k] = _stats(a, m, p)
+            a = ds.read(k, name, memo); out['sizes'][k] = a.shape[:2]; out['mods'][k] = _stats(a, m, p, ds.card)
+            if look and k not in _SPARSE: out['edges'][k] = _edges(a)
             digests[k] = hashlib.blake2b(a.tobytes() if k in getattr(ds, 'archive', ()) else p.read_bytes(), digest_size=8).digest()
         except RGBXError as e: out['bad'].append((k, e))
     out['digest'] = digests.get(ds.modalities[0])
@@ -124,9 +130,56 @@ def _probe_label(ds, i, name, out):
     c,p = ds.card,ds.path('label', name)
     if not p.is_file(): out['missing'].append(('label', p)); return
     try:
-        if (c.name, c.layout) in READERS: a = ds.mask(name); out['ids'],out['sizes']['label'] = np.bincount(a.ravel(), minlength=256),a.shape; return
-        a = raw_label(p, c.label_decode); out['label'],out['sizes']['label'] = np.bincount(a.ravel(), minlength=256),a.shape
+        if (c.name, c.layout) in READERS: a = ds.mask(name); out['ids'],out['sizes']['label'] = np.bincount(a.ravel(), minlength=256),a.shape; void = a == c.ignore
+        else:
+            a = raw_label(p, c.label_decode); out['label'],out['sizes']['label'] = np.bincount(a.ravel(), minlength=256),a.shape; void = _void(c)[a]
+        if out['edges']: out['border'] = {k:_on_edges(a, void, e) for k,e in out['edges'].items()}
     except RGBXError as e: out['bad'].append(('label', e))
+
+# %% ../../nbs/data/70_doctor.ipynb #d06f1f11
+_SPARSE = 'event', 'lidar', 'radar'
+
+def _edges(a, side=160):
+    "Strength of the edges of an image, shrunk to at most `side`."
+    cv2 = cv2_(); g = a.astype(np.float32).mean(2); k = side/max(g.shape)
+    if k < 1: g = cv2.resize(g, None, fx=k, fy=k, interpolation=cv2.INTER_AREA)
+    sobel = lambda x, y: cv2.Sobel(g, -1, x, y, borderType=cv2.BORDER_REPLICATE); return np.hypot(sobel(1, 0), sobel(0, 1))
+
+def _void(card):
+    "(256,) bool: raw label values that are void."
+    out = np.zeros(256, bool); out[card.ignore] = True; out[0] = card.label_shift == -1
+    for k,v in (card.label_map or {}).items(): out[k] = v == card.ignore
+    return out
+
+def _on_edges(a, void, e):
+    "(sum of the ranks of the edges below the borders of a label, number of these pixels)."
+    cv2 = cv2_(); m,v = (cv2.resize(o.astype(np.uint8), e.shape[::-1], interpolation=cv2.INTER_NEAREST) for o in (a, void)); b = np.zeros(m.shape, bool)
+    for x,y in ((np.s_[1:], np.s_[:-1]), (np.s_[:,1:], np.s_[:,:-1])): d = (m[x] != m[y]) & (v[x] == 0) & (v[y] == 0); b[x] |= d; b[y] |= d
+    r = np.empty(e.size); r[np.argsort(e, axis=None, kind='stable')] = (np.arange(e.size)+.5)/e.size
+    return r[b.ravel()].sum(),int(b.sum())
+
+def _shift(pairs):
+    "((rows, columns) that the second of each pair lies off the first, correlation there, correlation in place)."
+    total = 0
+    for a,b in pairs:
+        w = np.outer(*map(np.hanning, a.shape)); a,b = ((lambda q: (q-q.mean())*w)(np.sqrt(e)) for e in (a, b)); n = np.sqrt((a*a).sum()*(b*b).sum())
+        total = total+np.fft.irfft2(np.conj(np.fft.rfft2(a))*np.fft.rfft2(b), a.shape)/max(n, 1e-9)
+    total = total/len(pairs); r = [max(3, n//8) for n in total.shape]; near = np.roll(total, r, (0, 1))[:2*r[0]+1,:2*r[1]+1]
+    i,j = np.unravel_index(near.argmax(), near.shape); return (i-r[0], j-r[1]),near.max(),total[0,0]
+
+def _check_edges(card, split, looks, add):
+    "What edges and borders of some items say together; `looks`: (edges, border, (height, width))."
+    ks = [k for k in card.modalities if k not in _SPARSE]; looks = [o for o in looks if set(o[0]) == set(ks)]
+    if len(looks) < 2: return
+    best = max((sum(o[1][k][0] for o in looks if o[1])/max(1, sum(o[1][k][1] for o in looks if o[1])) for k in ks), default=1); n = sum(o[1][ks[0]][1] for o in looks if o[1])
+    if n > 300 and best < .64: add('warning', 'borders', f'borders of the labels of {split} lie on edges of the images little more than by chance ({best:.2f}; .5 is chance)',
+        'Coarse labels; or those of other images, flipped or shifted: look at some items')
+    for k in ks[1:]:
+        pairs = [(o[0][ks[0]], o[0][k]) for o in looks if o[0][k].shape == looks[0][0][ks[0]].shape == o[0][ks[0]].shape]
+        if len(pairs) < 2: continue
+        s,there,here = _shift(pairs); f = looks[0][2][1]/pairs[0][0].shape[1]
+        if max(map(abs, s)) > max(1, .01*pairs[0][0].shape[1]) and there > 1.1*here and there > .1: add('warning', 'misaligned',
+            f'{k} of {split} lies about {round(s[1]*f)} pixels to the right of and {round(s[0]*f)} below {ks[0]}', 'Register the images again, or crop both; close objects may differ more')
 
 # %% ../../nbs/data/70_doctor.ipynb #ee144a82
 def _check_lists(card, root, add):
@@ -149,8 +202,11 @@ def _guess(line): return os.path.splitext(os.path.basename(line.split()[0]))[0]
 def _check_counts(card, items, full, add):
     for s,n in card.counts.items():
         if full and s in items and items[s] != n:
+            other = next((o for o,k in card.counts.items() if o != s and k == items[s]), None)
             more = ' The README of the data says 606 and 288; every code base counts 597 and 288' if card.name == 'pst900' else ''
             more = ' A known copy on the web holds only 50 of the 100 scenes' if card.name == 'whu' and items[s] < n else more
+            more = f' That is the number of {other}: are the two exchanged?' if other else more
+            more = ' 1568 are the 784 and their flipped copies (a step of RTFNet): train on 784 and flip as you go' if (card.name, items[s]) == ('mfnet', 1568) else more
             add('error', 'count', f'{items[s]} items in {s}, {n} are published ({card.protocols.get(s, s)}).{more}',
                 'Something is missing, or this is another protocol; full=False checks a part')
 
@@ -208,6 +264,10 @@ def _check_classes(card, pix, add):
         if absent: add('note' if known or s != 'train' else 'warning', 'absent',
             f"classes without a pixel in {s}: {', '.join(absent[:8])}{' ...' if len(absent) > 8 else ''}",
             'Known: give the means over 13 and over 14 classes' if known else '')
+        rare = [f'{c} ({100*h[i]/tot:.3f} %)' for i,c in enumerate(card.classes) if 0 < h[i] < 5e-4*tot]
+        if rare: add('note', 'rare', f"classes that hardly occur in {s}: {', '.join(rare[:8])}{' ...' if len(rare) > 8 else ''}", 'Their IoU is near 0, or undefined in a condition')
+        if card.layout and card.void and not h[card.ignore] and not card.classification: add('note', 'no-void', f'no void pixel in {s}',
+            'Was void mapped to a class? (AnySeg makes road of it: another protocol)')
         if h[card.ignore] > .5*tot: add('warning', 'void', f'{100*h[card.ignore]/tot:.0f} % of the pixels of {s} are void')
 
 # %% ../../nbs/data/70_doctor.ipynb #aca65495
@@ -216,11 +276,16 @@ def _check_modality(card, k, m, stats, add):
     n = len(stats); pick = lambda f: [i for i,s in stats.items() if f(s)]; name = (m.decode or '').partition(':')[0]
     def say(level, code, items, text, fix='', share=0.):
         if items and len(items) > share*n: add(level, code, f'{k}: {text}', fix, items, len(items))
-    sparse = k in ('event', 'lidar', 'radar'); zero = pick(lambda s: s['hi'] == 0 and s['lo'] == 0)
+    sparse = k in _SPARSE; zero = pick(lambda s: s['hi'] == 0 and s['lo'] == 0)
     say('warning' if sparse and len(zero) < n else 'error', 'empty', zero, 'images that are 0 everywhere', 'The sensor failed, or the conversion did')
     say('error', 'constant', pick(lambda s: s['lo'] == s['hi'] != 0), 'images of one value', 'The conversion failed')
     if k.startswith('thermal'): say('warning', 'holes', pick(lambda s: .002 < s['zero'] < 1), 'holes (0) from the projection',
         'prepare(..., inpaint=True) fills them (Telea, radius 10), as the toolkit can', .2)
+    say('note', 'white-border', pick(lambda s: s.get('white')), 'images with a white border', 'Known of NYU Depth V2 (6 to 10 pixels); nobody crops it', .5)
+    say('error', 'painted', pick(lambda s: s.get('painted')), 'images in the colours of the classes: painted labels', 'FMB\'s folder color is no modality; take Infrared/', .5)
+    say('error', 'hha-order', pick(lambda s: 'tops' in s and s['tops'][0] < 226 < 232 < s['tops'][1]),
+        'angles in the red channel and disparity in the blue', 'Swap them: red is disparity, as OpenCV writes an array of angle, height, disparity', .5)
+    say('error', 'order', pick(lambda s: s.get('near', 0) > .2), 'ranges below 1 m in the first channel', 'The channels are reversed: range, intensity, height', .5)
     if k == 'optical': say('warning', 'block', pick(lambda s: .02 < s['dark'] < 1), 'scenes with a black block in all bands',
         'Known of NH49E010015; mark it void, or leave the scene out')
     if name in ('sun', 'metres', 'disparity') or (m.bits == 32 and not m.decode):
@@ -229,7 +294,9 @@ def _check_modality(card, k, m, stats, add):
     if name == 'sun': say('error', 'not-rotated', pick(lambda s: s.get('low3', 0) > .1), 'values that are not rotated by three bits',
         'The rotation was undone already: such files would be read as about 8 m everywhere', .5)
     if k == 'depth' and name in ('npy', 'npz'): say('error', 'unit', pick(lambda s: s['hi'] > 100),
-        f'depth up to {max((s["hi"] for s in stats.values()), default=0):.0f}, metres are expected', 'Millimetres? Divide by 1000', .5)
+        f'depth up to {max((s["hi"] for s in stats.values()), default=0):.0f}, metres are expected',
+        'Millimetres? Divide by 1000. Up to 255: a picture of the depth, its metres are lost', .5)
+    if k == 'depth' and name in ('npy', 'npz'): say('error', 'unit', pick(lambda s: 0 < s['hi'] <= 1), 'depth that ends at 1, metres are expected', 'It was stretched to 0..1: the metres are lost', .5)
     if k == 'depth' and m.bits != 32 and card.task == 'RGB-D': say('warning', 'high-byte', pick(lambda s: 0 < s['hi'] <= 40),
         '8-bit depth with values up to 40 alone', 'It looks like the high byte of 16-bit millimetres: read the originals unchanged', .5)
     if k == 'sar' and card.name == 'hunan': say('error', 'unit', pick(lambda s: s['hi'] > 40 or s['lo'] >= 0), 'SAR that is not in decibels',
@@ -293,6 +360,8 @@ def _before_opening(name, path, layout, modalities, add):
     if name == 'imagenet' and any((root/'val').glob('*.JPEG')): add('error', 'flat', 'val/ is flat',
         'Sort the images into one folder for each class, as in train/')
     if name == 'whu' and (root/'intro'/'lbl').is_dir() and not (root/'lbl').is_dir(): add('error', 'wrong-labels', 'intro/lbl instead of lbl'); return True
+    if name == 'nyudv2' and found == 'original' and not (root/'classMapping40.mat').is_file(): add('error', 'no-mapping',
+        'classMapping40.mat is missing, by which the 894 names become 40 classes', 'It is part of the metadata of Gupta et al.; put it beside the .mat'); return True
     if name == 'nyudv2' and found == 'tokenfusion' and (root/'rgb'/'000000.png').is_file(): add('error', 'numbering', 'rgb/000000.png: numbers start at 0',
         'In this layout they start at 1; with names from 0 the split is another one')
     return False
@@ -317,9 +386,9 @@ def _check_split(rep, split, ds, n, workers, progress, full, add):
     idx = list(range(len(ds))) if n is None or n >= len(ds) else np.linspace(0, len(ds)-1, n).astype(int).tolist(); card = ds.card
     missing,bad,unequal,copies,sizes,digests,stats = {},{},[],{},{},{},{k:{} for k in ds.modalities}
     hist,ids,holders = np.zeros(256, np.int64),np.zeros(256, np.int64),{}
-    cv2_()
+    cv2_(); eyes = set(idx[::max(1, len(idx)//48)]); looks = []
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        it = pool.map(lambda i: _probe(ds, i), idx); it = progress_bar(it, total=len(idx)) if progress else it
+        it = pool.map(lambda i: _probe(ds, i, i in eyes), idx); it = bar(it, progress, len(idx))
         for r in it:
             name = r['name']; digests[r['digest']] = name
             for k,p in r['missing']: missing.setdefault(k, []).append(p)
@@ -334,7 +403,9 @@ def _check_split(rep, split, ds, n, workers, progress, full, add):
                 hist += r['label']
                 for v in np.nonzero(r['label'])[0]: holders.setdefault(int(v), []).append(name) if len(holders.get(int(v), ())) < 5 else None
             if r['ids'] is not None: ids += r['ids']
+            if r['edges']: looks.append((r['edges'], r['border'], s0))
     _tell(card, ds, split, missing, bad, unequal, copies, sizes, full, add)
+    _check_edges(card, split, looks, add)
     for k,m in card.modalities.items(): _check_modality(card, k, m, stats[k], add)
     if hist.any(): _check_values(card, hist, lambda vs: sorted({x for v in vs for x in holders.get(v, ())}), add, split); ids += _to_ids(card, hist)
     if ids.any(): rep.pixels[split] = ids
@@ -355,14 +426,14 @@ def _kind(e):
     s = str(e)
     for key,code in (('coloured picture', 'label-painted'), ('truncated', 'unreadable'), ('do not decode', 'unreadable'), ('empty file', 'unreadable'),
         ('does not decode', 'unreadable'), ('no array', 'unreadable'), ('lost the metric', 'high-byte'),
-                     ('fourth channel', 'not-rgba'), ('4 channels', 'not-split'), ('16-bit', 'bits'), ('bits', 'bits'), ('no package', 'package')):
+                     ('fourth channel', 'not-rgba'), ('4 channels', 'not-split'), ('16-bit', 'bits'), ('bits', 'bits'), ('bands', 'bands'), ('no package', 'package')):
         if key in s: return code
     return 'unreadable'
 
 _WHY = {'label-painted': 'painted labels instead of class numbers', 'unreadable': 'unreadable files',
     'high-byte': '8-bit files where metres in 16 bits are expected', 'not-rgba': 'images without the fourth channel, thermal',
         'not-split': 'images with four channels: RGB and thermal were not split', 'bits': 'a wrong number of bits',
-        'package': 'files that need an optional package'}
+        'bands': 'files with too few bands', 'package': 'files that need an optional package'}
 
 _FIX = {'not-split': 'prepare("mfnet", ...) splits the original download'}
 
