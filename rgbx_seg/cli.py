@@ -190,6 +190,8 @@ def rgbx_predict(run:str, # Folder of a run; with --weights the name of a model
     card:str='',          # A known card's name or a card.json; default: the folder's own, else the run's
     drop:str='',          # Modalities to withhold, comma separated
     no_pictures:bool=False, # Only the masks
+    submission:str='',    # Also write a benchmark's upload: 'muses'
+    part:bool=False,      # With submission: a part of the benchmark's items
     device:str='',        # 'cpu', 'cuda' ...; default: the GPU if there is one
 ):
     "Write the index mask, the coloured mask and a side-by-side picture of every image."
@@ -199,6 +201,9 @@ def rgbx_predict(run:str, # Folder of a run; with --weights the name of a model
     if not card and not (Path(inputs)/'card.json').is_file() and not weights: card = load_run(run)[1]
     done = predict(m, card or None, inputs, out, protocol or None, split, _list(drop), not no_pictures)
     print(f'{len(done)} images predicted; masks in {Path(out)/"mask"}')
+    if submission:
+        from rgbx_seg.evaluate.submission import write_submission
+        print(f'upload {write_submission(done, Path(out)/submission, submission, full=not part)}')
     return done
 
 # %% ../nbs/95_cli.ipynb #4a05f9ae
