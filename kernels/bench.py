@@ -1,9 +1,10 @@
 """Benchmark of the selective scan: every backend of ours and the anchors others use, side by side in one run.
 
-    python kernels/bench.py [--quick] [--rounds 5] [--no-compile] [--out FILE]
+    python kernels/bench.py [--quick] [--rounds 5] [--no-compile] [--out FILE] [--dry]
 
 All contenders see the same tensors and take turns, round by round; time is CPU time of the process with one thread, median of the rounds
 (contenders that take longer than 4 s run once). Every output is checked against a float64 loop in the same run. Writes kernels/results/.
+Where CUDA is there, bench_gpu.py runs first; `--dry` walks that part alone, without a GPU, with toy shapes.
 The anchors are written from their formulas here, except pscan, which is imported from the package `mambapy` if it is installed.
 """
 import argparse, contextlib, ctypes, gc, json, math, os, platform, re, statistics, subprocess, sys, time, warnings
@@ -172,7 +173,7 @@ def scan_tables(shapes, rounds, compile, results, order=16):
                 times,res = interleave(fs, rounds)
                 truth = grads(ours('blocked'), [v.double().requires_grad_() for v in x], gy)
                 errs = {k:max((error(a,b) for a,b in zip(r, truth)), key=lambda e: (math.isnan(e),e)) for k,r in res.items()}
-            ms = {k:med(v) for k,v in times.items()}
+            ms = {k:med(v) for k,v in times.items()}; results.setdefault('ms', {})[mode,s] = {SHORT[k]:v for k,v in ms.items()}
             for k in names:
                 ratio = ms[k]/ms['native']; tgt = TARGETS[mode].get(k,{}).get(s) if k!='native' else None
                 once = ' (one run)' if len(times[k])==1 else ''
@@ -356,6 +357,34 @@ def model_table(rounds, results, name='sigma_tiny', size=(480,640)):
     results['targets'].append((f'{name} forward over the same model without its scans', -1.5, round(r,2)))
     results['text'].append(f'## Whole model, one thread, float32\n\nThe scans are replaced by the identity on their input; projections and everything else stay.\n\n{t}')
 
+def images_table(rounds, results, name='sigma_tiny', size=(96,128)):
+    "Images per second of a whole model, forward and training step; on a crop, so that the benchmark stays short."
+    from rgbx_seg.models.registry import create_model
+    torch.manual_seed(0); m = create_model(name, num_classes=9); a,b = torch.randn(2,1,3,*size); y = torch.randint(9, (1,*size))
+    def forward():
+        with torch.no_grad(): return m.eval()(a, b)
+    def step(): # forward, loss, gradients of all parameters
+        m.train(); m.zero_grad(set_to_none=True); loss = F.cross_entropy(m(a, b), y); loss.backward(); return loss.detach()
+    ts,res = interleave(dict(forward=forward, step=step), rounds, slow=60); assert torch.isfinite(res['step'])
+    t = Table('model','input','images/s forward','images/s training step','ms forward','ms training step'); f,s = med(ts['forward']),med(ts['step'])
+    t.add(name, f'1x3x{size[0]}x{size[1]} twice', f'{1e3/f:.2f}', f'{1e3/s:.2f}', fmt(f), fmt(s))
+    results['text'].append(f'## Images per second, one thread, float32\n\nA training step is forward, loss and all gradients of one pair of images.\n\n{t}')
+
+def plot(ms, path):
+    "Times of every contender over the shapes, forward and forward + backward, on a logarithmic axis."
+    import matplotlib; matplotlib.use('agg')
+    import matplotlib.pyplot as plt
+    modes = [m for m in ('fwd','bwd') if any(k[0]==m for k in ms)]; names = list(ALL)
+    fig,axs = plt.subplots(1, len(modes), figsize=(4.6*len(modes),3.2), dpi=80, squeeze=False)
+    for ax,mode in zip(axs[0], modes):
+        shapes = [s for m,s in ms if m==mode]
+        for i,n in enumerate(names):
+            pts = [(j,ms[mode,s][n]) for j,s in enumerate(shapes) if n in ms[mode,s]]
+            if pts: ax.plot(*zip(*pts), 'o-', ms=4, lw=1 if 'ours' not in n else 2, color=plt.cm.tab10(i), label=n)
+        ax.set_yscale('log'); ax.set_xticks(range(len(shapes)), shapes); ax.grid(alpha=.3, which='major'); ax.set_ylabel('ms, one thread')
+        ax.set_title(dict(fwd='forward', bwd='forward + backward')[mode], fontsize=10)
+    axs[0][0].legend(fontsize=6, frameon=False); fig.tight_layout(); fig.savefig(path); plt.close(fig)
+
 # ---- all of it
 
 def has(name): return __import__('importlib.util').util.find_spec(name) is not None
@@ -373,11 +402,16 @@ def cpu_detail():
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--dry', action='store_true', help='only walk the GPU section, on the CPU with toy shapes')
     p.add_argument('--quick', action='store_true', help='small shapes, no compilation, fast anchors only')
     p.add_argument('--rounds', type=int, default=5); p.add_argument('--no-compile', action='store_true'); p.add_argument('--out', default='')
-    p.add_argument('--only', default='scan,n,ss2d,hardware,memory,model'); p.add_argument('--memory', nargs=3, help=argparse.SUPPRESS)
+    p.add_argument('--only', default='scan,n,ss2d,hardware,memory,model,images'); p.add_argument('--memory', nargs=3, help=argparse.SUPPRESS)
     a = p.parse_args()
     if a.memory: return memory_child(a.memory[0], a.memory[1], int(a.memory[2]))
+    if a.dry or torch.cuda.is_available():
+        import bench_gpu
+        bench_gpu.run(dry=a.dry)
+        if a.dry: return
     if scan._native() is None: sys.exit('no native kernel to measure')
     torch.set_num_threads(1); torch.manual_seed(0); t0 = time.time()
     compile = not a.no_compile and not a.quick; rounds = 3 if a.quick else a.rounds
@@ -390,6 +424,7 @@ def main():
     if 'hardware' in only: hardware_table(rounds, res)
     if 'memory' in only: memory_table(res, a.quick)
     if 'model' in only and not a.quick: model_table(3, res)
+    if 'images' in only: images_table(2 if a.quick else 3, res)
     t = Table('target','wanted','measured','')
     for name,want,got in res['targets']: t.add(name, f'<= {-want:g}' if want<0 else f'>= {want:g}', f'{got:g}', 'reached' if (got<=-want if want<0 else got>=want) else '**not reached**')
     bad = sum(('not reached' in r[3]) for r in t.rows[1:])
@@ -402,10 +437,12 @@ shorter than 20 ms the mean over 20 ms of them counts as one. The anchors are ou
 
 {len(t.rows)-1-bad} of {len(t.rows)-1} targets reached.
 """
-    text = '\n\n'.join([head.rstrip(), *res['text'], f'## Targets\n\n{t}'])+'\n'
     slug = re.sub(r'[^a-z0-9]+', '-', cpu_name().lower()).strip('-')+'-'+scan.native_isa()
     out = Path(a.out) if a.out else Path(__file__).parent/'results'/f"{slug}{'-quick' if a.quick else ''}.md"
-    out.parent.mkdir(exist_ok=True, parents=True); tmp = out.with_suffix('.tmp'); tmp.write_text(text); os.replace(tmp, out)
+    out.parent.mkdir(exist_ok=True, parents=True); picture = []
+    if res.get('ms'): plot(res['ms'], out.with_suffix('.png')); picture = [f'![times of all contenders]({out.with_suffix(".png").name})']
+    text = '\n\n'.join([head.rstrip(), *picture, *res['text'], f'## Targets\n\n{t}'])+'\n'
+    tmp = out.with_suffix('.tmp'); tmp.write_text(text); os.replace(tmp, out)
     print(f'\n{bad} targets not reached; wrote {out}')
 
 if __name__=='__main__': main()

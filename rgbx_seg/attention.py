@@ -184,9 +184,16 @@ def _bias_grad(sums, t): # {kind: (heads, cols, T, Lk)} -> (heads, 2kh-1, 2kw-1)
     return total
 
 # %% ../nbs/02_attention.ipynb #113b8184
+def _triton(): return importlib.import_module('rgbx_seg.triton_attention')     # 05_triton_attention, loaded when first used
+@torch.compiler.assume_constant_result
+def _triton_device(): return importlib.import_module('rgbx_seg.triton_scan').triton_device()
+def _fused(q): return q.dtype in (torch.float32, torch.bfloat16, torch.float16) and q.device.type==_triton_device()
+
 @torch.library.custom_op('rgbx_seg::neighborhood_attention', mutates_args=())
-def _na_op(q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], kernel:list[int], tile:list[int]) -> Tensor:
-    with torch.autocast(q.device.type, enabled=False): return _na_forward(q, k, v, rpb, kernel, tile)
+def _na_op(q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], kernel:list[int], tile:list[int], backend:str) -> Tensor:
+    with torch.autocast(q.device.type, enabled=False):
+        runs = dict(tiles=lambda: _na_forward(q, k, v, rpb, kernel, tile), triton=lambda: _triton().na_forward(q, k, v, rpb, kernel))
+        return runs[backend]() if backend else _triton().na_fastest(q, kernel, runs)
 
 @torch.library.custom_op('rgbx_seg::neighborhood_attention_backward', mutates_args=())
 def _na_bwd_op(g:Tensor, q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], kernel:list[int], tile:list[int]) -> tuple[Tensor,Tensor,Tensor,Tensor]:
@@ -194,18 +201,18 @@ def _na_bwd_op(g:Tensor, q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], ker
     return (*gs[:3], q.new_empty(0) if rpb is None else gs[3])
 
 @_na_op.register_fake
-def _(q, k, v, rpb, kernel, tile): return torch.empty(v.shape, dtype=v.dtype, device=v.device)
+def _(q, k, v, rpb, kernel, tile, backend): return torch.empty(v.shape, dtype=v.dtype, device=v.device)
 
 @_na_bwd_op.register_fake
 def _(g, q, k, v, rpb, kernel, tile):
     return tuple(torch.empty(t.shape if t is not None else (0,), dtype=q.dtype if t is None else t.dtype, device=q.device) for t in (q, k, v, rpb))
 
-def _setup(ctx, inputs, output): *ts,ctx.kernel,ctx.tile = inputs; ctx.save_for_backward(*ts)
+def _setup(ctx, inputs, output): *ts,ctx.kernel,ctx.tile,_ = inputs; ctx.save_for_backward(*ts)
 
 def _backward(ctx, g):
     q,k,v,rpb = ctx.saved_tensors
     gq,gk,gv,grpb = torch.ops.rgbx_seg.neighborhood_attention_backward(g, q, k, v, rpb, ctx.kernel, ctx.tile)
-    return gq,gk,gv,None if rpb is None else grpb,None,None
+    return gq,gk,gv,None if rpb is None else grpb,None,None,None
 
 _na_op.register_autograd(_backward, setup_context=_setup)
 
@@ -224,7 +231,7 @@ def _natten(device:str): # (qk, av) of NATTEN, or None: not installed, other fun
 def attention_backends(device='cpu') -> list[str]: # Fastest first
     "The backends of `neighborhood_attention` that work here."
     device = torch.device(device)
-    return (['natten'] if device.type=='cuda' and _natten(str(device)) else [])+['tiles','reference']
+    return (['natten'] if device.type=='cuda' and _natten(str(device)) else [])+(['triton'] if device.type=='cuda' and _triton_device()=='cuda' else [])+['tiles','reference']
 
 def _autocast(t): # what torch does to the inputs of its own attention
     dev = t.device.type
@@ -239,7 +246,7 @@ def neighborhood_attention(q:Tensor, # `(B, heads, H, W, C)`, scaled by the call
     dilation=1,                # One number or `(dh, dw)`
     rpb:Optional[Tensor]=None, # `(heads, 2kh-1, 2kw-1)`: relative position bias
     clip:bool=False,           # Accept a map smaller than window times dilation: pad, hide the padding, crop
-    backend:Optional[str]=None,# 'tiles', 'reference' or 'natten'; the fastest that applies by default
+    backend:Optional[str]=None,# 'tiles', 'triton', 'reference' or 'natten'; the fastest that applies by default
     tile=(4,8),                # Block of queries of 'tiles', `(rows, columns)`
 ) -> Tensor: # `(B, heads, H, W, Cv)`
     "Neighbourhood attention as NATTEN 0.17 defines it ([arXiv 2204.07143](https://arxiv.org/abs/2204.07143)); `RGBXError` for a map below the window unless `clip`."
@@ -247,18 +254,19 @@ def neighborhood_attention(q:Tensor, # `(B, heads, H, W, C)`, scaled by the call
     q,k,v = (_autocast(t) for t in (q,k,v))
     if q.numel()==0: return torch.zeros_like(v)+0*q.sum()
     fits = q.shape[2]>=ks[0]*ds[0] and q.shape[3]>=ks[1]*ds[1]
-    if backend is None: backend = 'natten' if q.is_cuda and fits and attention_backends(q.device)[0]=='natten' else 'tiles'
+    if backend is None: backend = 'natten' if q.is_cuda and fits and attention_backends(q.device)[0]=='natten' else '' if q.is_cuda and _fused(q) else 'tiles'
     if backend=='reference': return na_reference(q, k, v, ks, ds, rpb)
     if backend=='natten':
         if not (fits and (f := _natten(str(q.device)))): raise RGBXError('neighborhood_attention, backend', 'natten', f"one of {attention_backends(q.device)}")
         return f[1](f[0](q, k, kernel_size=ks, dilation=ds, rpb=rpb).softmax(-1), v, kernel_size=ks, dilation=ds)
-    if backend!='tiles': raise RGBXError('neighborhood_attention, backend', repr(backend), f'one of {attention_backends(q.device)}')
-    if ds==(1,1): return _na_op(q, k, v, rpb, list(ks), list(_pair(tile)))
+    if backend not in ('tiles','triton','') or backend=='triton' and not _fused(q):
+        raise RGBXError('neighborhood_attention, backend', f'{backend!r} for {q.dtype} on {q.device}', f'one of {attention_backends(q.device)}')
+    if ds==(1,1): return _na_op(q, k, v, rpb, list(ks), list(_pair(tile)), backend)
     out = v.new_empty(v.shape)
     for r in range(min(ds[0], q.shape[2])):
         for c in range(min(ds[1], q.shape[3])):
             q_,k_,v_ = (t[:,:,r::ds[0],c::ds[1]] for t in (q,k,v))
-            out[:,:,r::ds[0],c::ds[1]] = _na_op(q_, k_, v_, rpb, list(ks), list(_pair(tile)))
+            out[:,:,r::ds[0],c::ds[1]] = _na_op(q_, k_, v_, rpb, list(ks), list(_pair(tile)), backend)
     return out
 
 # %% ../nbs/02_attention.ipynb #3a14325a

@@ -6,7 +6,7 @@
 __all__ = ['notebooks', 'test_notebook', 'stale_modules', 'readme_text', 'stale_readme', 'undocumented', 'run_tests', 'main']
 
 # %% ../nbs/99_dev.ipynb #3ef6ad27
-import importlib, inspect, os, pkgutil, re, shutil, subprocess, sys, tempfile, time
+import functools, importlib, inspect, os, pkgutil, re, shutil, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from fastcore.docments import docments
@@ -22,13 +22,18 @@ def _tool(name): # a console script of this very environment
     p = Path(sys.executable).with_name(name)
     return str(p) if p.exists() else name
 
+@functools.lru_cache(maxsize=1)
+def _has_gpu(): # One of NVIDIA, that answers: the Triton kernels then run for real
+    try: return subprocess.run(['nvidia-smi', '-L'], capture_output=True).returncode == 0
+    except OSError: return False
+
 def test_notebook(nb:Path, # The notebook
     root:Path,             # The folder with `settings.ini`
     flags:str='',          # Flagged cells to run as well, e.g. 'slow'
     threads:int=1,         # Torch threads
 ) -> tuple:                # (passed?, seconds, output)
     "Run `nbdev_test` on one notebook in a process of its own."
-    env = os.environ | dict(OMP_NUM_THREADS=str(threads), MPLBACKEND='agg', TRITON_INTERPRET=os.environ.get('TRITON_INTERPRET', '1'))
+    env = os.environ | dict(OMP_NUM_THREADS=str(threads), MPLBACKEND='agg', TRITON_INTERPRET=os.environ.get('TRITON_INTERPRET', '0' if _has_gpu() else '1'))
     cmd,t = [_tool('nbdev_test'), '--path', str(nb), '--n_workers', '0', '--flags', flags],time.time()
     r = subprocess.run(cmd, cwd=root, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     return r.returncode == 0, time.time()-t, r.stdout

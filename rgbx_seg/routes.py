@@ -173,37 +173,46 @@ def _ss2d_native_bwd(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, route):
     return gx,gxdbl,gw.sum(0),gA.sum(0),gD.sum(0),gbias.sum(0)
 
 # %% ../nbs/01_routes.ipynb #8783bc73
+@functools.lru_cache(maxsize=64)
+def _walks(route, H, W, device): # Of the Triton kernels: lines on the device, reversed directions, launches
+    line,rev,ways = _scan._triton().walks(_positions(route, H, W))
+    return torch.from_numpy(line).to(device),rev,ways
+
 @torch.library.custom_op('rgbx_seg::ss2d', mutates_args=())
-def _ss2d_op(x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Optional[Tensor], dt_bias:Optional[Tensor], route:str, save:bool) -> tuple[Tensor,Tensor]:
-    return _ss2d_native(x, x_dbl, dt_w, A, D, dt_bias, route, save)
+def _ss2d_op(x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Optional[Tensor], dt_bias:Optional[Tensor], route:str, save:bool,
+             backend:str) -> tuple[Tensor,Tensor]:
+    if backend=='native': return _ss2d_native(x, x_dbl, dt_w, A, D, dt_bias, route, save)
+    y,h = _scan._triton().ss2d_forward(x, x_dbl, dt_w, A, D, dt_bias, _walks(route, *x.shape[1:3], x.device))
+    return y,h if save else h.new_empty(0)
 
 @torch.library.custom_op('rgbx_seg::ss2d_backward', mutates_args=())
 def _ss2d_bwd_op(gy:Tensor, x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Optional[Tensor], dt_bias:Optional[Tensor], saved:Tensor,
-                 route:str) -> tuple[Tensor,Tensor,Tensor,Tensor,Tensor,Tensor]:
-    gs = _ss2d_native_bwd(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, route)
+                 route:str, backend:str) -> tuple[Tensor,Tensor,Tensor,Tensor,Tensor,Tensor]:
+    if backend=='native': gs = _ss2d_native_bwd(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, route)
+    else: gs = _scan._triton().ss2d_backward(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, _walks(route, *x.shape[1:3], x.device))
     return tuple(x.new_empty(0) if t is None else g.to(t.dtype) for g,t in zip(gs, (x, x_dbl, dt_w, A, D, dt_bias)))
 
 @_ss2d_op.register_fake
-def _(x, x_dbl, dt_w, A, D, dt_bias, route, save):
-    b,h,w,d = x.shape; k = dt_w.shape[0]
-    return (torch.empty(x.shape, device=x.device),
-            torch.empty(_scan._native_saved(b, k*d, k, A.shape[1], h*w) if save else 0, device=x.device))
+def _(x, x_dbl, dt_w, A, D, dt_bias, route, save, backend):
+    b,h,w,d = x.shape; k,n = dt_w.shape[0],A.shape[1]
+    saved = 0 if not save else _scan._native_saved(b, k*d, k, n, h*w) if backend=='native' else _scan._triton().triton_saved(b, k, d, n, h*w)
+    return torch.empty(x.shape, device=x.device),torch.empty(saved, device=x.device)
 
 @_ss2d_bwd_op.register_fake
-def _(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, route):
+def _(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, route, backend):
     return tuple(x.new_empty(0) if t is None else torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (x, x_dbl, dt_w, A, D, dt_bias))
 
 # %% ../nbs/01_routes.ipynb #a0564ed7
 def _setup(ctx, inputs, output):
-    *ts,ctx.route,_ = inputs
+    *ts,ctx.route,_,ctx.backend = inputs
     ctx.save_for_backward(*ts, output[1])
     ctx.set_materialize_grads(False)
 
 def _backward(ctx, gy, _):
     *ts,saved = ctx.saved_tensors
-    if gy is None: return (None,)*8
-    gs = torch.ops.rgbx_seg.ss2d_backward(gy, *ts, saved, ctx.route)
-    return *(None if t is None else g for g,t in zip(gs, ts)),None,None
+    if gy is None: return (None,)*9
+    gs = torch.ops.rgbx_seg.ss2d_backward(gy, *ts, saved, ctx.route, ctx.backend)
+    return *(None if t is None else g for g,t in zip(gs, ts)),None,None,None
 
 _ss2d_op.register_autograd(_backward, setup_context=_setup)
 
@@ -215,15 +224,16 @@ def ss2d(x:Tensor, # `(B, H, W, D)`: input after convolution and activation
     D:Optional[Tensor]=None,       # `(K*D,)`: skip
     dt_bias:Optional[Tensor]=None, # `(K, D)`
     route:str='cross2d',           # One of `ROUTES`
-    backend:Optional[str]=None,    # One of `scan_backends()`; 'native' is the fused kernel, the others go step by step
+    backend:Optional[str]=None,    # One of `scan_backends()`; 'native' and 'triton' are fused kernels, the others go step by step
 ) -> Tensor: # `(B, H, W, D)`: all directions merged; float32 (float64 for float64 inputs)
     "The core of SS2D: routes, step expansion, selective scan, merge (VMamba, [arXiv 2401.10166](https://arxiv.org/abs/2401.10166))."
     _sizes(x, x_dbl, dt_w, A, D, dt_bias, route)
     if backend is None: backend = _scan._pick(x)
-    if backend!='native' or x.numel()==0: return ss2d_unfused(x, x_dbl, dt_w, A, D, dt_bias, route, backend)
-    if not _scan._applies(x): raise RGBXError('ss2d, backend', f'native for {x.dtype} on {x.device}', 'float32, bfloat16 or float16 on the CPU and a built kernel')
+    if backend not in ('native','triton') or x.numel()==0: return ss2d_unfused(x, x_dbl, dt_w, A, D, dt_bias, route, backend)
+    if not (_scan._applies(x) if backend=='native' else _scan._triton_applies(x)):
+        raise RGBXError('ss2d, backend', f'{backend} for {x.dtype} on {x.device}', 'float32, bfloat16 or float16; native: on the CPU and a built kernel; triton: on a GPU')
     save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, x_dbl, dt_w, A, D, dt_bias))
-    return torch.ops.rgbx_seg.ss2d(x, x_dbl, dt_w, A, D, dt_bias, route, save)[0]
+    return torch.ops.rgbx_seg.ss2d(x, x_dbl, dt_w, A, D, dt_bias, route, save, backend)[0]
 
 # %% ../nbs/01_routes.ipynb #34a3f7cc
 def _ss2d_inputs(B, H, W, D, R, N, K=4, seed=0, dtype=torch.float32): # Random inputs of the core, with realistic step sizes
