@@ -154,11 +154,15 @@ def _load(run, weights, model, card, device):
 def rgbx_eval(run:str,   # Folder of a run; with --weights the name of a model
     data:str,            # Folder of the data set
     split:str='',        # Which list; default: the recipe's, else test
-    protocol:str='',     # A named protocol; default: the recipe's, else whole images at one scale
+    protocol:str='',     # A name of `rgbx_protocols`; default: the recipe's, else whole images at one scale
     recipe:str='',       # Read and evaluate the data as this recipe's publication did
-    weights:str='',      # A published checkpoint
+    weights:str='',      # A published checkpoint; with --epochs the folder of several
+    epochs:str='',       # Checkpoints of the run: 10-20:2, 10-, 12,20, last ...
     drop:str='',         # Modalities to withhold, comma separated
-    out:str='',          # Also write the report as JSON
+    conditions:str='',   # Lists of items instead of the card's conditions: easy=easy.txt,hard=hard.txt
+    save:str='',         # Also write index and coloured masks to this folder
+    scores:bool=False,   # With --save: also the scores (.npz)
+    out:str='',          # Also write the report: .json, .md, .csv, .tex, .txt or .html
     bgr:bool=False,      # Read colour images as blue, green, red, as Sigma's released weights expect
     bs:int=1,            # Images per forward pass
     num_workers:int=0,   # Processes that read
@@ -170,14 +174,17 @@ def rgbx_eval(run:str,   # Folder of a run; with --weights the name of a model
     device:str='',       # 'cpu', 'cuda' ...; default: the GPU if there is one
 ):
     "Evaluate a run, or published weights, on a folder: tables per class and per condition."
+    from rgbx_seg.evaluate.epochs import evaluate_epochs
     from rgbx_seg.evaluate.report import evaluate
     from rgbx_seg.train.recipes import get_recipe, recipe_data
     by = get_recipe(recipe) if recipe else None
     ds = recipe_data(by, data, split or by.test) if by else open_folder(data, split or 'test', card, '', classes, rgb, x, label, bgr=bgr)
-    m = _load(run, weights, run, ds.card, device)
-    r = evaluate(m, ds, protocol or (by and by.protocol) or None, bs, drop=_list(drop), num_workers=num_workers, name=Path(run).name)
+    lists = dict(o.split('=', 1) if '=' in o else (Path(o).stem, o) for o in _list(conditions)) or None
+    kw = dict(protocol=protocol or (by and by.protocol) or None, bs=bs, drop=_list(drop), num_workers=num_workers, name=Path(run).name, conditions=lists, save=save, scores=scores)
+    if not epochs: r = evaluate(_load(run, weights, run, ds.card, device), ds, **kw)
+    else: r = evaluate_epochs(weights or run, ds, epochs, (lambda f: _load(run, str(f), run, ds.card, device)) if weights else None, device=device or None, **kw)
     print(r)
-    if out: write_text(out, json.dumps(r.to_dict(), indent=1)+'\n'); print(f'report written to {out}')
+    if out: r.save(out); print(f'report written to {out}')
     return r
 
 @command
