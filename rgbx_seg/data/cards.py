@@ -100,7 +100,8 @@ class Card:
     counts:dict=field(default_factory=dict)     # {split: published number of items}
     synthetic:bool=False         # Nothing measured on it says anything about real sensors
     published:dict=field(default_factory=dict)  # How the released weights were trained and tested
-    source:str=''                # Publication
+    source:str=''                # Publication, in short
+    citation:str=''              # How to cite it
     recipe:dict=field(default_factory=dict)     # What generated it, for generated data
     task:str=''                  # 'RGB-T', 'RGB-D' ...
     layout:str=''                # Which form of the data set this is: 'original', 'sigma' ...
@@ -251,10 +252,11 @@ def _repr_html_(self:Card):
     facts = [f'{self.layout} layout' if self.layout else '', f'{n} classes', mods, ' x '.join(map(str, self.size)) if self.size else '',
              ', '.join(f'{e(str(k))} {v}'+(f' ({e(self.protocols[k])})' if k in self.protocols else '') for k,v in self.counts.items()),
              ', '.join(map(e, self.condition_names[:8]))+(f' ... ({len(self.condition_names)} conditions)' if len(self.condition_names) > 8 else ''),
-             f'labels: {self.label_rule}' if self.layout else '', e(self.source), e(self.licence), f'<code>{e(self.url)}</code>' if self.url else '']
+             f'labels: {self.label_rule}' if self.layout else '', e(self.source), f'licence: {e(self.licence)}' if self.licence else '', f'<code>{e(self.url)}</code>' if self.url else '']
     syn = ' (synthetic toy scenes)' if self.synthetic else ''
     notes = '<ul>'+''.join(f'<li>{e(o)}</li>' for o in self.notes)+'</ul>' if self.notes else ''
-    return f"<b>{e(self.name)}</b>{syn}<br>{'; '.join(f for f in facts if f)}{notes}<table>{body}</table>"
+    cite = f'<br>cite: {e(self.citation)}' if self.citation else ''
+    return f"<b>{e(self.name)}</b>{syn}<br>{'; '.join(f for f in facts if f)}{cite}{notes}<table>{body}</table>"
 
 @patch(as_prop=True)
 def label_rule(self:Card) -> str: # In words

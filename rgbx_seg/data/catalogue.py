@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MFNET9', 'PST5', 'NYU40', 'SUN37', 'MFNET', 'PST900', 'FMB_FIGURE_PALETTE', 'FMB14', 'FMB', 'NYUDV2', 'SUNRGBD',
            'DELIVER25', 'DELIVER', 'CITY19', 'MUSES', 'WHU7', 'HUNAN7', 'WHU_AUTHORS_PALETTE', 'WHU', 'HUNAN',
-           'CITYSCAPES', 'COCO', 'IMAGENET1K', 'LAYOUTS', 'CARDS', 'layout_card']
+           'CITYSCAPES', 'COCO', 'IMAGENET1K', 'CITATIONS', 'LAYOUTS', 'CARDS', 'layout_card']
 
 # %% ../../nbs/data/05_catalogue.ipynb #e708975c
 from dataclasses import replace
@@ -204,7 +204,7 @@ _de = Card('deliver', DELIVER25, _mods(_m('rgb', _dpath('img', 'rgb'), decode='c
     label_decode='red', label_shift=-1, size=(1042, 1042), splits=_dsplits, counts=dict(train=3983, val=2005, test=1897), condition_parts=[_WEATHER, _CASES],
     subsets=_dsub, default=['rgb', 'depth', 'event', 'lidar'],
     marks=['img', 'semantic'], layout='original', task='RGB-D-E-L', source='Zhang et al., CVPR 2023', url='https://github.com/InSAI-Lab/DELIVER',
-    licence='see the repository; simulated with CARLA',
+    licence='the repository is under Apache-2.0; for commercial use its authors ask to be contacted; simulated with CARLA',
     norms=dict(mmsam={k:_ZERO_ONE for k in ('depth', 'event', 'lidar')}, cafuser={k:[list(v['mean']), list(v['std'])] for k,v in _cafuser.items()}),
     notes=['validation and test differ by 13 points (CAFuser 68.1 and 55.8): say which', 'the class Other is trained and counted',
     'event images of the case eventlowres are 512 x 512: the reader enlarges them by nearest neighbour',
@@ -240,8 +240,8 @@ _mu = Card('muses', CITY19, _mods(_m('rgb', _mpath('frame_camera', 'frame_camera
     counts=dict(train=1500, val=250, test=750), unlabelled=['test'],
     condition_parts=[_MW, _MT], subsets={w:_mcond(lambda a,b: a == w) for w in _MW} | {t:_mcond(lambda a,b: b == t) for t in _MT},
     default=['rgb', 'lidar', 'event'], marks=['frame_camera', 'gt_semantic', 'projected_to_rgb'],
-    layout='projected', task='RGB-L-E-R', source='Broedermann et al., ECCV 2024', url='https://github.com/timbroed/MUSES',
-    licence='see the website of the data set', norms=dict(cafuser={k:[[o/255 for o in s] for s in v] for k,v in _caf.items()}),
+    layout='projected', task='RGB-L-E-R', source='Broedermann et al., ECCV 2024', url='https://muses.ethz.ch',
+    licence='non-commercial, under the agreement in License.pdf', norms=dict(cafuser={k:[[o/255 for o in s] for s in v] for k,v in _caf.items()}),
     notes=['test labels are withheld: benchmark on Codabench', 'the statistics belong to projections enlarged by 2 x 2 (radar 10 x 10)',
     'AnySeg maps void to road and resizes to 1024 x 1024: another protocol'])
 MUSES = dict(
@@ -286,7 +286,7 @@ _wh = Card('whu', WHU7, _mods(*_whu('optical/{id}.tif', 'sar/{id}.tif')), _hex('
     label_path='lbl/{id}.tif', label_map={0: 255} | {10*k+10: k for k in range(7)},
     size=(3704, 5556), splits=dict(train=dict(names='*', only=_WHU_TRAIN.split()), test=dict(names='*', only=_WHU_TEST.split())),
     counts=dict(train=80, test=20), default=['optical', 'sar'], marks=['optical', 'sar', 'lbl'], layout='original',
-    task='optical-SAR', source='Li et al., JAG 2022', url='https://github.com/AmberHen/WHU-OPT-SAR-dataset', licence='see the repository',
+    task='optical-SAR', source='Li et al., JAG 2022', url='https://github.com/AmberHen/WHU-OPT-SAR-dataset', licence='no terms stated with the data',
     norms=dict(mambadiffusion=dict(optical=_pub(_WHU_N, slice(0, 4)), sar=_pub(_WHU_N, slice(4, 5)))),
     notes=['labels are in lbl, not in intro/lbl', 'one copy on the web holds only 50 of the 100 scenes', 'scene NH49E010015 has a missing block',
     'Mamba-Diffusion trained on 70 scenes (20580 tiles); which ten of the 80 it set aside is not published'])
@@ -347,7 +347,7 @@ _ADE = dict(original=Card('ade20k', _ADE_CLASSES.split(', '), _mods(_m('rgb', 'i
     label_path='annotations/{0}/{1}.png', label_shift=-1,
     splits=dict(train=dict(names='training/*'), val=dict(names='validation/*')), counts=dict(train=20210, val=2000),
     marks=['images/training', 'annotations/training'], layout='original', task='RGB', source='Zhou et al., CVPR 2017',
-    url='https://sceneparsing.csail.mit.edu', licence='see the website; images for research and education',
+    url='https://sceneparsing.csail.mit.edu', licence='annotations BSD-3-Clause; images for non-commercial research and education, see the website',
     notes=['149 colours for 150 classes: a painted mask cannot be turned back into ids']))
 _CITY_MAP = {i:255 for i in range(34)} | dict(zip([7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33], range(19)))
 _city = lambda what: f'gtFine/{{0}}/{{1}}/{{2}}_gtFine_{what}.png'
@@ -376,9 +376,26 @@ IMAGENET1K = dict(original=Card('imagenet', [str(i) for i in range(1000)], _mods
     url='https://image-net.org', licence='registration; non-commercial research, see the website',
     notes=['the validation archive is flat and must be sorted into one folder per class']))
 
+# %% ../../nbs/data/05_catalogue.ipynb #e5a31331
+CITATIONS = dict(
+    mfnet='Q. Ha, K. Watanabe, T. Karasawa, Y. Ushiku, T. Harada. MFNet: towards real-time semantic segmentation for autonomous vehicles with multi-spectral scenes. IROS 2017.',
+    pst900='S. S. Shivakumar, N. Rodrigues, A. Zhou, I. D. Miller, V. Kumar, C. J. Taylor. PST900: RGB-thermal calibration, dataset and segmentation network. ICRA 2020.',
+    fmb='J. Liu, Z. Liu, G. Wu, L. Ma, R. Liu, W. Zhong, Z. Luo, X. Fan. Multi-interactive feature learning and a full-time multi-modality benchmark for image fusion and segmentation. ICCV 2023.',
+    nyudv2='N. Silberman, D. Hoiem, P. Kohli, R. Fergus. Indoor segmentation and support inference from RGBD images. ECCV 2012. The 40 classes: S. Gupta, P. Arbelaez, J. Malik. Perceptual organization and recognition of indoor scenes from RGB-D images. CVPR 2013.',
+    sunrgbd='S. Song, S. P. Lichtenberg, J. Xiao. SUN RGB-D: a RGB-D scene understanding benchmark suite. CVPR 2015.',
+    deliver='J. Zhang, R. Liu, H. Shi, K. Yang, S. Reiß, K. Peng, H. Fu, K. Wang, R. Stiefelhagen. Delivering arbitrary-modal semantic segmentation. CVPR 2023.',
+    muses='T. Brödermann, D. Bruggemann, C. Sakaridis, K. Ta, O. Liagouris, J. Corkill, L. Van Gool. MUSES: the multi-sensor semantic perception dataset for driving under uncertainty. ECCV 2024.',
+    whu='X. Li et al. MCANet: a joint semantic segmentation framework of optical and SAR images for land use classification. International Journal of Applied Earth Observation and Geoinformation, 2022, doi 10.1016/j.jag.2021.102638.',
+    hunan='',
+    ade20k='B. Zhou, H. Zhao, X. Puig, S. Fidler, A. Barriuso, A. Torralba. Scene parsing through ADE20K dataset. CVPR 2017.',
+    cityscapes='M. Cordts, M. Omran, S. Ramos, T. Rehfeld, M. Enzweiler, R. Benenson, U. Franke, S. Roth, B. Schiele. The Cityscapes dataset for semantic urban scene understanding. CVPR 2016.',
+    coco_stuff='H. Caesar, J. Uijlings, V. Ferrari. COCO-Stuff: thing and stuff classes in context. CVPR 2018.',
+    imagenet='O. Russakovsky, J. Deng, H. Su, J. Krause, S. Satheesh, S. Ma, Z. Huang, A. Karpathy, A. Khosla, M. Bernstein, A. C. Berg, L. Fei-Fei. ImageNet large scale visual recognition challenge. IJCV 2015.')
+
 # %% ../../nbs/data/05_catalogue.ipynb #89a2ad56
 LAYOUTS = dict(mfnet=MFNET, pst900=PST900, fmb=FMB, nyudv2=NYUDV2, sunrgbd=SUNRGBD, deliver=DELIVER, muses=MUSES, whu=WHU, hunan=HUNAN, ade20k=_ADE,
     cityscapes=CITYSCAPES, coco_stuff=COCO, imagenet=IMAGENET1K)
+LAYOUTS = {k:{l:replace(c, citation=CITATIONS[k]) for l,c in v.items()} for k,v in LAYOUTS.items()}
 CARDS |= {k:next(iter(v.values())) for k,v in LAYOUTS.items()}
 
 def layout_card(name:str, # A name in `LAYOUTS`
