@@ -47,6 +47,7 @@ lab: $(OK)
 
 bench: $(OK)
 	$(BIN)/python kernels/bench.py
+	$(BIN)/python kernels/bench_models.py
 
 export: $(OK)
 	$(BIN)/nbdev_export

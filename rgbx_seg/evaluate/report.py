@@ -51,6 +51,11 @@ class Report(Tables):
         "What a class without a pixel counts in a mean."
         return self.protocol.get('absent', 'ignore')
     @property
+    def overlap(self) -> float: # 1: nothing; NaN where it was not measured
+        "How far reading, network and counting ran at the same time: the sum of their seconds over those of the whole."
+        t = self.timing
+        return sum(t[k] for k in ('load','forward','metric'))/t['whole'] if t.get('whole') else math.nan
+    @property
     def rows(self) -> list: # 'all', then the conditions, then the subsets
         "Names that `matrix` and the scores accept."
         return ['all'] + [c for c in self.counts if c] + list(self.subsets)
