@@ -352,7 +352,7 @@ def _before_opening(name, path, layout, modalities, add):
         else: add('error', 'layout', str(e))
         return True
     if name == 'deliver' and found == 'original' and not (root/'hha').is_dir() and (modalities is None or 'depth' in modalities):
-        add('error', 'no-hha', 'hha/ is missing: it is what everybody reads as depth', 'Unpack it, or prepare it from depth/ with HHA'); return True
+        add('error', 'no-hha', 'hha/ is missing: it is what everybody reads as depth', 'Unpack it'); return True
     if name == 'muses' and found == 'original' and not any((root/'lidar').glob('*/*/*/*.bin')): add('error', 'no-projections',
         'neither projected_to_rgb/ nor raw sensor files are there', 'Unpack lidar/ and event_camera/ and run prepare(\'muses\', ...)'); return True
     if name == 'muses' and found == 'original': add('note', 'no-projections',

@@ -56,6 +56,7 @@ def scan_names(root, # Folder
     "The names of all items that have a file."
     slots = sorted(set(re.findall(r'\{(id|\d)\}', pattern)))
     want = {} if names == '*' else dict(zip(slots, names.split('/') if slots != ['id'] else [names]))
+    want = {k:w for k,w in want.items() if w != '*'}
     return sorted('/'.join(v[k] for k in slots) for v in _walk(os.fspath(root), pattern.split('/'), {}, want))
 
 # %% ../../nbs/data/20_folder.ipynb #3fce85ca

@@ -192,9 +192,9 @@ class ClassFolder(NamedFolder):
         if not names: raise RGBXError(root/'train', 'no folders of classes', 'one folder for each class')
         card = card or LAYOUTS['imagenet']['original']
         super().__init__(root, split, replace(card, classes=names, palette=None), modalities, bgr, labels)
-        keep = [n for n in self._names if os.path.splitext(n)[1].lower() in _ENDINGS]
-        if not keep: raise RGBXError(root/split, 'files that are no images', 'images '+', '.join(IMAGE_EXTS))
-        self._names,self._class,self.labels = np.array(keep),{n:i for i,n in enumerate(names)},labels
+        ok = np.array([n[n.rfind(b'.'):].lower() in _ENDINGS for n in self._names.tolist()])
+        if not ok.any(): raise RGBXError(root/split, 'files that are no images', 'images '+', '.join(IMAGE_EXTS))
+        self._names,self._class,self.labels = self._names[ok],{n:i for i,n in enumerate(names)},labels
     def class_of(self, i:int) -> int: # Index -> class number
         "The class of an item, from its folder."
         name = self.name(i); c = name.split('/')[1]
