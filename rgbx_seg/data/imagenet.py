@@ -69,6 +69,7 @@ def imagenet_dls(root,       # Folder with train/<class>/ and val/<class>/; or a
     valid_bs:int=None,       # None: `bs`
     drop_last:bool=True,     # Leave out the last, smaller batch of an epoch
     crop_pct:float=.9,       # Of the test transform
+    steps:int=None,          # Training batches in an epoch, however many images there are; None: once through the images
     augment=None,            # None: `ClassAugment(size, **kwargs)`; False: the test transform in training, too
     **kwargs,                # Of `ClassAugment`: auto_augment, erase ...
 ) -> RGBXDataLoaders:
@@ -78,6 +79,5 @@ def imagenet_dls(root,       # Folder with train/<class>/ and val/<class>/; or a
     test = ClassAugment(size, False, crop_pct=crop_pct)
     augment = ClassAugment(size, **kwargs) if augment is None else augment or test
     device = torch.device(device) if device is not None else torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    make = lambda ds, aug, **kw: RGBXDL(RGBXItems(ds, aug, seed), num_workers=num_workers, device=device, **kw)
-    return RGBXDataLoaders(make(train, augment, bs=bs, shuffle=True, drop_last=drop_last and len(train) >= bs),
-        make(valid, test, bs=valid_bs or bs), device=device)
+    make = lambda items, **kw: RGBXDL(items, num_workers=num_workers, device=device, **kw); items = RGBXItems(train, augment, seed, steps and steps*bs)
+    return RGBXDataLoaders(make(items, bs=bs, shuffle=True, drop_last=drop_last and len(items) >= bs), make(RGBXItems(valid, test, seed), bs=valid_bs or bs), device=device)

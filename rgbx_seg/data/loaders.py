@@ -210,7 +210,6 @@ def rgbx_dls(train_ds,   # `RGBXFolder` to train on; or the name of a published 
     drop_last:bool=True, # Leave out the last, smaller batch of an epoch
     photometric=None,    # {modality: `Photometric`}, True: RGB alone
     steps:int=None,      # Training batches in an epoch, however many items there are; None: once through the items
-    valid_augment=None,  # What validation items go through, e.g. a central crop; None: nothing
     train:str='train',   # By name: the split to train on
     valid:str=None,      # By name: the split to validate on; None: val, else test
     on_device:bool=False,# Normalise batches on the device instead of items in the workers
@@ -222,7 +221,7 @@ def rgbx_dls(train_ds,   # `RGBXFolder` to train on; or the name of a published 
     if train_ds.card.classification:
         if on_device: raise RGBXError('on_device', 'True', 'False: timm\'s transforms end with normalised tensors')
         from rgbx_seg.data.imagenet import imagenet_dls
-        return imagenet_dls(train_ds, valid_ds, bs, size or 224, num_workers, seed, device, valid_bs, drop_last,
+        return imagenet_dls(train_ds, valid_ds, bs, size or 224, num_workers, seed, device, valid_bs, drop_last, steps=steps,
             augment=None if augment is True else augment, **kwargs)
     a,b = tuple(train_ds.modalities),tuple(valid_ds.modalities)
     if a != b: raise RGBXError('valid_ds', f'modalities {b}', f'those of train_ds: {a}')
@@ -233,7 +232,7 @@ def rgbx_dls(train_ds,   # `RGBXFolder` to train on; or the name of a published 
     device = torch.device(device) if device is not None else torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     items = RGBXItems(train_ds, augment or None, seed, steps and steps*bs, on_device)
     train = RGBXDL(items, bs=bs, shuffle=True, num_workers=num_workers, drop_last=drop_last and len(items) >= bs, device=device)
-    valid = RGBXDL(RGBXItems(valid_ds, valid_augment, seed, raw=on_device), bs=valid_bs or (1 if train_ds.card.layout and train_ds.card.size is None else bs), num_workers=num_workers,
+    valid = RGBXDL(RGBXItems(valid_ds, None, seed, raw=on_device), bs=valid_bs or (1 if train_ds.card.layout and train_ds.card.size is None else bs), num_workers=num_workers,
         device=device)
     return RGBXDataLoaders(train, valid, device=device)
 

@@ -254,7 +254,7 @@ class SegMANClassifier(nn.Module):
         **kwargs                # Passed to `segman_encoder`
     ):
         super().__init__()
-        self.encoder = segman_encoder(variant, **kwargs)
+        self.encoder,self.num_classes = segman_encoder(variant, **kwargs),num_classes
         self.classifier = nn.Sequential(nn.Conv2d(self.encoder.channels[-1], width, 1), nn.BatchNorm2d(width), nn.SiLU(), nn.AdaptiveAvgPool2d(1),
                                         nn.Conv2d(width, num_classes, 1)).apply(init_segman)
     def forward(self, image:Tensor) -> Tensor: # `(B, 3, H, W)` -> `(B, num_classes)`

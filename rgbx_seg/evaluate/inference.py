@@ -76,7 +76,6 @@ PROTOCOLS = {p.name: p for p in (
     Protocol('slide', 'slide', crop=(480,640)),
     Protocol('slide_ms_flip', 'slide', crop=(480,640), scales=(.75,1,1.25), flip=True),
     Protocol('sigma_published', crop=(480,640), published='sigma'),
-    Protocol('sigma_published_pst900', crop=(720,1280), published='sigma'),
     Protocol('sigma_published_nyu', crop=(480,640), scales=(.75,1,1.25), flip=True, published='sigma'))}
 
 def get_protocol(p=None, # Name of a protocol, a `Protocol`, a dict of its fields, or None ('whole')

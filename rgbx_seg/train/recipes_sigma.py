@@ -10,14 +10,14 @@ from .recipes import Recipe, register_recipe
 
 # %% ../../nbs/train/52_recipes_sigma.ipynb #9807e6b8
 _SIGMA = Recipe('sigma', nano='sigma_nano', layout='sigma', bgr=True, valid='test', crop=(480,640), augment=dict(off_by_one=True), bs=8, epochs=500, eval_every=5,
-    lr=6e-5, optimizer_kw=dict(betas=(.9,.999)), wd=.01, groups=dict(published_groups=True), schedule='poly', warmup=10, schedule_kw=dict(power=.9, published=True), protocol='sigma_published')
+    lr=6e-5, optimizer_kw=dict(betas=(.9,.999)), wd=.01, groups=dict(published_groups=True), schedule='poly', warmup=10, schedule_kw=dict(power=.9, published=True), protocol='sigma/mfnet')
 _DATA = dict(                                              # what differs from one data set to the next
     mfnet=dict(data='mfnet', epoch_items=8*148),
-    pst900=dict(data='pst900', epoch_items=8*75, crop=(720,1280), protocol='sigma_published_pst900'),
-    nyu=dict(data='nyudv2', epoch_items=8*100, protocol='sigma_published_nyu'),
-    sunrgbd=dict(data='sunrgbd', epoch_items=8*661, eval_every=10, protocol='sigma_published_nyu'))
+    pst900=dict(data='pst900', epoch_items=8*75, crop=(720,1280), protocol='sigma/pst900'),
+    nyudv2=dict(data='nyudv2', epoch_items=8*100, protocol='sigma/nyudv2'),
+    sunrgbd=dict(data='sunrgbd', epoch_items=8*661, eval_every=10, protocol='sigma/sunrgbd'))
 _START = dict(tiny='vssmtiny_dp01_ckpt_epoch_292.pth', small='vssmsmall_dp03_ckpt_epoch_238.pth', base='vssmbase_dp06_ckpt_epoch_241.pth')
-SIGMA_SCORES = dict(tiny=dict(mfnet=60.2, pst900=88.6, nyu=53.9, sunrgbd=50.0), small=dict(mfnet=61.1, pst900=87.8, nyu=57.0, sunrgbd=52.4), base=dict(mfnet=61.3))
+SIGMA_SCORES = dict(tiny=dict(mfnet=60.2, pst900=88.6, nyudv2=53.9, sunrgbd=50.0), small=dict(mfnet=61.1, pst900=87.8, nyudv2=57.0, sunrgbd=52.4), base=dict(mfnet=61.3))
 
 def sigma_recipes() -> list: # Of `Recipe`
     "Every published combination of model and data set."
