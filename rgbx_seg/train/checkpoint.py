@@ -17,6 +17,7 @@ from fastai.learner import Learner
 from fastcore.basics import patch
 from fastai.torch_core import rank_distrib
 from ..core import RGBXError, atomic_path, write_text
+from .processes import all_sum, gather_states, ranks
 
 # %% ../../nbs/train/30_checkpoint.ipynb #fb6972c8
 def rng_state(
@@ -24,7 +25,7 @@ def rng_state(
 ) -> dict:   # Plain tensors and tuples
     "The state of every random generator a training draws from."
     kind,keys,pos,has,cached = np.random.get_state()
-    return {'torch': torch.get_rng_state(), 'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    return {'torch': torch.get_rng_state(), 'cuda': [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
             'numpy': (kind, torch.tensor(keys.astype(np.int64)), int(pos), int(has), float(cached)), 'python': random.getstate(),
             'loaders': [dl.rng.getstate() for dl in dls.loaders] if dls is not None else []}
 
@@ -34,7 +35,7 @@ def set_rng_state(
 ):
     "Put every generator back."
     torch.set_rng_state(state['torch'])
-    if state['cuda'] and torch.cuda.is_available(): torch.cuda.set_rng_state_all(state['cuda'])
+    if state['cuda'] and torch.cuda.is_available(): torch.cuda.set_rng_state(state['cuda'][0])
     kind,keys,*rest = state['numpy']
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
     random.setstate(state['python'])
@@ -89,14 +90,15 @@ class History(Callback):
     def before_train(self):
         if not getattr(self.learn, 'begin', (0,0))[1] or self.epoch!=self.learn.begin[0]: self.tot,self.n = 0.,0
     def after_batch(self):
-        if self.training: self.tot,self.n = self.tot+self.loss.item(),self.n+1
+        loss = self.learn.step_loss if hasattr(self.learn, 'step_loss') else self.loss   # that of a whole step, with `Accumulate`
+        if self.training and loss is not None: self.tot,self.n = self.tot+float(loss),self.n+1
     def after_train(self):
         if self.n: self.recorder.log[1] = self.tot/self.n
     def after_epoch(self):
         if not self.learn.in_fit: return
         row = dict(zip(self.recorder.metric_names, self.recorder.log))
         row.pop('time', None)
-        self.rows.append({k: v if v is None or isinstance(v, int) else float(v) for k,v in row.items()} | {'lr': float(self.opt.hypers[0]['lr'])})
+        self.rows.append({k: v if v is None or isinstance(v, int) else float(v) for k,v in row.items()} | {'lr': float(self.opt.hypers[-1]['lr'])})
         self.write()
     def write(self):
         "Write all rows, atomically."
@@ -197,9 +199,12 @@ class Checkpoint(Callback):
         if mid: self.learn.train_iter,self.learn.pct_train = self.counts
 
     def after_batch(self):
-        if not self.training or self.iter+1==self.n_iter: return
-        due = (self.every_batches and (self.iter+1)%self.every_batches==0) or (self.every_seconds and time.monotonic()-self.last>self.every_seconds)
-        if due: self.save(self.epoch, self.iter+1)
+        n,done = getattr(getattr(self.learn, 'accumulate', None), 'n', 1),self.iter+1   # half a sum of gradients is not saved
+        if not self.training or done==self.n_iter or done%n: return
+        due = bool(self.every_batches) and done//self.every_batches>(done-n)//self.every_batches
+        if self.every_seconds and (ranks()[1]==1 or done//n%10==0):         # several processes agree on the time every tenth step
+            due |= all_sum(ranks()[0]==0 and time.monotonic()-self.last>self.every_seconds)[0]>0
+        if due: self.save(self.epoch, done)
 
     def after_epoch(self):
         if self.learn.in_fit: self.save(self.epoch+1, 0)
@@ -210,15 +215,16 @@ def save(self:Checkpoint,
     epoch:int, # Epoch in which to go on
     it:int     # Batch of that epoch with which to go on
 ):
-    "Write the state, atomically."
-    if rank_distrib(): return
+    "Write the state, atomically: process 0 for all of them."
+    firsts,nows = gather_states(self.first if it else None),gather_states(rng_state(self.dls))
+    self.last = time.monotonic()
+    if ranks()[0]: return
     smooth = self.recorder.smooth_loss
     c = {'format': 'rgbx_seg checkpoint 1', 'settings': self.settings, 'epoch': epoch, 'iter': it, 'n_epoch': self.n_epoch,
          'counts': (self.train_iter, self.pct_train), 'smooth_loss': (smooth.count, smooth.val),
          'model': plain_model(self.model).state_dict(), 'opt': _plain(self.opt.state_dict()),
-         'rng_first': self.first if it else None, 'rng': rng_state(self.dls), 'callbacks': {k: cb.state_dict() for k,cb in self.stateful().items()}}
+         'rng_first': firsts[0], 'rng': nows[0], 'rng_others': list(zip(firsts[1:], nows[1:])), 'callbacks': {k: cb.state_dict() for k,cb in self.stateful().items()}}
     with atomic_path(self.path) as t: torch.save(c, t)
-    self.last = time.monotonic()
 
 @patch
 def load(self:Checkpoint):
@@ -230,5 +236,6 @@ def load(self:Checkpoint):
     smooth = self.recorder.smooth_loss; smooth.count,smooth.val = c['smooth_loss']
     for k,cb in self.stateful().items():
         if k in c['callbacks']: cb.load_state_dict(c['callbacks'][k])
-    self.learn.begin = (c['epoch'],c['iter'],c['rng_first'],c['rng'])
-    set_rng_state(c['rng'], self.dls)
+    first,now = [(c['rng_first'],c['rng']), *c.get('rng_others', [])][ranks()[0]]
+    self.learn.begin = (c['epoch'],c['iter'],first,now)
+    set_rng_state(now, self.dls)

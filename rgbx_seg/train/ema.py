@@ -21,7 +21,7 @@ class EMA(Callback):
         warmup:bool=True    # Begin with a short memory: beta_t = (1+t)/(10+t) while that is less
     ):
         if not 0<decay<1: raise RGBXError('EMA', f'decay={decay}', 'a number between 0 and 1, e.g. .999')
-        self.decay,self.warmup,self.steps,self.avg,self.swapped = decay,warmup,0,{},False
+        self.decay,self.warmup,self.steps,self.avg,self.swapped,self.idle = decay,warmup,0,{},False,False
     def tensors(self): return plain_model(self.learn.model).state_dict()
     def before_fit(self):
         if not self.avg: self.avg,self.steps = {k: v.detach().clone() for k,v in self.tensors().items()},0
@@ -30,7 +30,9 @@ class EMA(Callback):
     ) -> float:     # Weight of the old average
         "How much of the average stays at step `t`."
         return min(self.decay, (1+t)/(10+t)) if self.warmup else self.decay
+    def after_cancel_step(self): self.idle = True
     def after_step(self):
+        if self.idle: self.idle = False; return             # fastai calls it after a step that was left out, too
         now,moving = self.tensors(),[k for k,v in self.avg.items() if v.is_floating_point()]
         get_ema_multi_avg_fn(self.beta(self.steps))([self.avg[k] for k in moving], [now[k].to(self.avg[k]) for k in moving], None)
         for k in self.avg.keys()-set(moving): self.avg[k].copy_(now[k])

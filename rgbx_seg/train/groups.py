@@ -63,7 +63,7 @@ def param_groups(
     layer_decay:float=1.,         # Factor of the rate per layer, from the top down
     layers:dict=None,             # See `layer_distance`
     published_groups:bool=False   # Leave out parameters owned by none of Linear, Conv, Norm, as Sigma's training does
-) -> list:                        # Groups dict(params, names, lr_mult, wd_mult, weight_decay), disjoint; the first holds most
+) -> list:                        # Groups dict(params, names, lr_mult, wd_mult, weight_decay), disjoint; those at the full rate come last (fastai shows the last group's rate)
     "Parameters of equal treatment, for any torch optimiser: `AdamW([g | {'lr': lr*g['lr_mult']} for g in groups])`. Raises `RGBXError` on a rule that hits nothing."
     rule,far,groups,seen,hit = choose(decay, decays, 'decay'),{},{},set(),Counter()
     if layer_decay!=1: far = layer_distance(model, layers)
@@ -79,7 +79,7 @@ def param_groups(
             g['params'].append(p); g['names'].append(name)
     bad = [r for r in rules or {} if not hit[r]]
     if bad: raise RGBXError('rules', f'{bad[0]!r}, which decides for no parameter', 'patterns of parameter names', f'e.g. {name!r}')
-    return sorted(groups.values(), key=lambda g: -len(g['params']))
+    return sorted(groups.values(), key=lambda g: (g['lr_mult']==1, -len(g['params'])))
 
 # %% ../../nbs/train/25_groups.ipynb #4e955791
 class GroupedOptimizer(OptimWrapper):

@@ -25,6 +25,8 @@ class OhemLoss(SegLoss):
         if not 0 < threshold <= 1 or min_kept < 0: raise RGBXError('OhemLoss', f'threshold={threshold}, min_kept={min_kept}', 'a probability, and a count')
         self.threshold,self.min_kept = threshold,min_kept
 
+    count = None                                                           # which pixels count is only known with the prediction
+
     def hard(self, nll:Tensor, # Losses of valid pixels `(n,)`
     ) -> Tensor:               # Which take part, bool `(n,)`
         "The pixels of small probability."
