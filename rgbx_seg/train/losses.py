@@ -48,6 +48,12 @@ class SegLoss(nn.Module):
         loss,n = loss.sum(dims),n.sum(dims)
         return loss/torch.where(n>0, n, torch.ones_like(n))
 
+    def count(self, y:Tensor # Labels (B, H, W)
+    ) -> Tensor:             # Scalar
+        "What the mean divides by: the valid pixels, or the sum of their class weights; batches add up with it (`train.accumulate`)."
+        y = y[y!=self.ignore].long()
+        return torch.tensor(float(len(y)), device=y.device) if self.weight is None else self.weight.to(y.device)[y].sum()
+
     def check(self, p, y):
         "Shapes agree and every label is a class or `ignore`."
         if p.ndim!=4 or y.ndim!=3 or len(p)!=len(y): raise RGBXError('SegLoss', f'logits {tuple(p.shape)} and labels {tuple(y.shape)}', '(B, C, H, W) and (B, H, W)')

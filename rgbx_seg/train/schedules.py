@@ -110,7 +110,7 @@ def plot_schedule(
 
 # %% ../../nbs/train/20_schedules.ipynb #e2f2eb36
 class LRSchedule(Callback):
-    "Sets `lr` of every parameter group before each training batch: base rate times `f(step, total)`."
+    "Sets `lr` of every parameter group before each training batch: base rate times `f(step, total)`, in optimiser steps."
     order,run_valid = 60,False
     def __init__(self,
         f='poly',                # A name from `schedules`, or a function f(i, total) -> factor
@@ -124,7 +124,8 @@ class LRSchedule(Callback):
         return self.f(i, n_iter*n_epoch, **kw)
     def before_fit(self): self.base_lr = [h['lr'] for h in self.opt.hypers]
     def before_batch(self):
-        k = self.factor(self.epoch*self.n_iter+self.iter, self.n_iter, self.n_epoch)
+        n = getattr(getattr(self.learn, 'accumulate', None), 'n', 1)       # batches in a step: the schedule counts steps
+        k = self.factor((self.epoch*self.n_iter+self.iter)//n, self.n_iter//n, self.n_epoch)
         self.opt.set_hyper('lr', [b*k for b in self.base_lr])
 
 class PolyWarmup(LRSchedule):
