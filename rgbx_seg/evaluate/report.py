@@ -90,10 +90,10 @@ def _iou(self:Report, row:str='all') -> dict: # {class: IoU in 0..1, NaN where u
     "IoU of every class in a row."
     return dict(zip(self.classes, self.matrix(row).iou().tolist()))
 
-def _scores(self:Report) -> dict: # {row: {'miou', 'macc', 'aacc', 'items', 'miou_zero' (or 'miou_ignore'), 'sets'}}
+def _scores(self:Report) -> dict: # {row: {'miou', 'macc', 'aacc', 'kappa', 'items', 'miou_zero' (or 'miou_ignore'), 'sets'}}
     "The means of every row."
     ms,other = {r: self.matrix(r) for r in self.rows},{'ignore':'zero', 'zero':'ignore'}[self.absent]
-    return {r: dict(miou=m.miou(), macc=m.macc(), aacc=m.aacc(), items=self.n(r), **{f'miou_{other}': self.mean_iou(None, r, other)},
+    return {r: dict(miou=m.miou(), macc=m.macc(), aacc=m.aacc(), kappa=m.kappa(), items=self.n(r), **{f'miou_{other}': self.mean_iou(None, r, other)},
                     sets={k: self.mean_iou(v, r) for k,v in self.class_sets.items()}) for r,m in ms.items()}
 
 Report._ids,Report.mean_iou,Report.iou,Report.scores = _ids,_mean_iou,_iou,_scores

@@ -137,16 +137,22 @@ def fwiou(self:ConfusionMatrix) -> float: # 0 ... 1
     t = self.total().double()
     return ((t.sum(1)*self.iou().nan_to_num(0.)).sum()/t.sum()).item()
 
+@patch
+def kappa(self:ConfusionMatrix) -> float: # -1 ... 1; NaN when chance alone is always right
+    "Cohen's kappa: accuracy beyond what the frequencies of labels and predictions would give by chance."
+    t = self.total().double(); n = t.sum(); chance = (t.sum(0)*t.sum(1)).sum()/n**2
+    return ((t.diag().sum()/n-chance)/(1-chance)).item()
+
 # %% ../../nbs/train/10_metrics.ipynb #133d7c68
 @patch
 def as_dict(self:ConfusionMatrix,
     classes=None # Names of the classes; None = their indices as text
-) -> dict:       # {'miou', 'macc', 'aacc', 'fwiou': float, 'iou', 'acc': {class: float}, 'pixels': int}; an undefined score is None
+) -> dict:       # {'miou', 'macc', 'aacc', 'fwiou', 'kappa': float, 'iou', 'acc': {class: float}, 'pixels': int}; an undefined score is None
     "All scores as plain numbers that JSON can hold."
     plain = lambda v: None if v!=v else v
     names = list(map(str, range(self.num_classes) if classes is None else classes))
     if len(names)!=self.num_classes: raise RGBXError('ConfusionMatrix.as_dict', f'{len(names)} names', f'{self.num_classes} names, one per class')
-    r = {k: plain(getattr(self, k)()) for k in ('miou','macc','aacc','fwiou')}
+    r = {k: plain(getattr(self, k)()) for k in ('miou','macc','aacc','fwiou','kappa')}
     r |= {k: dict(zip(names, map(plain, getattr(self, k)().tolist()))) for k in ('iou','acc')}
     return r | {'pixels': int(self.total().sum())}
 
