@@ -159,7 +159,8 @@ NYUDV2 = dict(
     ['RGB', 'Depth/*.png', 'Label', 'train.txt'], **_col),
     sa_gate=_layout(_ny, 'sa_gate', [_m('rgb', 'RGB/{id}.jpg'), _m('hha', 'HHA/{id}.jpg', note='red: disparity, green: height, blue: angle'),
     _m('depth', 'Depth/{id}.npy', decode='npy', **_METRES)],
-        'Label/{id}.png', ['RGB', 'HHA', 'Label', 'train.txt'], default=['rgb', 'hha'], **_col | dict(norms={})),
+        'Label/{id}.png', ['RGB', 'HHA', 'Label', 'train.txt'], default=['rgb', 'hha'],
+        **_col | dict(norms=dict(malleable=dict(depth=[[0.]*3, [1/255]*3])))),   # metres as they are, 0 = missing
     original=_layout(_ny, 'original', [_m('rgb', 'nyu_depth_v2_labeled.mat/images/{id}'), _m('depth', 'nyu_depth_v2_labeled.mat/depths/{id}', **_METRES),
         _m('hha', 'nyu_depth_v2_labeled.mat/hha/{id}', note='computed as it is read; red: disparity, green: height, blue: angle'),
         _m('raw_depth', 'nyu_depth_v2_labeled.mat/rawDepths/{id}', cmap='inferno', **_METRES)], 'nyu_depth_v2_labeled.mat/labels/{id}', ['nyu_depth_v2_labeled.mat'],
