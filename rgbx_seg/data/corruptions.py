@@ -170,11 +170,10 @@ def warp(a:np.ndarray, # (H, W) or (H, W, C)
     return f(a).reshape(a.shape) if a.ndim == 2 or a.shape[2] <= 4 else np.stack([f(np.ascontiguousarray(a[...,i])) for i in range(a.shape[2])], 2)
 
 def _pixelate(a, c, r):
-    "Fewer, larger pixels (uint8)."
-    cv2 = cv2_(); h,w = a.shape[:2]; s = cv2.resize(a, (max(1, int(w*c)), max(1, int(h*c))), interpolation=cv2.INTER_AREA)
+    "Fewer, larger pixels (uint8): Pillow's box filter, down and up."
     from PIL import Image
-    up = lambda p: np.asarray(Image.fromarray(p).resize((w, h), Image.BOX))
-    return up(s).reshape(a.shape) if s.ndim == 2 or a.shape[2] == 3 else np.stack([up(np.ascontiguousarray(s[...,i])) for i in range(a.shape[2])], 2)
+    h,w = a.shape[:2]; small = max(1, int(w*c)),max(1, int(h*c)); box = lambda p: np.asarray(Image.fromarray(p).resize(small, Image.BOX).resize((w, h), Image.BOX))
+    return box(a) if a.shape[2] == 3 else np.stack([box(np.ascontiguousarray(a[...,i])) for i in range(a.shape[2])], 2)
 
 def _jpeg(a, c, r):
     cv2 = cv2_(); g = lambda p: cv2.imdecode(cv2.imencode('.jpg', p, [cv2.IMWRITE_JPEG_QUALITY, int(c)])[1], cv2.IMREAD_UNCHANGED)
