@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from fastcore.script import Param
 from .core import RGBXError, choose, run_cli, set_seed, write_text
+from .models.flops import count_flops
 from .models.registry import ENCODERS, FUSIONS, HEADS, MODELS, create_model, list_models, parse_name
 
 # %% ../nbs/95_cli.ipynb #b86a896b
@@ -245,17 +246,26 @@ def rgbx_check(name:str, # A data set of the catalogue; or a folder of one's own
     return rep
 
 # %% ../nbs/95_cli.ipynb #88d1d54a
+def _weightless(name, num_classes):
+    "A model without memory for its weights, on the `meta` device."
+    try:
+        with torch.device('meta'): return create_model(name, num_classes)
+    except NotImplementedError: return create_model(name, num_classes).to('meta')    # initial values computed from numbers
+
 @command
 def rgbx_models(pattern:Param("Glob pattern, e.g. 'sigma*'", str, opt=False, nargs='?', default='*')='*', # Glob pattern, e.g. 'sigma*'
     num_classes:int=9,           # For the number of parameters
+    size:str='512x512',          # Of the images, HEIGHTxWIDTH, for the multiply-adds
 ):
-    "List the named models with their parts and parameters."
-    names = list_models(pattern)
+    "List the named models with their parts, parameters, and multiply-adds without and with the scan."
+    names,size = list_models(pattern),_size(size)
     if not names: raise RGBXError('rgbx_models', f'no model like {pattern!r}', f"one of {', '.join(list_models())}")
-    print(f"{'name':14} {'encoder':14} {'fusion':8} {'head':14} {'parameters':>12}")
-    counts = {n:sum(p.numel() for p in create_model(n, num_classes).parameters()) for n in names}
+    print(f"{'name':20} {'encoder':16} {'fusion':10} {'head':14} {'parameters':>12} {'GFLOPs':>8} {'+ scan':>8}   at {size[0]}x{size[1]}, {num_classes} classes")
+    counts = {}
     for n in names:
-        p = parse_name(n); print(f"{n:14} {p['encoder']:14} {p['fusion']:8} {p['head']:14} {counts[n]:12,}")
+        p,m = parse_name(n),_weightless(n, num_classes); counts[n] = sum(o.numel() for o in m.parameters())
+        f = count_flops(m, *(torch.empty(1, m.in_channels[k], *size, device='meta') for k in m.modalities))
+        print(f"{n:20} {p['encoder']:16} {p['fusion']:10} {p['head']:14} {counts[n]:12,} {f['no_scan']/1e9:8.1f} {f['total']/1e9:8.1f}")
     print(f"\nor 'encoder+fusion+head' of\n  encoders: {', '.join(ENCODERS)}, and any hierarchical timm backbone\n  fusions:  {', '.join(FUSIONS)}\n  heads:    {', '.join(HEADS)}")
     return counts
 

@@ -108,7 +108,7 @@ def masked_conv(x:Tensor, # `(B, C, H, W)`
     "The sum of n convolutions whose taps are weighted per position; memory does not grow with `C*k*k*H*W`."
     k = weight.shape[-1]; H,W = ((s+2*padding-dilation*(k-1)-1)//stride+1 for s in x.shape[-2:])
     if m.shape[1:] != (weight.shape[1], k*k, H, W): raise RGBXError('masked_conv', f'factors {tuple(m.shape)}', f'(B, {weight.shape[1]}, {k*k}, {H}, {W})')
-    with torch.autocast(x.device.type, enabled=False):
+    with torch.autocast('cpu' if x.is_meta else x.device.type, enabled=False):
         return _MaskedConv.apply(F.pad(x, (padding,)*4).contiguous(), m.to(x.dtype).contiguous(), weight.to(x.dtype).contiguous(), stride, dilation)
 
 # %% ../../nbs/encoders/60_malleable.ipynb #fbcc4f08
