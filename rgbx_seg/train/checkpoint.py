@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['rng_state', 'set_rng_state', 'plain_model', 'ResumableLearner', 'History', 'kept_weights', 'save_weights', 'KeepBest',
-           'load_checkpoint', 'check_settings', 'Checkpoint']
+           'KeepEpochs', 'load_checkpoint', 'check_settings', 'Checkpoint']
 
 # %% ../../nbs/train/30_checkpoint.ipynb #641922d0
 import csv, io, math, random, time
@@ -145,6 +145,21 @@ class KeepBest(Callback):
         if not rank_distrib(): save_weights(kept_weights(self.learn), self.path)
     def state_dict(self): return {'best': self.best, 'best_row': self.best_row, 'scores': self.scores}
     def load_state_dict(self, s): self.best,self.best_row,self.scores = s['best'],s['best_row'],s['scores']
+
+# %% ../../nbs/train/30_checkpoint.ipynb #bd4d17ef
+class KeepEpochs(Callback):
+    "Writes the weights after every so many epochs as `epoch-<n>.safetensors`, n epochs done; `rgbx_eval --epochs` reads them."
+    order = 52                                              # as KeepBest, before Checkpoint
+    def __init__(self,
+        folder,          # Of the run
+        every:int=1,     # Epochs from one to the next
+        first:int=1      # Not before this many
+    ):
+        if every<1 or first<1: raise RGBXError('KeepEpochs', f'every={every}, first={first}', 'positive numbers of epochs')
+        self.folder,self.every,self.first = Path(folder),every,first
+    def after_epoch(self):
+        n = self.learn.epoch+1
+        if self.learn.in_fit and not rank_distrib() and n>=self.first and n%self.every==0: save_weights(kept_weights(self.learn), self.folder/f'epoch-{n}.safetensors')
 
 # %% ../../nbs/train/30_checkpoint.ipynb #67fe7d58
 def load_checkpoint(

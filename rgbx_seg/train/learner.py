@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.progress import ProgressCallback, no_bar
 from ..core import RGBXError, set_seed, shows_bars, write_text
-from .checkpoint import Checkpoint, History, KeepBest, ResumableLearner, save_weights
+from .checkpoint import Checkpoint, History, KeepBest, KeepEpochs, ResumableLearner, save_weights
 from .accumulate import ValidLoss
 from .distributed import data_parallel
 from .ema import EMA
@@ -127,7 +127,7 @@ run_files = ('config.json','history.csv','metrics.json','model.safetensors','las
 
 def _prepare(out, resume, force):
     out = Path(out)
-    there = [f for f in run_files if (out/f).exists()]
+    there = [f for f in run_files if (out/f).exists()]+sorted(f.name for f in out.glob('epoch-*.safetensors'))
     if out.exists() and not out.is_dir(): raise RGBXError(out, 'a file', 'a folder for the run')
     if there and not (resume or force): raise RGBXError(out, f"a run that is already there ({', '.join(there)})", 'a new folder', 'resume=True goes on with it, force=True starts it over')
     if force and not resume: [(out/f).unlink() for f in there]
@@ -157,6 +157,7 @@ def train_run(
     keep:str='best',              # Which weights `model.safetensors` holds: 'best' or 'last'
     every_batches:int=None,       # Checkpoint within epochs, every so many batches
     every_seconds:float=120.,     # Checkpoint within epochs, by the clock; None = only at their ends
+    every_epochs:int=0,           # Also keep the weights after every so many epochs, as `epoch-<n>.safetensors`; 0: not
     published_step0:bool=False,   # Sigma's schedule quirk: step 0 at the full rate, each step at the rate of the one before
     pictures=True,                # True: `predictions.png` by `show_results`; a function (learn, out) of your own; False: none
     notes:dict=None,              # More plain values for `config.json`, which a resume has to repeat
@@ -179,9 +180,9 @@ def train_run(
         history,best = History(out/'history.csv'),KeepBest(out/files['best'], monitor, 'min' if 'loss' in monitor else 'max')
         state = Checkpoint(out/'checkpoint.pt', resume, every_batches, every_seconds, settings)
         rate = schedule if isinstance(schedule, LRSchedule) else LRSchedule(schedule, warmup, **({'published':True} if published_step0 else {}))
-        avg = [EMA(ema)] if ema else []
+        avg,some = [EMA(ema)] if ema else [],[KeepEpochs(out, every_epochs)] if every_epochs else []
         if next(model.parameters()).is_cuda: rehearse(learn)
-        with learn.distrib_ctx(accumulate=accumulate, by=accumulate_by): learn.fit(epochs, cbs=[rate, *avg, history, best, state, *(cbs or [])])
+        with learn.distrib_ctx(accumulate=accumulate, by=accumulate_by): learn.fit(epochs, cbs=[rate, *avg, history, best, *some, state, *(cbs or [])])
         for a in avg: learn.model.load_state_dict(a.average())
         finish_run(learn, out, history, best, keep, files, pictures)
     return learn
