@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'SAMPLERS', 'DIFFUSION_KEYS', 'GRID', 'ConvGN', 'FPNMerge', 'cosine_log_snr', 'linear_log_snr', 'log_snr',
-           'strengths', 'time_pairs', 'DeformableAttention', 'sine_positions', 'TimeEmbedding', 'DenoiserLayer',
-           'Denoiser', 'ddim_step', 'ddpm_step', 'DiffusionHead', 'pixel_accuracy', 'uncertainty', 'diffusion_name',
-           'schedule_outputs', 'neck_outputs', 'denoiser_outputs']
+           'strengths', 'time_pairs', 'sine_positions', 'TimeEmbedding', 'DenoiserLayer', 'Denoiser', 'ddim_step',
+           'ddpm_step', 'DiffusionHead', 'pixel_accuracy', 'uncertainty', 'diffusion_name', 'schedule_outputs',
+           'neck_outputs', 'denoiser_outputs']
 
 # %% ../../nbs/heads/80_diffusion.ipynb #5af67994
 import math, re
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn, Tensor
 from ..core import RGBXError, choose, load_named, pick, resize
+from ..deform_attention import MSDeformAttn, reference_points
 from .mlp import check_pyramid, conv_bn_relu, fuse_levels, init_head_
 
 # %% ../../nbs/heads/80_diffusion.ipynb #f2529209
@@ -79,44 +80,6 @@ def time_pairs(timesteps:int=3,  # Steps T
     T,r = timesteps,1-low
     return [(1-j/T*r, max(1-(j+1+time_difference)/T*r, low)) for j in range(T)]
 
-# %% ../../nbs/heads/80_diffusion.ipynb #9fee39c7
-class DeformableAttention(nn.Module):
-    "Deformable self-attention on one map with its residual, `(B, H*W, C) -> (B, H*W, C)` (arXiv 2010.04159)."
-    shift = 0.  # added to every place that is read, in cells; for parity only, see below
-    def __init__(self,
-        width:int=256, # Channels C
-        heads:int=8,   # Heads; must divide C
-        points:int=4,  # Points that a head looks at
-    ):
-        super().__init__()
-        if width%heads: raise RGBXError('DeformableAttention', f'{width} channels', f'a multiple of the {heads} heads')
-        self.heads,self.points = heads,points
-        self.sampling_offsets,self.attention_weights = nn.Linear(width, heads*points*2),nn.Linear(width, heads*points)
-        self.value_proj,self.output_proj = nn.Linear(width, width),nn.Linear(width, width)
-        for l in (self.sampling_offsets, self.attention_weights): nn.init.zeros_(l.weight); nn.init.zeros_(l.bias)
-        for l in (self.value_proj, self.output_proj): nn.init.xavier_uniform_(l.weight); nn.init.zeros_(l.bias)
-        a = torch.arange(heads)*(2*math.pi/heads); way = torch.stack([a.cos(), a.sin()], -1)
-        way = way/way.abs().amax(-1, keepdim=True)          # every head starts in a direction of its own, point k at distance k
-        self.sampling_offsets.bias.data = (way[:,None]*torch.arange(1, points+1)[None,:,None]).flatten()
-
-    def forward(self,
-        q:Tensor,   # `(B, H*W, C)`
-        pos:Tensor, # `(1, H*W, C)`
-        size,       # (H, W)
-    ) -> Tensor:
-        (B,L,C),(h,w),n,k = q.shape,size,self.heads,self.points
-        per_head = lambda t: t.transpose(1,2).flatten(0,1)                                    # (B, L, n, ...) -> (B*n, L, ...)
-        v = self.value_proj(q).view(B,L,n,C//n).permute(0,2,3,1).reshape(B*n, C//n, h, w)
-        qp = q + pos
-        offset = self.sampling_offsets(qp).view(B,L,n,k,2)/torch.tensor((w,h), dtype=q.dtype, device=q.device)
-        weight = self.attention_weights(qp).view(B,L,n,k).softmax(-1)
-        ys,xs = torch.meshgrid((torch.arange(h, device=q.device)+.5)/h, (torch.arange(w, device=q.device)+.5)/w, indexing='ij')
-        at = torch.stack([xs, ys], -1).view(1,L,1,1,2).to(offset) + offset
-        if self.shift: at = at + self.shift/torch.tensor((w,h), dtype=q.dtype, device=q.device)
-        read = F.grid_sample(v.to(at), 2*per_head(at)-1, mode='bilinear', padding_mode='zeros', align_corners=False)   # (B*n, C/n, L, k)
-        y = (read*per_head(weight)[:,None]).sum(-1).view(B,C,L).transpose(1,2)
-        return self.output_proj(y) + q
-
 # %% ../../nbs/heads/80_diffusion.ipynb #97a619b2
 def sine_positions(h:int, # Rows
     w:int,                # Columns
@@ -147,18 +110,25 @@ class DenoiserLayer(nn.Module):
         time_width:int=1024, # Width of the time's embedding
     ):
         super().__init__()
-        self.attn,self.norm1,self.norm2 = DeformableAttention(width, heads, points),nn.LayerNorm(width),nn.LayerNorm(width)
+        self.attn,self.norm1,self.norm2 = MSDeformAttn(width, 1, heads, points),nn.LayerNorm(width),nn.LayerNorm(width)
         self.ffn = nn.Sequential(nn.Linear(width, 4*width), nn.GELU(), nn.Linear(4*width, width))
         self.time = nn.Sequential(nn.SiLU(), nn.Linear(time_width, 2*width))
         for l in (self.ffn[0], self.ffn[2], self.time[1]): nn.init.xavier_uniform_(l.weight)
-    def forward(self, q:Tensor, pos:Tensor, time:Tensor, size) -> Tensor:
-        q = self.norm1(self.attn(q, pos, size))
+    def forward(self,
+        q:Tensor,    # `(B, H*W, C)`
+        pos:Tensor,  # `(1, H*W, C)`, see `sine_positions`
+        time:Tensor, # `(B or 1, time_width)`
+        ref:Tensor,  # `(1, H*W, 1, 2)`, see `reference_points`
+        size,        # (H, W)
+    ) -> Tensor:
+        q = self.norm1(q + self.attn(q+pos, ref, q, [size]))
         q = self.norm2(q + self.ffn(q))
         scale,shift = self.time(time)[:,None].chunk(2, -1)
         return q*(scale+1) + shift
 
 class Denoiser(nn.Module):
     "Features of image and noisy mask `(B, C, h, w)` and the time's embedding to logits `(B, classes, h, w)`."
+    shift = 0.  # added to every place that is read, in cells; for parity only
     def __init__(self,
         width:int,           # Channels C
         num_classes:int,     # Classes
@@ -171,8 +141,9 @@ class Denoiser(nn.Module):
         self.conv_seg = nn.Conv2d(width, num_classes, 1); nn.init.xavier_uniform_(self.conv_seg.weight)
     def forward(self, f:Tensor, time:Tensor) -> Tensor:
         B,C,h,w = f.shape; q = f.flatten(2).transpose(1,2)
-        pos = sine_positions(h, w, C).flatten(2).transpose(1,2).to(q)
-        for l in self.layers: q = l(q, pos, time, (h,w))
+        pos,ref = sine_positions(h, w, C).flatten(2).transpose(1,2).to(q),reference_points([(h,w)], q.device, torch.promote_types(q.dtype, torch.float32))
+        if self.shift: ref = ref + self.shift/torch.tensor((w,h), device=q.device)
+        for l in self.layers: q = l(q, pos, time, ref, (h,w))
         return self.conv_seg(q.transpose(1,2).reshape(B,C,h,w))
 
 # %% ../../nbs/heads/80_diffusion.ipynb #03848269
@@ -413,7 +384,7 @@ def denoiser_outputs(case:dict, # Parity case `mamba_diffusion_denoiser`
     load_named(d, state_dict, lambda k: diffusion_name('decode_head.'+k).removeprefix('denoiser.'))
     f,time = (torch.as_tensor(inputs[k]) for k in ('feat','time')); out = dict(pos_embed=sine_positions(*f.shape[-2:], f.shape[1]))
     hooks = [l.register_forward_hook(lambda m,i,o,k=k: out.__setitem__(f'layer{k}', o.transpose(0,1))) for k,l in enumerate(d.layers)]
-    hooks.append(d.layers[0].attn.register_forward_hook(lambda m,i,o: out.__setitem__('layer0_attn', o.transpose(0,1))))
+    hooks.append(d.layers[0].attn.register_forward_hook(lambda m,i,o: out.__setitem__('layer0_attn', (o+i[2]).transpose(0,1))))
     try:
         with torch.no_grad(): out['logits'] = d(f, time)
     finally:

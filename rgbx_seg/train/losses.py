@@ -18,10 +18,10 @@ class SegLoss(nn.Module):
         aux=.4,                # Factor of the auxiliary outputs: a number, or one per output
         ignore:int=255,        # Label value of the pixels that do not count
         weight=None,           # Weight per class (num_classes,); see `class_weights`
-        reduction:str='mean'   # 'mean': one number; 'none': one per image (B,), each the mean over its own valid pixels
+        reduction:str='mean'   # 'mean': one number; 'none': one per image (B,), each the mean over its own valid pixels; 'all': the sum over valid pixels by the number of all
     ):
         super().__init__()
-        if reduction not in ('mean','none'): raise RGBXError('SegLoss', f'reduction={reduction!r}', "'mean' or 'none'")
+        if reduction not in ('mean','none','all'): raise RGBXError('SegLoss', f'reduction={reduction!r}', "'mean', 'none' or 'all'")
         self.aux,self.ignore,self.reduction = aux,ignore,reduction
         self.weight = None if weight is None else torch.as_tensor(weight, dtype=torch.float32)
 
@@ -42,6 +42,7 @@ class SegLoss(nn.Module):
         if p.shape[-2:]!=y.shape[-2:]: p = F.interpolate(p, y.shape[-2:], mode='bilinear', align_corners=False)
         y,w = y.long(),None if self.weight is None else self.weight.to(p)
         loss = F.cross_entropy(p, y, weight=w, ignore_index=self.ignore, reduction='none')     # 0 where ignored
+        if self.reduction=='all': return loss.mean()                                            # ignored pixels count in the denominator
         keep = y!=self.ignore
         n = keep.to(p.dtype) if w is None else torch.where(keep, w[y.clamp(0, p.shape[1]-1)], 0.)
         dims = (1,2) if self.reduction=='none' else (0,1,2)
