@@ -115,13 +115,14 @@ class JointAugment:
         cat_max_ratio:float=1.,  # Below 1: draw the crop again, up to ten times, while one class has more of the valid pixels than this or is alone
         pad:str='centre',        # Where images smaller than the crop lie: 'centre', or 'corner' (top left)
         pad_values=None,         # {modality: value after normalising}; None: 0, the mean
+        pad_label:int=None,      # Label of padded places; None: `ignore`
         nearest=(),              # Modalities that are scaled by nearest neighbour, as the mask is: metric depth
     ):
         if pad not in ('centre', 'corner'): raise RGBXError('JointAugment', f'pad={pad!r}', "'centre' or 'corner'")
         self.base,self.cat_max_ratio,self.pad,self.pad_values = base and tuple(base),cat_max_ratio,pad,dict(pad_values or {})
         self.nearest = tuple(nearest)
         self.size,self.scales,self.scale_range = tuple(size),scales and tuple(scales),scale_range
-        self.flip,self.off_by_one,self.ignore = flip,off_by_one,ignore
+        self.flip,self.off_by_one,self.ignore,self.pad_label = flip,off_by_one,ignore,ignore if pad_label is None else pad_label
         self.photometric = dict(rgb=Photometric()) if photometric is True else dict(photometric or {})
     def __call__(self, ims,      # One (H, W, C) uint8 array per modality
         mask,                    # (H, W) uint8, or None
@@ -145,7 +146,7 @@ class JointAugment:
             a = place(_resize(_flip(a) if flip else a, (h, w), m.name in self.nearest))
             if m.name in self.photometric: a = self.photometric[m.name](a, rng)
             out.append(_pad(planes(a), self.size, 0, self.pad) if raw else _pad(normalise(a, m), self.size, self.pad_values.get(m.name, 0), self.pad))
-        if mask is not None: mask = _pad(np.ascontiguousarray(place(mask)), self.size, self.ignore, self.pad)
+        if mask is not None: mask = _pad(np.ascontiguousarray(place(mask)), self.size, self.pad_label, self.pad)
         return (out,mask,_box(place(np.broadcast_to(0, (h, w))).shape, self.size, self.pad)) if raw else (out,mask)
     def _fitted(self, H, W, s):
         "(h, w) of an image fitted into the base times s, its sides cut to whole pixels, as mmcv does."
