@@ -98,6 +98,7 @@ class Card:
     subsets:dict=field(default_factory=dict)    # {name: [condition, ...]}
     size:tuple=None              # (height, width) of the images, where it is one
     counts:dict=field(default_factory=dict)     # {split: published number of items}
+    condition_counts:dict=field(default_factory=dict) # {split: {condition: published number of items}}
     synthetic:bool=False         # Nothing measured on it says anything about real sensors
     published:dict=field(default_factory=dict)  # How the released weights were trained and tested
     source:str=''                # Publication, in short

@@ -58,7 +58,7 @@ def _sigma(name, classes, rgb, x, label, lists, counts, size, published, rgb_ext
 _mf = _sigma('mfnet', MFNET9, 'RGB', ('thermal', 'Modal'), 'Label', ('train2.txt', 'test.txt'), (1176, 393), (480, 640), _one, palette=_mfnet,
     conditions=dict(D='day', N='night', D_flip='day', N_flip='night'), source='Ha et al., IROS 2017', task='RGB-T', layout='sigma', void=False,
     marks=['RGB', 'Modal', 'Label'],
-    url='https://github.com/haqishen/MFNet-pytorch', licence='no terms stated with the data', protocols=dict(train='trainval1176', test='test393'),
+    url='https://github.com/haqishen/MFNet-pytorch', licence='no terms stated with the data', protocols=dict(train='trainval1176', test='test393'), norms=dict(cmnext=dict(thermal=_ZERO_ONE)),
     notes=['the labels are coarse; RGB and thermal are shifted against each other at close range',
     'guardrail hardly occurs: its IoU is near 0, or undefined by day or by night',
            'a score of CMNeXt (59.9) is on the validation list; about 50 to 52 on test'])
@@ -120,7 +120,7 @@ def _fmb(thermal, **kw):
                   val=dict(names='train/*', ids=sorted(_fmb_ids['val_easy']+_fmb_ids['val_hard'])))
     mods = _mods(_m('rgb', '{0}/Visible/{1}.png'), _m('thermal', thermal))
     return Card('fmb', FMB14, mods, _hex(_FMB_PALETTE), label_folder='.', label_path='{0}/Label/{1}.png', label_shift=-1, size=(600, 800), splits=splits,
-        counts=dict(train=1220, test=280),
+        counts=dict(train=1220, test=280), condition_counts=dict(test=dict(rgb_easy=183, rgb_hard=97)),
         protocols=dict(train='train1220', val='val160'), condition_ids=dict(rgb_easy=_fmb_all('easy'), rgb_hard=_fmb_all('hard')),
         marks=['train/Visible', 'train/Infrared', 'train/Label'], layout='original', task='RGB-T',
         source='Liu et al. (SegMiF), ICCV 2023', url='https://github.com/JinyuanLiu-CV/SegMiF', licence='no terms stated with the data',
@@ -193,6 +193,8 @@ _DELIVER = '464646642828375a50dc143c9999999dea32804080f423e86b8e2300008e66669cdc
 _dcond = lambda pick: [f'{w}-{c}' for w in _WEATHER for c in _CASES if pick(w, c)]
 _dsub = {w:_dcond(lambda a,b: a == w) for w in _WEATHER} | {c:_dcond(lambda a,b: b == c)
     for c in _CASES} | dict(rgb_easy=_dcond(lambda a,b: b != 'underexposure'), rgb_hard=_dcond(lambda a,b: b == 'underexposure'))
+_dcount = {f'{w}-{c}':239 if c == 'normal' and w in ('cloud', 'fog') else 240 if c == 'normal' else 60 if c == 'motionblur' else 19 if (w, c) == ('night', 'lidarjitter') else 20
+    for w in _WEATHER for c in _CASES}                                          # of test
 _dpath = lambda folder, what: f'{folder}/{{0}}/{{1}}/{{2}}/{{3}}_{what}_front.png'
 _dsplits = {s:dict(names=f'*/{s}/*/*') for s in ('train', 'val', 'test')}
 _cafuser = dict(depth=_of255((110.34616, 66.50577, 117.07793), (44.36736295, 77.20659029, 105.55149919)),
@@ -202,11 +204,11 @@ _de = Card('deliver', DELIVER25, _mods(_m('rgb', _dpath('img', 'rgb'), decode='c
     note='red and blue: the two polarities'),
         _m('lidar', _dpath('lidar', 'lidar'), decode='colour', note='sparse range image')), _hex(_DELIVER), label_folder='semantic',
         label_path=_dpath('semantic', 'semantic'),
-    label_decode='red', label_shift=-1, size=(1042, 1042), splits=_dsplits, counts=dict(train=3983, val=2005, test=1897), condition_parts=[_WEATHER, _CASES],
+    label_decode='red', label_shift=-1, size=(1042, 1042), splits=_dsplits, counts=dict(train=3983, val=2005, test=1897), condition_counts=dict(test=_dcount), condition_parts=[_WEATHER, _CASES],
     subsets=_dsub, default=['rgb', 'depth', 'event', 'lidar'],
     marks=['img', 'semantic'], layout='original', task='RGB-D-E-L', source='Zhang et al., CVPR 2023', url='https://github.com/InSAI-Lab/DELIVER',
     licence='the repository is under Apache-2.0; for commercial use its authors ask to be contacted; simulated with CARLA',
-    norms=dict(mmsam={k:_ZERO_ONE for k in ('depth', 'event', 'lidar')}, cafuser={k:[list(v['mean']), list(v['std'])] for k,v in _cafuser.items()}),
+    norms=dict(cmnext={k:_ZERO_ONE for k in ('depth', 'event', 'lidar')}, mmsam={k:_ZERO_ONE for k in ('depth', 'event', 'lidar')}, cafuser={k:[list(v['mean']), list(v['std'])] for k,v in _cafuser.items()}),
     notes=['validation and test differ by 13 points (CAFuser 68.1 and 55.8): say which', 'the class Other is trained and counted',
     'event images of the case eventlowres are 512 x 512: the reader enlarges them by nearest neighbour',
            'CMNeXt finds a condition anywhere in the path, so that rain fits train: here it is a whole part of the item\'s name'])
@@ -242,7 +244,7 @@ _mu = Card('muses', CITY19, _mods(_m('rgb', _mpath('frame_camera', 'frame_camera
     condition_parts=[_MW, _MT], subsets={w:_mcond(lambda a,b: a == w) for w in _MW} | {t:_mcond(lambda a,b: b == t) for t in _MT},
     default=['rgb', 'lidar', 'event'], marks=['frame_camera', 'gt_semantic', 'projected_to_rgb'],
     layout='projected', task='RGB-L-E-R', source='Broedermann et al., ECCV 2024', url='https://muses.ethz.ch',
-    licence='non-commercial, under the agreement in License.pdf', norms=dict(cafuser={k:[[o/255 for o in s] for s in v] for k,v in _caf.items()}),
+    licence='non-commercial, under the agreement in License.pdf', norms=dict(mmsam={k:[list(v['mean']), list(v['std'])] for k,v in dict(lidar=_LIDAR, event=_EVENT).items()}, cafuser={k:[[o/255 for o in s] for s in v] for k,v in _caf.items()}),
     notes=['test labels are withheld: benchmark on Codabench', 'the statistics belong to projections enlarged by 2 x 2 (radar 10 x 10)',
     'AnySeg maps void to road and resizes to 1024 x 1024: another protocol'])
 MUSES = dict(

@@ -450,6 +450,9 @@ def _tell(card, ds, split, missing, bad, unequal, copies, sizes, full, add):
     odd = [f'{s[1]} x {s[0]}' for s in sizes if card.size and s != card.size]; k = sum(len(v) for s,v in sizes.items() if s != card.size)
     if full and odd: add('warning', 'size', f'items of {split} that are not {card.size[1]} x {card.size[0]}',
         'A resized copy? Scores are not comparable pixel for pixel', odd, k)
+    if full and split in card.condition_counts:
+        have = [ds.condition(i) for i in range(len(ds))]; off = [f'{c}: {have.count(c)} of {n}' for c,n in card.condition_counts[split].items() if have.count(c) != n]
+        if off: add('error', 'condition-count', f'other numbers of items by condition in {split} than published', 'Something is missing, or renamed', off, len(off))
     if card.conditions or card.condition_parts or card.condition_ids:
         none = [ds.name(i) for i in range(len(ds)) if ds.condition(i) is None]
         if none: add('warning', 'condition', f'names of {split} that tell no condition', 'Renamed? Reports by condition will leave these out', none, len(none))
