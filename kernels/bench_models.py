@@ -1,6 +1,6 @@
 """Images per second of whole models, for training and evaluation, on a reduced crop.
 
-    python kernels/bench_models.py [--models 'sigma_*,segman_t'] [--size 64x96] [--rounds 3] [--bs 1] [--device cpu|cuda] [--max-params 150] [--out FILE]
+    python kernels/bench_models.py [--models 'sigma_*,segman_t'] [--size 64x96] [--rounds 3] [--bs 1] [--device cpu|cuda] [--max-params 250] [--out FILE]
 
 One image per modality of random values. Evaluation is a forward pass without gradients, training a forward pass, cross-entropy, backward pass and an AdamW step.
 On the CPU the time is that of the process with one thread, so that other work on the machine hardly counts; on a GPU it is the clock's, after a synchronisation, in bfloat16 and float32.
@@ -63,7 +63,7 @@ def size_of(name):
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for k,t,d in (('models',str,DEFAULT),('size',str,'64x96'),('rounds',int,3),('bs',int,2),('device',str,'cpu'),('max-params',float,150.),('out',str,'')): ap.add_argument(f'--{k}', type=t, default=d)
+    for k,t,d in (('models',str,DEFAULT),('size',str,'64x96'),('rounds',int,3),('bs',int,2),('device',str,'cpu'),('max-params',float,250.),('out',str,'')): ap.add_argument(f'--{k}', type=t, default=d)
     a = ap.parse_args(); size = tuple(int(o) for o in a.size.split('x')); torch.set_num_threads(1 if a.device == 'cpu' else torch.get_num_threads())
     every = list_models(); names = [n for p in a.models.split(',') for n in (every if p == '*' else fnmatch.filter(every, p))]
     if not names: ap.error(f'no model like {a.models!r}')

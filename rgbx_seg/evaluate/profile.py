@@ -69,7 +69,13 @@ class _Last(Callback):
 # %% ../../nbs/evaluate/50_profile.ipynb #7c9179db
 class Profile(Tables):
     "Seconds of every part of a training step."
-    def __init__(self, name, times, shape, device, synthetic=False): # Model, one dict per step, shapes of the inputs, where it ran
+    def __init__(self,
+        name,            # Of the model
+        times,           # {part: seconds} of each step
+        shape,           # Of the inputs
+        device,          # Where it ran, a line
+        synthetic=False, # Generated scenes
+    ):
         self.name,self.times,self.shape,self.device,self.synthetic = name,times,shape,device,synthetic
         keys = list(dict.fromkeys(k for t in times for k in t)); self.seconds = {k: float(np.median([t.get(k, 0.) for t in times])) for k in keys}
         inner = sum(v for k,v in self.seconds.items() if k.startswith('forward: '))

@@ -101,6 +101,20 @@ Robustness.tables,Robustness.summary,Robustness.heading = _rob_tables,_rob_summa
 Robustness.to_dict = lambda self: dict(clean=self.clean.to_dict(), means={w: self.means(w) for w in self.which()}, scores={w: {c: {str(s): v for s,v in d.items()} for c,d in self.scores(w).items()} for w in self.which()})
 Robustness.__repr__ = lambda self: f'Robustness({self.heading()[0]!r})'
 
+# %% ../../nbs/evaluate/40_robustness.ipynb #7be0053d
+def _rob_plot(self:Robustness, which:str=None): # Damaged modality; None: the first
+    "A picture: corruption by severity, as a part of the clean mIoU."
+    import matplotlib.pyplot as plt
+    sc,clean = self.scores(which),self.clean.miou; sev = sorted({s for d in sc.values() for s in d}); a = np.array([[d.get(s, math.nan) for s in sev] for d in sc.values()])/clean
+    fig,ax = plt.subplots(figsize=(1.9+.42*len(sev), .6+.17*len(sc)), dpi=75, layout='constrained'); ax.imshow(a, cmap='RdYlGn', vmin=0, vmax=1, aspect='auto')
+    ax.set_xticks(range(len(sev)), sev); ax.set_yticks(range(len(sc)), list(sc)); ax.tick_params(labelsize=7, length=0)
+    ax.set_title(f'{self.clean.name}\n% of clean mIoU, by severity', fontsize=7)
+    for (i,j),v in np.ndenumerate(a):
+        if not math.isnan(v): ax.text(j, i, f'{100*v:.0f}', ha='center', va='center', fontsize=6)
+    return ax
+
+Robustness.plot = _rob_plot
+
 # %% ../../nbs/evaluate/40_robustness.ipynb #c170c5e0
 def _combos(ds, corruptions, severities, which):
     "Every (modalities, corruption, severity) that is defined, and the (modalities, corruption) that are not."
