@@ -383,7 +383,8 @@ def plot(ms, path):
             if pts: ax.plot(*zip(*pts), 'o-', ms=4, lw=1 if 'ours' not in n else 2, color=plt.cm.tab10(i), label=n)
         ax.set_yscale('log'); ax.set_xticks(range(len(shapes)), shapes); ax.grid(alpha=.3, which='major'); ax.set_ylabel('ms, one thread')
         ax.set_title(dict(fwd='forward', bwd='forward + backward')[mode], fontsize=10)
-    axs[0][0].legend(fontsize=6, frameon=False); fig.tight_layout(); fig.savefig(path); plt.close(fig)
+    lines = {l.get_label():l for ax in axs[0] for l in ax.get_lines()}
+    fig.legend(lines.values(), lines.keys(), loc='lower center', ncol=4, fontsize=7, frameon=False); fig.tight_layout(rect=(0,.14,1,1)); fig.savefig(path); plt.close(fig)
 
 # ---- all of it
 

@@ -312,9 +312,10 @@ def _backward(ctx, gy, glast, _):
 _scan_op.register_autograd(_backward, setup_context=_setup)
 
 # %% ../nbs/00_scan.ipynb #cf7233d2
-def scan_backends() -> list[str]: # Fastest first
-    "The backends that work here."
-    return (['triton'] if torch.cuda.is_available() and _triton_device()=='cuda' else [])+(['native'] if _native() is not None else [])+['blocked','reference']
+def scan_backends(device='cpu') -> list[str]: # Fastest first
+    "The backends that work here for tensors on this kind of device."
+    kind = torch.device(device).type; fast = ('native' if _native() is not None else '') if kind=='cpu' else 'triton' if kind=='cuda' and _triton_device()=='cuda' else ''
+    return [fast]*bool(fast)+['blocked','reference']
 
 def _check(u, delta, A, B, C, D, delta_bias, h0):
     "Shapes and types the operator can rely on; `B` and `C` as `(B, K, N, L)`."
@@ -358,7 +359,7 @@ def selective_scan(u:Tensor, # `(B, K*D, L)`: input; float32, bfloat16, float16 
     B,C = _check(u, delta, A, B, C, D, delta_bias, h0)
     f = _types(u)
     if backend is None: backend = _pick(u)
-    if backend not in ('triton','native','blocked','reference'): raise RGBXError('selective_scan, backend', repr(backend), f'one of {scan_backends()}')
+    if backend not in ('triton','native','blocked','reference'): raise RGBXError('selective_scan, backend', repr(backend), f'one of {scan_backends(u.device)}')
     if backend=='native' and not _applies(u): raise RGBXError('selective_scan, backend', f'native for {u.dtype} on {u.device}',
                                                               'float32, bfloat16 or float16 on the CPU and a built kernel')
     if backend=='triton' and not _triton_applies(u): raise RGBXError('selective_scan, backend', f'triton for {u.dtype} on {u.device}',

@@ -371,8 +371,9 @@ def event_time(f, # What to run on the GPU
 def _best(what, p, run):
     "`run(channels, warps)` with the best setting for this problem."
     opts = OPTIONS[what]
-    if not p.x.is_cuda or torch.cuda.is_current_stream_capturing(): return run(*opts[0])
+    if not p.x.is_cuda: return run(*opts[0])
     key = f'{torch.cuda.get_device_name(p.x.device)} | {what} | K {p.K} D {p.D} N {p.N} R {p.R} log2(B*L) {(p.b*p.L).bit_length()} | {p.x.dtype}'
+    if torch.cuda.is_current_stream_capturing(): return run(*_choices().get(key, opts[0]))
     return run(*tuned(key, opts, lambda o: event_time(lambda: run(*o))))
 
 # %% ../nbs/04_triton_scan.ipynb #9ea4b92d
