@@ -28,9 +28,11 @@ from ..evaluate.report import evaluate, text_table
 from ..models.registry import create_model
 from .learner import rgbx_learner, train_run
 from .classification import MixLabels, evaluate_classes, top1
+from .accumulate import Accumulate
 from .ema import EMA
 from .losses import AllPixelsLoss, SegLoss, class_weights, label_counts
 from .ohem import OhemLoss
+from .processes import distributed, ranks, share_batch
 from .schedules import LRSchedule
 
 # %% ../../nbs/train/50_recipes.ipynb #aa56f94f
@@ -243,17 +245,18 @@ def recipe_setup(
     seed:int=0,           # Of weights, order and augmentation
     num_workers:int=0,    # Processes that read
     device=None,          # None: the GPU if there is one
+    accumulate:int=1,     # Batches of a process in a step; the step has the recipe's batch whatever this and the number of processes
     **changes             # As `Recipe.with_changes`
 ) -> tuple:               # (recipe, dls, model, arguments for `train_run`)
     "Everything a training needs, from the recipe and the place of its data."
     r = (get_recipe(recipe) if isinstance(recipe, str) else recipe).with_changes(**changes)
     train,valid = data if isinstance(data, (tuple,list)) else (recipe_data(r, data, s) for s in (r.train, r.valid))
     plan = r.plan(len(train))
-    dls = rgbx_dls(train, valid, bs=r.bs, augment=recipe_augment(r, train), num_workers=num_workers, seed=seed, device=device, steps=plan['steps_per_pass'], **_classes(r, train.card)[0])
+    bs = share_batch(r.bs, accumulate)
+    dls = rgbx_dls(train, valid, bs=bs, augment=recipe_augment(r, train), num_workers=num_workers, seed=seed, device=device, steps=plan['steps_per_pass']*r.bs//bs, **_classes(r, train.card)[0])
     set_seed(seed); model = recipe_model(r, train).to(dls.device)
     kw = dict(epochs=plan['passes'], schedule=recipe_schedule(r, len(train)), warmup=None, loss=recipe_loss(r, train).to(dls.device), keep='last' if valid.split == r.test else 'best',
-              seed=seed, wd=None, clip=r.clip or None, bf16=r.precision == 'bf16', ema=r.ema or 0., notes=dict(recipe=json.dumps(r.to_dict(), sort_keys=True))) | recipe_optimizer(r) | _classes(r, train.card)[1]
-    if r.precision == 'fp16': raise RGBXError(f'recipe {r.name!r}', 'precision fp16', 'fp32 or bf16', 'bf16 has the range of fp32 and needs no loss scaling')
+              seed=seed, wd=None, clip=r.clip or None, bf16=r.precision == 'bf16', fp16=r.precision == 'fp16', accumulate=accumulate, ema=r.ema or 0., notes=dict(recipe=json.dumps(r.to_dict(), sort_keys=True))) | recipe_optimizer(r) | _classes(r, train.card)[1]
     return r,dls,model,kw
 
 # %% ../../nbs/train/50_recipes.ipynb #534d1ed6
@@ -267,9 +270,9 @@ def recipe_learner(
 ) -> tuple:           # (dls, learner); `learn.fit(learn.passes, cbs=learn.recipe_cbs)` is the recipe's training
     "The loaders and the learner of a recipe."
     r,dls,model,kw = recipe_setup(recipe, data, **kwargs)
-    rest = {k: v for k,v in kw.items() if k not in ('epochs','schedule','warmup','keep','seed','ema','notes','monitor','pictures','cbs')}
+    rest = {k: v for k,v in kw.items() if k not in ('epochs','schedule','warmup','keep','seed','ema','notes','monitor','pictures','cbs','accumulate')}
     learn = rgbx_learner(dls, model, progress=progress, path=path, cbs=[*kw.get('cbs', ()), *(cbs or ())], **rest)
-    learn.recipe,learn.passes,learn.recipe_cbs = r,kw['epochs'],[kw['schedule']]+([EMA(r.ema)] if r.ema else [])
+    learn.recipe,learn.passes,learn.recipe_cbs = r,kw['epochs'],[kw['schedule']]+([EMA(r.ema)] if r.ema else [])+([Accumulate(kw['accumulate'])] if kw['accumulate']>1 else [])
     return dls,learn
 
 def train_recipe(
@@ -282,9 +285,10 @@ def train_recipe(
     **kwargs          # As `recipe_setup`
 ):                    # The learner, as `train_run` returns it
     "Train a recipe into a folder (`train_run`): exact resume, best and last weights, history."
-    r,dls,model,kw = recipe_setup(recipe, data, **kwargs)
-    more = dict(run_kw or {}); cbs = [*kw.pop('cbs', ()), *(more.pop('cbs', None) or ())]
-    return train_run(dls, model, out, resume=resume, force=force, cbs=cbs, **(kw | more))
+    with distributed(kwargs.get('device')):
+        r,dls,model,kw = recipe_setup(recipe, data, **kwargs)
+        more = dict(run_kw or {}); cbs = [*kw.pop('cbs', ()), *(more.pop('cbs', None) or ())]
+        return train_run(dls, model, out, resume=resume, force=force, cbs=cbs, **(kw | more))
 
 def evaluate_recipe(
     recipe,           # A `Recipe`, or the name of one
