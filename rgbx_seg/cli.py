@@ -66,12 +66,12 @@ def _has(data, split, **kw):
     except RGBXError: return False
 
 # %% ../nbs/95_cli.ipynb #efd8a882
-def _changes(model, modalities, epochs, steps, bs, lr, warmup, schedule, size, balance, augment, pretrained, skip, bf16, clip, published_groups, settings):
+def _changes(model, modalities, epochs, steps, bs, lr, warmup, schedule, size, balance, augment, pretrained, skip, precision, ema, clip, published_groups, settings):
     "What the command line says about a recipe's settings; what it does not mention is left out."
     from rgbx_seg.train.recipes import parse_changes
     words = dict(sigma={}, flip=dict(scales=None), none=None)
     given = dict(model=model, modalities=_list(modalities), epochs=epochs, steps=steps, bs=bs, lr=lr, warmup=warmup, schedule=schedule, crop=_size(size), balance=balance,
-                 pretrained=pretrained, skip=skip, precision='bf16' if bf16 else None, clip=clip, groups=dict(published_groups=True) if published_groups else None)
+                 pretrained=pretrained, skip=skip, precision=precision, ema=ema, clip=clip, groups=dict(published_groups=True) if published_groups else None)
     return {k: v for k,v in given.items() if v not in (None, '', (), False)} | ({'augment': choose(augment, words, 'augmentation')} if augment else {}) | parse_changes(settings)
 
 def _splits(data, own, r, opts):
@@ -109,7 +109,11 @@ def rgbx_train(data:str,      # Folder of the data set (also as --data)
     skip:str='',              # With pretrained: pattern of our tensors to leave out, e.g. 'head.output'
     seed:int=0,               # Of weights, order and augmentation
     num_workers:int=0,        # Processes that read
+    accumulate:int=1,         # Batches of a process in a step; --bs stays the batch of the step
     bf16:bool=False,          # bfloat16 autocast
+    fp16:bool=False,          # float16 autocast with loss scaling
+    recompute:bool=False,     # Checkpoint activations: less memory, a third more time
+    ema:float=None,           # Validate and keep a moving average of the weights, e.g. .999
     clip:float=None,          # Clip the gradient norm; 0: do not
     published_groups:bool=False, # Train only what Sigma's published optimiser was given
     set:Param('Any other setting of the recipe, e.g. --set wd=.05 --set loss_kw.aux=.2', str, action='append')=None, # Any other setting of the recipe: 'name=value', repeatedly
@@ -125,21 +129,24 @@ def rgbx_train(data:str,      # Folder of the data set (also as --data)
 ):
     "Train a model on a folder of images, by a publication's recipe or by your own settings."
     from rgbx_seg.train.recipes import Recipe, get_recipe, train_recipe
-    if toy and not Path(data).exists():
-        from rgbx_seg.data.toy import write_toy
-        write_toy(data, modalities=_list(modalities) or ('rgb','thermal'))
-    changes = _changes(model, modalities, epochs, steps, bs, lr, warmup, schedule, size, balance, augment, pretrained, skip, bf16, clip, published_groups, set)
-    r = get_recipe(recipe) if recipe else Recipe('own', epochs=20, warmup=None if schedule == 'one_cycle' else 1)
-    own = not recipe or bool(card or classes) or _own_card(data, r.data)
-    if recipe and own: print(f'the settings of {recipe}, which was made for {r.data}, on a data set of your own'); changes = dict(data='', valid='val', test='test') | changes
-    r = r.with_changes(**changes)
-    if r.start and not r.pretrained and not resume: print(f'random initial weights; the publication starts from {r.start} (--pretrained PATH)')
-    splits = _splits(data, own, r, dict(card=card, modalities=','.join(r.modalities or ()), classes=classes, rgb=rgb, x=x, label=label))
-    for ds in splits if not getattr(splits[0].card, 'classification', False) else (): ds.check(64)  # what is wrong with the data shows now, not after an hour
-    out = Path(out or Path('runs')/f'{Path(data).name}-{r.model}')
-    learn = train_recipe(r, splits, out, resume, force, seed=seed, num_workers=num_workers, device=device or None)
-    print(f'run written to {out}; next: rgbx_eval {out} {data}'+(f' --recipe {recipe}' if recipe and not own else ''))
-    return learn
+    from rgbx_seg.train.processes import barrier, distributed
+    with distributed(device or None) as (rank,_):         # alone, or as one of a launcher's processes
+        if toy and not rank and not Path(data).exists():
+            from rgbx_seg.data.toy import write_toy
+            write_toy(data, modalities=_list(modalities) or ('rgb','thermal'))
+        barrier()
+        changes = _changes(model, modalities, epochs, steps, bs, lr, warmup, schedule, size, balance, augment, pretrained, skip, 'bf16' if bf16 else 'fp16' if fp16 else None, ema, clip, published_groups, set)
+        r = get_recipe(recipe) if recipe else Recipe('own', epochs=20, warmup=None if schedule == 'one_cycle' else 1)
+        own = not recipe or bool(card or classes) or _own_card(data, r.data)
+        if recipe and own: print(f'the settings of {recipe}, which was made for {r.data}, on a data set of your own'); changes = dict(data='', valid='val', test='test') | changes
+        r = r.with_changes(**changes)
+        if r.start and not r.pretrained and not resume: print(f'random initial weights; the publication starts from {r.start} (--pretrained PATH)')
+        splits = _splits(data, own, r, dict(card=card, modalities=','.join(r.modalities or ()), classes=classes, rgb=rgb, x=x, label=label))
+        for ds in splits if not getattr(splits[0].card, 'classification', False) else (): ds.check(64)  # what is wrong with the data shows now, not after an hour
+        out = Path(out or Path('runs')/f'{Path(data).name}-{r.model}')
+        learn = train_recipe(r, splits, out, resume, force, seed=seed, num_workers=num_workers, device=device or None, accumulate=accumulate, run_kw=dict(recompute=recompute))
+        print(f'run written to {out}; next: rgbx_eval {out} {data}'+(f' --recipe {recipe}' if recipe and not own else ''))
+        return learn
 
 # %% ../nbs/95_cli.ipynb #de1fa290
 def _load(run, weights, model, card, device):

@@ -16,6 +16,7 @@ from torch import nn
 from safetensors.torch import load_file
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.progress import ProgressCallback, no_bar
+from fastai.torch_core import to_detach
 from ..core import RGBXError, set_seed, shows_bars, write_text
 from .checkpoint import Checkpoint, History, KeepBest, KeepEpochs, ResumableLearner, save_weights
 from .accumulate import ValidLoss
@@ -65,6 +66,7 @@ class SegLearner(ResumableLearner):
     def distrib_ctx(self, **kwargs):
         "fastai's idiom, `with learn.distrib_ctx(): learn.fit(...)`, with our shares, sums and accumulation: see `data_parallel`."
         return data_parallel(self, **kwargs)
+    def to_detach(self, b, cpu=True, gather=True): return to_detach(b, cpu, False)   # process 0 draws its pictures alone; sums are ours
     def _step(self): self.autocast.step() if hasattr(self, 'autocast') else self.opt.step()
     def _backward(self):
         if not torch.isfinite(self.loss_grad):
@@ -202,7 +204,7 @@ def run_settings(
 ) -> dict:          # Plain values
     "What has to be equal for a resume."
     card = getattr(dls, 'card', None)
-    s = {k: _plain_value(v) for k,v in kwargs.items() if k not in ('metrics','progress','cbs','path','opt_func')}
+    s = {k: _plain_value(v) for k,v in kwargs.items() if k not in ('metrics','progress','cbs','path','opt_func','recompute')}
     s |= {'model': json.dumps(getattr(model, 'config', None) or type(model).__name__, sort_keys=True), 'parameters': sum(p.numel() for p in model.parameters()),
           'data': getattr(card, 'name', None), 'classes': model.num_classes, 'modalities': list(getattr(model, 'modalities', [])),
           'data_seed': getattr(dls.train.dataset, 'seed', None), 'augment': repr(getattr(dls.train.dataset, 'augment', None)),
@@ -228,7 +230,7 @@ def finish_run(
     if ranks()[0]: return
     if callable(pictures): pictures(learn, out)
     elif pictures:
-        with learn.no_bar(): learn.show_results(max_n=4, shuffle=False)
+        with learn.no_bar(), learn.removed_cbs(learn.recorder): learn.show_results(max_n=4, shuffle=False)   # process 0 alone: no sums
         plt.savefig(out/'predictions.png', bbox_inches='tight'); plt.close()
 
 def _write_results(learn, out, history, best, keep, files):
