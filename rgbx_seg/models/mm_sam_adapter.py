@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MM_SAM_VARIANTS', 'NECK', 'INNER', 'MM_SAM', 'SAM', 'CONVNEXT', 'pixels', 'SamAdapterBackbone', 'window_starts',
-           'MMSamAdapter', 'mm_sam_adapter', 'layer_id', 'layer_groups', 'freeze_vit', 'prior_keys', 'mm_sam_names',
-           'has', 'sam_names', 'sam_optional', 'is_convnext', 'convnext_names', 'convnext_optional',
-           'resample_positions', 'boundaries', 'published_model', 'whole_outputs', 'mm_sam_adapter_outputs']
+           'MMSamAdapter', 'mm_sam_adapter', 'freeze_vit', 'prior_keys', 'mm_sam_names', 'has', 'sam_names',
+           'sam_optional', 'is_convnext', 'convnext_names', 'convnext_optional', 'resample_positions', 'boundaries',
+           'published_model', 'whole_outputs', 'mm_sam_adapter_outputs']
 
 # %% ../../nbs/models/80_mm_sam_adapter.ipynb #d36a4cf8
 import math, re
@@ -174,31 +174,6 @@ def mm_sam_adapter(variant:str='mm_sam_adapter_l', # One of `MM_SAM_VARIANTS`
     return model
 
 # %% ../../nbs/models/80_mm_sam_adapter.ipynb #5bec6f7f
-def layer_id(name:str, # Parameter of an `MMSamAdapter`
-    depth:int,         # ViT blocks
-) -> int:              # 0 .. depth+1
-    "The layer of a parameter, for layer-wise learning rates."
-    if re.match(r'backbone\.(vit\.(pos_embed|patch_embed)|prior\.encoders)', name): return 0
-    m = re.match(r'backbone\.vit\.blocks\.(\d+)\.', name)
-    return int(m[1])+1 if m else depth+1
-
-def layer_groups(model:MMSamAdapter, # The model
-    lr:float=2e-4, # Of the last layer
-    decay:float=.9, # Factor from layer to layer, backwards
-    wd:float=.01, # Weight decay
-) -> list: # Parameter groups for `torch.optim.AdamW`: `params`, `names`, `lr`, `weight_decay`, `layer`
-    "Layer-wise learning rates and weight decay as published."
-    depth,groups = len(model.backbone.vit.blocks),{}
-    spatial = len(model.modalities) == 1  # RGB alone: no ConvNeXts, and the prior belongs to the last layer
-    for n,p in model.named_parameters():
-        if not p.requires_grad: continue
-        prior = n.startswith('backbone.prior.encoders.'); i = depth+1 if prior and spatial else layer_id(n, depth)
-        plain = p.ndim <= 1 or n.endswith('.bias') or n.startswith('backbone.prior.fusions.')
-        w = wd if prior and not spatial or not plain else 0.
-        g = groups.setdefault((i, w), dict(params=[], names=[], lr=lr*decay**(depth+1-i), weight_decay=w, layer=i))
-        g['params'].append(p); g['names'].append(n)
-    return [groups[k] for k in sorted(groups)]
-
 def freeze_vit(model:MMSamAdapter) -> MMSamAdapter: # The same
     "Freeze SAM but for its MLPs (the published option `freeze_backbone`, off in every configuration)."
     for n,p in model.backbone.vit.named_parameters(): p.requires_grad_('.mlp.' in n)
