@@ -50,7 +50,7 @@ class Recipe:
     nano:str='sigma_nano'          # The small model that stands for `model` in `small`
     model_kw:dict=dataclasses.field(default_factory=dict)     # More for `create_model`
     start:str=''                   # What the publication starts from
-    pretrained:str=''              # A file with these weights; '' = random initial weights
+    pretrained:str=''              # A file with these weights, or a list of files for parts; '' = random initial weights
     skip:str=''                    # Pattern of our tensors which that file leaves alone
     layout:str=None                # The form of the data set; None = what is there
     system:str=None                # Normalisation constants of a publication (`card.norms`)
@@ -190,7 +190,7 @@ def recipe_model(
     else: m = create_model(r.model, card.num_classes, tuple(ds.modalities), {k: card.in_channels[k] for k in ds.modalities}, **r.model_kw)
     if r.pretrained:
         from rgbx_seg.models.checkpoints import load_published
-        print(load_published(m, r.pretrained, r.skip))
+        for f in [r.pretrained] if isinstance(r.pretrained, (str,Path)) else r.pretrained: print(load_published(m, f, r.skip))
     return m
 
 def recipe_augment(
