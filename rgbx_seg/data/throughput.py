@@ -79,4 +79,5 @@ def _cpu():
     return names[0] if names else platform.processor() or platform.machine()
 
 # %% ../../nbs/data/47_throughput.ipynb #0f8882bd
+#| eval: false
 if __name__ == '__main__': run_cli(main)
