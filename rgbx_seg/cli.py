@@ -114,6 +114,7 @@ def rgbx_train(data:str,      # Folder of the data set (also as --data)
     fp16:bool=False,          # float16 autocast with loss scaling
     recompute:bool=False,     # Checkpoint activations: less memory, a third more time
     ema:float=None,           # Validate and keep a moving average of the weights, e.g. .999
+    every_epochs:int=0,       # Keep the weights after every so many epochs, for rgbx_eval --epochs
     clip:float=None,          # Clip the gradient norm; 0: do not
     published_groups:bool=False, # Train only what Sigma's published optimiser was given
     set:Param('Any other setting of the recipe, e.g. --set wd=.05 --set loss_kw.aux=.2', str, action='append')=None, # Any other setting of the recipe: 'name=value', repeatedly
@@ -144,7 +145,7 @@ def rgbx_train(data:str,      # Folder of the data set (also as --data)
         splits = _splits(data, own, r, dict(card=card, modalities=','.join(r.modalities or ()), classes=classes, rgb=rgb, x=x, label=label))
         for ds in splits if not getattr(splits[0].card, 'classification', False) else (): ds.check(64)  # what is wrong with the data shows now, not after an hour
         out = Path(out or Path('runs')/f'{Path(data).name}-{r.model}')
-        learn = train_recipe(r, splits, out, resume, force, seed=seed, num_workers=num_workers, device=device or None, accumulate=accumulate, run_kw=dict(recompute=recompute))
+        learn = train_recipe(r, splits, out, resume, force, seed=seed, num_workers=num_workers, device=device or None, accumulate=accumulate, run_kw=dict(recompute=recompute, every_epochs=every_epochs))
         print(f'run written to {out}; next: rgbx_eval {out} {data}'+(f' --recipe {recipe}' if recipe and not own else ''))
         return learn
 
@@ -205,6 +206,7 @@ def rgbx_predict(run:str, # Folder of a run; with --weights the name of a model
     card:str='',          # A known card's name or a card.json; default: the folder's own, else the run's
     drop:str='',          # Modalities to withhold, comma separated
     no_pictures:bool=False, # Only the masks
+    scores:bool=False,    # Also the scores (.npz)
     submission:str='',    # Also write a benchmark's upload: 'muses'
     part:bool=False,      # With submission: a part of the benchmark's items
     device:str='',        # 'cpu', 'cuda' ...; default: the GPU if there is one
@@ -214,7 +216,7 @@ def rgbx_predict(run:str, # Folder of a run; with --weights the name of a model
     from rgbx_seg.train.learner import load_run
     m = _load(run, weights, run, card, device)
     if not card and not (Path(inputs)/'card.json').is_file() and not weights: card = load_run(run)[1]
-    done = predict(m, card or None, inputs, out, protocol or None, split, _list(drop), not no_pictures)
+    done = predict(m, card or None, inputs, out, protocol or None, split, _list(drop), not no_pictures, scores=scores)
     print(f'{len(done)} images predicted; masks in {Path(out)/"mask"}')
     if submission:
         from rgbx_seg.evaluate.submission import write_submission
