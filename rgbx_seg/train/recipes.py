@@ -256,7 +256,7 @@ def recipe_setup(
     dls = rgbx_dls(train, valid, bs=bs, augment=recipe_augment(r, train), num_workers=num_workers, seed=seed, device=device, steps=plan['steps_per_pass']*r.bs//bs, **_classes(r, train.card)[0])
     set_seed(seed); model = recipe_model(r, train).to(dls.device)
     kw = dict(epochs=plan['passes'], schedule=recipe_schedule(r, len(train)), warmup=None, loss=recipe_loss(r, train).to(dls.device), keep='last' if valid.split == r.test else 'best',
-              seed=seed, wd=None, clip=r.clip or None, bf16=r.precision == 'bf16', fp16=r.precision == 'fp16', accumulate=accumulate, ema=r.ema or 0., notes=dict(recipe=json.dumps(r.to_dict(), sort_keys=True))) | recipe_optimizer(r) | _classes(r, train.card)[1]
+              seed=seed, clip=r.clip or None, bf16=r.precision == 'bf16', fp16=r.precision == 'fp16', accumulate=accumulate, ema=r.ema or 0., notes=dict(recipe=json.dumps(r.to_dict(), sort_keys=True))) | recipe_optimizer(r) | _classes(r, train.card)[1]
     return r,dls,model,kw
 
 # %% ../../nbs/train/50_recipes.ipynb #534d1ed6
@@ -338,7 +338,7 @@ def recipe_table(
     if not names: raise RGBXError('recipes', f'none like {pattern!r}', f"one of {', '.join(list_recipes())}")
     def row(r):
         length = f'{r.steps:,} steps' if r.steps else f'{r.epochs:g} epochs'
-        return [r.name, r.model, length, str(r.bs), f'{r.lr:g}', getattr(r.protocol, 'name', r.protocol), '-' if r.published is None else f'{r.published:g}', r.metric, r.source]
+        return [r.name, r.model, length, str(r.bs), f'{r.lr:g}', f'central crop {r.part:g}' if r.metric == 'top-1' else getattr(r.protocol, 'name', r.protocol), '-' if r.published is None else f'{r.published:g}', r.metric, r.source]
     return text_table(['recipe', 'model', 'length', 'batch', 'lr', 'protocol', 'published', 'metric', 'source'], [row(RECIPES[n]) for n in names])
 
 # %% ../../nbs/train/50_recipes.ipynb #17cdd358

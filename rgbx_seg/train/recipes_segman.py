@@ -13,13 +13,12 @@ from .recipes import CLASSIFIERS, Recipe, register_recipe
 # %% ../../nbs/train/54_recipes_segman.ipynb #bfe8371e
 CLASSIFIERS |= {v: partial(SegMANClassifier, v) for v in SEGMAN_VARIANTS}
 
-def _imagenet(v, bs, lr, drop_path, part, score, precision='bf16'):
+def _imagenet(v, bs, lr, drop_path, part, score, precision='fp16'):
     return Recipe(f'segman_{v}/imagenet', f'segman_{v}', 'imagenet', 'segman_nano', dict(drop_path=drop_path), test='val', pipeline='imagenet', crop=(224,224), part=part,
         augment=dict(auto_augment='rand-m9-mstd0.5-inc1', erase=.25, flip=.5, scale=(.08,1.), ratio=(3/4,4/3)), bs=bs, epochs=310,
         optimizer_kw=dict(betas=(.9,.999), eps=1e-8), lr=lr, wd=.05, groups=dict(decay='ndim'), schedule='cosine_epochs', warmup=5,
         schedule_kw=dict(epochs=310, cooldown=10, start=1e-6/lr, final=1e-5/lr), clip=5., ema=.99984, precision=precision, loss='classes',
-        mix=dict(mixup=.8, cutmix=1., switch=.5, prob=1., smoothing=.1), metric='top-1', published=score, source='arXiv 2412.11890',
-        notes='' if precision == 'fp32' else 'published in float16 with scaled losses')
+        mix=dict(mixup=.8, cutmix=1., switch=.5, prob=1., smoothing=.1), metric='top-1', published=score, source='arXiv 2412.11890')
 
 register_recipe(_imagenet('t', 4096, 4e-3, 0., .9, 76.2, 'fp32'), _imagenet('s', 2048, 2e-3, .15, .9, 84.0), _imagenet('b', 2048, 2e-3, .3, .95, 85.1))
 
