@@ -24,7 +24,9 @@ from .distributed import data_parallel
 from .ema import EMA
 from .groups import optimizer
 from .guards import memory_error, nonfinite_error, rehearse
+from .logs import StepLog
 from .losses import SegLoss
+from .lr_find import find_lr
 from .precision import Autocast, ClipNorm
 from .metrics import ConfusionMatrix, seg_metrics
 from .processes import barrier, distributed, ranks
@@ -66,6 +68,9 @@ class SegLearner(ResumableLearner):
     def distrib_ctx(self, **kwargs):
         "fastai's idiom, `with learn.distrib_ctx(): learn.fit(...)`, with our shares, sums and accumulation: see `data_parallel`."
         return data_parallel(self, **kwargs)
+    def lr_find(self, *args, **kwargs):
+        "fastai's finder, which leaves everything as it was: see `find_lr`."
+        return find_lr(self, *args, **kwargs)
     def to_detach(self, b, cpu=True, gather=True): return to_detach(b, cpu, False)   # process 0 draws its pictures alone; sums are ours
     def _step(self): self.autocast.step() if hasattr(self, 'autocast') else self.opt.step()
     def _backward(self):
@@ -125,7 +130,7 @@ def silence(
     return learn
 
 # %% ../../nbs/train/40_learner.ipynb #18ce37e1
-run_files = ('config.json','history.csv','metrics.json','model.safetensors','last.safetensors','best.safetensors','predictions.png','checkpoint.pt')
+run_files = ('config.json','history.csv','metrics.json','model.safetensors','last.safetensors','best.safetensors','predictions.png','checkpoint.pt','steps.csv')
 
 def _prepare(out, resume, force):
     out = Path(out)
@@ -162,6 +167,8 @@ def train_run(
     every_epochs:int=0,           # Also keep the weights after every so many epochs, as `epoch-<n>.safetensors`; 0: not
     published_step0:bool=False,   # Sigma's schedule quirk: step 0 at the full rate, each step at the rate of the one before
     pictures=True,                # True: `predictions.png` by `show_results`; a function (learn, out) of your own; False: none
+    log_every:int=0,              # A line of `steps.csv` every so many optimiser steps; 0: none
+    tensorboard:bool=False,       # The same numbers, and the epochs' scores, for TensorBoard (extra `log`)
     notes:dict=None,              # More plain values for `config.json`, which a resume has to repeat
     cbs=None,                     # More callbacks
     **kwargs                      # Passed to `rgbx_learner`: `loss`, `metrics`, `wd`, `clip`, `bf16`, `published_groups`, `progress` ...
@@ -183,6 +190,7 @@ def train_run(
         state = Checkpoint(out/'checkpoint.pt', resume, every_batches, every_seconds, settings)
         rate = schedule if isinstance(schedule, LRSchedule) else LRSchedule(schedule, warmup, **({'published':True} if published_step0 else {}))
         avg,some = [EMA(ema)] if ema else [],[KeepEpochs(out, every_epochs)] if every_epochs else []
+        if log_every or tensorboard: some.append(StepLog(out, log_every or 50, tensorboard))
         if next(model.parameters()).is_cuda: rehearse(learn)
         with learn.distrib_ctx(accumulate=accumulate, by=accumulate_by): learn.fit(epochs, cbs=[rate, *avg, history, best, *some, state, *(cbs or [])])
         for a in avg: learn.model.load_state_dict(a.average())
