@@ -115,6 +115,8 @@ def rgbx_train(data:str,      # Folder of the data set (also as --data)
     recompute:bool=False,     # Checkpoint activations: less memory, a third more time
     ema:float=None,           # Validate and keep a moving average of the weights, e.g. .999
     every_epochs:int=0,       # Keep the weights after every so many epochs, for rgbx_eval --epochs
+    log_every:int=0,          # A line of steps.csv every so many optimiser steps
+    tensorboard:bool=False,   # Also logs for TensorBoard (extra `log`)
     clip:float=None,          # Clip the gradient norm; 0: do not
     published_groups:bool=False, # Train only what Sigma's published optimiser was given
     set:Param('Any other setting of the recipe, e.g. --set wd=.05 --set loss_kw.aux=.2', str, action='append')=None, # Any other setting of the recipe: 'name=value', repeatedly
@@ -145,7 +147,7 @@ def rgbx_train(data:str,      # Folder of the data set (also as --data)
         splits = _splits(data, own, r, dict(card=card, modalities=','.join(r.modalities or ()), classes=classes, rgb=rgb, x=x, label=label))
         for ds in splits if not getattr(splits[0].card, 'classification', False) else (): ds.check(64)  # what is wrong with the data shows now, not after an hour
         out = Path(out or Path('runs')/f'{Path(data).name}-{r.model}')
-        learn = train_recipe(r, splits, out, resume, force, seed=seed, num_workers=num_workers, device=device or None, accumulate=accumulate, run_kw=dict(recompute=recompute, every_epochs=every_epochs))
+        learn = train_recipe(r, splits, out, resume, force, seed=seed, num_workers=num_workers, device=device or None, accumulate=accumulate, run_kw=dict(recompute=recompute, every_epochs=every_epochs, log_every=log_every, tensorboard=tensorboard))
         print(f'run written to {out}; next: rgbx_eval {out} {data}'+(f' --recipe {recipe}' if recipe and not own else ''))
         return learn
 
@@ -183,18 +185,20 @@ def rgbx_eval(run:str,   # Folder of a run; with --weights the name of a model
     device:str='',       # 'cpu', 'cuda' ...; default: the GPU if there is one
 ):
     "Evaluate a run, or published weights, on a folder: tables per class and per condition."
+    from rgbx_seg.train.processes import distributed
     from rgbx_seg.evaluate.epochs import evaluate_epochs
     from rgbx_seg.evaluate.report import evaluate
     from rgbx_seg.train.recipes import get_recipe, recipe_data
-    by = get_recipe(recipe) if recipe else None
-    ds = recipe_data(by, data, split or by.test) if by else open_folder(data, split or 'test', card, '', classes, rgb, x, label, bgr=bgr)
-    lists = dict(o.split('=', 1) if '=' in o else (Path(o).stem, o) for o in _list(conditions)) or None
-    kw = dict(protocol=protocol or (by and by.protocol) or None, bs=bs, drop=_list(drop), num_workers=num_workers, name=Path(run).name, conditions=lists, save=save, scores=scores)
-    if not epochs: r = evaluate(_load(run, weights, run, ds.card, device), ds, **kw)
-    else: r = evaluate_epochs(weights or run, ds, epochs, (lambda f: _load(run, str(f), run, ds.card, device)) if weights else None, device=device or None, **kw)
-    print(r)
-    if out: r.save(out); print(f'report written to {out}')
-    return r
+    with distributed(device or None):                     # a launcher's processes share the items
+        by = get_recipe(recipe) if recipe else None
+        ds = recipe_data(by, data, split or by.test) if by else open_folder(data, split or 'test', card, '', classes, rgb, x, label, bgr=bgr)
+        lists = dict(o.split('=', 1) if '=' in o else (Path(o).stem, o) for o in _list(conditions)) or None
+        kw = dict(protocol=protocol or (by and by.protocol) or None, bs=bs, drop=_list(drop), num_workers=num_workers, name=Path(run).name, conditions=lists, save=save, scores=scores)
+        if not epochs: r = evaluate(_load(run, weights, run, ds.card, device), ds, **kw)
+        else: r = evaluate_epochs(weights or run, ds, epochs, (lambda f: _load(run, str(f), run, ds.card, device)) if weights else None, device=device or None, **kw)
+        print(r)
+        if out: r.save(out); print(f'report written to {out}')
+        return r
 
 @command
 def rgbx_predict(run:str, # Folder of a run; with --weights the name of a model
