@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from .. import attention, routes, scan
 from ..core import RGBXError, atomic_path
 
@@ -104,7 +105,8 @@ def export_onnx(model, # A `RGBXSegmenter`
 ) -> Path:             # The file
     "An ONNX file of standard operators only: inputs named after the modalities, output `logits`; names, sizes and the model's config in its metadata."
     names = _names(model, modalities); onnx,_ = _need('onnx'),_need('onnxscript')
-    program = export_program(model, size, dynamic, names).run_decompositions(plain_operators())
+    program = export_program(model, size, dynamic, names)
+    with sdpa_kernel(SDPBackend.MATH): program = program.run_decompositions(plain_operators())   # attention as products and softmax
     made = torch.onnx.export(program, (), None, dynamo=True, opset_version=opset, input_names=list(names), output_names=['logits'], verbose=False,
                              custom_translation_table={torch.ops.rgbx_seg.scan_steps.default:_onnx_steps()})
     proto = made.model_proto; meta = dict(modalities=list(names), in_channels={m:model.in_channels[m] for m in names}, num_classes=model.num_classes,
