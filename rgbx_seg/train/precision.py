@@ -27,7 +27,7 @@ class Autocast(Callback):
     def before_fit(self):
         if self.dtype==torch.float16 and self.scaler is None: self.scaler = torch.amp.GradScaler(next(self.model.parameters()).device.type, **self.args)
     def before_batch(self):
-        self.ctx = torch.autocast(self.xb[0].device.type, self.dtype); self.ctx.__enter__()
+        self.ctx = torch.autocast(next(x for x in self.xb if x is not None).device.type, self.dtype); self.ctx.__enter__()
     def after_pred(self): self.leave()
     def leave(self):
         "End autocast; also called when the model raised."
