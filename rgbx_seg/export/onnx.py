@@ -41,8 +41,8 @@ def _plain_scan(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, back
     return (y if D is None else y+D.to(f)[:,None]*u),u.new_empty(b,kd,n),u.new_empty(0)
 
 # %% ../../nbs/export/00_onnx.ipynb #9f816113
-def _plain_ss2d(x, x_dbl, dt_w, A, D, dt_bias, route, save): return routes.ss2d_unfused(x, x_dbl, dt_w, A, D, dt_bias, route, 'blocked'),x.new_empty(0)
-def _plain_attention(q, k, v, rpb, kernel, tile): return attention.na_reference(q, k, v, tuple(kernel), 1, rpb)
+def _plain_ss2d(x, x_dbl, dt_w, A, D, dt_bias, route, save, backend): return routes.ss2d_unfused(x, x_dbl, dt_w, A, D, dt_bias, route, 'blocked'),x.new_empty(0)
+def _plain_attention(q, k, v, rpb, kernel, tile, backend): return attention.na_reference(q, k, v, tuple(kernel), 1, rpb)
 
 def plain_operators() -> dict: # `{operator: function}`, for `ExportedProgram.run_decompositions`
     "Our operators in terms of torch's own and `scan_steps`."
