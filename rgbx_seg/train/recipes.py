@@ -82,6 +82,7 @@ class Recipe:
     precision:str='fp32'           # 'fp32', 'bf16' or 'fp16'
     ema:float=None                 # Decay of an exponential moving average of the weights
     clip:float=None                # Norm to which gradients are clipped
+    modality_dropout:float=0.      # Probability to withhold each modality in a training batch
     protocol:object='whole'        # Evaluation: a `Protocol`, or the name of one
     part:float=.875                # Classes of whole images: side of the central test crop, as a part of the image
     metric:str='mIoU'              # What the published number is
@@ -256,7 +257,7 @@ def recipe_setup(
     dls = rgbx_dls(train, valid, bs=bs, augment=recipe_augment(r, train), num_workers=num_workers, seed=seed, device=device, steps=plan['steps_per_pass']*r.bs//bs, **_classes(r, train.card)[0])
     set_seed(seed); model = recipe_model(r, train).to(dls.device)
     kw = dict(epochs=plan['passes'], schedule=recipe_schedule(r, len(train)), warmup=None, loss=recipe_loss(r, train).to(dls.device), keep='last' if valid.split == r.test else 'best',
-              seed=seed, clip=r.clip or None, bf16=r.precision == 'bf16', fp16=r.precision == 'fp16', accumulate=accumulate, ema=r.ema or 0., notes=dict(recipe=json.dumps(r.to_dict(), sort_keys=True))) | recipe_optimizer(r) | _classes(r, train.card)[1]
+              seed=seed, clip=r.clip or None, modality_dropout=r.modality_dropout, bf16=r.precision == 'bf16', fp16=r.precision == 'fp16', accumulate=accumulate, ema=r.ema or 0., notes=dict(recipe=json.dumps(r.to_dict(), sort_keys=True))) | recipe_optimizer(r) | _classes(r, train.card)[1]
     return r,dls,model,kw
 
 # %% ../../nbs/train/50_recipes.ipynb #534d1ed6
