@@ -66,12 +66,12 @@ def _has(data, split, **kw):
     except RGBXError: return False
 
 # %% ../nbs/95_cli.ipynb #efd8a882
-def _changes(model, modalities, epochs, steps, bs, lr, warmup, schedule, size, balance, augment, pretrained, skip, precision, ema, clip, published_groups, settings):
+def _changes(model, modalities, epochs, steps, bs, lr, warmup, schedule, size, balance, augment, pretrained, skip, precision, ema, clip, modality_dropout, published_groups, settings):
     "What the command line says about a recipe's settings; what it does not mention is left out."
     from rgbx_seg.train.recipes import parse_changes
     words = dict(sigma={}, flip=dict(scales=None), none=None)
     given = dict(model=model, modalities=_list(modalities), epochs=epochs, steps=steps, bs=bs, lr=lr, warmup=warmup, schedule=schedule, crop=_size(size), balance=balance,
-                 pretrained=pretrained, skip=skip, precision=precision, ema=ema, clip=clip, groups=dict(published_groups=True) if published_groups else None)
+                 pretrained=pretrained, skip=skip, precision=precision, ema=ema, clip=clip, modality_dropout=modality_dropout, groups=dict(published_groups=True) if published_groups else None)
     return {k: v for k,v in given.items() if v not in (None, '', (), False)} | ({'augment': choose(augment, words, 'augmentation')} if augment else {}) | parse_changes(settings)
 
 def _splits(data, own, r, opts):
@@ -118,6 +118,7 @@ def rgbx_train(data:str,      # Folder of the data set (also as --data)
     log_every:int=0,          # A line of steps.csv every so many optimiser steps
     tensorboard:bool=False,   # Also logs for TensorBoard (extra `log`)
     clip:float=None,          # Clip the gradient norm; 0: do not
+    modality_dropout:float=None, # Probability to withhold each modality in a training batch
     published_groups:bool=False, # Train only what Sigma's published optimiser was given
     set:Param('Any other setting of the recipe, e.g. --set wd=.05 --set loss_kw.aux=.2', str, action='append')=None, # Any other setting of the recipe: 'name=value', repeatedly
     resume:bool=False,        # Go on exactly where a killed run ended
@@ -138,7 +139,7 @@ def rgbx_train(data:str,      # Folder of the data set (also as --data)
             from rgbx_seg.data.toy import write_toy
             write_toy(data, modalities=_list(modalities) or ('rgb','thermal'))
         barrier()
-        changes = _changes(model, modalities, epochs, steps, bs, lr, warmup, schedule, size, balance, augment, pretrained, skip, 'bf16' if bf16 else 'fp16' if fp16 else None, ema, clip, published_groups, set)
+        changes = _changes(model, modalities, epochs, steps, bs, lr, warmup, schedule, size, balance, augment, pretrained, skip, 'bf16' if bf16 else 'fp16' if fp16 else None, ema, clip, modality_dropout, published_groups, set)
         r = get_recipe(recipe) if recipe else Recipe('own', epochs=20, warmup=None if schedule == 'one_cycle' else 1)
         own = not recipe or bool(card or classes) or _own_card(data, r.data)
         if recipe and own: print(f'the settings of {recipe}, which was made for {r.data}, on a data set of your own'); changes = dict(data='', valid='val', test='test') | changes

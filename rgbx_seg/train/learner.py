@@ -28,6 +28,7 @@ from .logs import StepLog
 from .losses import SegLoss
 from .lr_find import find_lr
 from .precision import Autocast, ClipNorm
+from .modality_dropout import ModalityDropout
 from .metrics import ConfusionMatrix, seg_metrics
 from .processes import barrier, distributed, ranks
 from .recompute import recompute as recompute_blocks
@@ -97,6 +98,7 @@ def rgbx_learner(
     clip:float=None,              # Clip the norm of the gradients
     bf16:bool=False,              # Run the model under bfloat16 autocast
     fp16:bool=False,              # ... under float16 autocast, with loss scaling
+    modality_dropout:float=0.,    # Probability to withhold each modality in a training batch, see `ModalityDropout`
     recompute:bool=False,         # Checkpoint activations: less memory, more time
     opt_func=None,                # Another fastai `opt_func` (then without the groups)
     progress:bool=True,           # Progress bars and a table
@@ -109,6 +111,7 @@ def rgbx_learner(
     ignore = 255 if card is None else card.ignore
     cbs = list(cbs) if isinstance(cbs, (list,tuple)) else [] if cbs is None else [cbs]
     if have is not None and hasattr(model, 'modalities') and tuple(have)!=tuple(model.modalities): cbs.append(PickModalities(tuple(have), tuple(model.modalities)))
+    if modality_dropout: cbs.append(ModalityDropout(modality_dropout, getattr(dls.train.dataset, 'seed', 0)))
     if getattr(getattr(model, 'head', None), 'takes_mask', False): cbs.append(GiveMask())
     if bf16 and fp16: raise RGBXError('precision', 'bf16 and fp16', 'one of them')
     if bf16 or fp16: cbs.append(Autocast('fp16' if fp16 else 'bf16'))
