@@ -90,8 +90,9 @@ class History(Callback):
     def before_train(self):
         if not getattr(self.learn, 'begin', (0,0))[1] or self.epoch!=self.learn.begin[0]: self.tot,self.n = 0.,0
     def after_batch(self):
-        loss = self.learn.step_loss if hasattr(self.learn, 'step_loss') else self.loss   # that of a whole step, with `Accumulate`
-        if self.training and loss is not None: self.tot,self.n = self.tot+float(loss),self.n+1
+        if not self.training: return
+        loss = self.learn.step_loss if hasattr(self.learn, 'step_loss') else self.loss.detach()   # that of a whole step, with `Accumulate`
+        if loss is not None: self.tot,self.n = self.tot+float(loss),self.n+1
     def after_train(self):
         if self.n: self.recorder.log[1] = self.tot/self.n
     def after_epoch(self):

@@ -37,7 +37,7 @@ class StepLog(Callback):
         if self.tensorboard: self.board = _writer(self.path.parent/'tensorboard', self.step)
     def after_batch(self):
         if not self.training: return
-        loss = self.learn.step_loss if hasattr(self.learn, 'step_loss') else self.learn.loss
+        loss = self.learn.step_loss if hasattr(self.learn, 'step_loss') else self.learn.loss.detach()
         if loss is None: return                             # within a step
         self.step += 1
         if self.step%self.every or ranks()[0]: return
