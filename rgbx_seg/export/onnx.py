@@ -44,10 +44,14 @@ def _plain_scan(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, back
 def _plain_ss2d(x, x_dbl, dt_w, A, D, dt_bias, route, save, backend): return routes.ss2d_unfused(x, x_dbl, dt_w, A, D, dt_bias, route, 'blocked'),x.new_empty(0)
 def _plain_attention(q, k, v, rpb, kernel, tile, backend): return attention.na_reference(q, k, v, tuple(kernel), 1, rpb)
 
+def _plain_split(x, size, dim=0): # slices: onnxscript's optimiser does not fold a split of unknown length
+    n = x.shape[dim]; k = int((n+size-1)//size)
+    return [torch.ops.aten.slice.Tensor(x, dim, i*size, (i+1)*size if i < k-1 else n) for i in range(k)]
+
 def plain_operators() -> dict: # `{operator: function}`, for `ExportedProgram.run_decompositions`
     "Our operators in terms of torch's own and `scan_steps`."
     ops = torch.ops.rgbx_seg
-    return {ops.scan.default:_plain_scan, ops.ss2d.default:_plain_ss2d, ops.neighborhood_attention.default:_plain_attention}
+    return {ops.scan.default:_plain_scan, ops.ss2d.default:_plain_ss2d, ops.neighborhood_attention.default:_plain_attention, torch.ops.aten.split.Tensor:_plain_split}
 
 # %% ../../nbs/export/00_onnx.ipynb #2eaf5df6
 def _need(name):
