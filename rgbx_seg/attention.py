@@ -253,11 +253,11 @@ def neighborhood_attention(q:Tensor, # `(B, heads, H, W, C)`, scaled by the call
     ks,ds = _pair(kernel_size),_pair(dilation); _na_check(q, k, v, ks, ds, rpb, clip)
     q,k,v = (_autocast(t) for t in (q,k,v))
     if q.numel()==0: return torch.zeros_like(v)+0*q.sum()
-    fits = q.shape[2]>=ks[0]*ds[0] and q.shape[3]>=ks[1]*ds[1]
-    if backend is None: backend = 'natten' if q.is_cuda and fits and attention_backends(q.device)[0]=='natten' else '' if q.is_cuda and _fused(q) else 'tiles'
+    fits = lambda: q.shape[2]>=ks[0]*ds[0] and q.shape[3]>=ks[1]*ds[1]     # asked where it matters: each question narrows the sizes of an exported program
+    if backend is None: backend = 'natten' if q.is_cuda and fits() and attention_backends(q.device)[0]=='natten' else '' if q.is_cuda and _fused(q) else 'tiles'
     if backend=='reference': return na_reference(q, k, v, ks, ds, rpb)
     if backend=='natten':
-        if not (fits and (f := _natten(str(q.device)))): raise RGBXError('neighborhood_attention, backend', 'natten', f"one of {attention_backends(q.device)}")
+        if not (fits() and (f := _natten(str(q.device)))): raise RGBXError('neighborhood_attention, backend', 'natten', f"one of {attention_backends(q.device)}")
         return f[1](f[0](q, k, kernel_size=ks, dilation=ds, rpb=rpb).softmax(-1), v, kernel_size=ks, dilation=ds)
     if backend not in ('tiles','triton','') or backend=='triton' and not _fused(q):
         raise RGBXError('neighborhood_attention, backend', f'{backend!r} for {q.dtype} on {q.device}', f'one of {attention_backends(q.device)}')
