@@ -90,7 +90,7 @@ def deform_attention(value:Tensor, # `(N, S, M, D)`
     shapes,                        # `[(H_l, W_l)]`
     loc:Tensor,                    # `(N, Q, M, L, K, 2)`, (x, y) in [0, 1]
     weight:Tensor,                 # `(N, Q, M, L, K)`
-    backend:str=None,              # 'bag', 'grid' or 'triton' (no gradients); by default 'bag' on a CPU, elsewhere 'triton' where it applies and 'grid'
+    backend:str=None,              # 'bag', 'grid' or 'triton' (no gradients); by default 'grid' in an export, else 'bag' on a CPU, elsewhere 'triton' where it applies and 'grid'
     limit:int=LIMIT,               # Most interpolation corners at a time; bounds the memory
 ) -> Tensor:                       # `(N, Q, M*D)`, in the dtype of `value`
     "Multi-scale deformable attention (arXiv 2010.04159), the sum alone; an `RGBXError` where shapes do not fit."
@@ -100,7 +100,7 @@ def deform_attention(value:Tensor, # `(N, S, M, D)`
         found = f'locations {tuple(loc.shape)} and weights {tuple(weight.shape)}'
         raise RGBXError('deform_attention', found, f'(N={N}, Q, M={M}, L={L}, K, 2) and the same without the 2')
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (value,loc,weight)); fused = value.dtype != torch.float64 and not keep
-    if backend is None: backend = 'bag' if value.device.type == 'cpu' else 'triton' if value.is_cuda and fused and _triton_device() == 'cuda' else 'grid'
+    if backend is None: backend = 'grid' if torch.compiler.is_exporting() else 'bag' if value.device.type == 'cpu' else 'triton' if value.is_cuda and fused and _triton_device() == 'cuda' else 'grid'
     run = choose(backend, BACKENDS, 'backend')
     if backend == 'triton' and not (fused and value.device.type == _triton_device()):
         raise RGBXError('deform_attention, backend', f"triton for {value.dtype} on {value.device}{', with gradients' if keep else ''}", 'float32 or less on a GPU, no gradient')
