@@ -92,7 +92,10 @@ def export_program(model,  # A `RGBXSegmenter`
     free = {2:32*torch.export.Dim('h', min=2, max=512), 3:32*torch.export.Dim('w', min=2, max=512)}
     was = [(m, m.training) for m in model.modules()]; model.eval()
     try:
-        with torch.no_grad(): return torch.export.export(call, xs, dynamic_shapes={'images': (free,)*len(names)} if dynamic else None, strict=False)
+        with torch.no_grad():
+            program = torch.export.export(call, xs, dynamic_shapes={'images': (free,)*len(names)} if dynamic else None, strict=False)
+            if dynamic: program.module()(*(x.new_zeros(*x.shape[:2], h+32, w+64) for x in xs))      # its guards may still want one size
+            return program
     except Exception as e:
         if not dynamic: raise
         raise RGBXError('export', f'a model with sizes of its own ({type(e).__name__}: {str(e).strip().splitlines()[0][:160]})', 'a model of any size', 'dynamic=False exports it at one size') from e
