@@ -9,6 +9,7 @@ typedef uint16_t vhu __attribute__((vector_size(W*2), aligned(2), may_alias));
 #define INL static inline __attribute__((always_inline))
 
 #define ALWAYS __attribute__((always_inline))
+#define INL_M inline ALWAYS
 enum { BL = 16, CK = 32 };              // steps per block, steps between checkpoints
 
 INL vf ld(const float* p) { return *(const vfu*)p; }
@@ -63,14 +64,56 @@ INL vf poly5(vf r) {
     p = fma_(p, r, splat(P5[4]));
     return fma_(p, r, splat(1.f));
 }
+// The chains below are long, so U of them go side by side.
+enum { U = 4 };
+#define EACH _Pragma("GCC unroll 4") for (int i = 0; i < U; i++)
+
+#if defined(ISA_AVX512)
+// With 16 lanes a register holds a table of 16 numbers, and an instruction looks all lanes up at once. So n counts sixteenths here and
+// 2^x = 2^floor(n) 2^(j/16) 2^r with j the low bits of 16 n (those of t = n + 1.5*2^19) and |r| <= 1/32, where three terms are enough:
+// 2^r = 1 + r p(r), p = c ((r + alpha)^2 + beta), relative error 1e-7, exact at 0 again; the table EC has c in it. The square takes a
+// multiply-add and an addition, which has units of its own: 5 multiply-adds instead of 6 or 7.
+static const float E2[] = {1.f, 1.04427373f, 1.09050775f, 1.13878858f, 1.18920708f, 1.24185777f, 1.29683959f, 1.35425556f, 1.41421354f, 1.47682619f, 1.54221082f, 1.61049032f, 1.68179286f, 1.75625217f, 1.8340081f, 1.91520655f};
+static const float EC[] = {0.055504106f, 0.0579614826f, 0.0605276562f, 0.0632074475f, 0.0660058782f, 0.0689282045f, 0.0719799176f, 0.075166747f, 0.0784946606f, 0.0819699168f, 0.085599035f, 0.089388825f, 0.0933464095f, 0.0974792093f, 0.10179498f, 0.106301829f};
+static const float SIXTEENTHS = 786432.f, ALPHA = 2.16410613f, BETA = 7.80485916f;
+INL vf look(const float* table, vf t) { return (vf)_mm512_permutexvar_ps((__m512i)t, (__m512)ld(table)); }
+#define EXP2(a, x, y)                   /* a = 2^(x y), |x y| < 2^18 */ \
+    EACH t[i] = fma_(x, y, splat(SIXTEENTHS)); \
+    EACH n[i] = t[i] - splat(SIXTEENTHS); \
+    EACH r[i] = fms_(x, y, n[i]); \
+    EACH p[i] = r[i] + splat(ALPHA); \
+    EACH p[i] = fma_(p[i], p[i], splat(BETA)); \
+    EACH r[i] = r[i] * look(EC, t[i]); \
+    EACH a = scale2(fma_(r[i], p[i], look(E2, t[i])), n[i]);
+INL vf decay(vf d, vf A2) {             // 2^(d A2)
+    vf t = fma_(d, A2, splat(SIXTEENTHS)), n = t - splat(SIXTEENTHS), r = fms_(d, A2, n), p = r + splat(ALPHA);
+    return scale2(fma_(r*look(EC, t), fma_(p, p, splat(BETA)), look(E2, t)), n);
+}
+INL void decays(vf* a, const vf* d, vf A2) { vf t[U], n[U], r[U], p[U]; EXP2(a[i], d[i], A2) }
+// softplus(z) = max(z, 0) + log1p(e), e = exp(-|z|) in (0, 1]. With j the nearest to 15 e and I = 1/(1 + j/15), log1p(e) = -log I + r q(r),
+// r = e I + (I - 1), |r| <= 1/30: no cancellation, and for small e it is e q(e). Also its derivative.
+static const float LI[] = {1.f, 0.9375f, 0.882352948f, 0.833333313f, 0.789473712f, 0.75f, 0.714285731f, 0.681818187f, 0.652173936f, 0.625f, 0.600000024f, 0.576923072f, 0.555555582f, 0.535714269f, 0.517241359f, 0.5f};
+static const float LL[] = {0.f, 0.0645385236f, 0.125163138f, 0.182321578f, 0.236388743f, 0.287682086f, 0.336472213f, 0.382992238f, 0.427443981f, 0.470003635f, 0.510825574f, 0.550046325f, 0.587786615f, 0.624154329f, 0.65924567f, 0.693147182f};
+static const float LQ[] = {-0.24937686f, 0.33354052f, -0.50000038f, 0.99999997f};                         // 3e-8
+template <bool GRAD> INL void softplus(vf* z, vf* sigmoid) {
+    vf x[U], e[U], t[U], n[U], r[U], p[U];
+    EACH x[i] = minf(splat(87.33f), (vf)((vi)z[i] & splati(0x7fffffff)));
+    EXP2(e[i], x[i], splat(-1.44269504f))
+    EACH t[i] = fma_(e[i], splat(15.f), splat(12582912.f));
+    EACH n[i] = look(LI, t[i]);
+    EACH r[i] = fma_(e[i], n[i], n[i] - splat(1.f));
+    EACH p[i] = fma_(splat(LQ[0]), r[i], splat(LQ[1]));
+    EACH p[i] = fma_(p[i], r[i], splat(LQ[2]));
+    EACH p[i] = fma_(p[i], r[i], splat(LQ[3]));
+    if (GRAD) EACH sigmoid[i] = pick(z[i] > 0, splat(1.f), e[i]) / (e[i] + splat(1.f));
+    EACH z[i] = fma_(p[i], r[i], max_nan(z[i]) + look(LL, t[i]));
+}
+#else
 INL vf decay(vf d, vf A2) {             // 2^(d A2)
     vf x = d*A2, r = split(x);
     return scale2(poly5(r), x);
 }
 
-// The chains below are long, so U of them go side by side.
-enum { U = 4 };
-#define EACH _Pragma("GCC unroll 4") for (int i = 0; i < U; i++)
 INL void decays(vf* a, const vf* d, vf A2) {
     vf x[U], r[U], p[U];
     EACH x[i] = d[i]*A2;
@@ -108,6 +151,7 @@ template <bool GRAD> INL void softplus(vf* z, vf* sigmoid) {
     if (GRAD) EACH sigmoid[i] = pick(z[i] > 0, splat(1.f), e[i]) / (e[i] + splat(1.f));
     EACH z[i] = fma_(p[i], e[i], max_nan(z[i]));
 }
+#endif
 
 // ---- transposes and lane sums, from the shuffles that every instruction set has in one instruction. A quad is 4 lanes.
 enum { PAIRS, TWOS, QUADS };            // a0 b0 a1 b1 | a2 b2 a3 b3;  a0 a1 b0 b1 | a2 a3 b2 b3;  even quads of a, then of b | odd ones
@@ -279,56 +323,65 @@ INL void load_params(Tile& t, const float* A, const float* Ds, const float* bias
     t.bias = bias ? load_lanes(bias + c0, lanes) : vf{};
 }
 INL vf clampd(vf dt, const Tile& t) { return maxf(minf(dt, t.lim), t.low); }
-// raw steps d of a block -> steps for the decay; dt*u and D*u; steps from cnt on become neutral (dt = 0)
-INL void block_steps(vf* d, vf* du, vf* y, const vf* u, const Tile& t, int cnt, bool soft) {
+// raw steps d of a block -> steps for the decay, and dt*u; steps from cnt on become neutral (dt = 0)
+template <class Io> INL void block_steps(vf* d, vf* du, const Io& io, const Tile& t, int cnt, bool soft) {
     for (int l = 0; l < BL; l += U) {
         vf z[U];
         EACH z[i] = d[l+i] + t.bias;
         if (soft) softplus<false>(z, nullptr);
         if (l + U > cnt) for (int i = 0; i < U; i++) if (l + i >= cnt) z[i] = vf{};
         EACH d[l+i] = clampd(z[i], t);
-        EACH du[l+i] = z[i]*u[l+i];
-        EACH y[l+i] = t.Ds*u[l+i];
+        EACH du[l+i] = z[i]*io.u(l+i);
     }
 }
 
-// ---- forward, NB states of one tile over BL steps. br[l] -> B (N numbers) then C (N numbers) of step l.
-template <int NB> static inline __attribute__((always_inline)) void fwd_states(const vf* d, const vf* du, vf* y, vf* h_, const vf* A2_, const float* const* br, int n0, int N) {
+// ---- forward, NB states of one tile over BL steps. br[l] -> B (N numbers) then C (N numbers) of step l. Io knows where u and y of a step are:
+// u(l), start(l) (what y is before this scan), y(l) (where it goes); io.ahead(l) asks for what a later block needs, 2 or 3 lines a step,
+// because a burst of them would fill the queue of misses and hold up everything behind it.
+template <int NB, bool FIRST, class Io> INL void fwd_states(const vf* d, const vf* du, vf* h_, const vf* A2_, const float* const* br, int n0, int N, const Io& io) {
     vf h[NB], A2[NB];
 #pragma GCC unroll 8
     for (int n = 0; n < NB; n++) { h[n] = h_[n0+n]; A2[n] = A2_[n0+n]; }
 #pragma GCC unroll 2
     for (int l = 0; l < BL; l++) {
-        vf dl = d[l], x = du[l], s = y[l];
+        vf dl = d[l], x = du[l], s = FIRST ? io.start(l) : io.y(l);
         const float *b = br[l] + n0, *c = b + N;
+        if (FIRST) io.ahead(l);
 #pragma GCC unroll 8
         for (int n = 0; n < NB; n++) {
             h[n] = fma_(decay(dl, A2[n]), h[n], x * splat(b[n]));
             s = fma_(h[n], splat(c[n]), s);
         }
-        y[l] = s;
+        io.y(l) = s;
     }
 #pragma GCC unroll 8
     for (int n = 0; n < NB; n++) h_[n0+n] = h[n];
 }
-INL void fwd_one(const vf* d, const vf* du, vf* y, vf* h_, const vf* A2, const float* const* br, int n, int N) {
+template <bool FIRST, class Io> INL void fwd_one(const vf* d, const vf* du, vf* h_, const vf* A2, const float* const* br, int n, int N, const Io& io) {
     vf h = h_[n], k = A2[n];
     for (int l = 0; l < BL; l += U) {
         vf a[U], x[U];
+        if (FIRST) EACH io.ahead(l+i);
         decays(a, d + l, k);
         EACH x[i] = du[l+i] * splat(br[l+i][n]);
         EACH { h = fma_(a[i], h, x[i]); x[i] = h; }
-        EACH y[l+i] = fma_(x[i], splat(br[l+i][N+n]), y[l+i]);
+        EACH io.y(l+i) = fma_(x[i], splat(br[l+i][N+n]), FIRST ? io.start(l+i) : io.y(l+i));
     }
     h_[n] = h;
 }
-static __attribute__((noinline)) void fwd_block(const vf* d, const vf* du, vf* y, vf* h, const vf* A2, const float* const* br, int N) {
+template <int NB, class Io> INL int fwd_more(int n, const vf* d, const vf* du, vf* h, const vf* A2, const float* const* br, int N, const Io& io) {
+    if (n == 0 && N >= NB) { fwd_states<NB, true>(d, du, h, A2, br, 0, N, io); n = NB; }
+    for (; n + NB <= N; n += NB) fwd_states<NB, false>(d, du, h, A2, br, n, N, io);
+    return n;
+}
+template <class Io> static __attribute__((noinline)) void fwd_block(const vf* d, const vf* du, vf* h, const vf* A2, const float* const* br, int N, const Io& io) {
     int n = 0;
 #if W == 16
-    for (; n + 8 <= N; n += 8) fwd_states<8>(d, du, y, h, A2, br, n, N);
+    n = fwd_more<8>(n, d, du, h, A2, br, N, io);
 #endif
-    for (; n + 4 <= N; n += 4) fwd_states<4>(d, du, y, h, A2, br, n, N);
-    for (; n < N; n++) fwd_one(d, du, y, h, A2, br, n, N);
+    n = fwd_more<4>(n, d, du, h, A2, br, N, io);
+    if (n == 0) fwd_one<true>(d, du, h, A2, br, n++, N, io);
+    for (; n < N; n++) fwd_one<false>(d, du, h, A2, br, n, N, io);
 }
 
 // ---- backward, NB states of one tile over CK steps, from their checkpoint. q: what crosses the chunk's end on entry, its start on return.
@@ -336,7 +389,7 @@ struct Chunk {
     vf d[CK], dt[CK], sg[CK], du[CK], u[CK], gy[CK], s[CK], gd[CK], a[2][CK], h[2][CK+1];
     const float* br[CK];
 };
-template <int NB> INL void bwd_some(Chunk& w, const float* ck, const Tile& t, vf* q_, vf* gA_, int n, int N, int end, float* gB, float* gC, int64_t row, bool add) {
+template <int NB, class P> INL void bwd_some(Chunk& w, const float* ck, const Tile& t, vf* q_, vf* gA_, int n, int N, int end, float* gB, float* gC, int64_t row, bool add, const P& ahead) {
     vf q[NB], gA[NB], A[NB];
 #pragma GCC unroll 2
     for (int m = 0; m < NB; m++) {
@@ -344,6 +397,7 @@ template <int NB> INL void bwd_some(Chunk& w, const float* ck, const Tile& t, vf
         w.h[m][0] = h; q[m] = q_[n+m]; gA[m] = vf{}; A[m] = t.A[n+m];
         for (int l = 0; l < end; l += U) {
             vf a[U], x[U];
+            if (n + m == 0) EACH ahead(l+i);
             decays(a, w.d + l, A2);
             EACH x[i] = w.du[l+i] * splat(w.br[l+i][n+m]);
             EACH { h = fma_(a[i], h, x[i]); w.h[m][l+i+1] = h; }
@@ -384,16 +438,16 @@ template <int NB> INL void bwd_some(Chunk& w, const float* ck, const Tile& t, vf
 #pragma GCC unroll 2
     for (int m = 0; m < NB; m++) { q_[n+m] = q[m]; gA_[n+m] += gA[m]; }    // chunk by chunk: sums in two levels lose less
 }
-template <bool FULL> static __attribute__((noinline)) void bwd_states_(Chunk& w, const float* ck, const Tile& t, vf* q, vf* gA, int N, int cnt, float* gB, float* gC, int64_t row, bool add) {
+template <bool FULL, class P> static __attribute__((noinline)) void bwd_states_(Chunk& w, const float* ck, const Tile& t, vf* q, vf* gA, int N, int cnt, float* gB, float* gC, int64_t row, bool add, const P& ahead) {
     const int end = FULL ? CK : (cnt+W-1)/W*W;      // the steps from cnt on are neutral
     int n = 0;
-    for (; n + 2 <= N; n += 2) bwd_some<2>(w, ck, t, q, gA, n, N, end, gB, gC, row, add);
-    if (n < N) bwd_some<1>(w, ck, t, q, gA, n, N, end, gB, gC, row, add);
+    for (; n + 2 <= N; n += 2) bwd_some<2>(w, ck, t, q, gA, n, N, end, gB, gC, row, add, ahead);
+    if (n < N) bwd_some<1>(w, ck, t, q, gA, n, N, end, gB, gC, row, add, ahead);
 }
 // a whole chunk, whose loops have a known end, is a fifth faster
-INL void bwd_states(Chunk& w, const float* ck, const Tile& t, vf* q, vf* gA, int N, int cnt, float* gB, float* gC, int64_t row, bool add) {
-    if (cnt == CK) bwd_states_<true>(w, ck, t, q, gA, N, cnt, gB, gC, row, add);
-    else bwd_states_<false>(w, ck, t, q, gA, N, cnt, gB, gC, row, add);
+template <class P> INL void bwd_states(Chunk& w, const float* ck, const Tile& t, vf* q, vf* gA, int N, int cnt, float* gB, float* gC, int64_t row, bool add, const P& ahead) {
+    if (cnt == CK) bwd_states_<true>(w, ck, t, q, gA, N, cnt, gB, gC, row, add, ahead);
+    else bwd_states_<false>(w, ck, t, q, gA, N, cnt, gB, gC, row, add, ahead);
 }
 
 // steps, sigmoid and products of a chunk: u and z (in dt) are there; the steps from cnt to CK become neutral
@@ -457,6 +511,13 @@ static void pack_bc(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t l0, i
     }
 }
 
+struct RowsIo {
+    const vf *u_; vf Ds, *y_; const char *up; int64_t us; const char *zp; int64_t zs; const float *yp; int64_t ys;
+    INL_M vf u(int l) const { return u_[l]; }
+    INL_M vf start(int l) const { return Ds*u_[l]; }
+    INL_M vf& y(int l) const { return y_[l]; }
+    INL_M void ahead(int l) const { __builtin_prefetch(up + l*us); __builtin_prefetch(zp + l*zs); __builtin_prefetch(yp + l*ys, 1); }
+};
 static void scan_fwd(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t tile) {
     const int N = (int)a.N; const int64_t nt = (a.D + W-1)/W, nc = (a.L + CK-1)/CK, c0 = k*a.D + tile*W, KD = a.K*a.D;
     const int lanes = (int)std::min<int64_t>(W, a.D - tile*W);
@@ -466,7 +527,7 @@ static void scan_fwd(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t tile
     load_state(h, a.h0 ? a.h0 + b*KD*N : nullptr, c0, lanes, N);
     const char* up = (const char*)a.u.p + (b*a.u.sb + c0*a.u.sc)*esize(a.u.type);
     const char* zp = (const char*)a.delta.p + (b*a.delta.sb + c0*a.delta.sc)*esize(a.delta.type);
-    const int64_t us = a.u.sc*esize(a.u.type), zs = a.delta.sc*esize(a.delta.type);
+    const int64_t es = esize(a.u.type), ez = esize(a.delta.type), us = a.u.sc*es, zs = a.delta.sc*ez;
     float* yp = a.y + (b*KD + c0)*a.L;
     const float* bc = a.bc + (b*a.K + k)*a.L*2*N;
     vf u[BL], d[BL], du[BL], y[BL]; const float* br[BL];
@@ -476,19 +537,23 @@ static void scan_fwd(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t tile
             float* o = a.saved + ((((b*a.K + k)*nt + tile)*nc + l0/CK)*N)*W;
             for (int n = 0; n < N; n++) st(o + n*W, h[n]);
         }
-        if (l0 + 4*BL <= a.L) for (int i = 0; i < lanes; i++) {
-            __builtin_prefetch(up + i*us + (l0 + 4*BL)*esize(a.u.type)); __builtin_prefetch(zp + i*zs + (l0 + 4*BL)*esize(a.delta.type)); __builtin_prefetch(yp + i*a.L + l0 + 2*BL, 1);
-        }
         load_tile(u, up, a.u.type, a.u.sc, l0, cnt, lanes);
         load_tile(d, zp, a.delta.type, a.delta.sc, l0, cnt, lanes);
-        block_steps(d, du, y, u, t, cnt, a.softplus);
         for (int l = 0; l < BL; l++) br[l] = bc + (l0 + std::min(l, cnt-1))*2*N;
-        fwd_block(d, du, y, h, t.A2, br, N);
+        // the rows of a tile are more streams than the processor follows by itself; at their end come the first steps of the next tile
+        const int64_t in = l0 + 4*BL, out = l0 + 2*BL, in_r = in < a.L ? 0 : W, in_l = in < a.L ? in : std::min(in - a.L, a.L-1), out_r = out < a.L ? 0 : W, out_l = out < a.L ? out : std::min(out - a.L, a.L-1);
+        const RowsIo io { u, t.Ds, y, up + in_r*us + in_l*es, us, zp + in_r*zs + in_l*ez, zs, yp + out_r*a.L + out_l, a.L };
+        block_steps(d, du, io, t, cnt, a.softplus);
+        fwd_block(d, du, h, t.A2, br, N, io);
         store_tile(y, yp, a.L, l0, cnt, lanes);
     }
     store_cols(h, a.last + b*KD*N, c0, lanes, N);
 }
 
+struct ChunkRows {
+    const char *u; int64_t us; const char *z; int64_t zs, es, ez; const float *gy; int64_t L;
+    INL_M void operator()(int l) const { const int i = l % W, j = l/W*W; __builtin_prefetch(u + i*us + j*es, 0, 2); __builtin_prefetch(z + i*zs + j*ez, 0, 2); __builtin_prefetch(gy + i*L + j, 0, 2); }
+};
 static void scan_bwd(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t g) {
     const int N = (int)a.N; const int64_t nt = (a.D + W-1)/W, nc = (a.L + CK-1)/CK, KD = a.K*a.D, Lp = nc*CK;
     const int64_t t0 = nt*g/a.groups, t1 = nt*(g+1)/a.groups;
@@ -504,14 +569,10 @@ static void scan_bwd(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t g) {
         vf gD = {}, gbias = {};
         const char* up = (const char*)a.u.p + (b*a.u.sb + c0*a.u.sc)*esize(a.u.type);
         const char* zp = (const char*)a.delta.p + (b*a.delta.sb + c0*a.delta.sc)*esize(a.delta.type);
-        const int64_t us = a.u.sc*esize(a.u.type), zs = a.delta.sc*esize(a.delta.type), o = (b*KD + c0)*a.L;
+        const int64_t es = esize(a.u.type), ez = esize(a.delta.type), us = a.u.sc*es, zs = a.delta.sc*ez, o = (b*KD + c0)*a.L;
         const float* gyp = a.gy + o;
         for (int64_t c = nc-1; c >= 0; c--) {
             const int64_t l0 = c*CK; const int cnt = (int)std::min<int64_t>(CK, a.L - l0);
-            if (c > 1) for (int64_t l = l0 - 2*CK; l < l0 - CK; l += BL) for (int i = 0; i < lanes; i++) {
-                __builtin_prefetch(up + i*us + l*esize(a.u.type), 0, 2); __builtin_prefetch(zp + i*zs + l*esize(a.delta.type), 0, 2);
-                __builtin_prefetch(gyp + i*a.L + l, 0, 2);
-            }
             for (int j = 0; j < CK; j += BL) {
                 int m = std::max(0, std::min<int>(BL, cnt - j));
                 load_tile(w.u + j, up, a.u.type, a.u.sc, l0 + j, m, lanes);
@@ -524,7 +585,10 @@ static void scan_bwd(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t g) {
             for (int l = 0; l < CK; l++) w.br[l] = bc + (l0 + std::min(l, cnt-1))*2*N;
             chunk_steps(w, t, cnt, a.softplus);
             const float* ck = a.saved + ((((b*a.K + k)*nt + tile)*nc + c)*N)*W;
-            bwd_states(w, ck, t, q, gA, N, cnt, gbc + c*2*N*CK, gbc + (c*2 + 1)*N*CK, CK, tile > t0);
+            // the chunk before this one, or the last one of the next tile
+            const int64_t r = c ? 0 : W, l = c ? l0 - CK : (nc-1)*CK;
+            bwd_states(w, ck, t, q, gA, N, cnt, gbc + c*2*N*CK, gbc + (c*2 + 1)*N*CK, CK, tile > t0,
+                ChunkRows { up + r*us + l*es, us, zp + r*zs + l*ez, zs, es, ez, gyp + r*a.L + l, a.L });
             chunk_finish(w, t, cnt, gD, gbias);
             for (int j = 0; j < cnt; j += BL) {
                 int m = std::min<int>(BL, cnt - j);
@@ -588,6 +652,16 @@ static void ss2d_reduce(const rgbx_ss2d_args& a, int64_t b, int64_t k, int64_t l
 
 // One tile over all directions. Its part of x is first brought together (W channels of every position, one after the other), and its part
 // of y is summed in the same form: both stay in the cache, and a column is no longer a walk over thousands of pages.
+struct CellsIo {
+    const vf* const* u_; vf* const* y_; const vf *xt, *yt; const int32_t* p; int last; const float* row; int64_t M;
+    INL_M vf u(int l) const { return *u_[l]; }
+    INL_M vf start(int l) const { return *y_[l]; }
+    INL_M vf& y(int l) const { return *y_[l]; }
+    INL_M void ahead(int l) const {
+        const int32_t i = p[std::min(l, last)]; const float* q = row + l*M;
+        __builtin_prefetch(xt + i); __builtin_prefetch(yt + i, 1); __builtin_prefetch(q); __builtin_prefetch(q + 16); __builtin_prefetch(q + 32);
+    }
+};
 static void ss2d_fwd(const rgbx_ss2d_args& a, int64_t b, int64_t tile) {
     const int N = (int)a.N, R = (int)a.R;
     const int64_t nt = (a.D + W-1)/W, nc = (a.P + CK-1)/CK, M = R + 2*N, c = tile*W;
@@ -595,9 +669,10 @@ static void ss2d_fwd(const rgbx_ss2d_args& a, int64_t b, int64_t tile) {
     Mem mem((3*N + R + 2*a.P)*sizeof(vf) + 2048);
     Tile t; t.A2 = mem.get<vf>(N); t.A = mem.get<vf>(N);
     vf *h = mem.get<vf>(N), *wt = mem.get<vf>(R), *xt = mem.get<vf>(a.P), *yt = mem.get<vf>(a.P);
-    const float* x = a.x + b*a.P*a.D + c;
-    for (int64_t p = 0; p < a.P; p++) { __builtin_prefetch(x + std::min(a.P - 1, p + 24)*a.D); xt[p] = load_lanes(x + p*a.D, lanes); }
-    vf u[BL], d[BL], du[BL], y[BL]; const float *row[BL], *br[BL];
+    const float* x = a.x + b*a.P*a.D + c; vf Ds = {};            // of all directions at once
+    if (a.Ds) for (int64_t k = 0; k < a.K; k++) Ds += load_lanes(a.Ds + k*a.D + c, lanes);
+    for (int64_t p = 0; p < a.P; p++) { __builtin_prefetch(x + std::min(a.P - 1, p + 24)*a.D); vf v = load_lanes(x + p*a.D, lanes); xt[p] = v; yt[p] = Ds*v; }
+    vf d[BL], du[BL], none; const float *row[BL], *br[BL]; const vf* u[BL]; vf* y[BL];
     for (int64_t j = 0; j < a.K; j++) {
         const int64_t k = a.K == 4 ? (j & 1) * 2 + j / 2 : j;   // 0, 2, 1, 3: a direction and its reverse share what is still in the cache
         const int64_t c0 = k*a.D + c;
@@ -607,25 +682,29 @@ static void ss2d_fwd(const rgbx_ss2d_args& a, int64_t b, int64_t tile) {
         const int32_t* pos = a.pos + k*a.P; const float* xp = a.xpack + (b*a.K + k)*a.P*M;
         for (int64_t l0 = 0; l0 < a.P; l0 += BL) {
             const int cnt = (int)std::min<int64_t>(BL, a.P - l0);
-            const int32_t *p = pos + l0, *next = pos + std::min(a.P - 1, l0 + BL); const int ahead = (int)std::min<int64_t>(BL, a.P - l0 - BL);
+            const int32_t* p = pos + l0; const int64_t next = std::min(a.P - 1, l0 + BL);
             if (a.saved && l0 % CK == 0) {
                 float* o = a.saved + ((((b*a.K + k)*nt + tile)*nc + l0/CK)*N)*W;
                 for (int n = 0; n < N; n++) st(o + n*W, h[n]);
             }
-            for (int l = 0; l < BL; l++) { row[l] = xp + (l0 + std::min(l, cnt-1))*M; br[l] = row[l] + R; }
-            for (int l = 0; l < ahead; l++) { __builtin_prefetch(xt + next[l]); __builtin_prefetch(yt + next[l], 1); }
+            for (int l = 0; l < BL; l++) {
+                row[l] = xp + (l0 + std::min(l, cnt-1))*M; br[l] = row[l] + R;
+                u[l] = xt + p[std::min(l, cnt-1)]; y[l] = l < cnt ? yt + p[l] : &none;
+            }
+            const CellsIo io { u, y, xt, yt, pos + next, (int)std::min<int64_t>(BL, a.P - next) - 1, xp + std::max<int64_t>(0, std::min(a.P - BL, l0 + BL))*M, M };
             expand_block(d, row, wt, R);
-            for (int l = 0; l < BL; l++) u[l] = xt[p[std::min(l, cnt-1)]];
-            block_steps(d, du, y, u, t, cnt, true);
-            fwd_block(d, du, y, h, t.A2, br, N);
-            if (j == 0) for (int l = 0; l < cnt; l++) yt[p[l]] = y[l];
-            else for (int l = 0; l < cnt; l++) yt[p[l]] += y[l];
+            block_steps(d, du, io, t, cnt, true);
+            fwd_block(d, du, h, t.A2, br, N, io);
         }
     }
     float* o = a.y + b*a.P*a.D + c;
     for (int64_t p = 0; p < a.P; p++) { __builtin_prefetch(o + std::min(a.P - 1, p + 24)*a.D, 1); store_lanes(o + p*a.D, yt[p], lanes); }
 }
 
+struct ChunkCells {
+    const float *x, *gy, *gx; const int64_t *next, *now;
+    INL_M void operator()(int l) const { __builtin_prefetch(x + next[l]); __builtin_prefetch(gy + next[l]); __builtin_prefetch(gx + now[l], 1); }
+};
 static void ss2d_bwd(const rgbx_ss2d_args& a, int64_t b, int64_t g) {
     const int N = (int)a.N, R = (int)a.R, Rp = (R + W-1)/W*W;
     const int64_t nt = (a.D + W-1)/W, nc = (a.P + CK-1)/CK, M = R + 2*N;
@@ -660,10 +739,9 @@ static void ss2d_bwd(const rgbx_ss2d_args& a, int64_t b, int64_t g) {
                 const int lanes = (int)std::min<int64_t>(W, a.D - (t0+i)*W); const int64_t ch = (t0+i)*W;
                 for (int l = 0; l < CK; l += BL) expand_block(w.dt + l, row + l, wt + i*R, R);
                 for (int l = 0; l < cnt; l++) { w.u[l] = load_lanes(a.x + p[l] + ch, lanes); w.gy[l] = load_lanes(a.gy + p[l] + ch, lanes); }
-                for (int l = 0; l < CK; l++) { __builtin_prefetch(a.x + next[l] + ch); __builtin_prefetch(a.gy + next[l] + ch); }
                 chunk_steps(w, t[i], cnt, true);
                 const float* ck = a.saved + ((((b*a.K + k)*nt + t0+i)*nc + c)*N)*W;
-                bwd_states(w, ck, t[i], q + i*N, gA + i*N, N, cnt, gbc, gbc + N*CK, CK, i > 0);
+                bwd_states(w, ck, t[i], q + i*N, gA + i*N, N, cnt, gbc, gbc + N*CK, CK, i > 0, ChunkCells { a.x + ch, a.gy + ch, a.gx + ch, next, p });
                 chunk_finish(w, t[i], cnt, gD[i], gbias[i]);
                 if (j == 0) for (int l = 0; l < cnt; l++) store_lanes(a.gx + p[l] + ch, w.s[l], lanes);
                 else for (int l = 0; l < cnt; l++) store_lanes(a.gx + p[l] + ch, w.s[l] + load_lanes(a.gx + p[l] + ch, lanes), lanes);
