@@ -128,14 +128,15 @@ def clock(f, least=.02):
         if d>least: gc.enable(); return d/n,r
 
 def interleave(fs:dict, rounds:int, slow:float=4.): # {name: f} -> {name: [seconds]} and {name: first result}
-    times,res = {k:[] for k in fs},{}
+    times,res,first = {k:[] for k in fs},{},{}
     for k,f in fs.items():                          # warm-up outside the clock; of slow ones the only run
         if k=='comp': f()                           # compile first
-        t,res[k] = clock(f)
-        if t>slow: times[k] = [t]
+        first[k],res[k] = clock(f)
+        if first[k]>slow: times[k] = [first[k]]
     for _ in range(rounds):
         for k,f in fs.items():
-            if times[k] and times[k][0]>slow: continue
+            if first[k]>slow: continue
+            if first[k]<1: f()                      # caches and free memory as after itself, not as after the contender before
             times[k].append(clock(f)[0])
     return times,res
 
@@ -432,8 +433,8 @@ def main():
     head = f"""# Selective scan on {cpu_name()}
 
 {cpu_detail()}, {scan.native_isa()}, torch {torch.__version__.split('+')[0]}, float32, batch 1, K = 4. `python kernels/bench.py{' --quick' if a.quick else ''}`, {time.time()-t0:.0f} s; load average at the start {load:.1f}.
-CPU time of one thread, median of {rounds} rounds in which the contenders take turns on the same tensors; outputs are allocated inside; of calls
-shorter than 20 ms the mean over 20 ms of them counts as one. The anchors are our own renderings of the published formulas (the chunked cumulative sum is leaner than VMamba's). Error: largest deviation over the largest value, against float64
+CPU time of one thread, median of {rounds} rounds in which the contenders take turns on the same tensors, each after one call outside the clock
+(slower than 1 s: without); outputs are allocated inside; of calls shorter than 20 ms the mean over 20 ms of them counts as one. The anchors are our own renderings of the published formulas (the chunked cumulative sum is leaner than VMamba's). Error: largest deviation over the largest value, against float64
 (a loop forward, the blocked version for gradients). Shapes: s1..s4 are the stages of Sigma-T at 480x640 (K*D x L = 768 x 19200 ... 6144 x 300), c1..c4 those of a 96x128 crop.
 
 {len(t.rows)-1-bad} of {len(t.rows)-1} targets reached.

@@ -2,6 +2,9 @@
 #include "scan_table.h"
 #include <ctime>
 #include <initializer_list>
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -70,21 +73,26 @@ static void big(const void* p, int64_t numbers) {
 #endif
 }
 
-// Task i of n on some thread; the tasks write to different places, so the result does not depend on who ran what.
+#if defined(_OPENMP)
+static int thread() { return omp_get_thread_num(); }
+#else
+static int thread() { return 0; }
+#endif
+// Task i of n on some thread t; the tasks write to different places, so the result does not depend on who ran what.
 template <class F> static void run(int64_t n, int64_t threads, F f) {
-    if (threads <= 1 || n <= 1) { Flush flush; for (int64_t i = 0; i < n; i++) f(i); return; }
+    if (threads <= 1 || n <= 1) { Flush flush; for (int64_t i = 0; i < n; i++) f(i, 0); return; }
     #pragma omp parallel num_threads((int)threads)
     {
-        Flush flush;
+        Flush flush; const int t = thread();
         #pragma omp for schedule(dynamic, 1)
-        for (int64_t i = 0; i < n; i++) f(i);
+        for (int64_t i = 0; i < n; i++) f(i, t);
     }
 }
 
 static const int64_t PACK = 512;
 static void pack(const rgbx_scan_args& a, const RgbxKernels& k) {
     int64_t nb = (a.L + PACK-1)/PACK;
-    run(a.B*a.K*nb, a.threads, [&](int64_t i) { int64_t l = i % nb * PACK, g = i/nb; k.pack_bc(a, g/a.K, g%a.K, l, std::min(a.L, l + PACK)); });
+    run(a.B*a.K*nb, a.threads, [&](int64_t i, int) { int64_t l = i % nb * PACK, g = i/nb; k.pack_bc(a, g/a.K, g%a.K, l, std::min(a.L, l + PACK)); });
 }
 
 // floats of the checkpoints: one state every chunk of L steps, channels in whole vectors
@@ -95,7 +103,7 @@ API void rgbx_scan_forward(const rgbx_scan_args* p) {
     big(a.y, a.B*a.K*a.D*a.L); big(a.bc, a.B*a.K*a.L*2*a.N); big(a.saved, marks(k, a.B*a.K, a.D, a.N, a.L));
     pack(a, k);
     int64_t nt = (a.D + k.width-1)/k.width;
-    run(a.B*a.K*nt, a.threads, [&](int64_t i) { k.scan_fwd(a, i/nt/a.K, i/nt%a.K, i%nt); });
+    run(a.B*a.K*nt, a.threads, [&](int64_t i, int) { k.scan_fwd(a, i/nt/a.K, i/nt%a.K, i%nt); });
 }
 
 API void rgbx_scan_backward(const rgbx_scan_args* p) {
@@ -104,13 +112,13 @@ API void rgbx_scan_backward(const rgbx_scan_args* p) {
     for (float* g : {a.gB, a.gC}) big(g, a.B*a.K*a.N*a.L);
     big(a.bc, a.B*a.K*a.L*2*a.N); big(a.gBC, a.groups*a.B*a.K*a.L*2*a.N);
     pack(a, k);
-    run(a.B*a.K*a.groups, a.threads, [&](int64_t i) { int64_t g = i/a.groups; k.scan_bwd(a, g/a.K, g%a.K, i%a.groups); });
-    run(a.B*a.K*2*a.N, a.threads, [&](int64_t i) { int64_t g = i/(2*a.N); k.reduce_bc(a, g/a.K, g%a.K, i%(2*a.N)); });
+    run(a.B*a.K*a.groups, a.threads, [&](int64_t i, int) { int64_t g = i/a.groups; k.scan_bwd(a, g/a.K, g%a.K, i%a.groups); });
+    run(a.B*a.K*2*a.N, a.threads, [&](int64_t i, int) { int64_t g = i/(2*a.N); k.reduce_bc(a, g/a.K, g%a.K, i%(2*a.N)); });
 }
 
 static void pack(const rgbx_ss2d_args& a, const RgbxKernels& k) {
     int64_t nb = (a.P + PACK-1)/PACK;
-    if (a.xpack != a.xdbl) run(a.B*a.K*nb, a.threads, [&](int64_t i) { int64_t l = i % nb * PACK, g = i/nb; k.ss2d_pack(a, g/a.K, g%a.K, l, std::min(a.P, l + PACK)); });
+    if (a.xpack != a.xdbl) run(a.B*a.K*nb, a.threads, [&](int64_t i, int) { int64_t l = i % nb * PACK, g = i/nb; k.ss2d_pack(a, g/a.K, g%a.K, l, std::min(a.P, l + PACK)); });
 }
 
 API void rgbx_ss2d_forward(const rgbx_ss2d_args* p) {
@@ -118,14 +126,17 @@ API void rgbx_ss2d_forward(const rgbx_ss2d_args* p) {
     big(a.y, a.B*a.P*a.D); big(a.xpack, rows); big(a.saved, marks(k, a.B*a.K, a.D, a.N, a.P));
     pack(a, k);
     const int64_t nt = (a.D + k.width-1)/k.width;
-    run(a.B*nt, a.threads, [&](int64_t i) { k.ss2d_fwd(a, i/nt, i%nt); });
+    const int64_t each = 2*a.P*k.width, threads = std::max<int64_t>(1, std::min(a.threads, a.B*nt));     // floats a thread works in
+    float* mem = (float*)aligned_alloc(64, (threads*each*4 + 63)/64*64);
+    run(a.B*nt, threads, [&](int64_t i, int t) { k.ss2d_fwd(a, i/nt, i%nt, mem + t*each); });
+    free(mem);
 }
 
 API void rgbx_ss2d_backward(const rgbx_ss2d_args* p) {
     const rgbx_ss2d_args& a = *p; const RgbxKernels& k = kernels(); const int64_t rows = a.B*a.K*a.P*(a.R + 2*a.N);
     big(a.gx, a.B*a.P*a.D); big(a.xpack, rows); big(a.gxdbl, rows); big(a.gpart, a.groups*rows);
     pack(a, k);
-    run(a.B*a.groups, a.threads, [&](int64_t i) { k.ss2d_bwd(a, i/a.groups, i%a.groups); });
+    run(a.B*a.groups, a.threads, [&](int64_t i, int) { k.ss2d_bwd(a, i/a.groups, i%a.groups); });
     int64_t nb = (a.P + PACK-1)/PACK;
-    run(a.B*a.K*nb, a.threads, [&](int64_t i) { int64_t l = i % nb * PACK, g = i/nb; k.ss2d_reduce(a, g/a.K, g%a.K, l, std::min(a.P, l + PACK)); });
+    run(a.B*a.K*nb, a.threads, [&](int64_t i, int) { int64_t l = i % nb * PACK, g = i/nb; k.ss2d_reduce(a, g/a.K, g%a.K, l, std::min(a.P, l + PACK)); });
 }

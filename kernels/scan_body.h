@@ -95,6 +95,7 @@ INL void decays(vf* a, const vf* d, vf A2) { vf t[U], n[U], r[U], p[U]; EXP2(a[i
 static const float LI[] = {1.f, 0.9375f, 0.882352948f, 0.833333313f, 0.789473712f, 0.75f, 0.714285731f, 0.681818187f, 0.652173936f, 0.625f, 0.600000024f, 0.576923072f, 0.555555582f, 0.535714269f, 0.517241359f, 0.5f};
 static const float LL[] = {0.f, 0.0645385236f, 0.125163138f, 0.182321578f, 0.236388743f, 0.287682086f, 0.336472213f, 0.382992238f, 0.427443981f, 0.470003635f, 0.510825574f, 0.550046325f, 0.587786615f, 0.624154329f, 0.65924567f, 0.693147182f};
 static const float LQ[] = {-0.24937686f, 0.33354052f, -0.50000038f, 0.99999997f};                         // 3e-8
+INL vf inverse(vf x) { vf v = (vf)_mm512_rcp14_ps((__m512)x); return fma_(v, fma_(-x, v, splat(1.f)), v); }      // a division takes three times as long
 template <bool GRAD> INL void softplus(vf* z, vf* sigmoid) {
     vf x[U], e[U], t[U], n[U], r[U], p[U];
     EACH x[i] = minf(splat(87.33f), (vf)((vi)z[i] & splati(0x7fffffff)));
@@ -105,7 +106,7 @@ template <bool GRAD> INL void softplus(vf* z, vf* sigmoid) {
     EACH p[i] = fma_(splat(LQ[0]), r[i], splat(LQ[1]));
     EACH p[i] = fma_(p[i], r[i], splat(LQ[2]));
     EACH p[i] = fma_(p[i], r[i], splat(LQ[3]));
-    if (GRAD) EACH sigmoid[i] = pick(z[i] > 0, splat(1.f), e[i]) / (e[i] + splat(1.f));
+    if (GRAD) EACH sigmoid[i] = pick(z[i] > 0, splat(1.f), e[i]) * inverse(e[i] + splat(1.f));
     EACH z[i] = fma_(p[i], r[i], max_nan(z[i]) + look(LL, t[i]));
 }
 #else
@@ -389,7 +390,7 @@ struct Chunk {
     vf d[CK], dt[CK], sg[CK], du[CK], u[CK], gy[CK], s[CK], gd[CK], a[2][CK], h[2][CK+1];
     const float* br[CK];
 };
-template <int NB, class P> INL void bwd_some(Chunk& w, const float* ck, const Tile& t, vf* q_, vf* gA_, int n, int N, int end, float* gB, float* gC, int64_t row, bool add, const P& ahead) {
+template <int NB, bool FIRST, class P> INL void bwd_some(Chunk& w, const float* ck, const Tile& t, vf* q_, vf* gA_, int n, int N, int end, float* gB, float* gC, int64_t row, bool add, const P& ahead) {
     vf q[NB], gA[NB], A[NB];
 #pragma GCC unroll 2
     for (int m = 0; m < NB; m++) {
@@ -397,7 +398,8 @@ template <int NB, class P> INL void bwd_some(Chunk& w, const float* ck, const Ti
         w.h[m][0] = h; q[m] = q_[n+m]; gA[m] = vf{}; A[m] = t.A[n+m];
         for (int l = 0; l < end; l += U) {
             vf a[U], x[U];
-            if (n + m == 0) EACH ahead(l+i);
+            if (n + m == 0) EACH ahead.in(l+i);
+            if (n + m == N-1) EACH ahead.out(l+i);
             decays(a, w.d + l, A2);
             EACH x[i] = w.du[l+i] * splat(w.br[l+i][n+m]);
             EACH { h = fma_(a[i], h, x[i]); w.h[m][l+i+1] = h; }
@@ -413,7 +415,7 @@ template <int NB, class P> INL void bwd_some(Chunk& w, const float* ck, const Ti
         };
         auto fb = [&](int i) ALWAYS {
             const int l = j + i;
-            Vs<NB> o; vf y = w.gy[l], s = w.s[l], gd = w.gd[l], dt = w.dt[l], du = w.du[l];
+            Vs<NB> o; vf y = w.gy[l], s = FIRST ? vf{} : w.s[l], gd = FIRST ? vf{} : w.gd[l], dt = w.dt[l], du = w.du[l];
             const float *b = w.br[l] + n, *c = b + N;
 #pragma GCC unroll 2
             for (int m = 0; m < NB; m++) {
@@ -440,9 +442,11 @@ template <int NB, class P> INL void bwd_some(Chunk& w, const float* ck, const Ti
 }
 template <bool FULL, class P> static __attribute__((noinline)) void bwd_states_(Chunk& w, const float* ck, const Tile& t, vf* q, vf* gA, int N, int cnt, float* gB, float* gC, int64_t row, bool add, const P& ahead) {
     const int end = FULL ? CK : (cnt+W-1)/W*W;      // the steps from cnt on are neutral
-    int n = 0;
-    for (; n + 2 <= N; n += 2) bwd_some<2>(w, ck, t, q, gA, n, N, end, gB, gC, row, add, ahead);
-    if (n < N) bwd_some<1>(w, ck, t, q, gA, n, N, end, gB, gC, row, add, ahead);
+    if (N == 1) return bwd_some<1, true>(w, ck, t, q, gA, 0, N, end, gB, gC, row, add, ahead);
+    bwd_some<2, true>(w, ck, t, q, gA, 0, N, end, gB, gC, row, add, ahead);
+    int n = 2;
+    for (; n + 2 <= N; n += 2) bwd_some<2, false>(w, ck, t, q, gA, n, N, end, gB, gC, row, add, ahead);
+    if (n < N) bwd_some<1, false>(w, ck, t, q, gA, n, N, end, gB, gC, row, add, ahead);
 }
 // a whole chunk, whose loops have a known end, is a fifth faster
 template <class P> INL void bwd_states(Chunk& w, const float* ck, const Tile& t, vf* q, vf* gA, int N, int cnt, float* gB, float* gC, int64_t row, bool add, const P& ahead) {
@@ -463,7 +467,6 @@ INL void chunk_steps(Chunk& w, const Tile& t, int cnt, bool soft) {
         EACH w.sg[l+i] = sg[i];
         EACH w.d[l+i] = clampd(z[i], t);
         EACH w.du[l+i] = z[i]*w.u[l+i];
-        EACH w.s[l+i] = w.gd[l+i] = vf{};
     }
 }
 // after all states: gradient of u into s, of z into gd
@@ -551,8 +554,9 @@ static void scan_fwd(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t tile
 }
 
 struct ChunkRows {
-    const char *u; int64_t us; const char *z; int64_t zs, es, ez; const float *gy; int64_t L;
-    INL_M void operator()(int l) const { const int i = l % W, j = l/W*W; __builtin_prefetch(u + i*us + j*es, 0, 2); __builtin_prefetch(z + i*zs + j*ez, 0, 2); __builtin_prefetch(gy + i*L + j, 0, 2); }
+    const char *u; int64_t us; const char *z; int64_t zs, es, ez; const float *gy, *gu, *gz; int64_t L;
+    INL_M void out(int l) const { const int64_t i = l % W*L + l/W*W; __builtin_prefetch(gu + i, 1); __builtin_prefetch(gz + i, 1); }
+    INL_M void in(int l) const { const int i = l % W, j = l/W*W; __builtin_prefetch(u + i*us + j*es, 0, 2); __builtin_prefetch(z + i*zs + j*ez, 0, 2); __builtin_prefetch(gy + i*L + j, 0, 2); }
 };
 static void scan_bwd(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t g) {
     const int N = (int)a.N; const int64_t nt = (a.D + W-1)/W, nc = (a.L + CK-1)/CK, KD = a.K*a.D, Lp = nc*CK;
@@ -579,16 +583,13 @@ static void scan_bwd(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t g) {
                 load_tile(w.dt + j, zp, a.delta.type, a.delta.sc, l0 + j, m, lanes);
                 load_tile(w.gy + j, gyp, RGBX_F32, a.L, l0 + j, m, lanes);
             }
-            for (int j = 0; j < cnt; j += BL) for (int i = 0; i < lanes; i++) {
-                __builtin_prefetch(a.gu + o + i*a.L + l0 + j, 1); __builtin_prefetch(a.gdelta + o + i*a.L + l0 + j, 1);
-            }
             for (int l = 0; l < CK; l++) w.br[l] = bc + (l0 + std::min(l, cnt-1))*2*N;
             chunk_steps(w, t, cnt, a.softplus);
             const float* ck = a.saved + ((((b*a.K + k)*nt + tile)*nc + c)*N)*W;
             // the chunk before this one, or the last one of the next tile
             const int64_t r = c ? 0 : W, l = c ? l0 - CK : (nc-1)*CK;
             bwd_states(w, ck, t, q, gA, N, cnt, gbc + c*2*N*CK, gbc + (c*2 + 1)*N*CK, CK, tile > t0,
-                ChunkRows { up + r*us + l*es, us, zp + r*zs + l*ez, zs, es, ez, gyp + r*a.L + l, a.L });
+                ChunkRows { up + r*us + l*es, us, zp + r*zs + l*ez, zs, es, ez, gyp + r*a.L + l, a.gu + o + l0, a.gdelta + o + l0, a.L });
             chunk_finish(w, t, cnt, gD, gbias);
             for (int j = 0; j < cnt; j += BL) {
                 int m = std::min<int>(BL, cnt - j);
@@ -662,13 +663,13 @@ struct CellsIo {
         __builtin_prefetch(xt + i); __builtin_prefetch(yt + i, 1); __builtin_prefetch(q); __builtin_prefetch(q + 16); __builtin_prefetch(q + 32);
     }
 };
-static void ss2d_fwd(const rgbx_ss2d_args& a, int64_t b, int64_t tile) {
+static void ss2d_fwd(const rgbx_ss2d_args& a, int64_t b, int64_t tile, float* both) {
     const int N = (int)a.N, R = (int)a.R;
     const int64_t nt = (a.D + W-1)/W, nc = (a.P + CK-1)/CK, M = R + 2*N, c = tile*W;
     const int lanes = (int)std::min<int64_t>(W, a.D - c);
-    Mem mem((3*N + R + 2*a.P)*sizeof(vf) + 2048);
+    Mem mem((3*N + R)*sizeof(vf) + 2048);
     Tile t; t.A2 = mem.get<vf>(N); t.A = mem.get<vf>(N);
-    vf *h = mem.get<vf>(N), *wt = mem.get<vf>(R), *xt = mem.get<vf>(a.P), *yt = mem.get<vf>(a.P);
+    vf *h = mem.get<vf>(N), *wt = mem.get<vf>(R), *xt = (vf*)both, *yt = xt + a.P;
     const float* x = a.x + b*a.P*a.D + c; vf Ds = {};            // of all directions at once
     if (a.Ds) for (int64_t k = 0; k < a.K; k++) Ds += load_lanes(a.Ds + k*a.D + c, lanes);
     for (int64_t p = 0; p < a.P; p++) { __builtin_prefetch(x + std::min(a.P - 1, p + 24)*a.D); vf v = load_lanes(x + p*a.D, lanes); xt[p] = v; yt[p] = Ds*v; }
@@ -703,7 +704,8 @@ static void ss2d_fwd(const rgbx_ss2d_args& a, int64_t b, int64_t tile) {
 
 struct ChunkCells {
     const float *x, *gy, *gx; const int64_t *next, *now;
-    INL_M void operator()(int l) const { __builtin_prefetch(x + next[l]); __builtin_prefetch(gy + next[l]); __builtin_prefetch(gx + now[l], 1); }
+    INL_M void in(int l) const { __builtin_prefetch(x + next[l]); __builtin_prefetch(gy + next[l]); }
+    INL_M void out(int l) const { __builtin_prefetch(gx + now[l], 1); }
 };
 static void ss2d_bwd(const rgbx_ss2d_args& a, int64_t b, int64_t g) {
     const int N = (int)a.N, R = (int)a.R, Rp = (R + W-1)/W*W;
