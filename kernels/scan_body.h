@@ -95,7 +95,6 @@ INL void decays(vf* a, const vf* d, vf A2) { vf t[U], n[U], r[U], p[U]; EXP2(a[i
 static const float LI[] = {1.f, 0.9375f, 0.882352948f, 0.833333313f, 0.789473712f, 0.75f, 0.714285731f, 0.681818187f, 0.652173936f, 0.625f, 0.600000024f, 0.576923072f, 0.555555582f, 0.535714269f, 0.517241359f, 0.5f};
 static const float LL[] = {0.f, 0.0645385236f, 0.125163138f, 0.182321578f, 0.236388743f, 0.287682086f, 0.336472213f, 0.382992238f, 0.427443981f, 0.470003635f, 0.510825574f, 0.550046325f, 0.587786615f, 0.624154329f, 0.65924567f, 0.693147182f};
 static const float LQ[] = {-0.24937686f, 0.33354052f, -0.50000038f, 0.99999997f};                         // 3e-8
-INL vf inverse(vf x) { vf v = (vf)_mm512_rcp14_ps((__m512)x); return fma_(v, fma_(-x, v, splat(1.f)), v); }      // a division takes three times as long
 template <bool GRAD> INL void softplus(vf* z, vf* sigmoid) {
     vf x[U], e[U], t[U], n[U], r[U], p[U];
     EACH x[i] = minf(splat(87.33f), (vf)((vi)z[i] & splati(0x7fffffff)));
@@ -106,7 +105,7 @@ template <bool GRAD> INL void softplus(vf* z, vf* sigmoid) {
     EACH p[i] = fma_(splat(LQ[0]), r[i], splat(LQ[1]));
     EACH p[i] = fma_(p[i], r[i], splat(LQ[2]));
     EACH p[i] = fma_(p[i], r[i], splat(LQ[3]));
-    if (GRAD) EACH sigmoid[i] = pick(z[i] > 0, splat(1.f), e[i]) * inverse(e[i] + splat(1.f));
+    if (GRAD) EACH sigmoid[i] = pick(z[i] > 0, splat(1.f), e[i]) / (e[i] + splat(1.f));
     EACH z[i] = fma_(p[i], r[i], max_nan(z[i]) + look(LL, t[i]));
 }
 #else
@@ -283,6 +282,14 @@ INL void store_tile(const vf* v, float* base, int64_t sc, int64_t l0, int cnt, i
 INL vf load_lanes(const float* p, int lanes) {
     return lanes == W ? ld(p) : ld_part(p, lanes);
 }
+// a store of a whole line, aligned, that goes past the caches: what does not fit there need not be read first
+#if defined(ISA_AVX512)
+INL void stream(float* p, vf v) { _mm512_stream_ps(p, (__m512)v); }
+INL void stream_end() { _mm_sfence(); }
+#else
+INL void stream(float* p, vf v) { st(p, v); }
+INL void stream_end() {}
+#endif
 INL void store_lanes(float* p, vf v, int lanes) { if (lanes == W) st(p, v); else st_part(p, v, lanes); }
 // rows c0 .. c0+lanes of a matrix [.., N] as N vectors, and back
 INL void load_cols(vf* o, const float* p, int64_t c0, int lanes, int64_t N) {
@@ -324,11 +331,12 @@ INL void load_params(Tile& t, const float* A, const float* Ds, const float* bias
     t.bias = bias ? load_lanes(bias + c0, lanes) : vf{};
 }
 INL vf clampd(vf dt, const Tile& t) { return maxf(minf(dt, t.lim), t.low); }
-// raw steps d of a block -> steps for the decay, and dt*u; steps from cnt on become neutral (dt = 0)
+// steps d of a block for the decay, and dt*u, from the raw steps; steps from cnt on become neutral (dt = 0)
 template <class Io> INL void block_steps(vf* d, vf* du, const Io& io, const Tile& t, int cnt, bool soft) {
     for (int l = 0; l < BL; l += U) {
         vf z[U];
-        EACH z[i] = d[l+i] + t.bias;
+        EACH z[i] = t.bias;
+        io.raw(z, l);
         if (soft) softplus<false>(z, nullptr);
         if (l + U > cnt) for (int i = 0; i < U; i++) if (l + i >= cnt) z[i] = vf{};
         EACH d[l+i] = clampd(z[i], t);
@@ -336,8 +344,8 @@ template <class Io> INL void block_steps(vf* d, vf* du, const Io& io, const Tile
     }
 }
 
-// ---- forward, NB states of one tile over BL steps. br[l] -> B (N numbers) then C (N numbers) of step l. Io knows where u and y of a step are:
-// u(l), start(l) (what y is before this scan), y(l) (where it goes); io.ahead(l) asks for what a later block needs, 2 or 3 lines a step,
+// ---- forward, NB states of one tile over BL steps. br[l] -> B (N numbers) then C (N numbers) of step l. Io knows where the numbers of a step are:
+// raw(z, l) adds the raw steps l to l+U-1 to z; u(l), start(l) (what y is before this scan), y(l) (where it goes); io.ahead(l) asks for what a later block needs, 2 or 3 lines a step,
 // because a burst of them would fill the queue of misses and hold up everything behind it.
 template <int NB, bool FIRST, class Io> INL void fwd_states(const vf* d, const vf* du, vf* h_, const vf* A2_, const float* const* br, int n0, int N, const Io& io) {
     vf h[NB], A2[NB];
@@ -515,7 +523,8 @@ static void pack_bc(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t l0, i
 }
 
 struct RowsIo {
-    const vf *u_; vf Ds, *y_; const char *up; int64_t us; const char *zp; int64_t zs; const float *yp; int64_t ys;
+    const vf *u_, *z_; vf Ds, *y_; const char *up; int64_t us; const char *zp; int64_t zs; const float *yp; int64_t ys;
+    INL_M void raw(vf* z, int l) const { EACH z[i] += z_[l+i]; }
     INL_M vf u(int l) const { return u_[l]; }
     INL_M vf start(int l) const { return Ds*u_[l]; }
     INL_M vf& y(int l) const { return y_[l]; }
@@ -544,8 +553,9 @@ static void scan_fwd(const rgbx_scan_args& a, int64_t b, int64_t k, int64_t tile
         load_tile(d, zp, a.delta.type, a.delta.sc, l0, cnt, lanes);
         for (int l = 0; l < BL; l++) br[l] = bc + (l0 + std::min(l, cnt-1))*2*N;
         // the rows of a tile are more streams than the processor follows by itself; at their end come the first steps of the next tile
-        const int64_t in = l0 + 4*BL, out = l0 + 2*BL, in_r = in < a.L ? 0 : W, in_l = in < a.L ? in : std::min(in - a.L, a.L-1), out_r = out < a.L ? 0 : W, out_l = out < a.L ? out : std::min(out - a.L, a.L-1);
-        const RowsIo io { u, t.Ds, y, up + in_r*us + in_l*es, us, zp + in_r*zs + in_l*ez, zs, yp + out_r*a.L + out_l, a.L };
+        const auto later = [&](int64_t l) { return l < a.L ? std::make_pair<int64_t>(0, l) : std::make_pair<int64_t>(W, std::min(l - a.L, a.L-1)); };
+        const auto in = later(l0 + 4*BL), out = later(l0 + 2*BL);   // how many rows further on, which step
+        const RowsIo io { u, d, t.Ds, y, up + in.first*us + in.second*es, us, zp + in.first*zs + in.second*ez, zs, yp + out.first*a.L + out.second, a.L };
         block_steps(d, du, io, t, cnt, a.softplus);
         fwd_block(d, du, h, t.A2, br, N, io);
         store_tile(y, yp, a.L, l0, cnt, lanes);
@@ -654,7 +664,8 @@ static void ss2d_reduce(const rgbx_ss2d_args& a, int64_t b, int64_t k, int64_t l
 // One tile over all directions. Its part of x is first brought together (W channels of every position, one after the other), and its part
 // of y is summed in the same form: both stay in the cache, and a column is no longer a walk over thousands of pages.
 struct CellsIo {
-    const vf* const* u_; vf* const* y_; const vf *xt, *yt; const int32_t* p; int last; const float* row; int64_t M;
+    const float* const* row_; const vf* wt; int R; const vf* const* u_; vf* const* y_; const vf *xt, *yt; const int32_t* p; int last; const float* row; int64_t M;
+    INL_M void raw(vf* z, int l) const { for (int r = 0; r < R; r++) { const vf v = wt[r]; EACH z[i] = fma_(v, splat(row_[l+i][r]), z[i]); } }
     INL_M vf u(int l) const { return *u_[l]; }
     INL_M vf start(int l) const { return *y_[l]; }
     INL_M vf& y(int l) const { return *y_[l]; }
@@ -673,7 +684,7 @@ static void ss2d_fwd(const rgbx_ss2d_args& a, int64_t b, int64_t tile, float* bo
     const float* x = a.x + b*a.P*a.D + c; vf Ds = {};            // of all directions at once
     if (a.Ds) for (int64_t k = 0; k < a.K; k++) Ds += load_lanes(a.Ds + k*a.D + c, lanes);
     for (int64_t p = 0; p < a.P; p++) { __builtin_prefetch(x + std::min(a.P - 1, p + 24)*a.D); vf v = load_lanes(x + p*a.D, lanes); xt[p] = v; yt[p] = Ds*v; }
-    vf d[BL], du[BL], none; const float *row[BL], *br[BL]; const vf* u[BL]; vf* y[BL];
+    vf d[BL], du[BL], none = {}; const float *row[BL], *br[BL]; const vf* u[BL]; vf* y[BL];
     for (int64_t j = 0; j < a.K; j++) {
         const int64_t k = a.K == 4 ? (j & 1) * 2 + j / 2 : j;   // 0, 2, 1, 3: a direction and its reverse share what is still in the cache
         const int64_t c0 = k*a.D + c;
@@ -692,14 +703,14 @@ static void ss2d_fwd(const rgbx_ss2d_args& a, int64_t b, int64_t tile, float* bo
                 row[l] = xp + (l0 + std::min(l, cnt-1))*M; br[l] = row[l] + R;
                 u[l] = xt + p[std::min(l, cnt-1)]; y[l] = l < cnt ? yt + p[l] : &none;
             }
-            const CellsIo io { u, y, xt, yt, pos + next, (int)std::min<int64_t>(BL, a.P - next) - 1, xp + std::max<int64_t>(0, std::min(a.P - BL, l0 + BL))*M, M };
-            expand_block(d, row, wt, R);
+            const CellsIo io { row, wt, R, u, y, xt, yt, pos + next, (int)std::min<int64_t>(BL, a.P - next) - 1, xp + std::max<int64_t>(0, std::min(a.P - BL, l0 + BL))*M, M };
             block_steps(d, du, io, t, cnt, true);
             fwd_block(d, du, h, t.A2, br, N, io);
         }
     }
     float* o = a.y + b*a.P*a.D + c;
-    for (int64_t p = 0; p < a.P; p++) { __builtin_prefetch(o + std::min(a.P - 1, p + 24)*a.D, 1); store_lanes(o + p*a.D, yt[p], lanes); }
+    if (lanes == W && ((uintptr_t)o | a.D*4) % (W*4) == 0 && a.B*a.P*a.D >= 1 << 20) { for (int64_t p = 0; p < a.P; p++) stream(o + p*a.D, yt[p]); stream_end(); }
+    else for (int64_t p = 0; p < a.P; p++) { __builtin_prefetch(o + std::min(a.P - 1, p + 24)*a.D, 1); store_lanes(o + p*a.D, yt[p], lanes); }
 }
 
 struct ChunkCells {

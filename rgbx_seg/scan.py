@@ -206,10 +206,11 @@ def _triton_applies(u:Tensor): return u.dtype in _KINDS and u.device.type==_trit
 def _pick(u:Tensor): return 'native' if _applies(u) else 'triton' if u.is_cuda and _triton_applies(u) else 'blocked'
 def _ptr(t): # Address of a tensor that really has memory
     if t is None: return None
-    if t.numel() and not t.data_ptr(): raise RGBXError('native scan', f'a tensor without memory ({t.device}, {type(t).__name__})', 'a tensor in memory')
-    return t.data_ptr()
+    p = t.data_ptr()
+    if not p and t.numel(): raise RGBXError('native scan', f'a tensor without memory ({t.device}, {type(t).__name__})', 'a tensor in memory')
+    return p
 def _unit(t:Tensor): return t if t.stride(-1)==1 else t.contiguous()
-def _plain(t): return None if t is None else t.detach().float().contiguous()
+def _plain(t): return t if t is None or (t.dtype==torch.float32 and t.is_contiguous()) else t.detach().float().contiguous()
 def _native_saved(b, kd, k, n, L): # Shape of the checkpoints: tiles of `width` channels, one state every `chunk` steps
     w,c = _native().rgbx_width(),_native().rgbx_chunk()
     return (b, k, -(-(kd//k)//w), -(-L//c), n, w)
@@ -220,7 +221,7 @@ def _groups(units:int, tiles:int): # Parts a backward is cut into; a function of
 def _scan_args(u, delta, A, B, C, D, delta_bias, delta_softplus, h0):
     "The C struct with its inputs set, and the tensors it points to."
     b,kd,L = u.shape; k,n = B.shape[1:3]
-    u,delta = _unit(u.detach()),_unit(delta.detach())
+    u,delta = _unit(u),_unit(delta)
     if B.dtype not in _KINDS: B = B.float()
     if C.dtype not in _KINDS: C = C.float()
     if delta.dtype not in _KINDS: delta = delta.float()
