@@ -121,11 +121,11 @@ FALLBACK = {'fwd':dict(s1=8, s2=8, s3=8, c1=8), 'bwd':dict(c2=40)}
 # ---- measuring
 
 def clock(f, least=.2):
-    "Seconds of one call and its result; of short calls the mean over `least` seconds of them."
-    gc.collect(); gc.disable(); n,t = 0,time.process_time()
-    while True:
-        r = f(); n += 1; d = time.process_time()-t
-        if d>least: gc.enable(); return d/n,r
+    "Seconds of one call and its result; of short calls the median over `least` seconds of them."
+    gc.collect(); gc.disable(); ts = []
+    while sum(ts)<least or not ts:
+        r = None; t = time.process_time(); r = f(); ts.append(time.process_time()-t)
+    gc.enable(); return statistics.median(ts),r
 
 def interleave(fs:dict, rounds:int, slow:float=4.): # {name: f} -> {name: [seconds]} and {name: first result}
     times,res,first = {k:[] for k in fs},{},{}
@@ -434,7 +434,7 @@ def main():
 
 {cpu_detail()}, {scan.native_isa()}, torch {torch.__version__.split('+')[0]}, float32, batch 1, K = 4. `python kernels/bench.py{' --quick' if a.quick else ''}`, {time.time()-t0:.0f} s; load average at the start {load:.1f}.
 CPU time of one thread, median of {rounds} rounds in which the contenders take turns on the same tensors, each after one call outside the clock
-(slower than 1 s: without); outputs are allocated inside; of calls shorter than 0.2 s the mean over 0.2 s of them counts as one. The anchors are our own renderings of the published formulas (the chunked cumulative sum is leaner than VMamba's). Error: largest deviation over the largest value, against float64
+(slower than 1 s: without); outputs are allocated inside; of calls shorter than 0.2 s the median over 0.2 s of them counts as one. The anchors are our own renderings of the published formulas (the chunked cumulative sum is leaner than VMamba's). Error: largest deviation over the largest value, against float64
 (a loop forward, the blocked version for gradients). Shapes: s1..s4 are the stages of Sigma-T at 480x640 (K*D x L = 768 x 19200 ... 6144 x 300), c1..c4 those of a 96x128 crop.
 
 {len(t.rows)-1-bad} of {len(t.rows)-1} targets reached.
