@@ -64,7 +64,7 @@ struct Flush {
 #endif
 };
 
-// Fresh memory comes page by page, and the first touch of a page of 4 KB costs as much as some 100 scan steps. As NumPy does, ask for pages
+// Fresh memory comes page by page, and the first touch of one costs a good part of computing what goes into it. As NumPy does, ask for pages
 // of 2 MB inside buffers of 4 MB and more; where the system has none, or has them always, nothing changes.
 static void big(const void* p, int64_t numbers) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
