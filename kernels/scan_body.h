@@ -42,28 +42,8 @@ INL vf minf(vf a, vf b) { return a < b ? a : b; }
 INL vf pick(vi m, vf a, vf b) { return (vf)(((vi)a & m) | ((vi)b & ~m)); }
 INL vf max_nan(vf z) { return maxf(vf{}, z); }      // max(z, 0) that passes a NaN on: the second operand wins
 
-// ---- 2^x = 2^n 2^r with n the nearest integer and r = x - n in [-1/2, 1/2]; 2^r = 1 + r p(r), exact at 0, so that slow states (decay near 1)
-// see no systematic error. split(x) returns r and leaves in x what scale2 needs of n. AVX-512 has an instruction for either half. Elsewhere
-// x + 1.5*2^23 rounds x and keeps n in its low bits, which scale2 adds to the exponent, held at -126 from below.
-// From above x is at most 127 by the clamp of the step size.
-#if defined(ISA_AVX512)
-INL vf split(vf& x) { vf r = (vf)_mm512_reduce_ps((__m512)x, 0); x = x - r; return r; }
-INL vf scale2(vf p, vf n) { return (vf)_mm512_scalef_ps((__m512)p, (__m512)n); }
-#else
-static const float MAGIC = 12582912.f;
-static const int32_t MAGIC_I = 0x4B400000;
-INL vf split(vf& x) { vf t = x + splat(MAGIC), r = x - (t - splat(MAGIC)); x = t; return r; }
-INL vf scale2(vf p, vf t) { return (vf)((vi)p + (maxi((vi)t, splati(MAGIC_I - 126)) << 23)); }
-#endif
-static const float P5[] = {1.3264727e-3f, 9.6715129e-3f, 5.55073375e-2f, 2.402224208e-1f, 6.931469776e-1f};               // relative error 9e-8
-static const float P6[] = {1.535336e-4f, 1.3398875e-3f, 9.6184374e-3f, 5.55033247e-2f, 2.402264791e-1f, 6.931472029e-1f};   // 2e-9
-INL vf poly5(vf r) {
-    vf p = fma_(splat(P5[0]), r, splat(P5[1]));
-    p = fma_(p, r, splat(P5[2]));
-    p = fma_(p, r, splat(P5[3]));
-    p = fma_(p, r, splat(P5[4]));
-    return fma_(p, r, splat(1.f));
-}
+// ---- 2^x = 2^n 2^r with n the nearest multiple of a unit and r = x - n; 2^r = 1 + r p(r), exact at 0, so that slow states (decay near 1)
+// see no systematic error. From above x is at most 127 by the clamp of the step size.
 // The chains below are long, so U of them go side by side.
 enum { U = 4 };
 #define EACH _Pragma("GCC unroll 4") for (int i = 0; i < U; i++)
@@ -77,7 +57,8 @@ static const float E2[] = {1.f, 1.04427373f, 1.09050775f, 1.13878858f, 1.1892070
 static const float EC[] = {0.055504106f, 0.0579614826f, 0.0605276562f, 0.0632074475f, 0.0660058782f, 0.0689282045f, 0.0719799176f, 0.075166747f, 0.0784946606f, 0.0819699168f, 0.085599035f, 0.089388825f, 0.0933464095f, 0.0974792093f, 0.10179498f, 0.106301829f};
 static const float SIXTEENTHS = 786432.f, ALPHA = 2.16410613f, BETA = 7.80485916f;
 INL vf look(const float* table, vf t) { return (vf)_mm512_permutexvar_ps((__m512i)t, (__m512)ld(table)); }
-#define EXP2(a, x, y)                   /* a = 2^(x y), |x y| < 2^18 */ \
+INL vf scale2(vf p, vf n) { return (vf)_mm512_scalef_ps((__m512)p, (__m512)n); }
+#define EXP2(a, x, y)                   /* a = 2^(x y), as decay below */ \
     EACH t[i] = fma_(x, y, splat(SIXTEENTHS)); \
     EACH n[i] = t[i] - splat(SIXTEENTHS); \
     EACH r[i] = fms_(x, y, n[i]); \
@@ -85,7 +66,7 @@ INL vf look(const float* table, vf t) { return (vf)_mm512_permutexvar_ps((__m512
     EACH p[i] = fma_(p[i], p[i], splat(BETA)); \
     EACH r[i] = r[i] * look(EC, t[i]); \
     EACH a = scale2(fma_(r[i], p[i], look(E2, t[i])), n[i]);
-INL vf decay(vf d, vf A2) {             // 2^(d A2)
+INL vf decay(vf d, vf A2) {             // 2^(d A2); from -2^18 down the table is misread, but 2^n is 0 there
     vf t = fma_(d, A2, splat(SIXTEENTHS)), n = t - splat(SIXTEENTHS), r = fms_(d, A2, n), p = r + splat(ALPHA);
     return scale2(fma_(r*look(EC, t), fma_(p, p, splat(BETA)), look(E2, t)), n);
 }
@@ -109,11 +90,24 @@ template <bool GRAD> INL void softplus(vf* z, vf* sigmoid) {
     EACH z[i] = fma_(p[i], r[i], max_nan(z[i]) + look(LL, t[i]));
 }
 #else
+// The unit is 1: |r| <= 1/2. n stays in the low bits of x + 1.5*2^23, which scale2 adds to the exponent, held at -126 from below.
+static const float MAGIC = 12582912.f;
+static const int32_t MAGIC_I = 0x4B400000;
+INL vf split(vf& x) { vf t = x + splat(MAGIC), r = x - (t - splat(MAGIC)); x = t; return r; }
+INL vf scale2(vf p, vf t) { return (vf)((vi)p + (maxi((vi)t, splati(MAGIC_I - 126)) << 23)); }
+static const float P5[] = {1.3264727e-3f, 9.6715129e-3f, 5.55073375e-2f, 2.402224208e-1f, 6.931469776e-1f};               // relative error 9e-8
+static const float P6[] = {1.535336e-4f, 1.3398875e-3f, 9.6184374e-3f, 5.55033247e-2f, 2.402264791e-1f, 6.931472029e-1f};   // 2e-9
+INL vf poly5(vf r) {
+    vf p = fma_(splat(P5[0]), r, splat(P5[1]));
+    p = fma_(p, r, splat(P5[2]));
+    p = fma_(p, r, splat(P5[3]));
+    p = fma_(p, r, splat(P5[4]));
+    return fma_(p, r, splat(1.f));
+}
 INL vf decay(vf d, vf A2) {             // 2^(d A2)
     vf x = d*A2, r = split(x);
     return scale2(poly5(r), x);
 }
-
 INL void decays(vf* a, const vf* d, vf A2) {
     vf x[U], r[U], p[U];
     EACH x[i] = d[i]*A2;
