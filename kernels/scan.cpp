@@ -91,7 +91,7 @@ template <class F> static void run(int64_t n, int64_t threads, F f) {
 
 static const int64_t PACK = 512;
 static void pack(const rgbx_scan_args& a, const RgbxKernels& k) {
-    int64_t nb = (a.L + PACK-1)/PACK;
+    int64_t nb = (a.L + PACK-1)/PACK; big(a.bc, a.B*a.K*a.L*2*a.N);
     run(a.B*a.K*nb, a.threads, [&](int64_t i, int) { int64_t l = i % nb * PACK, g = i/nb; k.pack_bc(a, g/a.K, g%a.K, l, std::min(a.L, l + PACK)); });
 }
 
@@ -100,7 +100,7 @@ static int64_t marks(const RgbxKernels& k, int64_t groups, int64_t D, int64_t N,
 
 API void rgbx_scan_forward(const rgbx_scan_args* p) {
     const rgbx_scan_args& a = *p; const RgbxKernels& k = kernels();
-    big(a.y, a.B*a.K*a.D*a.L); big(a.bc, a.B*a.K*a.L*2*a.N); big(a.saved, marks(k, a.B*a.K, a.D, a.N, a.L));
+    big(a.y, a.B*a.K*a.D*a.L); big(a.saved, marks(k, a.B*a.K, a.D, a.N, a.L));
     pack(a, k);
     int64_t nt = (a.D + k.width-1)/k.width;
     run(a.B*a.K*nt, a.threads, [&](int64_t i, int) { k.scan_fwd(a, i/nt/a.K, i/nt%a.K, i%nt); });
@@ -110,20 +110,21 @@ API void rgbx_scan_backward(const rgbx_scan_args* p) {
     const rgbx_scan_args& a = *p; const RgbxKernels& k = kernels();
     for (float* g : {a.gu, a.gdelta}) big(g, a.B*a.K*a.D*a.L);
     for (float* g : {a.gB, a.gC}) big(g, a.B*a.K*a.N*a.L);
-    big(a.bc, a.B*a.K*a.L*2*a.N); big(a.gBC, a.groups*a.B*a.K*a.L*2*a.N);
+    big(a.gBC, a.groups*a.B*a.K*a.L*2*a.N);
     pack(a, k);
     run(a.B*a.K*a.groups, a.threads, [&](int64_t i, int) { int64_t g = i/a.groups; k.scan_bwd(a, g/a.K, g%a.K, i%a.groups); });
     run(a.B*a.K*2*a.N, a.threads, [&](int64_t i, int) { int64_t g = i/(2*a.N); k.reduce_bc(a, g/a.K, g%a.K, i%(2*a.N)); });
 }
 
 static void pack(const rgbx_ss2d_args& a, const RgbxKernels& k) {
-    int64_t nb = (a.P + PACK-1)/PACK;
-    if (a.xpack != a.xdbl) run(a.B*a.K*nb, a.threads, [&](int64_t i, int) { int64_t l = i % nb * PACK, g = i/nb; k.ss2d_pack(a, g/a.K, g%a.K, l, std::min(a.P, l + PACK)); });
+    if (a.xpack == a.xdbl) return;                      // the caller's own: one direction in natural order
+    int64_t nb = (a.P + PACK-1)/PACK; big(a.xpack, a.B*a.K*a.P*(a.R + 2*a.N));
+    run(a.B*a.K*nb, a.threads, [&](int64_t i, int) { int64_t l = i % nb * PACK, g = i/nb; k.ss2d_pack(a, g/a.K, g%a.K, l, std::min(a.P, l + PACK)); });
 }
 
 API void rgbx_ss2d_forward(const rgbx_ss2d_args* p) {
-    const rgbx_ss2d_args& a = *p; const RgbxKernels& k = kernels(); const int64_t rows = a.B*a.K*a.P*(a.R + 2*a.N);
-    big(a.y, a.B*a.P*a.D); big(a.xpack, rows); big(a.saved, marks(k, a.B*a.K, a.D, a.N, a.P));
+    const rgbx_ss2d_args& a = *p; const RgbxKernels& k = kernels();
+    big(a.y, a.B*a.P*a.D); big(a.saved, marks(k, a.B*a.K, a.D, a.N, a.P));
     pack(a, k);
     const int64_t nt = (a.D + k.width-1)/k.width;
     const int64_t each = 2*a.P*k.width, threads = std::max<int64_t>(1, std::min(a.threads, a.B*nt));     // floats a thread works in
@@ -134,7 +135,7 @@ API void rgbx_ss2d_forward(const rgbx_ss2d_args* p) {
 
 API void rgbx_ss2d_backward(const rgbx_ss2d_args* p) {
     const rgbx_ss2d_args& a = *p; const RgbxKernels& k = kernels(); const int64_t rows = a.B*a.K*a.P*(a.R + 2*a.N);
-    big(a.gx, a.B*a.P*a.D); big(a.xpack, rows); big(a.gxdbl, rows); big(a.gpart, a.groups*rows);
+    big(a.gx, a.B*a.P*a.D); big(a.gxdbl, rows); big(a.gpart, a.groups*rows);
     pack(a, k);
     run(a.B*a.groups, a.threads, [&](int64_t i, int) { k.ss2d_bwd(a, i/a.groups, i%a.groups); });
     int64_t nb = (a.P + PACK-1)/PACK;

@@ -12,7 +12,7 @@ struct RgbxKernels {
     void (*scan_bwd)(const rgbx_scan_args&, int64_t b, int64_t k, int64_t group);
     void (*reduce_bc)(const rgbx_scan_args&, int64_t b, int64_t k, int64_t n);
     void (*ss2d_pack)(const rgbx_ss2d_args&, int64_t b, int64_t k, int64_t l0, int64_t l1);
-    void (*ss2d_fwd)(const rgbx_ss2d_args&, int64_t b, int64_t tile, float* mem);     // 2 P W numbers to work in
+    void (*ss2d_fwd)(const rgbx_ss2d_args&, int64_t b, int64_t tile, float* both);    // 2 P W numbers to work in
     void (*ss2d_bwd)(const rgbx_ss2d_args&, int64_t b, int64_t group);
     void (*ss2d_reduce)(const rgbx_ss2d_args&, int64_t b, int64_t k, int64_t l0, int64_t l1);
     float (*fma_loop)(int64_t n);
