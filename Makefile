@@ -31,16 +31,16 @@ demo: $(OK)
 	$(BIN)/python -m rgbx_seg.demo
 
 test: $(OK)
-	$(BIN)/python -m rgbx_seg.dev
+	$(BIN)/python -m rgbx_seg.dev.tests
 
 test-all: $(OK)
-	$(BIN)/python -m rgbx_seg.dev --flags 'slow ddp cuda'
+	$(BIN)/python -m rgbx_seg.dev.tests --flags 'slow ddp cuda'
 
 test-browser: $(OK)
-	$(BIN)/python -m rgbx_seg.explore.browser --need
+	$(BIN)/python -m rgbx_seg.dev.browser --need
 
 docs: $(OK)
-	$(BIN)/python -m rgbx_seg.explore.docs
+	$(BIN)/python -m rgbx_seg.dev.docs
 
 lab: $(OK)
 	$(BIN)/jupyter lab nbs
@@ -54,7 +54,7 @@ export: $(OK)
 	$(BIN)/nbdev_clean
 
 readme: $(OK)
-	$(BIN)/python -m rgbx_seg.dev --what readme
+	$(BIN)/python -m rgbx_seg.dev.tests --what readme
 
 clean:
 	rm -rf $(VENV) build *.egg-info rgbx_seg/_kernels*.so

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 warnings.filterwarnings('ignore', category=FutureWarning)
 import torch, torch._dynamo
 import torch.nn.functional as F
-from rgbx_seg import routes, scan
+from rgbx_seg.ops import routes, scan
 
 SHAPES = dict(s1=(192,19200), s2=(384,4800), s3=(768,1200), s4=(1536,300), c1=(192,768), c2=(384,192), c3=(768,48), c4=(1536,12))
 GRIDS = dict(s1=(192,120,160), s2=(384,60,80), s3=(768,30,40), s4=(1536,15,20), c1=(192,24,32), c2=(384,12,16))
@@ -344,7 +344,7 @@ def without_scan():
 
 def model_table(rounds, results, name='sigma_tiny', size=(480,640)):
     try:
-        from rgbx_seg.models.registry import create_model
+        from rgbx_seg.models.create import create_model
         model = create_model(name, num_classes=9).eval()
     except Exception as e: print('whole model: skipped,', type(e).__name__, e); results['text'].append(f'## Whole model\n\nskipped: {type(e).__name__}'); return
     g = torch.Generator().manual_seed(0); a,b = torch.randn(1,3,*size,generator=g),torch.randn(1,3,*size,generator=g)
@@ -360,7 +360,7 @@ def model_table(rounds, results, name='sigma_tiny', size=(480,640)):
 
 def images_table(rounds, results, name='sigma_tiny', size=(96,128)):
     "Images per second of a whole model, forward and training step; on a crop, so that the benchmark stays short."
-    from rgbx_seg.models.registry import create_model
+    from rgbx_seg.models.create import create_model
     torch.manual_seed(0); m = create_model(name, num_classes=9); a,b = torch.randn(2,1,3,*size); y = torch.randint(9, (1,*size))
     def forward():
         with torch.no_grad(): return m.eval()(a, b)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
-from rgbx_seg import routes, scan
-from rgbx_seg.attention import attention_backends, neighborhood_attention
-from rgbx_seg.deform_attention import deform_attention, deform_backends
-from rgbx_seg.models.registry import create_model
+from rgbx_seg.ops import routes, scan
+from rgbx_seg.ops.window_attention import attention_backends, neighborhood_attention
+from rgbx_seg.ops.deform_attention import deform_attention, deform_backends
+from rgbx_seg.models.create import create_model
 
 SHAPES = dict(s1=(192,120,160), s2=(384,60,80), s3=(768,30,40), s4=(1536,15,20), c1=(192,24,32))     # D, H, W of Sigma-T at 480x640 and of a 96x128 crop
 DRY = dict(s1=(6,3,4), c1=(5,2,3))

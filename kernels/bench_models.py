@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 warnings.filterwarnings('ignore', category=FutureWarning)
 import torch
 import torch.nn.functional as F
-from rgbx_seg import scan
-from rgbx_seg.models.registry import create_model, list_models
+from rgbx_seg.ops import scan
+from rgbx_seg.models.create import create_model, list_models
 
 # a model of each recipe family, small enough to be trained on a CPU
 DEFAULT = 'sigma_nano,sigma_tiny,sigma_small,segman_t,segman_s,segman_b,segman_l,sa_gate_r50,sa_gate_r101,malleable_r101,mamba_diffusion,mm_sam_adapter_nano,mm_sam_adapter_l,cmx_mit_b2'

@@ -14,11 +14,11 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 import torch.nn.functional as F
-from rgbx_seg import scan
-from rgbx_seg.attention import neighborhood_attention
+from rgbx_seg.ops import scan
+from rgbx_seg.ops.window_attention import neighborhood_attention
 from rgbx_seg.encoders.segman import SEGMAN_VARIANTS
-from rgbx_seg.models.segman import segman_model
-from rgbx_seg.routes import ss2d
+from rgbx_seg.systems.segman import segman_model
+from rgbx_seg.ops.routes import ss2d
 
 def cpu_name():
     try: n = re.search(r'model name\s*:\s*(.+)', Path('/proc/cpuinfo').read_text())[1]

@@ -11,9 +11,10 @@ import functools, inspect, json, sys
 from pathlib import Path
 import torch
 from fastcore.script import Param
-from .core import RGBXError, choose, run_cli, set_seed, write_text
+from .core import RGBXError, choose, run_cli
+from .registry import ENCODERS, FUSIONS, HEADS
+from .models.create import create_model, list_models, parse_name
 from .models.flops import count_flops
-from .models.registry import ENCODERS, FUSIONS, HEADS, MODELS, create_model, list_models, parse_name
 
 # %% ../nbs/95_cli.ipynb #b86a896b
 def command(f): # A documented function
@@ -53,9 +54,9 @@ def open_folder(data, # Folder
     **kwargs          # Passed to `RGBXFolder`
 ):                    # An `RGBXFolder`
     "Open one split of a folder."
-    from rgbx_seg.data.catalogue import LAYOUTS
+    from rgbx_seg.data.sets.catalogue import LAYOUTS
     from rgbx_seg.data.folder import RGBXFolder
-    from rgbx_seg.data.readers import open_dataset
+    from rgbx_seg.data.sets.readers import open_dataset
     if card in LAYOUTS: return open_dataset(card, data, split, modalities=_list(modalities) or None, **kwargs)
     cs = None if classes in ('', None) else int(classes) if str(classes).isdigit() else list(_list(classes))
     xs = dict(o.split('=', 1) for o in _list(x)) if '=' in (x or '') else (x or None)
@@ -68,7 +69,7 @@ def _has(data, split, **kw):
 # %% ../nbs/95_cli.ipynb #efd8a882
 def _changes(model, modalities, epochs, steps, bs, lr, warmup, schedule, size, balance, augment, pretrained, skip, precision, ema, clip, modality_dropout, published_groups, settings):
     "What the command line says about a recipe's settings; what it does not mention is left out."
-    from rgbx_seg.train.recipes import parse_changes
+    from rgbx_seg.training.recipe import parse_changes
     words = dict(sigma={}, flip=dict(scales=None), none=None)
     given = dict(model=model, modalities=_list(modalities), epochs=epochs, steps=steps, bs=bs, lr=lr, warmup=warmup, schedule=schedule, crop=_size(size), balance=balance,
                  pretrained=pretrained, skip=skip, precision=precision, ema=ema, clip=clip, modality_dropout=modality_dropout, groups=dict(published_groups=True) if published_groups else None)
@@ -77,7 +78,7 @@ def _changes(model, modalities, epochs, steps, bs, lr, warmup, schedule, size, b
 def _splits(data, own, r, opts):
     "The open splits (train, valid) of a recipe's data set, or of a folder of one's own."
     if not own:
-        from rgbx_seg.train.recipes import recipe_data
+        from rgbx_seg.training.run import recipe_data
         return tuple(recipe_data(r, data, s) for s in (r.train, r.valid))
     valid = 'val' if _has(data, 'val', **opts) else 'test'
     if valid == 'test': print('no list val: scores during training are on test, and the last weights are kept')
@@ -132,8 +133,9 @@ def rgbx_train(data:str,      # Folder of the data set (also as --data)
     device:str='',            # 'cpu', 'cuda' ...; default: the GPU if there is one
 ):
     "Train a model on a folder of images, by a publication's recipe or by your own settings."
-    from rgbx_seg.train.recipes import Recipe, get_recipe, train_recipe
-    from rgbx_seg.train.processes import barrier, distributed
+    from rgbx_seg.training.recipe import Recipe, get_recipe
+    from rgbx_seg.training.run import train_recipe
+    from rgbx_seg.training.distributed import barrier, distributed
     with distributed(device or None) as (rank,_):         # alone, or as one of a launcher's processes
         if toy and not rank and not Path(data).exists():
             from rgbx_seg.data.toy import write_toy
@@ -155,7 +157,7 @@ def rgbx_train(data:str,      # Folder of the data set (also as --data)
 # %% ../nbs/95_cli.ipynb #de1fa290
 def _load(run, weights, model, card, device):
     "A run folder; or a model by name with published weights, for a card."
-    from rgbx_seg.train.learner import load_run
+    from rgbx_seg.training.learner import load_run
     if not weights: m,_ = load_run(run)
     else:
         from rgbx_seg.data.cards import get_card
@@ -186,10 +188,11 @@ def rgbx_eval(run:str,   # Folder of a run; with --weights the name of a model
     device:str='',       # 'cpu', 'cuda' ...; default: the GPU if there is one
 ):
     "Evaluate a run, or published weights, on a folder: tables per class and per condition."
-    from rgbx_seg.train.processes import distributed
-    from rgbx_seg.evaluate.epochs import evaluate_epochs
-    from rgbx_seg.evaluate.report import evaluate
-    from rgbx_seg.train.recipes import get_recipe, recipe_data
+    from rgbx_seg.training.distributed import distributed
+    from rgbx_seg.evaluation.epochs import evaluate_epochs
+    from rgbx_seg.evaluation.report import evaluate
+    from rgbx_seg.training.recipe import get_recipe
+    from rgbx_seg.training.run import recipe_data
     with distributed(device or None):                     # a launcher's processes share the items
         by = get_recipe(recipe) if recipe else None
         ds = recipe_data(by, data, split or by.test) if by else open_folder(data, split or 'test', card, '', classes, rgb, x, label, bgr=bgr)
@@ -217,14 +220,14 @@ def rgbx_predict(run:str, # Folder of a run; with --weights the name of a model
     device:str='',        # 'cpu', 'cuda' ...; default: the GPU if there is one
 ):
     "Write the index mask, the coloured mask and a side-by-side picture of every image."
-    from rgbx_seg.evaluate.predict import predict
-    from rgbx_seg.train.learner import load_run
+    from rgbx_seg.evaluation.predict import predict
+    from rgbx_seg.training.learner import load_run
     m = _load(run, weights, run, card, device)
     if not card and not (Path(inputs)/'card.json').is_file() and not weights: card = load_run(run)[1]
     done = predict(m, card or None, inputs, out, protocol or None, split, _list(drop), not no_pictures, scores=scores)
     print(f'{len(done)} images predicted; masks in {Path(out)/"mask"}')
     if submission:
-        from rgbx_seg.evaluate.submission import write_submission
+        from rgbx_seg.data.sets.submission import write_submission
         print(f'upload {write_submission(done, Path(out)/submission, submission, full=not part)}')
     return done
 
@@ -287,7 +290,8 @@ def rgbx_models(pattern:Param("Glob pattern, e.g. 'sigma*'", str, opt=False, nar
 def rgbx_recipes(pattern:Param("Glob pattern, e.g. 'sigma*'", str, opt=False, nargs='?', default='*')='*', # Glob pattern, e.g. 'sigma*'; a full name lists all its settings
 ):
     "List the recipes with what they reproduce."
-    from rgbx_seg.train.recipes import RECIPES, list_recipes, recipe_table
+    from rgbx_seg.registry import RECIPES
+    from rgbx_seg.training.recipe import list_recipes, recipe_table
     print(recipe_table(pattern)); names = list_recipes(pattern)
     if names == [pattern]: print('\n'+'\n'.join(f'{k:14} {v}' for k,v in RECIPES[pattern].to_dict().items() if v not in (None, '', {}, False)))
     return names
@@ -297,7 +301,7 @@ def rgbx_parity(cases:Param('Case names, paths or glob patterns', str, nargs='+'
     tol:float=1e-4,         # Largest relative error that passes
 ):
     "Compare with the published code's stored outputs; exit status 1 where a case fails."
-    from rgbx_seg.parity import parity_table
+    from rgbx_seg.parity.__init__ import parity_table
     worst = parity_table([cases] if isinstance(cases, str) else list(cases), tol)
     if not worst: raise RGBXError('rgbx_parity', f'no case like {cases!r}', 'names in the folder of parity cases')
     bad = [k for k,v in worst.items() if v > tol]

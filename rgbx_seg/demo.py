@@ -12,15 +12,15 @@ from pathlib import Path
 import torch
 from .core import repo_root, run_cli, set_seed, write_text
 from .data.folder import RGBXFolder
-from .data.loaders import rgbx_dls
+from .training.loaders import rgbx_dls
 from .data.toy import write_toy
 from .data.transforms import JointAugment
-from .evaluate.inference import infer_mask, model_inputs
-from .evaluate.report import compare, evaluate
-from .explore.pictures import show_prediction_grid
-from .models.registry import create_model
-from .train.learner import train_run
-from .train.losses import SegLoss, class_weights, label_counts
+from .evaluation.inference import infer_mask, model_inputs
+from .evaluation.report import compare, evaluate
+from .show.grid import show_prediction_grid
+from .models.create import create_model
+from .training.learner import train_run
+from .training.losses import SegLoss, class_weights, label_counts
 
 # %% ../nbs/96_demo.ipynb #4d26b05f
 SETTINGS = dict(epochs=6, bs=8, lr=3e-3, schedule='one_cycle', n=(400,80,160), size=(96,128))

@@ -320,7 +320,7 @@ CARDS = dict(toy=toy_card(), toy_aerial=toy_card(('rgb', 'sar')))   # the catalo
 
 def all_cards() -> dict: # {name: Card}
     "`CARDS`, complete."
-    from rgbx_seg.data import catalogue # noqa: F401
+    from rgbx_seg.data.sets import catalogue# noqa: F401
     return CARDS
 
 def get_card(name, # A name in `CARDS`, the path of a `card.json` or of its folder, or a card

@@ -9,9 +9,9 @@ __all__ = ['CONVNEXT_VARIANTS', 'CONVNEXT_BLOCK', 'convnext_encoder', 'convnext_
 import re
 from timm.layers import LayerNorm2d
 from timm.models.convnext import ConvNeXt
-from torch import nn
-from ..core import DropPath, RGBXError, choose
+from ..core import RGBXError, choose
 from .base import Encoder
+from ..ops.layers import DropPath
 
 # %% ../../nbs/encoders/75_convnext.ipynb #11b805c7
 _CONVNEXT = dict(nano_test=((1,1,2,1), 16), atto=((2,2,6,2), 40), femto=((2,2,6,2), 48), pico=((2,2,6,2), 64), nano=((2,2,8,2), 80), tiny=((3,3,9,3), 96),

@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['NYU_FOCAL', 'MALLEABLE_VARIANTS', 'depth_taps', 'depth_classes', 'masked_conv', 'MalleableConv2d', 'FixedConv2_5d',
-           'malleable_conv_outputs', 'MetricDepth', 'MalleableResNet', 'depth_block', 'malleable_resnet']
+           'MetricDepth', 'MalleableResNet', 'depth_block', 'malleable_resnet']
 
 # %% ../../nbs/encoders/60_malleable.ipynb #b76f2675
-import math, re
-from functools import partial
+import re
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
@@ -184,24 +183,6 @@ class FixedConv2_5d(nn.Module):
         g = self.pixel_size*self.dilation*c/f
         m = torch.stack([(d-(c+g)).abs() <= g/2, ((d-c).abs() <= g/2) | ~valid, (d-(c-g)).abs() <= g/2], 1)
         return masked_conv(x, m.to(x.dtype), torch.stack([self.weight_0, self.weight_1, self.weight_2], 1), self.stride, self.padding, self.dilation)
-
-# %% ../../nbs/encoders/60_malleable.ipynb #cf8b49d3
-def malleable_conv_outputs(case:dict, # Parity case of system `Malleable_Conv2_5D_Depth` or `Conv2_5D_Depth`
-    state_dict:dict,                  # `{published name: array}`
-    inputs:dict,                      # `x`, `g` (gradient of the result), `depth`, `fx`, perhaps `scale`
-) -> dict:                            # Outputs and gradients under their names in the case
-    "The malleable (or fixed) operator on a parity case."
-    from rgbx_seg.core import load_named
-    cfg = dict(case['config']); fixed = case['system'] == 'Conv2_5D_Depth'
-    kw = dict(kernel=cfg.pop('kernel_size')) | {k:cfg[k] for k in ('stride','padding','dilation','pixel_size','scale_const','fix_center','adjust_to_scale') if k in cfg}
-    m = FixedConv2_5d(cfg['in_channels'], cfg['out_channels'], **kw) if fixed else MalleableConv2d(cfg['in_channels'], cfg['out_channels'], published=True, **kw)
-    load_named(m, state_dict)
-    t = {k:torch.as_tensor(v) for k,v in inputs.items()}; x = t['x'].requires_grad_()
-    y = m(x, t['depth'], t['fx'], *([t['scale']] if 'scale' in t else []))
-    ps = dict(m.named_parameters()); gs = torch.autograd.grad((y*t['g']).sum(), [x, *ps.values()])
-    out = dict(out=y, grad_x=gs[0]) | {f'grad_{k}':g for k,g in zip(ps, gs[1:])}
-    if not fixed: out['depth_class'] = m.classes(t['depth'], t['fx'], t.get('scale'))[0].flatten(3)
-    return {k:v.detach().numpy() for k,v in out.items()}
 
 # %% ../../nbs/encoders/60_malleable.ipynb #f529171e
 class MetricDepth(nn.Module):

@@ -8,12 +8,14 @@ __all__ = ['MIT_VARIANTS', 'ReducedAttention', 'MixFFN', 'MiTBlock', 'PatchEmbed
 
 # %% ../../nbs/encoders/20_mit.ipynb #5b43b5a7
 import math, re
+from functools import partial
 import numpy as np
-import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
-from ..core import DropPath, choose, load_named
+from ..core import choose, load_named
 from .base import Encoder
+from ..ops.layers import DropPath
+from ..registry import ENCODERS
 
 # %% ../../nbs/encoders/20_mit.ipynb #4937627a
 class ReducedAttention(nn.Module):
@@ -154,6 +156,8 @@ def mit_encoder(variant:str='mit_b0', # One of `MIT_VARIANTS`
     enc = init_mit_(Encoder(PatchEmbed(in_channels, w[0], 7, 4), stages, w, in_channels=in_channels))
     enc.heads = heads                                 # the fusion's cross attention takes the same numbers
     return enc
+
+for _name in MIT_VARIANTS: ENCODERS(_name)(partial(mit_encoder, _name))
 
 # %% ../../nbs/encoders/20_mit.ipynb #105f5ac8
 def mit_keys(key:str, # Published name within one stream, e.g. `block2.0.attn.q.weight`

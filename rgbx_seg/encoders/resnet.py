@@ -10,11 +10,11 @@ __all__ = ['RESNET_VARIANTS', 'dilate_', 'set_output_stride_', 'ResNetEncoder', 
 import re
 from collections import OrderedDict
 from functools import partial
-import torch
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
-from torch import nn, Tensor
+from torch import nn
 from ..core import RGBXError, choose
 from .base import Encoder
+from ..registry import ENCODERS
 
 # %% ../../nbs/encoders/50_resnet.ipynb #bf50ec4f
 def dilate_(block:nn.Module, # A timm residual block
@@ -81,6 +81,8 @@ def resnet_encoder(name:str='resnet50_deep', # A name in `RESNET_VARIANTS`
 ) -> ResNetEncoder:
     "A deep-stem ResNet by name."
     return ResNetEncoder(**{**choose(name, RESNET_VARIANTS, 'encoder'), 'in_channels':in_channels, **kwargs})
+
+for _name in RESNET_VARIANTS: ENCODERS(_name)(partial(resnet_encoder, _name))
 
 # %% ../../nbs/encoders/50_resnet.ipynb #bcf6d6c2
 def resnet_keys(key:str, # A name of an ImageNet file

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LIMIT', 'SAM_VARIANTS', 'SamAttention', 'SamBlock', 'resize_positions', 'PatchEmbed', 'SamViT', 'sam_vit', 'SamStage',
-           'SamStem', 'simple_pyramid', 'SamEncoder', 'sam_encoder', 'sam_keys', 'sam_outputs']
+           'SamStem', 'simple_pyramid', 'SamEncoder', 'sam_encoder']
 
 # %% ../../nbs/encoders/70_sam.ipynb #4a27040c
 from functools import partial
@@ -13,8 +13,10 @@ import torch.nn.functional as F
 from timm.models.vision_transformer_sam import Attention, Block, get_rel_pos
 from torch import nn, Tensor
 from torch.utils.checkpoint import checkpoint
-from ..core import choose, load_named, pick, resize
+from ..core import choose
 from .base import Encoder
+from ..ops.layers import resize
+from ..registry import ENCODERS
 
 # %% ../../nbs/encoders/70_sam.ipynb #0386d7b6
 LIMIT = 2**25  # attention logits at a time
@@ -165,26 +167,4 @@ def sam_encoder(variant:str='sam_vit_b', # One of `SAM_VARIANTS`
     groups = [vit.blocks[i*n:(i+1)*n] if i < 3 else vit.blocks[3*n:] for i in range(4)]
     return SamEncoder(SamStem(vit), [SamStage(g, vit.dim) for g in groups], channels, simple_pyramid(vit.dim, channels), in_channels=in_channels)
 
-# %% ../../nbs/encoders/70_sam.ipynb #8621ac0e
-def sam_keys(key:str, # Name in a SAM checkpoint, or in the converted file
-):                    # Name in a `SamViT`; None for what it does not have
-    "SAM's names to ours."
-    if key.startswith(('prompt_encoder.', 'mask_decoder.')) or key in ('pixel_mean', 'pixel_std'): return None
-    k = key.removeprefix('image_encoder.')
-    return None if k.startswith('neck.') else k.replace('.mlp.lin', '.mlp.fc')
-
-def sam_outputs(case:dict, # Parity case `sam_image_encoder_*`
-    state_dict:dict,       # Published names to arrays
-    inputs:dict,           # `x`, `(B, 3, H, W)`
-) -> dict:                 # As stored in the case
-    "Run SAM's image encoder on a parity case: tokens after every block, resized tables."
-    c = case['config']
-    m = SamViT(c['embed_dim'], c['depth'], c['num_heads'], c['global_attn_indexes'], c['window_size'], c['pretrained_size']//16, c['mlp_ratio']).eval()
-    load_named(m, state_dict, sam_keys)
-    with torch.no_grad():
-        x = torch.as_tensor(inputs['x']); p = m.patch_embed(x); t = m.embed(x); H,W = t.shape[1:3]
-        got = dict(patch=p.flatten(1,2), pos=resize_positions(m.pos_embed, (H,W)).flatten(1,2))
-        for i,b in enumerate(m.blocks):
-            t = b(t); got[f'block.{i}'] = t.flatten(1,2)
-            if b.window_size == 0: got |= {f'rel_h.{i}':get_rel_pos(H, H, b.attn.rel_pos_h), f'rel_w.{i}':get_rel_pos(W, W, b.attn.rel_pos_w)}
-    return pick(got, case['outputs'])
+for _name in SAM_VARIANTS: ENCODERS(_name)(partial(sam_encoder, _name))

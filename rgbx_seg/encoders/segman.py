@@ -5,18 +5,21 @@
 # %% auto #0
 __all__ = ['SEGMAN_VARIANTS', 'SEGMAN_KEYS', 'Rotary', 'rotate', 'BareSS2D', 'LayerNorm2d', 'Pointwise', 'depthwise',
            'resize_global_bias', 'SegMANMixer', 'LayerScale', 'ConvFFN', 'SegMANBlock', 'SegMANStage', 'segman_stem',
-           'init_segman', 'segman_encoder', 'SegMANClassifier', 'segman_stage_outputs']
+           'init_segman', 'segman_encoder', 'SegMANClassifier']
 
 # %% ../../nbs/encoders/40_segman.ipynb #76417fc9
 import math
+from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
-from ..attention import neighborhood_attention
-from ..core import DropPath, RGBXError, choose, load_named, pick
+from ..core import RGBXError, choose
 from .base import Encoder
-from .vmamba import init_dt, init_A_log
-from ..routes import ss2d
+from .vmamba import init_A_log, init_dt
+from ..ops.layers import DropPath
+from ..ops.routes import ss2d
+from ..ops.window_attention import neighborhood_attention
+from ..registry import ENCODERS
 
 # %% ../../nbs/encoders/40_segman.ipynb #5e686dc1
 class Rotary(nn.Module):
@@ -244,6 +247,8 @@ def segman_encoder(
                           layer_scale=v.get('layer_scale', False), is_global=s==3, global_bias=global_bias, clip=clip) for s,d in enumerate(dims)]
     return Encoder(segman_stem(dims[0], in_channels), stages, dims, in_channels=in_channels).apply(init_segman)
 
+for _name in SEGMAN_VARIANTS: ENCODERS(_name)(partial(segman_encoder, _name))
+
 # %% ../../nbs/encoders/40_segman.ipynb #fb1f4229
 class SegMANClassifier(nn.Module):
     "The ImageNet classifier around a SegMAN encoder."
@@ -263,24 +268,3 @@ class SegMANClassifier(nn.Module):
 # %% ../../nbs/encoders/40_segman.ipynb #24577ba7
 SEGMAN_KEYS = [(r'^patch_embed\.', 'stem.'), (r'^layers\.([135])\.', lambda m: f'stages.{(int(m[1])+1)//2}.down.'),
                (r'^layers\.([0246])\.', lambda m: f'stages.{int(m[1])//2}.')]
-
-# %% ../../nbs/encoders/40_segman.ipynb #ce0363a3
-def segman_stage_outputs(case:dict, # Parity case of system `segman_stage`
-    state_dict:dict,                # Names `backbone.layers.<n>....`
-    inputs:dict,                    # `x` and `grad_out`, `(B, C, H, W)`
-) -> dict:                          # As the case stores them
-    "Run one stage of SegMAN's encoder on a parity case."
-    c = case['config']; d = c['embed_dim']; prefix = f"backbone.layers.{2*c['stage']-2}."
-    m = SegMANStage(d, c['depth'], c['num_heads'], c['window_size'], int(c['ffn_ratio']*d+1e-6), is_global=c['global_mode'], layer_scale=c['layerscale']).eval()
-    load_named(m, state_dict, lambda k: k.removeprefix(prefix))
-    taps = {}
-    def keep(mod, name, f=lambda i,o: o): mod.register_forward_hook(lambda m,i,o: taps.__setitem__(name, f(i,o)))
-    for i,b in enumerate(m.blocks):
-        t,p = b.token_mixer,f'blocks.{i}.'
-        for o,n in ((b,'out'), (b.norm1,'norm1'), (t,'token_mixer'), (t.lepe,'lepe'), (b.mlp,'mlp')): keep(o, p+n)
-        keep(t.proj, p+'proj_in', lambda i,o: i[0])
-        if not t.is_global: keep(t.dwconv, p+'na_out', lambda i,o: i[0]); keep(t.ssm, p+'ss2d', lambda i,o: o.flatten(2)); keep(t.norm, p+'ss2d_norm')
-    x = torch.as_tensor(inputs['x']).requires_grad_(); y = m(x); ps = dict(m.named_parameters())
-    names = [k for k in case['outputs'] if k.startswith('grad ')]
-    gs = torch.autograd.grad(y, [x]+[ps[k[5:].removeprefix(prefix)] for k in names], torch.as_tensor(inputs['grad_out']))
-    return pick(taps | {'out':y,'grad_x':gs[0]}, case['outputs']) | {k:g.numpy() for k,g in zip(names, gs[1:])}

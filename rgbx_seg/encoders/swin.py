@@ -9,12 +9,15 @@ __all__ = ['SWIN_VARIANTS', 'to_windows', 'from_windows', 'shift_mask', 'WindowA
 
 # %% ../../nbs/encoders/30_swin.ipynb #60f0f78f
 import re
+from functools import partial
 import numpy as np
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
-from ..core import DropPath, choose, load_named
+from ..core import choose, load_named
 from .base import Encoder
+from ..ops.layers import DropPath
+from ..registry import ENCODERS
 
 # %% ../../nbs/encoders/30_swin.ipynb #0f749c31
 def to_windows(x:Tensor, # `(B, H, W, C)`, H and W multiples of `m`
@@ -188,6 +191,8 @@ def swin_encoder(variant:str='swin_s', # One of `SWIN_VARIANTS`
     enc = init_swin_(Encoder(SwinStem(in_channels, w), stages, channels, outs=outs, in_channels=in_channels))
     enc.heads = h                                     # the fusion's cross attention takes the same numbers
     return enc
+
+for _name in SWIN_VARIANTS: ENCODERS(_name)(partial(swin_encoder, _name))
 
 # %% ../../nbs/encoders/30_swin.ipynb #798bcb58
 def swin_keys(key:str, # Published name within one stream, e.g. `layers.0.blocks.1.attn.qkv.weight`

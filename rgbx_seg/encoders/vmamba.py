@@ -4,17 +4,20 @@
 
 # %% auto #0
 __all__ = ['VMAMBA_VARIANTS', 'VMAMBA_KEYS', 'init_dt', 'init_A_log', 'SS2D', 'ss2d_parts', 'VSSBlock', 'PatchMerging',
-           'ChannelNorm', 'PatchEmbed', 'VSSStage', 'init_vmamba', 'vmamba_encoder', 'VMambaClassifier', 'ss2d_outputs']
+           'ChannelNorm', 'PatchEmbed', 'VSSStage', 'init_vmamba', 'vmamba_encoder', 'VMambaClassifier']
 
 # %% ../../nbs/encoders/10_vmamba.ipynb #529c31e5
 import math
+from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
-from ..core import DropPath, choose, pick, run_block
+from ..core import choose
 from .base import Encoder
-from ..routes import cross_merge, cross_scan, ss2d
-from ..scan import selective_scan
+from ..ops.layers import DropPath
+from ..ops.routes import cross_merge, cross_scan, ss2d
+from ..ops.scan import selective_scan
+from ..registry import ENCODERS
 
 # %% ../../nbs/encoders/10_vmamba.ipynb #09e52c53
 def init_dt(shape,       # Shape of the bias, `(..., D)`
@@ -39,7 +42,7 @@ class SS2D(nn.Module):
         dim:int,             # Channels C
         d_state:int=16,      # State size N
         ratio:float=2.,      # Inner width D = ratio * C
-        route:str='cross2d', # Name of the routes, see `rgbx_seg.routes`
+        route:str='cross2d', # Name of the routes, see `rgbx_seg.ops.routes`
         gate:bool=True,      # Multiply by SiLU of a second projection?
     ):
         super().__init__()
@@ -173,6 +176,8 @@ def vmamba_encoder(
     enc = Encoder(PatchEmbed(dims[0], in_channels), stages, dims, outs=[ChannelNorm(d) for d in dims], in_channels=in_channels)
     return enc.apply(init_vmamba)
 
+for _name in VMAMBA_VARIANTS: ENCODERS(_name)(partial(vmamba_encoder, _name))
+
 # %% ../../nbs/encoders/10_vmamba.ipynb #6565fae9
 class VMambaClassifier(nn.Module):
     "The ImageNet classifier around a VMamba encoder: norm, mean over positions, linear."
@@ -198,14 +203,3 @@ VMAMBA_KEYS = [
     (r'^layers\.(\d+)\.blocks\.(\d+)\.self_attention\.', r'stages.\1.blocks.\2.op.'),
     (r'^layers\.(\d+)\.', r'stages.\1.'), (r'^outnorm(\d)\.', r'outs.\1.norm.'),
     (r'^(?:classifier\.)?norm\.', r'norm.norm.'), (r'^(?:classifier\.)?head\.', r'head.')]
-
-# %% ../../nbs/encoders/10_vmamba.ipynb #2f2a6876
-def ss2d_outputs(case:dict, # Parity case of system `vmamba_ss2d`
-    state_dict:dict,        # Published names to arrays
-    inputs:dict,            # `x` and `dout`, `(B, H, W, C)`
-) -> dict:                  # As stored in the case
-    "Run an `SS2D` on a parity case: the block with its gradients, and its steps."
-    c = case['config']; m = SS2D(c['d_model'], c['d_state'], c['ssm_ratio'])
-    got = run_block(m, state_dict, inputs, ('x',))
-    with torch.no_grad(): steps = ss2d_parts(m, torch.as_tensor(inputs['x']))
-    return pick(steps, case['outputs']) | got

@@ -6,12 +6,15 @@
 __all__ = ['VMAMBA2_VARIANTS', 'PlainSS2D', 'MLP', 'VSSBlock2', 'ConvStem', 'ConvDown', 'VSSStage2', 'vmamba2_encoder']
 
 # %% ../../nbs/encoders/15_vmamba2.ipynb #990f790a
+from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
-from ..core import DropPath, choose
+from ..core import choose
 from .base import Encoder
 from .vmamba import ChannelNorm, SS2D, init_vmamba
+from ..ops.layers import DropPath
+from ..registry import ENCODERS
 
 # %% ../../nbs/encoders/15_vmamba2.ipynb #52cc54d1
 class PlainSS2D(SS2D):
@@ -117,3 +120,5 @@ def vmamba2_encoder(
               for s,(d,n) in enumerate(zip(dims, depths))]
     outs = [ChannelNorm(d) for d in dims] if out_norm else None
     return Encoder(ConvStem(dims[0], in_channels), stages, dims, outs, in_channels=in_channels).apply(init_vmamba)
+
+for _name in VMAMBA2_VARIANTS: ENCODERS(_name)(partial(vmamba2_encoder, _name))

@@ -8,10 +8,9 @@ __all__ = ['save_pretrained', 'from_pretrained']
 # %% ../../nbs/export/10_hub.ipynb #78601d1d
 import json, re
 from pathlib import Path
-import torch
 from .. import __version__
 from ..core import RGBXError, write_text
-from ..models.registry import create_model
+from ..models.create import create_model
 from ..models.segmenter import RGBXSegmenter
 
 # %% ../../nbs/export/10_hub.ipynb #f07ec07c
@@ -35,7 +34,7 @@ def save_pretrained(model, # A `RGBXSegmenter` from `create_model`
     card=None,             # The data's `Card`, or one as a dict: classes, palette, modalities
 ) -> Path:                 # The folder
     "Write `config.json`, `model.safetensors` and `README.md`, each atomically; `RGBXError` for a model without a config."
-    from rgbx_seg.train.checkpoint import save_weights
+    from rgbx_seg.training.checkpoint import save_weights
     cfg,folder = getattr(model, 'config', None),Path(folder)
     if not cfg: raise RGBXError('save_pretrained', f'a {type(model).__name__} without `config`', 'a model made by create_model')
     if folder.exists() and not folder.is_dir(): raise RGBXError(folder, 'a file', 'a folder')

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from .. import attention, routes, scan
+from ..ops import window_attention as attention, routes, scan
 from ..core import RGBXError, atomic_path
 
 # %% ../../nbs/export/00_onnx.ipynb #05630427
@@ -84,7 +84,7 @@ def export_program(model,  # A `RGBXSegmenter`
     dynamic:bool=True,     # May height and width differ from that later?
     modalities=None,       # Names of the inputs; default: all of the model's
 ) -> torch.export.ExportedProgram: # Of one image `(1, C, H, W)` per modality, in the model's order, to `(1, num_classes, H, W)`
-    "A `torch.export` program with this package's operators; to run it elsewhere, `import rgbx_seg.routes, rgbx_seg.attention` first."
+    "A `torch.export` program with this package's operators; to run it elsewhere, `import rgbx_seg.ops.routes, rgbx_seg.ops.window_attention` first."
     names = _names(model, modalities); h,w = size
     if h%32 or w%32 or min(h, w) < 64: raise RGBXError('export', f'size {h}x{w}', 'multiples of 32, at least 64')
     p = next(model.parameters()); call = _Call(model, names).eval()

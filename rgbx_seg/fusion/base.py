@@ -6,7 +6,6 @@
 __all__ = ['Fusion', 'present', 'mean', 'PairwiseFusion']
 
 # %% ../../nbs/fusion/00_base.ipynb #5d24e01f
-import torch
 from torch import nn, Tensor
 
 # %% ../../nbs/fusion/00_base.ipynb #2535d667

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from ..encoders.mit import init_mit_
 from ..encoders.swin import LayerNorm2d
 from .base import PairwiseFusion
+from ..registry import FUSIONS
 
 # %% ../../nbs/fusion/20_cmx.ipynb #4e392911
 class ChannelWeights(nn.Module):
@@ -152,6 +153,7 @@ class CMXPair(nn.Module):
         return self.ffm(self.norm_rgb(rgb), self.norm_x(x)), rgb, x
 
 # %% ../../nbs/fusion/20_cmx.ipynb #dae12ba1
+@FUSIONS('cmx')
 def cmx_fusion(channels:tuple, # Widths of the stages
     n:int=2, # Number of modalities, RGB first
     heads:tuple=None, # Heads per stage; None: `cmx_heads(channels)`

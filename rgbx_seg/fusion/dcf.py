@@ -10,11 +10,13 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
-from ..core import DropPath, RGBXError
+from ..core import RGBXError
 from ..encoders.vmamba import ChannelNorm, init_A_log, init_dt, init_vmamba
 from ..encoders.vmamba2 import MLP
 from .base import PairwiseFusion
-from ..routes import ss2d
+from ..ops.layers import DropPath
+from ..ops.routes import ss2d
+from ..registry import FUSIONS
 
 # %% ../../nbs/fusion/40_dcf.ipynb #6af0c808
 class TwoStreamScan(nn.Module):
@@ -121,6 +123,7 @@ def fusion_rates(depths,      # Blocks per stage
     starts = [sum(depths[:i]) for i in range(len(depths))]
     return [rates[s:s+n] for s,n in zip(starts, depths)]
 
+@FUSIONS('dcf')
 def dcf_fusion(channels,      # Channels per stage
     n:int=2,                  # Number of modalities
     depths=(2,2,2,2),         # DCF blocks per stage

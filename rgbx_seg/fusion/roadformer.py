@@ -14,6 +14,7 @@ from timm.layers import LayerNorm2d
 from torch import nn, Tensor
 from ..core import RGBXError
 from .base import Fusion, PairwiseFusion
+from ..registry import FUSIONS
 
 # %% ../../nbs/fusion/45_roadformer.ipynb #0a7b8e45
 def groups(n:int, # Wanted
@@ -139,6 +140,7 @@ def areas(size,    # Side of the crops in pixels, `(height, width)`, or None
     if h%2**(n+1) or w%2**(n+1): raise RGBXError('size', f'{h}x{w}', f'multiples of {2**(n+1)}')
     return [(h//2**(i+2))*(w//2**(i+2)) for i in range(n)]
 
+@FUSIONS('roadformer')
 def roadformer_fusion(channels, # Channels of every stage
     n:int=2,                    # Modalities; more than two: RGB with each, then the mean
     size=None,                  # Side of the crops, an int or `(height, width)`: weights per position for this many; None: any size, without them

@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['levels', 'split_levels', 'ConvFFN', 'Injector', 'Extractor', 'Interaction', 'init_adapter', 'conv_bn',
-           'spatial_prior', 'adapter_keys', 'adapter_outputs']
+           'spatial_prior']
 
 # %% ../../nbs/fusion/50_sam_adapter.ipynb #96719e10
 import math
 import torch
 from torch import nn, Tensor
 from torch.utils.checkpoint import checkpoint
-from ..core import DropPath, RGBXError, load_named, pick
-from ..deform_attention import MSDeformAttn, reference_points
 from ..encoders.base import Encoder
+from ..ops.deform_attention import MSDeformAttn, reference_points
+from ..ops.layers import DropPath
 
 # %% ../../nbs/fusion/50_sam_adapter.ipynb #17631ec4
 def levels(H:int, # Rows of the ViT's map
@@ -122,21 +122,3 @@ def spatial_prior(p:int=48, # Channels at stride 4
     stem = nn.Sequential(*conv_bn(in_channels, p, 2), *conv_bn(p, p), *conv_bn(p, p), nn.MaxPool2d(3, 2, 1))
     stages = [nn.Identity(), *(nn.Sequential(*conv_bn(i, o, 2)) for i,o in ((p,2*p), (2*p,4*p), (4*p,4*p)))]
     return Encoder(stem, stages, (p,2*p,4*p,4*p), in_channels=in_channels)
-
-# %% ../../nbs/fusion/50_sam_adapter.ipynb #5a204024
-def adapter_keys(key:str) -> str: # Name inside an interaction, an injector or an extractor
-    "Published names of the adapter to ours."
-    return key.replace('.dwconv.dwconv.', '.dwconv.')
-
-def adapter_outputs(case:dict, # Parity case `mm_sam_adapter_injector_extractor`
-    state_dict:dict,           # Published names to arrays
-    inputs:dict,               # `x` tokens, `c` pyramid
-) -> dict:                     # `x`, `c`
-    "Run an injector and an extractor on a parity case."
-    k = case['config']; H,W = k['H'],k['W']
-    a = k['dim'],k['heads'],k['points'],k['deform_ratio']
-    m = nn.ModuleDict(dict(injector=Injector(*a), extractor=Extractor(*a, k['cffn_ratio']))).eval()
-    load_named(m, state_dict, adapter_keys)
-    x,c = (torch.as_tensor(inputs[i]) for i in 'xc')
-    with torch.no_grad(): x = m['injector'](x, c, H, W); c = m['extractor'](c, x, H, W)
-    return pick(dict(x=x, c=c), case['outputs'])

@@ -10,6 +10,7 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 from .mlp import check_pyramid, conv_bn_relu, init_head_
+from ..registry import HEADS
 
 # %% ../../nbs/heads/30_deeplab.ipynb #d22e89d4
 class _Branch(nn.Module):
@@ -42,6 +43,7 @@ class ASPP(nn.Module):
         return self.project(torch.cat([self.b0(f), self.b1(f), self.b2(f), self.b3(f), mean], 1))
 
 # %% ../../nbs/heads/30_deeplab.ipynb #ea0809de
+@HEADS('deeplabv3plus')
 class DeepLabV3PlusHead(nn.Module):
     "ASPP on the coarsest level, refined by the finest (DeepLabV3+, Chen et al. 2018, arXiv 1802.02611; Sigma's `deeplabv3+`)."
     def __init__(self, channels:tuple, # Widths of the pyramid, fine to coarse

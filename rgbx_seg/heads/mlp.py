@@ -7,10 +7,11 @@ __all__ = ['check_pyramid', 'conv_bn_relu', 'init_head_', 'fuse_levels', 'MLPHea
 
 # %% ../../nbs/heads/10_mlp.ipynb #ba9429d4
 import re
-import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
-from ..core import RGBXError, resize
+from ..core import RGBXError
+from ..ops.layers import resize
+from ..registry import HEADS
 
 # %% ../../nbs/heads/10_mlp.ipynb #3db07fc0
 def check_pyramid(pyramid:list, # Feature maps, fine to coarse, each `(B, C, H, W)`
@@ -56,6 +57,7 @@ def fuse_levels(conv:nn.Conv2d, # The 1x1 convolution over the concatenated leve
     return out if conv.bias is None else out + conv.bias.to(out.dtype)[:,None,None]
 
 # %% ../../nbs/heads/10_mlp.ipynb #0abdaafe
+@HEADS('mlp')
 class MLPHead(nn.Module):
     "SegFormer's all-MLP decoder as in Sigma's builder (`MLPDecoder`; Xie et al. 2021, arXiv 2105.15203)."
     def __init__(self, channels:tuple, # Widths of the pyramid, fine to coarse

@@ -8,10 +8,12 @@ __all__ = ['UPerHead']
 # %% ../../nbs/heads/20_upernet.ipynb #372865a3
 import torch
 from torch import nn, Tensor
-from ..core import resize
 from .mlp import check_pyramid, conv_bn_relu, init_head_
+from ..ops.layers import resize
+from ..registry import HEADS
 
 # %% ../../nbs/heads/20_upernet.ipynb #d66f13c4
+@HEADS('upernet')
 class UPerHead(nn.Module):
     "Pyramid pooling and feature pyramid (UPerNet, Xiao et al. 2018, arXiv 1807.10221; Sigma's `UPernet`)."
     def __init__(self, channels:tuple, # Widths of the pyramid, fine to coarse

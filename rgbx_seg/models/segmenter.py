@@ -6,11 +6,11 @@
 __all__ = ['FusedBackbone', 'grow', 'RGBXSegmenter']
 
 # %% ../../nbs/models/00_segmenter.ipynb #4e98c6d5
-import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
-from ..core import RGBXError, resize
+from ..core import RGBXError
 from ..encoders.base import Encoder
+from ..ops.layers import resize
 
 # %% ../../nbs/models/00_segmenter.ipynb #47d42702
 class FusedBackbone(nn.Module):
