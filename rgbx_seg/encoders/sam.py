@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LIMIT', 'SAM_VARIANTS', 'SamAttention', 'SamBlock', 'resize_positions', 'PatchEmbed', 'SamViT', 'sam_vit', 'SamStage',
-           'SamStem', 'simple_pyramid', 'SamEncoder', 'sam_encoder']
+           'SamStem', 'simple_pyramid', 'SamEncoder', 'sam_encoder', 'sam_keys']
 
 # %% ../../nbs/encoders/70_sam.ipynb #4a27040c
 from functools import partial
@@ -168,3 +168,11 @@ def sam_encoder(variant:str='sam_vit_b', # One of `SAM_VARIANTS`
     return SamEncoder(SamStem(vit), [SamStage(g, vit.dim) for g in groups], channels, simple_pyramid(vit.dim, channels), in_channels=in_channels)
 
 for _name in SAM_VARIANTS: ENCODERS(_name)(partial(sam_encoder, _name))
+
+# %% ../../nbs/encoders/70_sam.ipynb #85e91ed1
+def sam_keys(key:str, # Name in a SAM checkpoint, or in the converted file
+):                    # Name in a `SamViT`; None for what it does not have
+    "SAM's names to ours."
+    if key.startswith(('prompt_encoder.', 'mask_decoder.')) or key in ('pixel_mean', 'pixel_std'): return None
+    k = key.removeprefix('image_encoder.')
+    return None if k.startswith('neck.') else k.replace('.mlp.lin', '.mlp.fc')

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['levels', 'split_levels', 'ConvFFN', 'Injector', 'Extractor', 'Interaction', 'init_adapter', 'conv_bn',
-           'spatial_prior']
+           'spatial_prior', 'adapter_keys']
 
 # %% ../../nbs/fusion/50_sam_adapter.ipynb #96719e10
 import math
@@ -122,3 +122,8 @@ def spatial_prior(p:int=48, # Channels at stride 4
     stem = nn.Sequential(*conv_bn(in_channels, p, 2), *conv_bn(p, p), *conv_bn(p, p), nn.MaxPool2d(3, 2, 1))
     stages = [nn.Identity(), *(nn.Sequential(*conv_bn(i, o, 2)) for i,o in ((p,2*p), (2*p,4*p), (4*p,4*p)))]
     return Encoder(stem, stages, (p,2*p,4*p,4*p), in_channels=in_channels)
+
+# %% ../../nbs/fusion/50_sam_adapter.ipynb #d910f090
+def adapter_keys(key:str) -> str: # Name inside an interaction, an injector or an extractor
+    "Published names of the adapter to ours."
+    return key.replace('.dwconv.dwconv.', '.dwconv.')

@@ -25,7 +25,8 @@ from ..heads.segformer import SegFormerHead
 from ..models.segmenter import FusedBackbone, RGBXSegmenter
 from ..models.weights import Format, register_format, translate
 from ..ops.layers import resize
-from ..parity.parts import adapter_keys, sam_keys
+from ..fusion.sam_adapter import adapter_keys
+from ..encoders.sam import sam_keys
 from ..registry import MODELS
 from ..training.recipe import Recipe, register_recipe
 from ..data.photometric import PHOTOMETRIC

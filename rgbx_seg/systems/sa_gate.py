@@ -15,7 +15,8 @@ from ..fusion.sa_gate import sa_gate_fusion
 from ..heads.sa_gate import SAGateAuxHead, SAGateHead
 from ..models.segmenter import FusedBackbone, RGBXSegmenter
 from ..models.weights import Format, register_format
-from ..parity.parts import sa_gate_head_keys, sagate_keys
+from ..heads.sa_gate import sa_gate_head_keys
+from ..fusion.sa_gate import sagate_keys
 from ..registry import MODELS
 from ..training.recipe import Recipe, register_recipe
 

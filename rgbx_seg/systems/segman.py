@@ -16,7 +16,7 @@ from ..heads.segman import SegMANHead
 from ..models.segmenter import FusedBackbone, RGBXSegmenter
 from ..models.weights import Format, encoder_names, encoder_only, load_published, read_weights, register_format, translate, unwrap
 from ..ops.windows import windows
-from ..parity.parts import segman_taps
+from ..heads.segman import segman_taps
 from ..registry import MODELS
 from ..training.recipe import CLASSIFIERS, Recipe, register_recipe
 
