@@ -376,7 +376,7 @@ def selective_scan(u:Tensor, # `(B, K*D, L)`: input; float32, bfloat16, float16 
     if backend=='reference': y,last = scan_reference(u, delta, A, B, C, D, delta_bias, delta_softplus, h0)
     else:
         save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (u,delta,A,B,C,D,delta_bias,h0))
-        y,last,_ = torch.ops.rgbx_seg.ops.scan(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, backend)
+        y,last,_ = torch.ops.rgbx_seg.scan(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, backend)
     if out_dtype is not None: y = y.to(out_dtype)
     return (y,last) if return_last else y
 
