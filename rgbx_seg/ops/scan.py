@@ -198,7 +198,7 @@ _KINDS = {torch.float32:0, torch.bfloat16:1, torch.float16:2}
 @torch.compiler.assume_constant_result
 def _has_native(): return _native() is not None
 def _applies(u:Tensor): return u.device.type=='cpu' and u.dtype in _KINDS and _has_native()
-def _triton(): return importlib.import_module('rgbx_seg.ops.scan_triton')     # the kernels of 04_triton_scan, loaded when first used
+def _triton(): return importlib.import_module('rgbx_seg.ops.scan_triton')     # the kernels of ops/16_scan_triton, loaded when first used
 @torch.compiler.assume_constant_result
 def _triton_device(): return _triton().triton_device()
 def _triton_applies(u:Tensor): return u.dtype in _KINDS and u.device.type==_triton_device()
