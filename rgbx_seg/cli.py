@@ -51,16 +51,16 @@ def open_folder(data, # Folder
     rgb:str='RGB',    # Folder of the RGB images
     x:str='ModalX',   # Folder of the other modality, or 'name=folder,name=folder'
     label:str='Label',# Folder of the labels
-    **kwargs          # Passed to `RGBXFolder`
-):                    # An `RGBXFolder`
+    **kwargs          # Passed to `DataFolder`
+):                    # An `DataFolder`
     "Open one split of a folder."
     from rgbx_seg.data.sets.catalogue import LAYOUTS
-    from rgbx_seg.data.folder import RGBXFolder
+    from rgbx_seg.data.folder import DataFolder
     from rgbx_seg.data.sets.readers import open_dataset
     if card in LAYOUTS: return open_dataset(card, data, split, modalities=_list(modalities) or None, **kwargs)
     cs = None if classes in ('', None) else int(classes) if str(classes).isdigit() else list(_list(classes))
     xs = dict(o.split('=', 1) for o in _list(x)) if '=' in (x or '') else (x or None)
-    return RGBXFolder(data, split, card=card or None, modalities=_list(modalities) or None, classes=cs, rgb=rgb, x=xs, label=label, **kwargs)
+    return DataFolder(data, split, card=card or None, modalities=_list(modalities) or None, classes=cs, rgb=rgb, x=xs, label=label, **kwargs)
 
 def _has(data, split, **kw):
     try: return len(open_folder(data, split, **kw)) > 0

@@ -15,7 +15,7 @@ from fastai.data.core import DataLoaders, TfmdDL
 from fasttransform import ItemTransform
 from pathlib import Path
 from ..core import RGBXError, cv2_
-from ..data.folder import RGBXFolder
+from ..data.folder import DataFolder
 from ..data.transforms import JointAugment, denormalise, epoch_order, item_rng, normalise, planes
 
 # %% ../../nbs/training/05_loaders.ipynb #166885c7
@@ -24,7 +24,7 @@ _order = lru_cache(3)(epoch_order)
 class RGBXItems:
     "A data set turned into tensors: `items.get(i, epoch)`; `items[i]` is that of epoch 0."
     def __init__(self,
-        ds,               # `RGBXFolder`, or anything with its `card`, `modalities`, `len` and `ds[i]`
+        ds,               # `DataFolder`, or anything with its `card`, `modalities`, `len` and `ds[i]`
         augment=None,     # `JointAugment`; None: the images as they are
         seed:int=0,       # Of the augmentation
         length:int=None,  # Items of an epoch; the data set is gone through again and again, each time in a new order. None: the data set once
@@ -146,7 +146,7 @@ def show_items(b,  # A batch: tensors as `RGBXItems` makes them, stacked
     for i in range(n):
         for ax,(title,v,m) in zip(axs[i], cols):
             if m is None: k = v[i].detach().cpu().numpy(); seen |= set(np.unique(k).tolist()); im,cmap = card.paint(k),None
-            else: im,cmap = picture(denormalise(v[i].detach().float().cpu().numpy(), m), m, getattr(items.ds, 'bgr', False))
+            else: im,cmap = picture(denormalise(v[i].detach().float().cpu().numpy(), m), m)
             ax.imshow(im, cmap=cmap, vmin=0, vmax=255); ax.axis('off')
             if i == 0: ax.set_title(title, fontsize=8)
     _legend(fig, card, seen)
@@ -154,13 +154,12 @@ def show_items(b,  # A batch: tensors as `RGBXItems` makes them, stacked
 
 def picture(a,    # (H, W, C) uint8
     m,            # Its `Modality`
-    bgr=False,    # The reader's colour order
 ) -> tuple:       # (array for imshow, colour map or None)
     "How a modality is shown: its first channel in its colour map when it has one, else as a colour image."
     if m.cmap or a.shape[2] < 3: return a[...,0],m.cmap or 'gray'
     if m.view: return a[...,list(m.view)],None
     if m.name == 'event': return (255*np.sqrt(a[...,:3]/255)).astype(np.uint8),None    # counts are small: brighter
-    return (a[...,:3][...,::-1] if bgr else a[...,:3]),None
+    return (a[...,:3][...,::-1] if m.order == 'bgr' else a[...,:3]),None
 
 def _legend(fig, card, seen):
     "Colours of the classes that occur, below the pictures."
@@ -198,8 +197,8 @@ class EpochSeed(Callback):
         "Before each pass over the training items."
         self.learn.dls.set_epoch(self.learn.epoch)
 
-def rgbx_dls(train_ds,   # `RGBXFolder` to train on; or the name of a published data set, or the folder of one's own
-    valid_ds=None,       # `RGBXFolder` to validate on; None: the training items, not augmented; after a name: the folder
+def rgbx_dls(train_ds,   # `DataFolder` to train on; or the name of a published data set, or the folder of one's own
+    valid_ds=None,       # `DataFolder` to validate on; None: the training items, not augmented; after a name: the folder
     bs:int=4,            # Batch size
     size=None,           # (height, width) of the training crop; None: the card's size, else that of the first item
     augment=True,        # True: Sigma's recipe; False: none; or a `JointAugment` of your own
@@ -243,7 +242,7 @@ def _open_both(name, root, train, valid, kwargs):
     "(training, validation, the remaining arguments) of a data set by name, or of a folder."
     from rgbx_seg.data.sets.readers import open_dataset
     own = {k:kwargs.pop(k) for k in _OWN if k in kwargs}; kw = {k:kwargs.pop(k) for k in ('layout', 'modalities', 'system', 'bgr') if k in kwargs}
-    if own: kw = {k:v for k,v in kw.items() if k in ('modalities', 'bgr')} | own; make = lambda s: RGBXFolder(name if root is None else root, s, **kw)
+    if own: kw = {k:v for k,v in kw.items() if k in ('modalities', 'bgr')} | own; make = lambda s: DataFolder(name if root is None else root, s, **kw)
     else: make = lambda s: open_dataset(name, root, s, **kw)
     a,b = make(train),None
     for s in [valid] if valid else ['val', 'test']:

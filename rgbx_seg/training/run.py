@@ -12,7 +12,7 @@ from pathlib import Path
 from fastai.callback.core import Callback
 from torch import nn
 from ..core import RGBXError, choose, set_seed
-from ..data.folder import RGBXFolder
+from ..data.folder import DataFolder
 from ..data.photometric import PHOTOMETRIC
 from ..data.sets.catalogue import layout_card
 from ..data.sets.imagenet import ClassAugment
@@ -39,9 +39,9 @@ def recipe_data(
     r:Recipe,      # The recipe
     root,          # Where the data set lies
     split:str      # A split of its card
-):                 # An `RGBXFolder`
+):                 # An `DataFolder`
     "One split of the recipe's data set, read as the publication read it."
-    if not r.data: return RGBXFolder(root, split, modalities=r.modalities, bgr=r.bgr)
+    if not r.data: return DataFolder(root, split, modalities=r.modalities, bgr=r.bgr)
     return open_dataset(r.data, root, split, r.layout, r.modalities, r.system, bgr=r.bgr)
 
 def recipe_model(
