@@ -28,7 +28,7 @@ from .distributed import distributed, share_batch
 from .learner import rgbx_learner, train_run
 from .loaders import rgbx_dls
 from .losses import class_weights, label_counts
-from .recipe import CLASSIFIERS, Recipe, _times, get_recipe
+from .recipe import CLASSIFIERS, Recipe, scale_sizes, get_recipe
 from .schedules import LRSchedule
 
 # %% ../../nbs/training/50_run.ipynb #aa56f94f
@@ -188,7 +188,7 @@ def try_recipe(
     full = get_recipe(recipe) if isinstance(recipe, str) else recipe; r = full.small(steps=steps, **changes)
     with tempfile.TemporaryDirectory() as d:
         root = Path(root or Path(d)/'mini'); card = layout_card(r.data, r.layout)
-        size = _times(card.size, r.crop[0]/full.crop[0]) if card.size and full.crop else (r.crop[0], r.crop[1]*4//3) if r.crop else (48,64)
+        size = scale_sizes(card.size, r.crop[0]/full.crop[0]) if card.size and full.crop else (r.crop[0], r.crop[1]*4//3) if r.crop else (48,64)
         if not root.exists(): write_miniature(r.data, root, r.layout, n, size)
         _,learn = recipe_learner(r, root, progress=False, device='cpu', seed=seed)
         spy = StepLosses(); learn.fit(learn.passes, cbs=[*learn.recipe_cbs, spy])
