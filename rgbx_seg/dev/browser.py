@@ -8,7 +8,8 @@ __all__ = ['Tab', 'find_browser', 'get_browser', 'runnable_copy', 'Lab', 'run_al
 # %% ../../nbs/dev/20_browser.ipynb #c58e5abf
 import base64, itertools, json, os, re, shutil, socket, subprocess, sys, tempfile, time, urllib.request
 from pathlib import Path
-from ..core import repo_root, run_cli
+from fastcore.script import call_parse
+from ..core import repo_root
 
 # %% ../../nbs/dev/20_browser.ipynb #ac4e56a0
 class Tab:
@@ -192,4 +193,4 @@ def main(shots:str='',  # Folder for the screenshots; default: runs/browser in t
 
 # %% ../../nbs/dev/20_browser.ipynb #d5246773
 #| eval: false
-if __name__ == '__main__': run_cli(main)
+if __name__ == '__main__': call_parse(main)

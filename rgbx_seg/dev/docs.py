@@ -16,7 +16,8 @@ import nbformat
 from fastprogress.fastprogress import progress_bar
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
-from ..core import RGBXError, repo_root, run_cli, write_text
+from fastcore.script import call_parse
+from ..core import RGBXError, repo_root, write_text
 from .tests import notebooks
 
 # %% ../../nbs/dev/10_docs.ipynb #f431c0f0
@@ -270,4 +271,4 @@ def main(out:str=''): # Folder of the site; default: _docs in the repository
 
 # %% ../../nbs/dev/10_docs.ipynb #31112e53
 #| eval: false
-if __name__ == '__main__': run_cli(main)
+if __name__ == '__main__': call_parse(main)

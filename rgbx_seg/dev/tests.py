@@ -10,7 +10,8 @@ import functools, importlib, inspect, os, pkgutil, re, shutil, subprocess, sys, 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from fastcore.docments import docments
-from ..core import repo_root, run_cli, write_text
+from fastcore.script import call_parse
+from ..core import repo_root, write_text
 
 # %% ../../nbs/dev/00_tests.ipynb #5b3a741e
 def notebooks(root:Path) -> list: # The folder with `settings.ini`
@@ -127,4 +128,4 @@ def main(what:str='test', # 'test', or 'readme' to write README.md
 
 # %% ../../nbs/dev/00_tests.ipynb #1a6c388b
 #| eval: false
-if __name__ == '__main__': run_cli(main)
+if __name__ == '__main__': call_parse(main)
