@@ -45,8 +45,8 @@ class Recipe:
     optimizer_kw:dict=dataclasses.field(default_factory=dict) # `betas`, `eps`, `momentum`, `nesterov`
     lr:float=1e-3                  # Base learning rate
     wd:float=.01                   # Weight decay
-    groups:dict=dataclasses.field(default_factory=dict)       # Arguments of `train.groups.param_groups`: `decay`, `rules`, `layer_decay`, `published_groups` ...
-    schedule:str='poly'            # A name in `train.schedules`
+    groups:dict=dataclasses.field(default_factory=dict)       # Arguments of `training.groups.param_groups`: `decay`, `rules`, `layer_decay`, `published_groups` ...
+    schedule:str='poly'            # A name in `training.schedules`
     warmup:float=None              # In epochs (or steps, as the length); None = the schedule's own
     schedule_kw:dict=dataclasses.field(default_factory=dict)  # More for the schedule
     loss:str='ce'                  # A name in `LOSSES`; what a head adds in training (auxiliary logits) is weighted by its `aux`
