@@ -110,7 +110,7 @@ def rgbx_train(data:str,      # Folder of the data set (also as --data)
     bs:int=None,              # Effective batch size; default: the recipe's, else 4
     lr:float=None,            # Base learning rate; default: the recipe's, else 1e-3
     warmup:float=None,        # Epochs (or steps, as the length) of warm-up; default: the recipe's, else 1 epoch, and for 'one_cycle' a quarter of all
-    schedule:str='',          # A name of `train.schedules`: 'poly', 'one_cycle', 'cosine', 'constant' ...; default: the recipe's, else poly
+    schedule:str='',          # A name of `training.schedules`: 'poly', 'one_cycle', 'cosine', 'constant' ...; default: the recipe's, else poly
     size:str='',              # Training crop, HEIGHTxWIDTH; default: the recipe's, else the images' size
     balance:bool=False,       # Weight the classes by their rarity in the loss
     augment:str='',           # 'sigma' (flips, scales, crops as published), 'flip' or 'none'; default: the recipe's, else sigma

@@ -163,7 +163,7 @@ def explorer_in_browser(chrome:str, # Path of the browser
     nb=None                         # The notebook; default: the explorer's
 ):
     "The whole check. Raises where something is not as it should be."
-    shots = Path(shots); shots.mkdir(parents=True, exist_ok=True); nb = nb or repo_root()/'nbs'/'explore'/'10_explorer.ipynb'
+    shots = Path(shots); shots.mkdir(parents=True, exist_ok=True); nb = nb or repo_root()/'nbs'/'explorer'/'14_panel.ipynb'
     with Lab(nb, chrome) as tab:
         try:
             run_all(tab); print('ok   all cells ran', flush=True)

@@ -30,7 +30,8 @@ class Page:
     summary:str                                 # The sentence below it
     names:list=field(default_factory=list)      # What it defines for others
 
-ROOMS = ('', 'tutorials', 'data', 'encoders', 'fusion', 'heads', 'models', 'train', 'evaluate', 'explore')
+ROOMS = ('', 'tutorials', 'systems', 'models', 'data', 'data/sets', 'encoders', 'fusion', 'heads', 'ops', 'evaluation', 'training',
+         'training/callbacks', 'show', 'explorer', 'export', 'parity', 'dev')
 
 def defined(source:str # An exported cell
 ) -> list:             # Names without a leading underscore

@@ -50,7 +50,7 @@ def stale_modules(root:Path, # The folder with `settings.ini`
         if (root/lib/'__init__.py').exists(): shutil.copy(root/lib/'__init__.py', d/lib)
         r = subprocess.run([_tool('nbdev_export')], cwd=d, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if r.returncode: raise RuntimeError(f'nbdev_export failed:\n{r.stdout}')
-        got,want = ({p.relative_to(r/lib):p.read_bytes() for p in (r/lib).rglob('*.py')} for r in (root, d))
+        got,want = ({p.relative_to(r/lib):p.read_bytes() for p in (r/lib).rglob('*.py') if p.name != '_modidx.py'} for r in (root, d))
     return sorted(f'{lib}/{k}' for k in got.keys()|want.keys() if got.get(k) != want.get(k))
 
 # %% ../../nbs/dev/00_tests.ipynb #d4e32b67

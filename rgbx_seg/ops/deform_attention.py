@@ -63,7 +63,7 @@ def deform_bag(value:Tensor, # `(N, S, M, D)`
 # %% ../../nbs/ops/32_deform_attention.ipynb #23693fb1
 @torch.library.custom_op('rgbx_seg::deform_points', mutates_args=())
 def _points_op(value:Tensor, shapes:list[int], loc:Tensor, weight:Tensor) -> Tensor:
-    return importlib.import_module('rgbx_seg.ops.attention_triton').deform_forward(value, shapes, loc, weight)     # 05_triton_attention
+    return importlib.import_module('rgbx_seg.ops.attention_triton').deform_forward(value, shapes, loc, weight)     # ops/34_attention_triton
 
 @_points_op.register_fake
 def _(value, shapes, loc, weight): return value.new_empty(value.shape[0], loc.shape[1], value.shape[2]*value.shape[3])

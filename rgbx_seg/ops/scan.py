@@ -198,7 +198,7 @@ _KINDS = {torch.float32:0, torch.bfloat16:1, torch.float16:2}
 @constant_result
 def _has_native(): return _native() is not None
 def _applies(u:Tensor): return u.device.type=='cpu' and u.dtype in _KINDS and _has_native()
-def _triton(): return importlib.import_module('rgbx_seg.ops.scan_triton')     # the kernels of 04_triton_scan, loaded when first used
+def _triton(): return importlib.import_module('rgbx_seg.ops.scan_triton')     # the kernels of ops/16_scan_triton, loaded when first used
 @constant_result
 def _triton_device(): return _triton().triton_device()
 def _triton_applies(u:Tensor): return u.dtype in _KINDS and u.device.type==_triton_device()
@@ -376,7 +376,7 @@ def selective_scan(u:Tensor, # `(B, K*D, L)`: input; float32, bfloat16, float16 
     if backend=='reference': y,last = scan_reference(u, delta, A, B, C, D, delta_bias, delta_softplus, h0)
     else:
         save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (u,delta,A,B,C,D,delta_bias,h0))
-        y,last,_ = torch.ops.rgbx_seg.ops.scan(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, backend)
+        y,last,_ = torch.ops.rgbx_seg.scan(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, backend)
     if out_dtype is not None: y = y.to(out_dtype)
     return (y,last) if return_last else y
 
