@@ -10,7 +10,7 @@ OK   := $(VENV)/.installed
 
 # `make docs` writes a static site to _docs; `make test-browser` drives JupyterLab in a headless Chromium
 
-.PHONY: demo test test-all test-browser docs lab bench readme export clean env
+.PHONY: demo test test-all test-browser docs lint lab bench readme export clean env
 .DEFAULT_GOAL := demo
 
 env: $(OK)
@@ -41,6 +41,9 @@ test-browser: $(OK)
 
 docs: $(OK)
 	$(BIN)/python -m rgbx_seg.dev.docs
+
+lint: $(OK)
+	$(BIN)/python -m rgbx_seg.dev.lint --limits nbs/dev/limits.json
 
 lab: $(OK)
 	$(BIN)/jupyter lab nbs

@@ -8,7 +8,8 @@ __all__ = ['Tab', 'find_browser', 'get_browser', 'runnable_copy', 'Lab', 'run_al
 # %% ../../nbs/dev/20_browser.ipynb #c58e5abf
 import base64, itertools, json, os, re, shutil, socket, subprocess, sys, tempfile, time, urllib.request
 from pathlib import Path
-from ..core import repo_root, run_cli
+from fastcore.script import call_parse
+from ..core import repo_root
 
 # %% ../../nbs/dev/20_browser.ipynb #ac4e56a0
 class Tab:
@@ -162,7 +163,7 @@ def explorer_in_browser(chrome:str, # Path of the browser
     nb=None                         # The notebook; default: the explorer's
 ):
     "The whole check. Raises where something is not as it should be."
-    shots = Path(shots); shots.mkdir(parents=True, exist_ok=True); nb = nb or repo_root()/'nbs'/'explore'/'10_explorer.ipynb'
+    shots = Path(shots); shots.mkdir(parents=True, exist_ok=True); nb = nb or repo_root()/'nbs'/'explorer'/'14_panel.ipynb'
     with Lab(nb, chrome) as tab:
         try:
             run_all(tab); print('ok   all cells ran', flush=True)
@@ -192,4 +193,4 @@ def main(shots:str='',  # Folder for the screenshots; default: runs/browser in t
 
 # %% ../../nbs/dev/20_browser.ipynb #d5246773
 #| eval: false
-if __name__ == '__main__': run_cli(main)
+if __name__ == '__main__': call_parse(main)

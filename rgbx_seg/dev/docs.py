@@ -16,7 +16,8 @@ import nbformat
 from fastprogress.fastprogress import progress_bar
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
-from ..core import RGBXError, repo_root, run_cli, write_text
+from fastcore.script import call_parse
+from ..core import RGBXError, repo_root, write_text
 from .tests import notebooks
 
 # %% ../../nbs/dev/10_docs.ipynb #f431c0f0
@@ -29,7 +30,8 @@ class Page:
     summary:str                                 # The sentence below it
     names:list=field(default_factory=list)      # What it defines for others
 
-ROOMS = ('', 'tutorials', 'data', 'encoders', 'fusion', 'heads', 'models', 'train', 'evaluate', 'explore')
+ROOMS = ('', 'tutorials', 'systems', 'models', 'data', 'data/sets', 'encoders', 'fusion', 'heads', 'ops', 'evaluation', 'training',
+         'training/callbacks', 'show', 'explorer', 'export', 'parity', 'dev')
 
 def defined(source:str # An exported cell
 ) -> list:             # Names without a leading underscore
@@ -270,4 +272,4 @@ def main(out:str=''): # Folder of the site; default: _docs in the repository
 
 # %% ../../nbs/dev/10_docs.ipynb #31112e53
 #| eval: false
-if __name__ == '__main__': run_cli(main)
+if __name__ == '__main__': call_parse(main)

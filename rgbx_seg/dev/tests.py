@@ -10,7 +10,8 @@ import functools, importlib, inspect, os, pkgutil, re, shutil, subprocess, sys, 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from fastcore.docments import docments
-from ..core import repo_root, run_cli, write_text
+from fastcore.script import call_parse
+from ..core import repo_root, write_text
 
 # %% ../../nbs/dev/00_tests.ipynb #5b3a741e
 def notebooks(root:Path) -> list: # The folder with `settings.ini`
@@ -49,7 +50,7 @@ def stale_modules(root:Path, # The folder with `settings.ini`
         if (root/lib/'__init__.py').exists(): shutil.copy(root/lib/'__init__.py', d/lib)
         r = subprocess.run([_tool('nbdev_export')], cwd=d, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if r.returncode: raise RuntimeError(f'nbdev_export failed:\n{r.stdout}')
-        got,want = ({p.relative_to(r/lib):p.read_bytes() for p in (r/lib).rglob('*.py')} for r in (root, d))
+        got,want = ({p.relative_to(r/lib):p.read_bytes() for p in (r/lib).rglob('*.py') if p.name != '_modidx.py'} for r in (root, d))
     return sorted(f'{lib}/{k}' for k in got.keys()|want.keys() if got.get(k) != want.get(k))
 
 # %% ../../nbs/dev/00_tests.ipynb #d4e32b67
@@ -127,4 +128,4 @@ def main(what:str='test', # 'test', or 'readme' to write README.md
 
 # %% ../../nbs/dev/00_tests.ipynb #1a6c388b
 #| eval: false
-if __name__ == '__main__': run_cli(main)
+if __name__ == '__main__': call_parse(main)

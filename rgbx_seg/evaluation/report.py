@@ -65,7 +65,7 @@ class Report(Tables):
         of = self.subsets | {c: [c] for c in self.counts if c} | dict(all=list(self.counts))
         return [c for c in choose(row, of, 'row of the report') if c in self.counts]
     def matrix(self, row:str='all') -> ConfusionMatrix: # Sum over the row's conditions
-        "The confusion matrix of a row; all scores of `train.metrics` are on it."
+        "The confusion matrix of a row; all scores of `evaluation.metrics` are on it."
         cm = ConfusionMatrix(len(self.classes), absent=self.absent); cm.counts += torch.from_numpy(sum(self.counts[c] for c in self.conditions_of(row)))
         cm._total = cm.counts                    # already the sum over processes
         return cm

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from torch.utils.checkpoint import checkpoint
-from ..core import RGBXError, choose
+from ..core import RGBXError, choose, constant_result
 
 # %% ../../nbs/ops/32_deform_attention.ipynb #05fd21d4
 def deform_grid(value:Tensor, # `(N, S, M, D)`
@@ -63,7 +63,7 @@ def deform_bag(value:Tensor, # `(N, S, M, D)`
 # %% ../../nbs/ops/32_deform_attention.ipynb #23693fb1
 @torch.library.custom_op('rgbx_seg::deform_points', mutates_args=())
 def _points_op(value:Tensor, shapes:list[int], loc:Tensor, weight:Tensor) -> Tensor:
-    return importlib.import_module('rgbx_seg.ops.attention_triton').deform_forward(value, shapes, loc, weight)     # 05_triton_attention
+    return importlib.import_module('rgbx_seg.ops.attention_triton').deform_forward(value, shapes, loc, weight)     # ops/34_attention_triton
 
 @_points_op.register_fake
 def _(value, shapes, loc, weight): return value.new_empty(value.shape[0], loc.shape[1], value.shape[2]*value.shape[3])
@@ -77,7 +77,7 @@ def deform_points(value:Tensor, # `(N, S, M, D)`
     return _points_op(value, [int(o) for s in shapes for o in s], loc, weight)
 
 BACKENDS = dict(bag=deform_bag, grid=deform_grid, triton=deform_points)
-@torch.compiler.assume_constant_result
+@constant_result
 def _triton_device(): return importlib.import_module('rgbx_seg.ops.scan_triton').triton_device()
 
 def deform_backends(device='cpu') -> list: # Where the values are

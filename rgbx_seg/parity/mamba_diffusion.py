@@ -9,7 +9,7 @@ __all__ = ['mamba_diffusion_boundaries', 'split_bands', 'whole_outputs', 'loss_o
 # %% ../../nbs/parity/32_mamba_diffusion.ipynb #11660594
 from functools import partial
 import torch
-from ..core import load_named
+from ..ops.loading import load_named
 from ..encoders.vmamba2 import PlainSS2D, VSSBlock2
 from ..fusion.dcf import DCFScan, DSS4Scan, TwoStreamBlock
 from ..models.segmenter import RGBXSegmenter
@@ -43,7 +43,11 @@ def mamba_diffusion_boundaries(model:RGBXSegmenter, # Two modalities
     for k,step in enumerate(trace): out |= {f'step{k}_{n}':v for n,v in step.items()}
     return out | {'seg_logits':resize(logits, images[0].shape[-2:])}
 
-def split_bands(img, counts): return torch.as_tensor(img).split(tuple(counts), 1)
+def split_bands(img, # (B, sum of counts, H, W)
+    counts           # Bands of every modality
+):                   # A tensor for each
+    "The bands of a stack, taken apart by modality."
+    return torch.as_tensor(img).split(tuple(counts), 1)
 
 # %% ../../nbs/parity/32_mamba_diffusion.ipynb #be464f57
 def whole_outputs(case:dict, # Parity case of the whole network

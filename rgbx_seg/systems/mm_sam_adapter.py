@@ -310,7 +310,7 @@ _TWO = {r'^backbone\.(?:vit\.(?:pos_embed|patch_embed)|prior\.encoders)': 0, r'^
 
 def mm_sam_groups(
     fused:bool=True # Two modalities or more? False: RGB alone
-) -> dict:          # Arguments of `train.groups.param_groups`
+) -> dict:          # Arguments of `training.groups.param_groups`
     "Layer-wise decay 0.9 of the rate, and what the weight decay spares."
     rules = {r'^backbone\.prior\.encoders\.': dict(wd=1), r'^backbone\.prior\.fusions\.': dict(wd=0)}
     return dict(decay='ndim', layer_decay=.9, layers=_TWO, rules=rules) if fused else dict(decay='ndim', layer_decay=.9, layers=_ONE)

@@ -156,7 +156,7 @@ def train_run(
     epochs:int=20,                # How many
     lr:float=1e-3,                # Base learning rate
     warmup:float=1.,              # Epochs of warm-up
-    schedule='poly',              # A name from `train.schedules`, or an `LRSchedule` (then without `warmup`)
+    schedule='poly',              # A name from `training.schedules`, or an `LRSchedule` (then without `warmup`)
     resume:bool=False,            # Go on where the folder ends (from the start when it is empty)
     force:bool=False,             # Start over in a folder that holds a run
     seed:int=0,                   # Of shuffling, dropout, and all else drawn from here on (the model's initial weights are the caller's)

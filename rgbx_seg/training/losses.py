@@ -53,7 +53,7 @@ class SegLoss(nn.Module):
 
     def count(self, y:Tensor # Labels (B, H, W)
     ) -> Tensor:             # Scalar
-        "What the mean divides by: the valid pixels, or the sum of their class weights; batches add up with it (`train.accumulate`)."
+        "What the mean divides by: the valid pixels, or the sum of their class weights; batches add up with it (`training.callbacks.accumulate`)."
         y = y[y!=self.ignore].long()
         return torch.tensor(float(len(y)), device=y.device) if self.weight is None else self.weight.to(y.device)[y].sum()
 
