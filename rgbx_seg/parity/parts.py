@@ -21,8 +21,7 @@ from ..encoders.vmamba import SS2D, ss2d_parts
 from ..fusion.sa_gate import SAGate, sagate_keys
 from ..fusion.sam_adapter import Extractor, Injector, adapter_keys
 from ..fusion.sigma import ConMB, CroMB
-from ..heads.diffusion import (
-    Denoiser, FPNMerge, SCHEDULES, diffusion_name, log_snr, sine_positions, strengths, time_pairs)
+from ..heads.diffusion import Denoiser, FPNMerge, SCHEDULES, diffusion_name, log_snr, sine_positions, strengths, time_pairs
 from ..heads.mamba import CVSSBlock
 from ..heads.sa_gate import SAGateAuxHead, SAGateHead, sa_gate_head_keys
 from ..heads.segformer import SegFormerHead, segformer_keys
