@@ -196,3 +196,4 @@ def _main() -> int: # 1 where there is no browser and one is needed
 # %% ../../nbs/dev/20_browser.ipynb #d5246773
 #| eval: false
 if __name__ == '__main__': sys.exit(_main())
+

@@ -278,3 +278,4 @@ def _main() -> int: # 1 where a link is dead
 # %% ../../nbs/dev/10_docs.ipynb #31112e53
 #| eval: false
 if __name__ == '__main__': sys.exit(_main())
+

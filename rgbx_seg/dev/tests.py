@@ -131,3 +131,4 @@ def _main() -> int: # 1 where a check failed
 # %% ../../nbs/dev/00_tests.ipynb #1a6c388b
 #| eval: false
 if __name__ == '__main__': sys.exit(_main())
+
