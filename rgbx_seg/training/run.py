@@ -83,7 +83,7 @@ def recipe_loss(
 
 def recipe_optimizer(
     r:Recipe       # The recipe
-) -> dict:         # `opt`, `wd`, `lr` ... for `rgbx_learner`; `train.groups.optimizer` gets the same
+) -> dict:         # `opt`, `wd`, `lr` ... for `rgbx_learner`; `training.groups.optimizer` gets the same
     "The recipe's optimiser and its groups."
     groups = dict(r.groups); args = dict(r.optimizer_kw)
     return dict(opt=r.optimizer, lr=r.lr, wd=r.wd, betas=tuple(args.pop('betas', (.9,.999))), published_groups=groups.pop('published_groups', False), opt_args=args|groups)
