@@ -31,7 +31,7 @@ demo: $(OK)
 	$(BIN)/python -m rgbx_seg.demo
 
 test: $(OK)
-	$(BIN)/python -m rgbx_seg.dev.tests
+	$(BIN)/python -m rgbx_seg.dev.tests --only "$(ONLY)"
 
 test-all: $(OK)
 	$(BIN)/python -m rgbx_seg.dev.tests --flags 'slow ddp cuda'

@@ -11,7 +11,7 @@ from fastcore.script import Param
 from .cli import command, open_folder
 from .core import RGBXError, choose
 from .evaluation.bootstrap import paired_bootstrap
-from .evaluation.protocol import about_protocol, list_protocols
+from .evaluation.protocol import list_protocols
 from .evaluation.protocol import get_protocol
 from .evaluation.report import Report, compare
 from .evaluation.robustness import corruption_benchmark, missing_benchmark
@@ -24,7 +24,7 @@ def rgbx_protocols(pattern:Param("Glob pattern, e.g. 'sigma/*'", str, opt=False,
     "List the named evaluation protocols with their settings and what they stand for."
     names = list_protocols(pattern)
     if not names: raise RGBXError('rgbx_protocols', f'no protocol like {pattern!r}', f"one of {', '.join(list_protocols())}")
-    for n in names: print(f'{str(get_protocol(n))}' + (f'\n    {about_protocol(n)}' if '/' in n else ''))
+    for n in names: print(f'{str(get_protocol(n))}' + (f'\n    {get_protocol(n).about}' if '/' in n else ''))
     return names
 
 # %% ../nbs/94_commands.ipynb #1402a4d0

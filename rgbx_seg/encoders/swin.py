@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
-from ..core import choose, load_named
+from ..core import choose
+from ..ops.loading import load_named
 from .base import Encoder
 from ..ops.layers import DropPath
 from ..registry import ENCODERS

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from ..core import RGBXError, atomic_path, bar, choose
 from ..ops.layers import resize
-from .inference import Forward
+from .scales import Forward
 from ..heads.diffusion import uncertainty
 
 # %% ../../nbs/evaluation/45_tiles.ipynb #468d3407

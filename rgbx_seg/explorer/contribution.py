@@ -10,7 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from ..core import RGBXError
-from ..evaluation.inference import Forward, infer, item_images, model_inputs, to_tensor
+from ..evaluation.scales import Forward, to_tensor
+from ..evaluation.inference import infer, item_images, model_inputs
 from ..show.grid import _item_row, picture_grid
 
 # %% ../../nbs/explorer/05_contribution.ipynb #2a3e58a5

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import nn, Tensor
-from ..core import RGBXError, load_named
+from ..core import RGBXError
+from ..ops.loading import load_named
 from ..encoders.base import Encoder
 from ..encoders.vmamba import VMAMBA_KEYS, VMambaClassifier
 from ..heads.mlp import MLPHead, mlp_keys

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from torch.utils.checkpoint import checkpoint
-from ..core import RGBXError, choose
+from ..core import RGBXError, choose, constant_result
 
 # %% ../../nbs/ops/32_deform_attention.ipynb #05fd21d4
 def deform_grid(value:Tensor, # `(N, S, M, D)`
@@ -77,7 +77,7 @@ def deform_points(value:Tensor, # `(N, S, M, D)`
     return _points_op(value, [int(o) for s in shapes for o in s], loc, weight)
 
 BACKENDS = dict(bag=deform_bag, grid=deform_grid, triton=deform_points)
-@torch.compiler.assume_constant_result
+@constant_result
 def _triton_device(): return importlib.import_module('rgbx_seg.ops.scan_triton').triton_device()
 
 def deform_backends(device='cpu') -> list: # Where the values are

@@ -12,7 +12,7 @@ from typing import Optional
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from ..core import RGBXError
+from ..core import RGBXError, constant_result
 
 # %% ../../nbs/ops/10_scan.ipynb #3479dfa2
 def _types(u:Tensor) -> torch.dtype:
@@ -195,11 +195,11 @@ def native_isa() -> str: # `avx512`, `avx2`, `generic`, or an empty string witho
 # %% ../../nbs/ops/10_scan.ipynb #ad15db3f
 _KINDS = {torch.float32:0, torch.bfloat16:1, torch.float16:2}
 
-@torch.compiler.assume_constant_result
+@constant_result
 def _has_native(): return _native() is not None
 def _applies(u:Tensor): return u.device.type=='cpu' and u.dtype in _KINDS and _has_native()
 def _triton(): return importlib.import_module('rgbx_seg.ops.scan_triton')     # the kernels of ops/16_scan_triton, loaded when first used
-@torch.compiler.assume_constant_result
+@constant_result
 def _triton_device(): return _triton().triton_device()
 def _triton_applies(u:Tensor): return u.dtype in _KINDS and u.device.type==_triton_device()
 def _pick(u:Tensor): return 'native' if _applies(u) else 'triton' if u.is_cuda and _triton_applies(u) else 'blocked'

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from ..core import RGBXError, load_named, repo_root
+from ..core import RGBXError, repo_root
+from ..ops.loading import load_named
 
 # %% ../../nbs/parity/00_cases.ipynb #5aa1d02c
 def shared_dir(quiet:bool=False): # `quiet`: print nothing when it is missing

@@ -9,7 +9,7 @@ __all__ = ['mamba_diffusion_boundaries', 'split_bands', 'whole_outputs', 'loss_o
 # %% ../../nbs/parity/32_mamba_diffusion.ipynb #11660594
 from functools import partial
 import torch
-from ..core import load_named
+from ..ops.loading import load_named
 from ..encoders.vmamba2 import PlainSS2D, VSSBlock2
 from ..fusion.dcf import DCFScan, DSS4Scan, TwoStreamBlock
 from ..models.segmenter import RGBXSegmenter

@@ -10,7 +10,8 @@ import re
 from typing import Optional
 import torch
 from torch import Tensor
-from ..core import RGBXError, load_named
+from ..core import RGBXError
+from ..ops.loading import load_named
 from ..ops.deform_attention import MSDeformAttn, deform_attention, offset_bias, reference_points
 from ..ops.scan import selective_scan
 from ..ops.window_attention import na_logits, neighborhood_attention

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from timm.models.vision_transformer_sam import get_rel_pos
 from torch import nn
-from ..core import load_named
+from ..ops.loading import load_named
 from ..encoders.malleable import FixedConv2_5d, MalleableConv2d
 from ..encoders.sam import SamViT, resize_positions, sam_keys
 from ..encoders.segman import SegMANStage
@@ -21,8 +21,7 @@ from ..encoders.vmamba import SS2D, ss2d_parts
 from ..fusion.sa_gate import SAGate, sagate_keys
 from ..fusion.sam_adapter import Extractor, Injector, adapter_keys
 from ..fusion.sigma import ConMB, CroMB
-from ..heads.diffusion import (
-    Denoiser, FPNMerge, SCHEDULES, diffusion_name, log_snr, sine_positions, strengths, time_pairs)
+from ..heads.diffusion import Denoiser, FPNMerge, SCHEDULES, diffusion_name, log_snr, sine_positions, strengths, time_pairs
 from ..heads.mamba import CVSSBlock
 from ..heads.sa_gate import SAGateAuxHead, SAGateHead, sa_gate_head_keys
 from ..heads.segformer import SegFormerHead, segformer_keys
@@ -70,7 +69,7 @@ def malleable_conv_outputs(case:dict, # Parity case of system `Malleable_Conv2_5
     inputs:dict,                      # `x`, `g` (gradient of the result), `depth`, `fx`, perhaps `scale`
 ) -> dict:                            # Outputs and gradients under their names in the case
     "The malleable (or fixed) operator on a parity case."
-    from rgbx_seg.core import load_named
+    from rgbx_seg.ops.loading import load_named
     cfg = dict(case['config']); fixed = case['system'] == 'Conv2_5D_Depth'
     kw = dict(kernel=cfg.pop('kernel_size')) | {k:cfg[k] for k in ('stride','padding','dilation','pixel_size','scale_const','fix_center','adjust_to_scale') if k in cfg}
     m = FixedConv2_5d(cfg['in_channels'], cfg['out_channels'], **kw) if fixed else MalleableConv2d(cfg['in_channels'], cfg['out_channels'], published=True, **kw)
@@ -116,7 +115,7 @@ def sagate_outputs(case:dict, # Parity case of system `SAGate`
     inputs:dict,              # `rgb`, `hha` and the gradients `g_rgb`, `g_hha`, `g_merge`
 ) -> dict:                    # Outputs and gradients under their names in the case
     "One gate on a parity case."
-    from rgbx_seg.core import load_named
+    from rgbx_seg.ops.loading import load_named
     cfg = case['config']; g = SAGate(cfg['in_planes'], cfg['reduction'], published=True); load_named(g, state_dict, sagate_keys)
     t = {k:torch.as_tensor(v) for k,v in inputs.items()}; r,d = t['rgb'].requires_grad_(),t['hha'].requires_grad_()
     m,r2,d2 = g(r, d); rec = g.fsp_rgb(d, r),g.fsp_x(r, d)
@@ -180,7 +179,7 @@ def sa_gate_head_outputs(case:dict, # Parity case of system `sa_gate_head`
     inputs:dict,                    # `merge1`, `merge4`
 ) -> dict:                          # Outputs under their names in the case
     "Head and auxiliary head alone on a parity case."
-    from rgbx_seg.core import load_named
+    from rgbx_seg.ops.loading import load_named
     from rgbx_seg.parity.cases import pick
     low,top = (torch.as_tensor(inputs[k]) for k in ('merge1','merge4')); chs = (low.shape[1], top.shape[1])
     both = nn.ModuleDict(dict(head=SAGateHead(chs, case['config']['num_classes']), aux_head=SAGateAuxHead(chs, case['config']['num_classes']))).eval()

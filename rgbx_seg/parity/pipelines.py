@@ -16,7 +16,8 @@ from ..data.photometric import brightness, contrast, deliver_test, fmb_test, hue
 from ..data.sets.catalogue import layout_card
 from ..data.transforms import normalise
 from ..evaluation.protocol import Protocol
-from ..evaluation.inference import fitted, scale_scores
+from ..evaluation.scales import fitted
+from ..evaluation.inference import scale_scores
 from .cases import pick
 from ..systems.mamba_diffusion import reduce_labels
 
@@ -69,7 +70,7 @@ def sigma_eval_outputs(case:dict, # A parsed `sigma_eval` case
     "Sigma's published evaluator on one image pair: score of each scale, prediction, confusion matrix, IoU, and five means."
     from rgbx_seg.evaluation.metrics import ConfusionMatrix
     cfg,w = case['config'],{k: torch.as_tensor(v) for k,v in state_dict.items()}
-    p = Protocol('sigma_published', crop=cfg['crop_size'], stride=cfg['stride_rate'], scales=cfg['scales'], flip=cfg['flip'], published='sigma')
+    p = Protocol('sigma_published', crop=cfg['crop_size'], stride=cfg['stride_rate'], scales=cfg['scales'], flip=cfg['flip'], arithmetic='sigma')
     net = lambda rgb,x: F.conv2d(torch.cat([rgb,x], 1), w['conv.weight'], w['conv.bias'], padding=1)
     scores = scale_scores(net, [inputs['rgb'], inputs['x']], p, (cfg['norm_mean'], cfg['norm_std']))
     pred = sum(scores.values()).argmax(-1)
@@ -86,7 +87,7 @@ def furnace_outputs(case:dict, # Parity case of system `furnace_evaluator`
     from rgbx_seg.parity.cases import load_case, pick
     from rgbx_seg.evaluation.metrics import ConfusionMatrix
     cfg,w = case['config'],{k:torch.as_tensor(v) for k,v in state_dict.items()}; sa = cfg['path'] == 'sa'
-    p = Protocol('case', crop=cfg['crop_size'], stride=cfg['stride_rate'], scales=cfg['scales'], flip=cfg['flip'], combine='exp' if sa else 'softmax', published='furnace')
+    p = Protocol('case', crop=cfg['crop_size'], stride=cfg['stride_rate'], scales=cfg['scales'], flip=cfg['flip'], combine='exp' if sa else 'softmax', arithmetic='furnace')
     depth = None if sa else inputs['depth'] if 'depth' in inputs else load_case(case['name'])[2]['depth']       # the stored case lists its depth map among the outputs
     H,W = inputs['rgb'].shape[:2]; images = [inputs['rgb'], inputs['hha'] if sa else np.asarray(depth, np.float32)]
     if not sa: images.append(np.stack([*np.meshgrid(np.arange(W), np.arange(H)), np.ones((H,W))], -1).astype(np.float32))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from ..core import RGBXError
 from ..encoders.vmamba import VMambaClassifier
-from ..evaluation.inference import Forward
+from ..evaluation.scales import Forward
 from ..ops.windows import windows
 from ..heads.fcn import published_aux_head
 from ..models.create import create_model, list_models

@@ -149,7 +149,7 @@ class KeepBest(Callback):
 
 # %% ../../nbs/training/40_checkpoint.ipynb #bd4d17ef
 class KeepEpochs(Callback):
-    "Writes the weights after every so many epochs as `epoch-<n>.safetensors`, n epochs done; `rgbx_eval --epochs` reads them."
+    "Writes the weights after every so many epochs as `epoch-<n>.safetensors`, n epochs done; `rgbx eval --epochs` reads them."
     order = 52                                              # as KeepBest, before Checkpoint
     def __init__(self,
         folder,          # Of the run

@@ -12,7 +12,7 @@ from fastai.callback.core import Callback
 from timm.data import Mixup
 from ..core import RGBXError, bar
 from ..data.sets.imagenet import ClassAugment
-from ..evaluation.inference import Forward
+from ..evaluation.scales import Forward
 from ..evaluation.report import Report
 from ..evaluation.metrics import ConfusionMatrix
 

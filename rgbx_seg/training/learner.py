@@ -258,7 +258,7 @@ def _write_results(learn, out, history, best, keep, files):
 # %% ../../nbs/training/45_learner.ipynb #7b422ad2
 def _read_json(p):
     try: return json.loads(p.read_text(encoding='utf-8'))
-    except FileNotFoundError: raise RGBXError(p, 'no such file', 'the config.json of a run', 'give the folder that rgbx_train wrote') from None
+    except FileNotFoundError: raise RGBXError(p, 'no such file', 'the config.json of a run', 'give the folder that rgbx train wrote') from None
     except (ValueError, UnicodeDecodeError) as e: raise RGBXError(p, f'broken JSON ({e})', 'the config.json of a run') from None
 
 def load_run(

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from ...core import RGBXError, atomic_path
 from ..checkpoint import plain_model
 from ..distributed import ranks
-from .recompute import _frozen_stats
+from .recompute import frozen_stats
 
 # %% ../../../nbs/training/callbacks/40_guards.ipynb #52830406
 @torch.no_grad()
@@ -26,7 +26,7 @@ def first_nonfinite(
     for name,m in model.named_modules():
         hooks.append(m.register_forward_hook(lambda m,i,o,name=name: None if bad or all(torch.isfinite(t).all() for t in flat(o)) else bad.append(name)))
     try:
-        with _frozen_stats(model): model(*xs)
+        with frozen_stats(model): model(*xs)
     finally: [h.remove() for h in hooks]
     return bad[0] if bad else ''
 
