@@ -10,7 +10,8 @@ __all__ = ['SETTINGS', 'RUNS', 'GROUPS', 'Decoded', 'demo_data', 'demo_run', 'ga
 import json, os, sys, time
 from pathlib import Path
 import torch
-from .core import repo_root, run_cli, set_seed, write_text
+from .core import repo_root, set_seed, write_text
+from .cli import run_cli
 from .data.folder import DataFolder
 from .training.loaders import rgbx_dls
 from .data.toy import write_toy

@@ -17,6 +17,7 @@ from pathlib import Path
 from ..core import RGBXError, cv2_
 from ..data.folder import DataFolder
 from ..data.transforms import JointAugment, denormalise, epoch_order, item_rng, normalise, planes
+from ..data.open import describe, open_both
 
 # %% ../../nbs/training/05_loaders.ipynb #166885c7
 _order = lru_cache(3)(epoch_order)
@@ -197,8 +198,8 @@ class EpochSeed(Callback):
         "Before each pass over the training items."
         self.learn.dls.set_epoch(self.learn.epoch)
 
-def rgbx_dls(train_ds,   # `DataFolder` to train on; or the name of a published data set, or the folder of one's own
-    valid_ds=None,       # `DataFolder` to validate on; None: the training items, not augmented; after a name: the folder
+def rgbx_dls(train_ds,   # Data set to train on, or a folder
+    valid_ds=None,       # Data set to validate on; None: the training items, not augmented
     bs:int=4,            # Batch size
     size=None,           # (height, width) of the training crop; None: the card's size, else that of the first item
     augment=True,        # True: Sigma's recipe; False: none; or a `JointAugment` of your own
@@ -209,13 +210,16 @@ def rgbx_dls(train_ds,   # `DataFolder` to train on; or the name of a published 
     drop_last:bool=True, # Leave out the last, smaller batch of an epoch
     photometric=None,    # {modality: `Photometric`}, True: RGB alone
     steps:int=None,      # Training batches in an epoch, however many items there are; None: once through the items
-    train:str='train',   # By name: the split to train on
-    valid:str=None,      # By name: the split to validate on; None: val, else test
+    train:str='train',   # Of a folder: the split to train on
+    valid:str=None,      # Of a folder: the split to validate on; None: val, else test
     on_device:bool=False,# Normalise batches on the device instead of items in the workers
-    **kwargs,            # Of `JointAugment`: scales, base, cat_max_ratio ...; for ImageNet of `imagenet_dls`
+    **kwargs,            # Of `JointAugment`: scales, base, cat_max_ratio ...; for ImageNet of `imagenet_dls`; of a folder also `card`, `recipe`, `modalities` of `open_data`
 ) -> RGBXDataLoaders:
     "Training and validation batches (x_rgb, x_1, ..., mask)."
-    if isinstance(train_ds, (str, Path)): train_ds,valid_ds,kwargs = _open_both(train_ds, valid_ds, train, valid, kwargs)
+    if isinstance(train_ds, (str, Path)):
+        told = {key: kwargs.pop(key) for key in ('card', 'recipe', 'modalities') if key in kwargs}
+        train_ds,valid_ds = open_both(train_ds, train, valid, **told)
+        print(describe(train_ds))
     valid_ds = train_ds if valid_ds is None else valid_ds
     if train_ds.card.classification:
         if on_device: raise RGBXError('on_device', 'True', 'False: timm\'s transforms end with normalised tensors')
@@ -234,26 +238,3 @@ def rgbx_dls(train_ds,   # `DataFolder` to train on; or the name of a published 
     valid = RGBXDL(RGBXItems(valid_ds, None, seed, raw=on_device), bs=valid_bs or (1 if train_ds.card.layout and train_ds.card.size is None else bs), num_workers=num_workers,
         device=device)
     return RGBXDataLoaders(train, valid, device=device)
-
-# %% ../../nbs/training/05_loaders.ipynb #9c8e5f77
-_OWN = 'card classes rgb x label label_shift splits'.split()
-
-def _open_both(name, root, train, valid, kwargs):
-    "(training, validation, the remaining arguments) of a data set by name, or of a folder."
-    from rgbx_seg.data.sets.readers import open_dataset
-    own = {k:kwargs.pop(k) for k in _OWN if k in kwargs}; kw = {k:kwargs.pop(k) for k in ('layout', 'modalities', 'system', 'bgr') if k in kwargs}
-    if own: kw = {k:v for k,v in kw.items() if k in ('modalities', 'bgr')} | own; make = lambda s: DataFolder(name if root is None else root, s, **kw)
-    else: make = lambda s: open_dataset(name, root, s, **kw)
-    a,b = make(train),None
-    for s in [valid] if valid else ['val', 'test']:
-        if valid or s in (own.get('splits') or a.card.splits):
-            try: b = make(s)
-            except RGBXError:
-                if valid: raise
-                continue
-            if valid or (b.labels and not set(b.names) <= set(a.names)): break       # training on training + validation: val says nothing
-            b = None
-    if b is None: print('no validation split: scores during training are on the training items')
-    elif b.split == 'test' and not valid: print('no split val of its own: scores during training are on test')
-    print(f'training on {a}; validation on {b or a}')
-    return a,b or a,kwargs

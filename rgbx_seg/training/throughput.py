@@ -10,7 +10,8 @@ import tempfile, time
 from pathlib import Path
 import numpy as np
 import torch
-from ..core import cv2_, run_cli, write_text
+from fastcore.script import call_parse
+from ..core import cv2_, write_text
 from ..data.folder import DataFolder
 from .loaders import RGBXItems
 from ..data.toy import write_toy
@@ -80,4 +81,4 @@ def _cpu():
 
 # %% ../../nbs/training/72_throughput.ipynb #0f8882bd
 #| eval: false
-if __name__ == '__main__': run_cli(main)
+if __name__ == '__main__': call_parse(main)
