@@ -8,8 +8,8 @@ __all__ = ['run_files', 'PickModalities', 'GiveMask', 'SegLearner', 'rgbx_learne
 
 # %% ../../nbs/training/45_learner.ipynb #178739b9
 import json, math, random
-import fastai.callback.schedule # adds fit_one_cycle and lr_find to every learner
 from pathlib import Path
+import fastai.callback.schedule
 import torch
 import matplotlib.pyplot as plt
 from torch import nn
@@ -18,20 +18,21 @@ from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.progress import ProgressCallback, no_bar
 from fastai.torch_core import to_detach
 from ..core import RGBXError, set_seed, shows_bars, write_text
-from .checkpoint import Checkpoint, History, KeepBest, KeepEpochs, ResumableLearner, save_weights
+from ..evaluation.metrics import ConfusionMatrix, seg_metrics
+from ..models.segmenter import RGBXSegmenter
 from .callbacks.accumulate import ValidLoss
-from .data_parallel import data_parallel
 from .callbacks.ema import EMA
-from .groups import optimizer
 from .callbacks.guards import memory_error, nonfinite_error, rehearse
 from .callbacks.logs import StepLog
-from .losses import SegLoss
 from .callbacks.lr_find import find_lr
-from .callbacks.precision import Autocast, ClipNorm
 from .callbacks.modality_dropout import ModalityDropout
-from ..evaluation.metrics import ConfusionMatrix, seg_metrics
-from .distributed import barrier, distributed, ranks
+from .callbacks.precision import Autocast, ClipNorm
 from .callbacks.recompute import recompute as recompute_blocks
+from .checkpoint import Checkpoint, History, KeepBest, KeepEpochs, ResumableLearner, save_weights
+from .data_parallel import data_parallel
+from .distributed import barrier, distributed, ranks
+from .groups import optimizer
+from .losses import SegLoss
 from .schedules import LRSchedule
 
 # %% ../../nbs/training/45_learner.ipynb #5f12156f
@@ -112,7 +113,7 @@ def rgbx_learner(
     cbs = list(cbs) if isinstance(cbs, (list,tuple)) else [] if cbs is None else [cbs]
     if have is not None and hasattr(model, 'modalities') and tuple(have)!=tuple(model.modalities): cbs.append(PickModalities(tuple(have), tuple(model.modalities)))
     if modality_dropout: cbs.append(ModalityDropout(modality_dropout, getattr(dls.train.dataset, 'seed', 0)))
-    if getattr(getattr(model, 'head', None), 'takes_mask', False): cbs.append(GiveMask())
+    if isinstance(model, RGBXSegmenter) and model.head.takes_mask: cbs.append(GiveMask())
     if bf16 and fp16: raise RGBXError('precision', 'bf16 and fp16', 'one of them')
     if bf16 or fp16: cbs.append(Autocast('fp16' if fp16 else 'bf16'))
     if recompute: recompute_blocks(model)
