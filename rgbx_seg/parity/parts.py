@@ -92,7 +92,7 @@ def sam_outputs(case:dict, # Parity case `sam_image_encoder_*`
     m = SamViT(c['embed_dim'], c['depth'], c['num_heads'], c['global_attn_indexes'], c['window_size'], c['pretrained_size']//16, c['mlp_ratio']).eval()
     load_named(m, state_dict, sam_keys)
     with torch.no_grad():
-        x = torch.as_tensor(inputs['x']); p = m.patch_embed(x); t = m.embed(x); H,W = t.shape[1:3]
+        x = torch.as_tensor(inputs['x']); p = m.patch_embed(x).permute(0,2,3,1); t = m.embed(x); H,W = t.shape[1:3]
         got = dict(patch=p.flatten(1,2), pos=resize_positions(m.pos_embed, (H,W)).flatten(1,2))
         for i,b in enumerate(m.blocks):
             t = b(t); got[f'block.{i}'] = t.flatten(1,2)
