@@ -31,15 +31,12 @@ def _command(verb, *words):
     return shlex.join(['rgbx', verb, *map(str, words)])
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b0007
-def _open(data, split, card=None, recipe=None, modalities=None):
-    "One split of DATA."
-    from rgbx_seg.data.folder import RGBXFolder
-    from rgbx_seg.data.sets.catalogue import LAYOUTS
-    from rgbx_seg.data.sets.readers import open_dataset
-    from rgbx_seg.training.run import recipe_data
-    if recipe is not None: return recipe_data(recipe, data, split)
-    if card in LAYOUTS: return open_dataset(card, data, split, modalities=modalities)
-    return RGBXFolder(data, split, card=card, modalities=modalities)
+def _open(data, split, **how):
+    "One split of DATA, after the line that says what it was taken for."
+    from rgbx_seg.data.open import describe
+    dataset = rx.open_data(data, split, **how)
+    print(describe(dataset))
+    return dataset
 
 def _model(run, model, card, device):
     "The model of RUN."
@@ -58,13 +55,6 @@ def _augment(word):
 def _write_toy_once(data, modalities):
     "Synthetic toy scenes, where there is nothing yet."
     if not Path(data).exists(): rx.write_toy(data, modalities=modalities or ('rgb','thermal'))
-
-def _own(data, name):
-    "Does the folder describe itself as something else than the data set `name`?"
-    import json
-    card = Path(data)/'card.json'
-    try: return card.is_file() and json.loads(card.read_text(encoding='utf-8')).get('name') != name
-    except (ValueError, AttributeError): return True
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b000a
 @verb('train', 'rgbx train mydata --model sigma_tiny --epochs 100 --out runs/first')
@@ -110,6 +100,7 @@ def train(data:str,             # DATA: a folder of images, or the folder of a k
     tensorboard:bool=False,     # Also write logs for TensorBoard
 ):
     "Train a model into a run folder, by a publication's recipe or by settings of your own."
+    from rgbx_seg.data.open import describe, open_both
     from rgbx_seg.training.distributed import barrier, distributed
     from rgbx_seg.training.recipe import Recipe, parse_changes
     from rgbx_seg.training.run import train_recipe
@@ -124,34 +115,18 @@ def train(data:str,             # DATA: a folder of images, or the folder of a k
         if toy and not rank: _write_toy_once(data, modalities)
         barrier()
         chosen = rx.get_recipe(recipe) if recipe else Recipe('own', epochs=20, warmup=None if schedule == 'one_cycle' else 1)
-        own = not recipe or card is not None or _own(data, chosen.data)
-        if recipe and own:
-            print(f'the settings of {recipe}, which was made for {chosen.data}, on a data set of your own')
-            changes = dict(data='', valid='val', test='test') | changes
         chosen = chosen.with_changes(**changes | parse_changes(set_))
-        splits = _splits(data, own, chosen, card)
+        splits = open_both(data, chosen.train, None, card=card, recipe=chosen if recipe else None, modalities=chosen.modalities)
+        if not rank: print(describe(splits[0]))
         if not getattr(splits[0].card, 'classification', False):
             for split in splits: split.check(64)     # what is wrong with the data shows now, not after an hour
         out = Path(out or Path('runs')/f'{Path(data).name}-{chosen.model}')
         more = dict(recompute=recompute, every_epochs=every_epochs, log_every=log_every, tensorboard=tensorboard)
         train_recipe(chosen, splits, out, resume, force, seed=seed, num_workers=workers, device=device,
                      accumulate=accumulate, run_kw=more)
-        after = ['--recipe', recipe] if recipe and not own else []
-        if not rank: print(f"run written to {out}\nnext: {_command('eval', out, data, *after)}")
+        if not rank: print(f"run written to {out}\nnext: {_command('eval', out, data)}")
 
-# %% ../../nbs/cli/10_runs.ipynb #c11b000b
-def _splits(data, own, recipe, card):
-    "The open splits (train, valid) of a recipe's data set, or of a folder of one's own."
-    if not own: return tuple(_open(data, split, recipe=recipe) for split in (recipe.train, recipe.valid))
-    def open_split(split): return _open(data, split, card, modalities=recipe.modalities)
-    try: valid = open_split('val')
-    except RGBXError: valid = None
-    if valid is None or not len(valid):
-        print('no list val: scores during training are on test, and the last weights are kept')
-        valid = open_split('test')
-    return open_split('train'),valid
-
-# %% ../../nbs/cli/10_runs.ipynb #c11b000d
+# %% ../../nbs/cli/10_runs.ipynb #c11b000c
 def _conditions(words):
     "`easy=easy.txt` and `hard.txt` as `{condition: list}`."
     pairs = (word.split('=', 1) if '=' in word else (Path(word).stem, word) for word in words or ())
@@ -185,7 +160,7 @@ def eval_(run:str,          # RUN: a run folder, a saved model, or a checkpoint 
     from rgbx_seg.training.distributed import distributed
     with distributed(device and _device(device)):            # a launcher's processes share the items
         by = rx.get_recipe(recipe) if recipe else None
-        dataset = _open(data, split or (by.test if by else 'test'), card, by)
+        dataset = _open(data, split or (by.test if by else 'test'), card=card, recipe=by)
         protocol = protocol or (by.protocol if by else None)
         how = dict(protocol=protocol or None, bs=bs, drop=drop, num_workers=workers, name=Path(run).name,
                    conditions=_conditions(conditions), save=save or '', scores=scores)
@@ -196,7 +171,7 @@ def eval_(run:str,          # RUN: a run folder, a saved model, or a checkpoint 
         report.save(out)
         print(f'report written to {out}')
 
-# %% ../../nbs/cli/10_runs.ipynb #c11b000f
+# %% ../../nbs/cli/10_runs.ipynb #c11b000e
 def _inputs(words):
     "A folder, or `{modality: [file]}` from `rgb=a.jpg thermal=a.tif`."
     if len(words) == 1 and '=' not in words[0]: return words[0]
@@ -236,7 +211,7 @@ def predict(run:str,        # RUN: a run folder, a saved model, or a checkpoint 
     if submission is not None:
         print(f'upload {write_submission(done, Path(out)/submission, submission, full=not part)}')
 
-# %% ../../nbs/cli/10_runs.ipynb #c11b0011
+# %% ../../nbs/cli/10_runs.ipynb #c11b0010
 def _read_reports(files):
     "The reports, each with a name of its own: the file's where two share one."
     reports = [rx.Report.load(file) for file in files]
@@ -265,7 +240,7 @@ def compare(*reports:str,   # Reports that `rgbx eval --out` wrote (.json)
     table.save(out)
     print(f'table written to {out}')
 
-# %% ../../nbs/cli/10_runs.ipynb #c11b0012
+# %% ../../nbs/cli/10_runs.ipynb #c11b0011
 def _severities(words):
     "Numbers from 1 to 5."
     try: return [int(word) for word in words]
@@ -298,7 +273,7 @@ def robust(run:str,         # RUN: a run folder, a saved model, or a checkpoint 
     "Measure what damaged images and missing sensors cost a run."
     from rgbx_seg.evaluation.robustness import corruption_benchmark, missing_benchmark
     if what not in ('corruptions', 'missing'): raise RGBXError('--what', repr(what), 'corruptions or missing')
-    dataset = _open(data, split, card)
+    dataset = _open(data, split, card=card)
     network = _model(run, model, dataset.card, device)
     how = dict(protocol=protocol, bs=bs, num_workers=workers, n=n or None, seed=seed, name=Path(run).name)
     sets = corruptions[0] if len(corruptions) == 1 else list(corruptions)
@@ -309,7 +284,7 @@ def robust(run:str,         # RUN: a run folder, a saved model, or a checkpoint 
     result.save(out)
     print(f'tables written to {out}')
 
-# %% ../../nbs/cli/10_runs.ipynb #c11b0014
+# %% ../../nbs/cli/10_runs.ipynb #c11b0013
 def _export_file(network, to, out, size):
     "Write `onnx` or `program`, and say how far its answer is from the model's."
     import torch
@@ -331,12 +306,13 @@ def export(run:str,         # RUN: a run folder or a saved model
     size:Size=Size('96x128'), # Height and width to trace at; other multiples of 32 fit later
 ):
     "Write a run in another format, and check what was written against the model."
+    from rgbx_seg.export.hub import save_pretrained
     names = dict(onnx='model.onnx', program='model.pt2', hub='hub')
     if to not in names: raise RGBXError('--to', repr(to), f"one of {', '.join(names)}")
     network,card = rx.load_run(run)
     out = Path(out or Path(run)/names[to])
     if to == 'hub':
-        network.save_pretrained(out, card)
+        save_pretrained(network, out, card)
         same = all((a == b).all() for a,b in zip(network.state_dict().values(), rx.from_pretrained(out).state_dict().values()))
         print(f"{out} written, and read back {'equal' if same else 'different'}")
         return 0 if same else 1
