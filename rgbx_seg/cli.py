@@ -80,17 +80,17 @@ def _changes(model, modalities, epochs, steps, bs, lr, warmup, schedule, size, b
     from rgbx_seg.training.recipe import parse_changes
     words = dict(sigma={}, flip=dict(scales=None), none=None)
     given = dict(model=model, modalities=_list(modalities), epochs=epochs, steps=steps, bs=bs, lr=lr, warmup=warmup, schedule=schedule, crop=_size(size), balance=balance,
-                 pretrained=pretrained, skip=skip, precision=precision, ema=ema, clip=clip, modality_dropout=modality_dropout, groups=dict(published_groups=True) if published_groups else None)
+                 pretrained=pretrained, skip=skip, precision=precision, ema=ema, clip=clip, modality_dropout=modality_dropout, quirks=['some_parameters'] if published_groups else None)
     return {k: v for k,v in given.items() if v not in (None, '', (), False)} | ({'augment': choose(augment, words, 'augmentation')} if augment else {}) | parse_changes(settings)
 
 def _splits(data, own, r, opts):
     "The open splits (train, valid) of a recipe's data set, or of a folder of one's own."
     if not own:
         from rgbx_seg.training.run import recipe_data
-        return tuple(recipe_data(r, data, s) for s in (r.train, r.valid))
+        return tuple(recipe_data(r, data, s) for s in (r.data.train, r.data.valid))
     valid = 'val' if _has(data, 'val', **opts) else 'test'
     if valid == 'test': print('no list val: scores during training are on test, and the last weights are kept')
-    return tuple(open_folder(data, s, bgr=r.bgr, **opts) for s in ('train', valid))
+    return tuple(open_folder(data, s, bgr='bgr' in r.quirks, **opts) for s in ('train', valid))
 
 def _own_card(data, name):
     "Does the folder describe itself as something else than the data set `name`?"
@@ -129,7 +129,7 @@ def rgbx_train(data:str,      # Folder of the data set (also as --data)
     clip:float=None,          # Clip the gradient norm; 0: do not
     modality_dropout:float=None, # Probability to withhold each modality in a training batch
     published_groups:bool=False, # Train only what Sigma's published optimiser was given
-    set:Param('Any other setting of the recipe, e.g. --set wd=.05 --set loss_kw.aux=.2', str, action='append')=None, # Any other setting of the recipe: 'name=value', repeatedly
+    set:Param('Any other setting of the recipe, e.g. --set wd=.05 --set loss.args.aux=.2', str, action='append')=None, # Any other setting of the recipe: 'name=value', repeatedly
     resume:bool=False,        # Go on exactly where a killed run ended
     force:bool=False,         # Start over in a folder that holds a run
     card:str='',              # A known card's name or a card.json; default: the folder's own
@@ -142,7 +142,7 @@ def rgbx_train(data:str,      # Folder of the data set (also as --data)
 ):
     "Train a model on a folder of images, by a publication's recipe or by your own settings."
     from rgbx_seg.training.recipe import Recipe, get_recipe
-    from rgbx_seg.training.run import train_recipe
+    from rgbx_seg.training.run import train
     from rgbx_seg.training.distributed import barrier, distributed
     with distributed(device or None) as (rank,_):         # alone, or as one of a launcher's processes
         if toy and not rank and not Path(data).exists():
@@ -150,15 +150,15 @@ def rgbx_train(data:str,      # Folder of the data set (also as --data)
             write_toy(data, modalities=_list(modalities) or ('rgb','thermal'))
         barrier()
         changes = _changes(model, modalities, epochs, steps, bs, lr, warmup, schedule, size, balance, augment, pretrained, skip, 'bf16' if bf16 else 'fp16' if fp16 else None, ema, clip, modality_dropout, published_groups, set)
-        r = get_recipe(recipe) if recipe else Recipe('own', epochs=20, warmup=None if schedule == 'one_cycle' else 1)
-        own = not recipe or bool(card or classes) or _own_card(data, r.data)
-        if recipe and own: print(f'the settings of {recipe}, which was made for {r.data}, on a data set of your own'); changes = dict(data='', valid='val', test='test') | changes
+        r = get_recipe(recipe) if recipe else Recipe('own', length=dict(epochs=20), schedule=dict(warmup=None if schedule == 'one_cycle' else 1))
+        own = not recipe or bool(card or classes) or _own_card(data, r.data.name)
+        if recipe and own: print(f'the settings of {recipe}, which was made for {r.data.name}, on a data set of your own'); changes = {'data.name': ''} | dict(valid='val', test='test') | changes
         r = r.with_changes(**changes)
-        if r.start and not r.pretrained and not resume: print(f'random initial weights; the publication starts from {r.start} (--pretrained PATH)')
-        splits = _splits(data, own, r, dict(card=card, modalities=','.join(r.modalities or ()), classes=classes, rgb=rgb, x=x, label=label))
+        if r.facts.start and not r.model.pretrained and not resume: print(f'random initial weights; the publication starts from {r.facts.start} (--pretrained PATH)')
+        splits = _splits(data, own, r, dict(card=card, modalities=','.join(r.data.modalities or ()), classes=classes, rgb=rgb, x=x, label=label))
         for ds in splits if not getattr(splits[0].card, 'classification', False) else (): ds.check(64)  # what is wrong with the data shows now, not after an hour
-        out = Path(out or Path('runs')/f'{Path(data).name}-{r.model}')
-        learn = train_recipe(r, splits, out, resume, force, seed=seed, num_workers=num_workers, device=device or None, accumulate=accumulate, run_kw=dict(recompute=recompute, every_epochs=every_epochs, log_every=log_every, tensorboard=tensorboard))
+        out = Path(out or Path('runs')/f'{Path(data).name}-{r.model.name}')
+        learn = train(splits, r, out=out, resume=resume, force=force, seed=seed, workers=num_workers, device=device or None, recompute=recompute, accumulate=accumulate, every_epochs=every_epochs, log_every=log_every, tensorboard=tensorboard)
         print(f'run written to {out}; next: rgbx_eval {out} {data}'+(f' --recipe {recipe}' if recipe and not own else ''))
         return learn
 
@@ -203,9 +203,9 @@ def rgbx_eval(run:str,   # Folder of a run; with --weights the name of a model
     from rgbx_seg.training.run import recipe_data
     with distributed(device or None):                     # a launcher's processes share the items
         by = get_recipe(recipe) if recipe else None
-        ds = recipe_data(by, data, split or by.test) if by else open_folder(data, split or 'test', card, '', classes, rgb, x, label, bgr=bgr)
+        ds = recipe_data(by, data, split or by.data.test) if by else open_folder(data, split or 'test', card, '', classes, rgb, x, label, bgr=bgr)
         lists = dict(o.split('=', 1) if '=' in o else (Path(o).stem, o) for o in _list(conditions)) or None
-        kw = dict(protocol=protocol or (by and by.protocol) or None, bs=bs, drop=_list(drop), num_workers=num_workers, name=Path(run).name, conditions=lists, save=save, scores=scores)
+        kw = dict(protocol=protocol or (by and by.judge.protocol) or None, bs=bs, drop=_list(drop), num_workers=num_workers, name=Path(run).name, conditions=lists, save=save, scores=scores)
         if not epochs: r = evaluate(_load(run, weights, run, ds.card, device), ds, **kw)
         else: r = evaluate_epochs(weights or run, ds, epochs, (lambda f: _load(run, str(f), run, ds.card, device)) if weights else None, device=device or None, **kw)
         print(r)
@@ -309,7 +309,7 @@ def rgbx_parity(cases:Param('Case names, paths or glob patterns', str, nargs='+'
     tol:float=1e-4,         # Largest relative error that passes
 ):
     "Compare with the published code's stored outputs; exit status 1 where a case fails."
-    from rgbx_seg.parity.__init__ import parity_table
+    from rgbx_seg.parity import parity_table
     worst = parity_table([cases] if isinstance(cases, str) else list(cases), tol)
     if not worst: raise RGBXError('rgbx_parity', f'no case like {cases!r}', 'names in the folder of parity cases')
     bad = [k for k,v in worst.items() if v > tol]

@@ -44,7 +44,7 @@ class Look:
 
 def _probabilities(y, p):
     "Scores of `infer` as probabilities."
-    if p.published: return y/y.sum(-1, keepdims=True)
+    if p.arithmetic: return y/y.sum(-1, keepdims=True)
     if p.combine=='softmax': return y
     e = np.exp(y-y.max(-1, keepdims=True)); return e/e.sum(-1, keepdims=True)
 
