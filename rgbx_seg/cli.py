@@ -59,16 +59,19 @@ def open_folder(data, # Folder
     rgb:str='RGB',    # Folder of the RGB images
     x:str='ModalX',   # Folder of the other modality, or 'name=folder,name=folder'
     label:str='Label',# Folder of the labels
-    **kwargs          # Passed to `RGBXFolder`
-):                    # An `RGBXFolder`
+    **kwargs          # Passed to `open_data`
+):                    # A `DataFolder`
     "Open one split of a folder."
-    from rgbx_seg.data.sets.catalogue import LAYOUTS
-    from rgbx_seg.data.folder import RGBXFolder
-    from rgbx_seg.data.sets.readers import open_dataset
-    if card in LAYOUTS: return open_dataset(card, data, split, modalities=_list(modalities) or None, **kwargs)
-    cs = None if classes in ('', None) else int(classes) if str(classes).isdigit() else list(_list(classes))
-    xs = dict(o.split('=', 1) for o in _list(x)) if '=' in (x or '') else (x or None)
-    return RGBXFolder(data, split, card=card or None, modalities=_list(modalities) or None, classes=cs, rgb=rgb, x=xs, label=label, **kwargs)
+    from rgbx_seg.data.cards import folder_card
+    from rgbx_seg.data.open import open_data
+    if classes not in ('', None):
+        names = int(classes) if str(classes).isdigit() else list(_list(classes))
+        further = dict(o.split('=', 1) for o in _list(x)) if '=' in (x or '') else (x or None)
+        own = folder_card(names, further, rgb, label, name=Path(data).name)
+        if not card and not (Path(data)/'card.json').is_file(): card = own
+        elif len(own.classes) != (n := open_data(data, split, card or None).card.num_classes):
+            raise RGBXError(data, f'{len(own.classes)} classes asked for', f'{n} of its card', 'Leave classes out')
+    return open_data(data, split, card or None, modalities=_list(modalities) or None, **kwargs)
 
 def _has(data, split, **kw):
     try: return len(open_folder(data, split, **kw)) > 0
@@ -86,11 +89,11 @@ def _changes(model, modalities, epochs, steps, bs, lr, warmup, schedule, size, b
 def _splits(data, own, r, opts):
     "The open splits (train, valid) of a recipe's data set, or of a folder of one's own."
     if not own:
-        from rgbx_seg.training.run import recipe_data
-        return tuple(recipe_data(r, data, s) for s in (r.train, r.valid))
+        from rgbx_seg.data.open import open_data
+        return tuple(open_data(data, s, recipe=r) for s in (r.train, r.valid))
     valid = 'val' if _has(data, 'val', **opts) else 'test'
     if valid == 'test': print('no list val: scores during training are on test, and the last weights are kept')
-    return tuple(open_folder(data, s, bgr=r.bgr, **opts) for s in ('train', valid))
+    return tuple(open_folder(data, s, recipe=r, **opts) for s in ('train', valid))
 
 def _own_card(data, name):
     "Does the folder describe itself as something else than the data set `name`?"
@@ -200,10 +203,12 @@ def rgbx_eval(run:str,   # Folder of a run; with --weights the name of a model
     from rgbx_seg.evaluation.epochs import evaluate_epochs
     from rgbx_seg.evaluation.report import evaluate
     from rgbx_seg.training.recipe import get_recipe
-    from rgbx_seg.training.run import recipe_data
+    from rgbx_seg.data.open import open_data
+    from rgbx_seg.data.reading import Reading
     with distributed(device or None):                     # a launcher's processes share the items
         by = get_recipe(recipe) if recipe else None
-        ds = recipe_data(by, data, split or by.test) if by else open_folder(data, split or 'test', card, '', classes, rgb, x, label, bgr=bgr)
+        ds = open_data(data, split or by.test, recipe=by) if by else open_folder(data, split or 'test', card, '', classes, rgb, x, label)
+        if bgr: ds = Reading.from_card(ds.card, bgr=True).apply(ds)
         lists = dict(o.split('=', 1) if '=' in o else (Path(o).stem, o) for o in _list(conditions)) or None
         kw = dict(protocol=protocol or (by and by.protocol) or None, bs=bs, drop=_list(drop), num_workers=num_workers, name=Path(run).name, conditions=lists, save=save, scores=scores)
         if not epochs: r = evaluate(_load(run, weights, run, ds.card, device), ds, **kw)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from .core import repo_root, set_seed, write_text
 from .cli import run_cli
-from .data.folder import RGBXFolder
+from .data.folder import DataFolder
 from .training.loaders import rgbx_dls
 from .data.toy import write_toy
 from .data.transforms import JointAugment
@@ -30,7 +30,7 @@ GROUPS = {'person, mannequin': ['person','mannequin'], 'vehicle_moving, vehicle_
 
 class Decoded:
     "A small data set kept in memory as decoded arrays."
-    def __init__(self, ds): # An `RGBXFolder`
+    def __init__(self, ds): # An `DataFolder`
         self.card,self.modalities,self.names,self.condition,self.items = ds.card,ds.modalities,ds.names,ds.condition,[ds[i] for i in range(len(ds))]
     def __len__(self): return len(self.items)
     def __getitem__(self, i): return self.items[i]
@@ -41,7 +41,7 @@ def demo_data(data,      # Folder of the scenes
     bs:int=8,            # Batch size
 ):                       # (`DataLoaders`, test set, class weights)
     "The demo's scenes for one choice of modalities."
-    train,val,test = (Decoded(RGBXFolder(data, s, modalities=modalities)) for s in ('train','val','test'))
+    train,val,test = (Decoded(DataFolder(data, s, modalities=modalities)) for s in ('train','val','test'))
     dls = rgbx_dls(train, val, bs=bs, augment=JointAugment(train.card.size, scales=None), seed=seed, valid_bs=16)
     return dls, test, class_weights(label_counts((o[-1] for o in train.items), train.card.num_classes))
 
@@ -100,7 +100,7 @@ def run_demo(out='runs/demo',   # Folder of the result
     metrics = dict(note='synthetic toy scenes: no evidence about real sensors', seed=seed, settings={k:str(v) for k,v in (SETTINGS|settings).items()}, seconds=round(time.time()-t),
                    threads=torch.get_num_threads(), gain_in_points=g, reports={k:r.to_dict() for k,r in reports.items()})
     write_text(out/'metrics.json', json.dumps(metrics, indent=1)+'\n')
-    demo_picture(models, Decoded(RGBXFolder(data, 'test'))).savefig(out/'predictions.png', bbox_inches='tight')
+    demo_picture(models, Decoded(DataFolder(data, 'test'))).savefig(out/'predictions.png', bbox_inches='tight')
     return reports
 
 # %% ../nbs/96_demo.ipynb #9a64e8fe

@@ -44,10 +44,12 @@ class Modality:
     decode:str=None     # A decoder, with its argument after a colon: 'bands:3,2,1'; None: an image
     fit:bool=False      # Enlarge or shrink to the size of the first modality, by nearest neighbour
     view:tuple=None     # Channels that a picture shows as red, green, blue; None: the first three
+    order:str='rgb'     # Channels of colour files; 'bgr': they stay blue, green, red (quirk of Sigma, CMX and DFormer)
     def __post_init__(self):
         c,where = self.channels,f'modality {self.name!r}'
         if not isinstance(c, int) or c < 1: raise RGBXError(where, f'channels={c!r}', 'a positive integer')
         if self.bits not in (8, 16, 32): raise RGBXError(where, f'bits={self.bits!r}', '8, 16 or 32')
+        if self.order not in ('rgb', 'bgr'): raise RGBXError(where, f'order={self.order!r}', "'rgb' or 'bgr'")
         self.folder = safe_name(self.folder, f'folder of {where}')
         if self.path is not None: check_pattern(self.path, where)
         for k,default in (('mean', (.5,)*c), ('std', (.25,)*c)):
@@ -187,6 +189,12 @@ def normalised(self:Card, system:str, # A key of `card.norms`: 'mmsam', 'dformer
     "The card with the normalisation constants of a publication."
     n = choose(system, self.norms, f'normalisation of {self.name}')
     return replace(self, modalities={k:replace(m, mean=n[k][0], std=n[k][1]) if k in n else m for k,m in self.modalities.items()})
+
+@patch
+def in_order(self:Card, order:str, # 'rgb', or 'bgr': colour files stay blue, green, red
+) -> Card:                         # A copy
+    "The card with another order of the channels of colour files."
+    return replace(self, modalities={k: replace(m, order=order) for k,m in self.modalities.items()})
 
 @patch
 def select(self:Card, modalities, # Names, in the order the model wants

@@ -287,7 +287,7 @@ def corrupt(image:np.ndarray, # (H, W, C) or (H, W) uint8, RGB order
 
 class Corrupted:
     "A data set whose images are damaged as they are read."
-    def __init__(self, ds,    # `RGBXFolder`, or anything like it
+    def __init__(self, ds,    # `DataFolder`, or anything like it
         name:str,             # A corruption
         severity:int=3,       # 1..5
         modalities=('rgb',),  # Which; the others stay clean
@@ -312,7 +312,7 @@ class Corrupted:
     def _one(self, a, m, r):
         # one channel, repeated
         if m.cmap and a.shape[2] > 1: return np.repeat(corrupt(np.ascontiguousarray(a[...,:1]), self.corruption, self.severity, r), a.shape[2], 2)
-        if getattr(self.ds, 'bgr', False) and a.shape[2] == 3: return np.ascontiguousarray(corrupt(np.ascontiguousarray(a[...,::-1]), self.corruption,
+        if m.order == 'bgr' and a.shape[2] == 3: return np.ascontiguousarray(corrupt(np.ascontiguousarray(a[...,::-1]), self.corruption,
             self.severity, r)[...,::-1])
         return corrupt(a, self.corruption, self.severity, r)
 

@@ -14,7 +14,7 @@ import numpy as np
 from ..core import RGBXError, bar, cv2_
 from .cards import Card, Modality, folder_card
 from .files import IMAGE_EXTS, raw_image, raw_label
-from .folder import RGBXFolder, _lines
+from .folder import DataFolder, list_lines
 from .sets.catalogue import LAYOUTS, layout_card
 from .sets.easy_hard import check_easy_hard
 from .sets.readers import READERS, find_layout, open_dataset
@@ -187,7 +187,7 @@ def _check_lists(card, root, add):
     if card.list_columns: return
     for f in {o for v in card.splits.values() for o in ([v] if isinstance(v, str) else v if isinstance(v, list) else [])}:
         if not (root/f).is_file(): continue
-        try: lines = _lines(root/f)
+        try: lines = list_lines(root/f)
         except RGBXError as e: add('error', 'list', str(e)); continue
         ext = [l for l in lines if os.path.splitext(l)[1].lower() in IMAGE_EXTS]; cols = [l for l in lines if '\t' in l or (ext and ' ' in l and '/' in l)]
         if cols: add('error', 'list-columns', f'{f} has several columns where bare names are expected',
@@ -312,7 +312,7 @@ def check_dataset(name,  # A name of the catalogue; or the folder of a data set 
     n:int=None,          # Items to read of each split, evenly spread; None: all
     workers:int=None,    # Threads; None: one per core
     progress:bool=True,  # Show a bar
-    **kwargs             # For a folder without a card: classes, rgb, x, label ... as of `RGBXFolder`
+    card=None            # For a folder: its card; None: its card.json, else a proposal
 ) -> DoctorReport:
     "Check a data set against its card and against all known mistakes."
     probs = []
@@ -323,8 +323,8 @@ def check_dataset(name,  # A name of the catalogue; or the folder of a data set 
         make = lambda s: open_dataset(name, path, s, layout, modalities)
     else:
         root = Path(name if path is None else path)
-        if kwargs or (root/'card.json').is_file(): make = lambda s: RGBXFolder(root, s, modalities=modalities, **kwargs)
-        else: card = propose_card(root); proposed = True; make = lambda s: RGBXFolder(root, s, card, modalities)
+        if card or (root/'card.json').is_file(): make = lambda s: DataFolder(root, s, card, modalities)
+        else: card = propose_card(root); proposed = True; make = lambda s: DataFolder(root, s, card, modalities)
     data = _open_splits(make, splits, add)
     if not data: return DoctorReport(layout_card(name, layout) if name in LAYOUTS else Card('?', ['?'], dict(rgb=Modality('rgb', 'RGB'))), Path(path or name),
         {}, {}, {}, probs)

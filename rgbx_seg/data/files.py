@@ -9,10 +9,11 @@ __all__ = ['IMAGE_EXTS', 'LABEL_DECODERS', 'CAMERAS', 'DECODERS', 'read_image', 
 # %% ../../nbs/data/05_files.ipynb #f6047339
 import importlib, io, json, struct, warnings, zipfile, zlib
 from pathlib import Path
-import numpy as np
 from functools import lru_cache
+import numpy as np
 from ..core import RGBXError, choose, cv2_
 from .cards import Modality
+from ..registry import DATASETS
 
 # %% ../../nbs/data/05_files.ipynb #5b050024
 _PNG = b'\x89PNG\r\n\x1a\n'
@@ -55,7 +56,6 @@ def _decode(path, flag, b=None):
 # %% ../../nbs/data/05_files.ipynb #bccf9dc3
 def read_image(path,   # The file
     m:Modality=None,   # How to read it; None: an RGB image
-    bgr:bool=False,    # Quirk of Sigma, CMX and DFormer: leave colour images in the order blue, green, red
 ) -> np.ndarray:       # (H, W, m.channels) uint8
     "One modality's image as a model gets it, or an `RGBXError` that names the file."
     cv2 = cv2_(); m = m or Modality('rgb', 'RGB'); b = _bytes(path)
@@ -71,7 +71,7 @@ def read_image(path,   # The file
     if c == 1: return repeat(a, m.channels)
     if c != m.channels:
         raise RGBXError(path, f'{c} channels', f'{m.channels} (or 1) for modality {m.name!r}', 'Give its Modality grey=True (one channel), or split the file')
-    if c >= 3 and not bgr: a = cv2.cvtColor(a, cv2.COLOR_BGR2RGB if c == 3 else cv2.COLOR_BGRA2RGBA) if c <= 4 else a
+    if c >= 3 and m.order == 'rgb': a = cv2.cvtColor(a, cv2.COLOR_BGR2RGB if c == 3 else cv2.COLOR_BGRA2RGBA) if c <= 4 else a
     return a
 
 def repeat(a, # (H, W) or (H, W, 1)
@@ -176,21 +176,21 @@ def _once(memo, path, f):
     if path not in memo: memo[path] = f(path)
     return memo[path]
 
-def _rgba(path, m, arg, memo, bgr):
+def _rgba(path, m, arg, memo):
     "The colours of an RGBA image."
     a = _once(memo, path, _four); cv2 = cv2_()
-    return a[...,:3] if bgr else cv2.cvtColor(a, cv2.COLOR_BGRA2RGB)
+    return a[...,:3] if m.order == 'bgr' else cv2.cvtColor(a, cv2.COLOR_BGRA2RGB)
 
-def _alpha(path, m, arg, memo, bgr):
+def _alpha(path, m, arg, memo):
     "The fourth channel of an RGBA image."
     return repeat(_once(memo, path, _four)[...,3], m.channels)
 
-def _colour(path, m, arg, memo, bgr):
+def _colour(path, m, arg, memo):
     "Three channels of an image with 1, 3 or 4."
     a = raw_image(path); cv2 = cv2_()
     if a.dtype != np.uint8: raise RGBXError(path, f'{a.dtype} {a.shape}', '8 bits')
     if a.ndim == 2: return repeat(a, m.channels)
-    return np.ascontiguousarray(a[...,:3]) if bgr else cv2.cvtColor(a, cv2.COLOR_BGRA2RGB if a.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    return np.ascontiguousarray(a[...,:3]) if m.order == 'bgr' else cv2.cvtColor(a, cv2.COLOR_BGRA2RGB if a.shape[2] == 4 else cv2.COLOR_BGR2RGB)
 
 def _four(path):
     a,_ = _decode(path, cv2_().IMREAD_UNCHANGED)
@@ -200,7 +200,7 @@ def _four(path):
     return a
 
 # %% ../../nbs/data/05_files.ipynb #63c3174c
-def _bands(path, m, arg, memo, bgr):
+def _bands(path, m, arg, memo):
     "Bands of a GeoTIFF, (H, W, C): uint8 as they are, others float32."
     a = _once(memo, path, _tiff); idx = [int(o)-1 for o in arg.split(',')]
     if max(idx) >= a.shape[2]: raise RGBXError(path, f'{a.shape[2]} bands', f'at least {max(idx)+1}')
@@ -229,7 +229,7 @@ def load_array(path, # A .npy, or an .npz with the entry arr_0
         'numbers, (H, W) or (H, W, C)')
     return a
 
-def _array(path, m, arg, memo, bgr): return _channels(path, load_array(path).astype(np.float32), m)
+def _array(path, m, arg, memo): return _channels(path, load_array(path).astype(np.float32), m)
 
 def _channels(path, a, m):
     "(H, W, m.channels) float32."
@@ -249,23 +249,23 @@ def _grey16(path, bits=16):
         'A processed copy has lost the metric scale; take the original file' if a.dtype == np.uint8 else '')
     return a
 
-def _sun(path, m, arg, memo, bgr):
+def _sun(path, m, arg, memo):
     "Metres from SUN RGB-D's rotated millimetres."
     v = _grey16(path); return repeat(np.minimum(((v >> 3) | (v << 13)).astype(np.float32)/1000, 8), m.channels)
 
-def _metres(path, m, arg, memo, bgr): return repeat(_grey16(path).astype(np.float32)*np.float32(arg), m.channels)
+def _metres(path, m, arg, memo): return repeat(_grey16(path).astype(np.float32)*np.float32(arg), m.channels)
 
-def _disparity(path, m, arg, memo, bgr):
+def _disparity(path, m, arg, memo):
     v = _grey16(path).astype(np.float32); return repeat(np.where(v > 0, (v-1)/256, 0).astype(np.float32), m.channels)
 
-def _muses16(path, m, arg, memo, bgr):
+def _muses16(path, m, arg, memo):
     a = raw_image(path)
     if a.dtype != np.uint16 or a.ndim != 3: raise RGBXError(path, f'{a.dtype} {a.shape}', 'three channels of 16 bits')
     return np.ascontiguousarray((a/np.float32(150)-100).astype(np.float32))        # OpenCV wrote them, so its order is the right one
 
-def _city_depth(path, m, arg, memo, bgr):
+def _city_depth(path, m, arg, memo):
     "Metres from a disparity and the camera that took it."
-    c = _city_camera(path); d = _disparity(path, Modality('d', 'x', channels=1, bits=32), '', memo, bgr)[...,0]
+    c = _city_camera(path); d = _disparity(path, Modality('d', 'x', channels=1, bits=32), '', memo)[...,0]
     return repeat(np.divide(c['baseline']*c['fx'], d, out=np.zeros_like(d), where=d > 0), m.channels)
 
 @lru_cache(64)
@@ -286,30 +286,27 @@ def _sun_matrix(path):
 
 CAMERAS = dict(cityscapes=_city_matrix, sun=_sun_matrix)   # {name: function of a depth file -> 3 x 3}
 
-def _hha(path, m, arg, memo, bgr):
+def _hha(path, m, arg, memo):
     "HHA of a metric depth map, in the order disparity, height, angle."
     from rgbx_seg.data.hha import camera_matrix, hha
     inner,_,cam = (arg or 'npy').partition('@'); name,_,rest = inner.partition(':')
     K = None if not cam else camera_matrix(*map(float, cam.split(','))) if cam[0].isdigit() else choose(cam, CAMERAS, 'camera')(path)
-    d = _decoder(name)(path, Modality('depth', 'x', channels=1, bits=32), rest, memo, bgr)[...,0]
+    d = _decoder(name)(path, Modality('depth', 'x', channels=1, bits=32), rest, memo)[...,0]
     return hha(d, K)
 
-DECODERS = dict(opaque=_rgba, alpha=_alpha, colour=_colour, bands=_bands, npy=_array, npz=_array, sun=_sun, metres=_metres, disparity=_disparity,
-    city_depth=_city_depth,
-    muses16=_muses16, hha=_hha,
-                muses_lidar='rgbx_seg.data.sets.muses', muses_event='rgbx_seg.data.sets.muses', muses_radar='rgbx_seg.data.sets.muses')
+DECODERS = dict(opaque=_rgba, alpha=_alpha, colour=_colour, bands=_bands, npy=_array, npz=_array, sun=_sun, metres=_metres,
+    disparity=_disparity, city_depth=_city_depth, muses16=_muses16, hha=_hha) # {name: f(path, modality, argument, memo)}; a data set adds its own
 
 def _decoder(name):
-    "A decoder by name; some live in modules of their own."
-    f = choose(name, DECODERS, 'decoder')
-    return getattr(importlib.import_module(f), name) if isinstance(f, str) else f
+    "A decoder by name; one that is not known yet may be a data set's."
+    if name not in DECODERS: list(DATASETS)   # imports them
+    return choose(name, DECODERS, 'decoder')
 
 def read_modality(path, # The file
     m:Modality,         # How to read it
-    bgr:bool=False,     # Quirk: leave colour images in the order blue, green, red
     memo:dict=None,     # Files decoded for this item
 ) -> np.ndarray:        # (H, W, m.channels) uint8, or float32 with bits=32
     "One modality's file as a model gets it, through its decoder if it has one."
-    if m.decode is None: return read_image(path, m, bgr)
+    if m.decode is None: return read_image(path, m)
     name,_,arg = m.decode.partition(':')
-    return _decoder(name)(path, m, arg, memo, bgr)
+    return _decoder(name)(path, m, arg, memo)

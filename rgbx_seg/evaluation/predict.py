@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from ..core import RGBXError, atomic_path, bar, choose, write_text
 from ..data.cards import Card, Modality, get_card, safe_name
-from ..data.folder import RGBXFolder
+from ..data.folder import DataFolder
 from ..data.files import read_image, read_label
 from .protocol import get_protocol
 from .inference import infer, infer_mask, item_images, model_inputs, real_names
@@ -100,20 +100,20 @@ def as_items(inputs,  # Data set, path of a folder, or {modality: [file, ...]}
         return FileItems(inputs, card)
     if isinstance(inputs, (str,Path)):
         if not Path(inputs).is_dir(): raise RGBXError(inputs, 'no such folder', 'a data set folder, or lists of files by modality')
-        return RGBXFolder(inputs, split, card, labels=False)
+        return DataFolder(inputs, split, card, labels=False)
     return inputs
 
 # %% ../../nbs/evaluation/40_predict.ipynb #498b6f3d
 def _mask_of(ds, i, item):
     "The item's mask: as given, or of a folder read without labels, the label file if there is one."
-    if item[-1] is not None or not isinstance(ds, RGBXFolder) or ds.card.label_folder is None: return item[-1]
+    if item[-1] is not None or not isinstance(ds, DataFolder) or ds.card.label_folder is None: return item[-1]
     p = ds.path('label', ds.name(i))
     return read_label(p, len(ds.card.classes), ds.card.label_shift, ds.card.ignore) if p.is_file() else None
 
 def _check_out(ds, out):
     "Predictions must not land among the inputs."
     if isinstance(ds, FileItems): taken = {f.parent.resolve() for v in [*ds.files.values(), ds.labels or []] for f in v}
-    elif isinstance(ds, RGBXFolder): taken = {(ds.root/f).resolve() for f in [m.folder for m in ds.card.modalities.values()]+[ds.card.label_folder or '.']}
+    elif isinstance(ds, DataFolder): taken = {(ds.root/f).resolve() for f in [m.folder for m in ds.card.modalities.values()]+[ds.card.label_folder or '.']}
     else: return
     for k in ('mask','color','picture'):
         if (Path(out)/k).resolve() in taken: raise RGBXError(Path(out)/k, 'a folder of the inputs', 'a folder of its own for the predictions')
@@ -158,6 +158,6 @@ def _one(model, ds, i, record, out, picks, stats, p, device):
     pred = infer_mask(model, images, p, stats, device) if s is None else s.argmax(-1)
     save_prediction(out, record['name'], pred, card, s)
     if 'picture' not in record: return
-    ims = [o[...,::-1] if getattr(ds, 'bgr', False) and card.modalities[k].cmap is None else o for k,o in zip(ds.modalities, item)]
+    ims = [o[...,::-1] if card.modalities[k].order == 'bgr' and card.modalities[k].cmap is None else o for k,o in zip(ds.modalities, item)]
     fig = show_item((*ims, _mask_of(ds, i, item)), card, pred, ds.modalities, title=record['name'], width=float(np.clip(pred.shape[1]/100, 2, 6.4)), dpi=100)
     with atomic_path(record['picture']) as t: fig.savefig(t, format='png')

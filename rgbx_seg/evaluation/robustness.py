@@ -25,7 +25,7 @@ class Some:
         memory:float=1e9,   # Bytes up to which items are kept
     ):
         if n is not None and n<1: raise RGBXError('n', n, 'at least one item')
-        self.ds,self.card,self.modalities,self.bgr = ds,ds.card,tuple(ds.modalities),getattr(ds, 'bgr', False)
+        self.ds,self.card,self.modalities = ds,ds.card,tuple(ds.modalities)
         self.at = np.unique(np.linspace(0, len(ds)-1, min(n or len(ds), len(ds))).round().astype(int)).tolist(); self.names = [self._of(i) for i in self.at]
         self.kept = {} if self.at and sum(a.nbytes for a in ds[self.at[0]] if a is not None)*len(self.at) < memory else None
     def _of(self, i): return self.ds.name(i) if hasattr(self.ds, 'name') else str(self.ds.names[i])

@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from matplotlib import colormaps
 from ..core import RGBXError, atomic_path, choose, cv2_, write_text
 from ..data.corruptions import CORRUPTIONS, corrupt, corruption_rng
-from ..data.folder import RGBXFolder
+from ..data.folder import DataFolder
 from ..evaluation.protocol import get_protocol
 from ..evaluation.inference import infer, model_inputs, real_names
 from ..evaluation.metrics import ConfusionMatrix
@@ -44,7 +44,7 @@ class Look:
 
 def _probabilities(y, p):
     "Scores of `infer` as probabilities."
-    if p.published: return y/y.sum(-1, keepdims=True)
+    if p.arithmetic: return y/y.sum(-1, keepdims=True)
     if p.combine=='softmax': return y
     e = np.exp(y-y.max(-1, keepdims=True)); return e/e.sum(-1, keepdims=True)
 
@@ -216,16 +216,16 @@ def as_dataset(data, # `DataLoaders`, a loader, a data set with `card` and `moda
         root = Path(data)
         if not root.is_dir(): raise RGBXError(root, 'no such folder', 'the folder of a data set')
         c = None if (root/'card.json').is_file() else card
-        try: first = RGBXFolder(root, split or 'train', c)
+        try: first = DataFolder(root, split or 'train', c)
         except RGBXError:
             if split: raise
-            first = RGBXFolder(root, 'all', c)
+            first = DataFolder(root, 'all', c)
         there = [s for s in ('test','val','train') if s in first.card.splits and (root/first.card.splits[s]).is_file()]
         need = {m for o in models.values() for m in used_by(o, first.modalities)}
         for m in need:
             if m not in first.modalities: raise RGBXError('explore', f'a model that takes {m!r}', f"the modalities of {first.card.name!r}: {', '.join(first.modalities)}")
         mods = [m for m in first.modalities if m in need]; label = first.card.label_folder
-        return RGBXFolder(root, split or (there or ['all'])[0], c, mods, labels=label is not None and (root/label).is_dir())
+        return DataFolder(root, split or (there or ['all'])[0], c, mods, labels=label is not None and (root/label).is_dir())
     for k in ('valid','dataset','ds'): data = getattr(data, k, data)
     for k in ('card','modalities','__len__','__getitem__'):
         if not hasattr(data, k): raise RGBXError('explore', f'data of the type {type(data).__name__} without {k}', '`DataLoaders`, a data set, or the folder of one')
@@ -389,7 +389,7 @@ def _show(self:Explorer, key, pic):
 def _colours(self:Explorer, m, a, s): # A modality's image as it is shown
     mod = self.card.modalities[m]
     if m in s.off: return np.full((*a.shape[:2],3), 235, np.uint8)
-    return modality_picture(a[...,::-1] if getattr(self.ds, 'bgr', False) and mod.cmap is None and a.ndim==3 else a, mod)
+    return modality_picture(a[...,::-1] if mod.order == 'bgr' and mod.cmap is None and a.ndim==3 else a, mod)
 
 @patch
 def _job(self:Explorer, s):

@@ -15,8 +15,9 @@ from fastai.data.core import DataLoaders, TfmdDL
 from fasttransform import ItemTransform
 from pathlib import Path
 from ..core import RGBXError, cv2_
-from ..data.folder import RGBXFolder
+from ..data.folder import DataFolder
 from ..data.transforms import JointAugment, denormalise, epoch_order, item_rng, normalise, planes
+from ..data.open import describe, open_both
 
 # %% ../../nbs/training/05_loaders.ipynb #166885c7
 _order = lru_cache(3)(epoch_order)
@@ -24,7 +25,7 @@ _order = lru_cache(3)(epoch_order)
 class RGBXItems:
     "A data set turned into tensors: `items.get(i, epoch)`; `items[i]` is that of epoch 0."
     def __init__(self,
-        ds,               # `RGBXFolder`, or anything with its `card`, `modalities`, `len` and `ds[i]`
+        ds,               # `DataFolder`, or anything with its `card`, `modalities`, `len` and `ds[i]`
         augment=None,     # `JointAugment`; None: the images as they are
         seed:int=0,       # Of the augmentation
         length:int=None,  # Items of an epoch; the data set is gone through again and again, each time in a new order. None: the data set once
@@ -146,7 +147,7 @@ def show_items(b,  # A batch: tensors as `RGBXItems` makes them, stacked
     for i in range(n):
         for ax,(title,v,m) in zip(axs[i], cols):
             if m is None: k = v[i].detach().cpu().numpy(); seen |= set(np.unique(k).tolist()); im,cmap = card.paint(k),None
-            else: im,cmap = picture(denormalise(v[i].detach().float().cpu().numpy(), m), m, getattr(items.ds, 'bgr', False))
+            else: im,cmap = picture(denormalise(v[i].detach().float().cpu().numpy(), m), m)
             ax.imshow(im, cmap=cmap, vmin=0, vmax=255); ax.axis('off')
             if i == 0: ax.set_title(title, fontsize=8)
     _legend(fig, card, seen)
@@ -154,13 +155,12 @@ def show_items(b,  # A batch: tensors as `RGBXItems` makes them, stacked
 
 def picture(a,    # (H, W, C) uint8
     m,            # Its `Modality`
-    bgr=False,    # The reader's colour order
 ) -> tuple:       # (array for imshow, colour map or None)
     "How a modality is shown: its first channel in its colour map when it has one, else as a colour image."
     if m.cmap or a.shape[2] < 3: return a[...,0],m.cmap or 'gray'
     if m.view: return a[...,list(m.view)],None
     if m.name == 'event': return (255*np.sqrt(a[...,:3]/255)).astype(np.uint8),None    # counts are small: brighter
-    return (a[...,:3][...,::-1] if bgr else a[...,:3]),None
+    return (a[...,:3][...,::-1] if m.order == 'bgr' else a[...,:3]),None
 
 def _legend(fig, card, seen):
     "Colours of the classes that occur, below the pictures."
@@ -198,8 +198,8 @@ class EpochSeed(Callback):
         "Before each pass over the training items."
         self.learn.dls.set_epoch(self.learn.epoch)
 
-def rgbx_dls(train_ds,   # `RGBXFolder` to train on; or the name of a published data set, or the folder of one's own
-    valid_ds=None,       # `RGBXFolder` to validate on; None: the training items, not augmented; after a name: the folder
+def rgbx_dls(train_ds,   # Data set to train on, or a folder
+    valid_ds=None,       # Data set to validate on; None: the training items, not augmented
     bs:int=4,            # Batch size
     size=None,           # (height, width) of the training crop; None: the card's size, else that of the first item
     augment=True,        # True: Sigma's recipe; False: none; or a `JointAugment` of your own
@@ -210,13 +210,16 @@ def rgbx_dls(train_ds,   # `RGBXFolder` to train on; or the name of a published 
     drop_last:bool=True, # Leave out the last, smaller batch of an epoch
     photometric=None,    # {modality: `Photometric`}, True: RGB alone
     steps:int=None,      # Training batches in an epoch, however many items there are; None: once through the items
-    train:str='train',   # By name: the split to train on
-    valid:str=None,      # By name: the split to validate on; None: val, else test
+    train:str='train',   # Of a folder: the split to train on
+    valid:str=None,      # Of a folder: the split to validate on; None: val, else test
     on_device:bool=False,# Normalise batches on the device instead of items in the workers
-    **kwargs,            # Of `JointAugment`: scales, base, cat_max_ratio ...; for ImageNet of `imagenet_dls`
+    **kwargs,            # Of `JointAugment`: scales, base, cat_max_ratio ...; for ImageNet of `imagenet_dls`; of a folder also `card`, `recipe`, `modalities` of `open_data`
 ) -> RGBXDataLoaders:
     "Training and validation batches (x_rgb, x_1, ..., mask)."
-    if isinstance(train_ds, (str, Path)): train_ds,valid_ds,kwargs = _open_both(train_ds, valid_ds, train, valid, kwargs)
+    if isinstance(train_ds, (str, Path)):
+        told = {key: kwargs.pop(key) for key in ('card', 'recipe', 'modalities') if key in kwargs}
+        train_ds,valid_ds = open_both(train_ds, train, valid, **told)
+        print(describe(train_ds))
     valid_ds = train_ds if valid_ds is None else valid_ds
     if train_ds.card.classification:
         if on_device: raise RGBXError('on_device', 'True', 'False: timm\'s transforms end with normalised tensors')
@@ -235,26 +238,3 @@ def rgbx_dls(train_ds,   # `RGBXFolder` to train on; or the name of a published 
     valid = RGBXDL(RGBXItems(valid_ds, None, seed, raw=on_device), bs=valid_bs or (1 if train_ds.card.layout and train_ds.card.size is None else bs), num_workers=num_workers,
         device=device)
     return RGBXDataLoaders(train, valid, device=device)
-
-# %% ../../nbs/training/05_loaders.ipynb #9c8e5f77
-_OWN = 'card classes rgb x label label_shift splits'.split()
-
-def _open_both(name, root, train, valid, kwargs):
-    "(training, validation, the remaining arguments) of a data set by name, or of a folder."
-    from rgbx_seg.data.sets.readers import open_dataset
-    own = {k:kwargs.pop(k) for k in _OWN if k in kwargs}; kw = {k:kwargs.pop(k) for k in ('layout', 'modalities', 'system', 'bgr') if k in kwargs}
-    if own: kw = {k:v for k,v in kw.items() if k in ('modalities', 'bgr')} | own; make = lambda s: RGBXFolder(name if root is None else root, s, **kw)
-    else: make = lambda s: open_dataset(name, root, s, **kw)
-    a,b = make(train),None
-    for s in [valid] if valid else ['val', 'test']:
-        if valid or s in (own.get('splits') or a.card.splits):
-            try: b = make(s)
-            except RGBXError:
-                if valid: raise
-                continue
-            if valid or (b.labels and not set(b.names) <= set(a.names)): break       # training on training + validation: val says nothing
-            b = None
-    if b is None: print('no validation split: scores during training are on the training items')
-    elif b.split == 'test' and not valid: print('no split val of its own: scores during training are on test')
-    print(f'training on {a}; validation on {b or a}')
-    return a,b or a,kwargs

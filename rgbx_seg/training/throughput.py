@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from fastcore.script import call_parse
 from ..core import cv2_, write_text
-from ..data.folder import RGBXFolder
+from ..data.folder import DataFolder
 from .loaders import RGBXItems
 from ..data.toy import write_toy
 from ..data.transforms import SIGMA_SCALES, JointAugment, item_rng
@@ -42,7 +42,7 @@ def loader_rates(size=(480, 640), # (height, width) of images and crop
     "Rates of reading and augmenting on one core; 'raw' leaves the normalising to the device."
     cv2 = cv2_(); threads = cv2.getNumThreads(); cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as tmp:
-        root = write_toy(Path(tmp)/'toy', n=(n, 0, 0), size=size); ds = RGBXFolder(root); aug = JointAugment(size); names = ds.names
+        root = write_toy(Path(tmp)/'toy', n=(n, 0, 0), size=size); ds = DataFolder(root); aug = JointAugment(size); names = ds.names
         ways = {'published': lambda i,e: published_item(root, names[i], size, item_rng(0, e, i)), 'ours': RGBXItems(ds, aug).get, 'ours, raw': RGBXItems(ds, aug, raw=True).get}
         a,b = ways['published'](0, 3),ways['ours'](0, 3); assert all((p.float()-q.float()).abs().max() < 1e-5 for p,q in zip(a[1:], b[1:]))     # the same job
         spent = dict.fromkeys(ways, 0.)

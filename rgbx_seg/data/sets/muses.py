@@ -12,8 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from ...core import RGBXError, cv2_
-from ..files import need, raw_image
-from ..folder import _there
+from ..files import DECODERS, need, raw_image
+from ..folder import existing_file
 
 # %% ../../../nbs/data/sets/32_muses.ipynb #7cd02d49
 def project(xyz:np.ndarray, # (N, 3) points of the sensor
@@ -91,7 +91,7 @@ def project_radar(points:np.ndarray, # (N, 4) of `radar_points`
 # %% ../../../nbs/data/sets/32_muses.ipynb #2912351f
 @lru_cache(4)
 def _calib(root):
-    p = _there(Path(root)/'calib.json', 'the calibration of MUSES')
+    p = existing_file(Path(root)/'calib.json', 'the calibration of MUSES')
     try: d = json.loads(p.read_text()); d['intrinsics']['rgb']['K'],d['extrinsics']['lidar2rgb']
     except (ValueError, KeyError, TypeError) as e: raise RGBXError(p, f'no calibration ({e})', 'intrinsics.rgb.K and extrinsics.lidar2rgb') from None
     return d
@@ -99,7 +99,7 @@ def _calib(root):
 def _scene(path, package):
     "(calibration, K of the image, (h, w)) of a sensor file."
     parts = Path(path).parts; i = len(parts)-1-parts[::-1].index(package); root = Path(*parts[:i]); stem = Path(path).stem.removesuffix(f'_{package}')
-    rgb = _there(root/'frame_camera'/Path(*parts[i+1:-1])/f'{stem}_frame_camera.png', 'the camera image, for its size')
+    rgb = existing_file(root/'frame_camera'/Path(*parts[i+1:-1])/f'{stem}_frame_camera.png', 'the camera image, for its size')
     with open(rgb, 'rb') as f: w,h = struct.unpack('>II', f.read(24)[16:])
     c = _calib(str(root)); K = np.array(c['intrinsics']['rgb']['K'], float); return c,np.diag([w/1920, h/1080, 1]) @ K,(h, w)
 
@@ -112,7 +112,6 @@ def muses_lidar(path, # A .bin file
     m,                # Its `Modality`
     arg,              # Enlargement, 2 if empty
     memo=None,        # Not used
-    bgr=False,        # Not used
 ) -> np.ndarray:      # (H, W, 3) float32: range, intensity, height
     "Decoder: a LiDAR file as an image."
     c,K,size = _scene(path, 'lidar'); b = Path(path).read_bytes()
@@ -123,7 +122,6 @@ def muses_event(path, # An .h5 file
     m,                # Its `Modality`
     arg,              # Enlargement, 2 if empty
     memo=None,        # Not used
-    bgr=False,        # Not used
 ) -> np.ndarray:      # (H, W, 3) float32: positive, negative, 0
     "Decoder: an event file as an image."
     h5py = need('h5py', 'data', path); c,K,size = _scene(path, 'event_camera')
@@ -141,9 +139,10 @@ def muses_radar(path, # A .png file
     m,                # Its `Modality`
     arg,              # Enlargement, 10 if empty
     memo=None,        # Not used
-    bgr=False,        # Not used
 ) -> np.ndarray:      # (H, W, 3) float32: range, strength, 0
     "Decoder: a radar scan as an image."
     c,K,size = _scene(path, 'radar'); a = raw_image(path)
     if a.dtype != np.uint8 or a.ndim != 2 or 400 not in a.shape or min(a.shape) < 12: raise RGBXError(path, f'{a.dtype} {a.shape}', 'uint8, 400 azimuths of a header and echoes')
     return project_radar(radar_points(a), K, _extrinsic(c, 'radar2rgb', path), size, int(arg or 10))
+
+DECODERS.update(muses_lidar=muses_lidar, muses_event=muses_event, muses_radar=muses_radar)

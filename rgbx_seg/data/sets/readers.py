@@ -14,7 +14,7 @@ from ...core import RGBXError, choose
 from ..cards import Card, all_cards, safe_name
 from .catalogue import LAYOUTS
 from ..files import IMAGE_EXTS, map_label, need, repeat
-from ..folder import RGBXFolder, _encode, _there
+from ..folder import DataFolder, encode_names, existing_file
 
 # %% ../../../nbs/data/sets/07_readers.ipynb #80e0c3b1
 def _marked(folder, mark):
@@ -38,8 +38,8 @@ def find_layout(name:str, # A name in the catalogue
         'If the files are there under other names, describe them with a card.json or pass layout=')
 
 # %% ../../../nbs/data/sets/07_readers.ipynb #fa4b3111
-class NamedFolder(RGBXFolder):
-    "A published data set, opened by name: an `RGBXFolder` that knows what its split is called."
+class NamedFolder(DataFolder):
+    "A published data set, opened by name: an `DataFolder` that knows what its split is called."
     @property
     def protocol(self) -> str: # e.g. 'trainval1176'
         "What the split is called in publications."
@@ -56,19 +56,19 @@ def open_dataset(name,  # A name in the catalogue; or a folder with a card.json
     system:str=None,    # Normalisation constants of a publication: a key of `card.norms`
     labels:bool=True,   # False: without labels
     bgr:bool=False,     # Quirk: colour images stay in the order blue, green, red
-) -> RGBXFolder:
+) -> DataFolder:
     "A data set by name, in whatever form it lies in `root`."
     if root is None or name not in LAYOUTS:
         if root is None and not Path(name).is_dir(): raise RGBXError(f'data set {name!r}', 'no folder',
             'a name of the catalogue and a folder, or the folder of a data set', f"Names: {', '.join(LAYOUTS)}")
-        return RGBXFolder(name if root is None else root, split, None if root is None else choose(name, all_cards(), 'data set'), modalities, bgr, labels)
+        return DataFolder(name if root is None else root, split, None if root is None else choose(name, all_cards(), 'data set'), modalities, labels)
     if layout is None and (Path(root)/'card.json').is_file(): card,folder = Card.load(Path(root)/'card.json'),Path(root)
     else:
         layout,folder = (layout,Path(root)) if layout else find_layout(name, root)
         card = choose(layout, LAYOUTS[name], f'layout of {name}')
     if card.name != name: raise RGBXError(Path(root)/'card.json', f'the card of {card.name!r}', f'that of {name!r}', 'Open the folder by its path alone')
     if system: card = card.normalised(system)
-    return READERS.get((name, card.layout), NamedFolder)(folder, split, card, modalities, bgr, labels)
+    return READERS.get((name, card.layout), NamedFolder)(folder, split, card.in_order('bgr') if bgr else card, modalities, labels)
 
 READERS = {}   # {(name, layout): class} where a pattern is not enough
 
@@ -80,7 +80,7 @@ class _Archive(NamedFolder):
         "The open file; one handle for each process."
         if self._h5 is None or self._h5[0] != os.getpid():
             h5py = need('h5py', 'data', path)
-            try: self._h5 = os.getpid(),h5py.File(_there(path, f'a file of {self.card.name}'), 'r')
+            try: self._h5 = os.getpid(),h5py.File(existing_file(path, f'a file of {self.card.name}'), 'r')
             except OSError as e: raise RGBXError(path, f'a file that does not open ({str(e)[:80]})', 'MATLAB 7.3, which is HDF5', 'Copy the file again') from None
         return self._h5[1]
     def __getstate__(self): return self.__dict__ | dict(_h5=None)
@@ -92,17 +92,16 @@ class SUNOriginal(_Archive):
         split='train',    # A split of the card
         card=None,        # None: the catalogue's
         modalities=None,  # Which; None: the card's default
-        bgr=False,        # Quirk: colour images stay in the order blue, green, red
         labels=True,      # False: without labels
     ):
         from scipy.io import loadmat
         card = card or LAYOUTS['sunrgbd']['original']; card = card.select(modalities or card.default or list(card.modalities))
-        self.root,self.split,self.bgr,self.card,self.labels = Path(root),split,bgr,card,labels
+        self.root,self.split,self.card,self.labels = Path(root),split,card,labels
         self.modalities,self._exts,self._h5,self._order = tuple(card.modalities),{},None,None
-        self._box = self.root/'SUNRGBDtoolbox'; lists = _there(self._box/'traintestSUNRGBD'/'allsplit.mat', 'the lists of SUN RGB-D')
+        self._box = self.root/'SUNRGBDtoolbox'; lists = existing_file(self._box/'traintestSUNRGBD'/'allsplit.mat', 'the lists of SUN RGB-D')
         choose(split, dict.fromkeys(('train', 'test', 'all')), 'split'); d = loadmat(lists)
         keys = ('alltrain', 'alltest') if split == 'all' else (f'all{split}',)
-        self._names = _encode(root, [safe_name(self._scene(o), lists) for k in keys for o in d[k].ravel()])
+        self._names = encode_names(root, [safe_name(self._scene(o), lists) for k in keys for o in d[k].ravel()])
     @staticmethod
     def _scene(o): # A cell of a .mat -> 'SUNRGBD/kv2/...'
         s = str(np.asarray(o).ravel()[0]); i = s.find('SUNRGBD/')
@@ -115,12 +114,12 @@ class SUNOriginal(_Archive):
             found = sorted(p for p in (self.root/name/f).glob('*') if p.suffix.lower() in ('.jpg', '.png'))
             if found: return found[0]
         return self.root/name/folders[-1]/'(none)'
-    def mask(self, name): # (H, W) train ids of a scene
+    def file_mask(self, name): # (H, W) train ids of a scene
         "The label of a scene."
         from scipy.io import loadmat
         p = self.path('label', name); f = self._open(p)
         if self._order is None:
-            meta = loadmat(_there(self._box/'Metadata'/'SUNRGBDMeta.mat', 'the order of the labels'))['SUNRGBDMeta'].ravel()
+            meta = loadmat(existing_file(self._box/'Metadata'/'SUNRGBDMeta.mat', 'the order of the labels'))['SUNRGBDMeta'].ravel()
             field = 'sequenceName' if 'sequenceName' in (meta.dtype.names or ()) else (meta.dtype.names or [0])[0]
             self._order = {self._scene(o[field]):i for i,o in enumerate(meta)}
         if name not in self._order: raise RGBXError(self._box/'Metadata'/'SUNRGBDMeta.mat', f'no scene {name!r}', 'all scenes of the lists')
@@ -138,14 +137,13 @@ class NYUOriginal(_Archive):
         split='train',    # A split of the card
         card=None,        # None: the catalogue's
         modalities=None,  # Which; None: the card's default
-        bgr=False,        # Quirk: colour images stay in the order blue, green, red
         labels=True,      # False: without labels
     ):
         card = card or LAYOUTS['nyudv2']['original']; card = card.select(modalities or card.default)
-        self.root,self.split,self.bgr,self.card,self.labels = Path(root),split,bgr,card,labels
+        self.root,self.split,self.card,self.labels = Path(root),split,card,labels
         self.modalities,self._h5,self._table = tuple(card.modalities),None,None
         choose(split, card.splits | dict(all=0), 'split'); n = len(self._get('images')); ids = card.splits.get(split, dict(ids=[[0, n]]))['ids']
-        self._names = _encode(root, [str(i) for i in range(n) if any(a <= i <= b for a,b in ids)])
+        self._names = encode_names(root, [str(i) for i in range(n) if any(a <= i <= b for a,b in ids)])
     def path(self, kind, name): # The one file
         "Where everything is."
         return self.root/'nyu_depth_v2_labeled.mat'
@@ -156,11 +154,11 @@ class NYUOriginal(_Archive):
     def read(self, kind, name, memo=None): # (H, W, C)
         "One modality of a frame."
         i,m = int(name),self.card.modalities[kind]
-        if kind == 'rgb': a = self._get('images')[i].transpose(2, 1, 0); return np.ascontiguousarray(a[...,::-1] if self.bgr else a)
+        if kind == 'rgb': a = self._get('images')[i].transpose(2, 1, 0); return np.ascontiguousarray(a[...,::-1] if m.order == 'bgr' else a)
         depth = lambda k: np.ascontiguousarray(self._get(k)[i].T.astype(np.float32))
         if kind == 'hha': from rgbx_seg.data.hha import hha; return hha(depth('depths'), raw=depth('rawDepths'))
         return repeat(depth(dict(depth='depths', raw_depth='rawDepths')[kind]), m.channels)
-    def mask(self, name): # (H, W) train ids of a frame
+    def file_mask(self, name): # (H, W) train ids of a frame
         "The label of a frame, in 40 classes."
         if self._table is None: self._table = self._read_table()
         a = self._get('labels')[int(name)].T
@@ -169,7 +167,7 @@ class NYUOriginal(_Archive):
     def _read_table(self):
         "(895,) uint8: names to classes, 0 void."
         from scipy.io import loadmat
-        p = _there(self.root/'classMapping40.mat', 'the table from 894 names to 40 classes', 'It is part of the metadata that Gupta et al. published; labels=False reads without labels')
+        p = existing_file(self.root/'classMapping40.mat', 'the table from 894 names to 40 classes', 'It is part of the metadata that Gupta et al. published; labels=False reads without labels')
         try: t = np.asarray(loadmat(p)['mapClass'], int).ravel()
         except (KeyError, ValueError, NotImplementedError, OSError) as e: raise RGBXError(p, f'no table ({str(e)[:60]})', 'the entry mapClass') from None
         if not len(t) or t.min() < 1 or t.max() > 40: raise RGBXError(p, f'classes {t.min() if len(t) else 0}..{t.max() if len(t) else 0}', '1..40')
@@ -185,13 +183,12 @@ class ClassFolder(NamedFolder):
         split='train',    # A split of the card
         card=None,        # None: ImageNet's
         modalities=None,  # Which; None: all
-        bgr=False,        # Quirk: colour images stay in the order blue, green, red
         labels=True,      # False: without labels
     ):
         root = Path(root); names = sorted(p.name for p in (root/'train').iterdir() if p.is_dir()) if (root/'train').is_dir() else []
         if not names: raise RGBXError(root/'train', 'no folders of classes', 'one folder for each class')
         card = card or LAYOUTS['imagenet']['original']
-        super().__init__(root, split, replace(card, classes=names, palette=None), modalities, bgr, labels)
+        super().__init__(root, split, replace(card, classes=names, palette=None), modalities, labels)
         ok = np.array([n[n.rfind(b'.'):].lower() in _ENDINGS for n in self._names.tolist()])
         if not ok.any(): raise RGBXError(root/split, 'files that are no images', 'images '+', '.join(IMAGE_EXTS))
         self._names,self._class,self.labels = self._names[ok],{n:i for i,n in enumerate(names)},labels
