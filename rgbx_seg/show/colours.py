@@ -22,7 +22,7 @@ RIGHT,WRONG,VOID = (222,222,222),(213,94,0),(255,255,255)
 _NEGATIVE_EVENTS = (0,114,178)
 _QUANTITY,_SIGNED = 'cividis','PuOr_r'
 
-# %% ../../nbs/show/00_colours.ipynb #88de8cda
+# %% ../../nbs/show/00_colours.ipynb #d6629400
 def _event_picture(
     counts   # (H, W, C) uint8: positive events, negative events
 ):           # (H, W, 3) uint8
@@ -42,15 +42,16 @@ def mapped_picture(
 
 def modality_picture(
     image:np.ndarray, # (H, W) or (H, W, C) uint8, as a data set gives it
-    modality=None     # `Modality` (its name, `cmap` and `view` count), or None: as it is
+    modality=None     # `Modality` (its name, `cmap`, `view` and `order` count), or None: as it is
 ) -> np.ndarray:      # (H, W, 3) uint8
     "One sensor's image as colours."
     image = np.asarray(image)
     if image.ndim==2: image = image[...,None]
-    name,colour_map,view = (getattr(modality, field, None) for field in ('name', 'cmap', 'view'))
+    name,colour_map,view,order = (getattr(modality, field, None) for field in ('name', 'cmap', 'view', 'order'))
     channels = image.shape[-1]
     if (name or '').startswith('event') and channels>1: return _event_picture(image)
-    if colour_map is None and channels>=3: return image[...,list(view or (0,1,2))].astype(np.uint8)
+    if view is None: view = (2,1,0) if order=='bgr' else (0,1,2)
+    if colour_map is None and channels>=3: return image[...,list(view)].astype(np.uint8)
     return mapped_picture(image[...,0]/255., colour_map or 'gray')
 
 # %% ../../nbs/show/00_colours.ipynb #54f39f2c
@@ -89,14 +90,14 @@ def signed_picture(
     "Numbers with a sign as colours: orange above zero, violet below, white at zero."
     return mapped_picture(.5 + .5*np.clip(np.asarray(values)/top, -1, 1), _SIGNED)
 
-# %% ../../nbs/show/00_colours.ipynb #d9fe6527
+# %% ../../nbs/show/00_colours.ipynb #4dc7e89a
 _STYLE = {'font.size': 8, 'axes.titlesize': 8, 'axes.labelsize': 8, 'legend.fontsize': 7, 'xtick.labelsize': 7, 'ytick.labelsize': 7,
           'axes.spines.top': False, 'axes.spines.right': False, 'hatch.linewidth': .6}
 
 @cache
 def _load_backend():
-    "Load pyplot's backend, once in a process, outside every style context."
-    plt.switch_backend(matplotlib.get_backend())
+    "Load pyplot's backend, once in a process, outside every style context; where there is a figure it is loaded."
+    if not plt.get_fignums(): plt.switch_backend(matplotlib.get_backend())
 
 @contextmanager
 def drawing_style():
