@@ -314,7 +314,7 @@ def rgbx_parity(cases:Param('Case names, paths or glob patterns', str, nargs='+'
     tol:float=1e-4,         # Largest relative error that passes
 ):
     "Compare with the published code's stored outputs; exit status 1 where a case fails."
-    from rgbx_seg.parity.__init__ import parity_table
+    from rgbx_seg.parity import parity_table
     worst = parity_table([cases] if isinstance(cases, str) else list(cases), tol)
     if not worst: raise RGBXError('rgbx_parity', f'no case like {cases!r}', 'names in the folder of parity cases')
     bad = [k for k,v in worst.items() if v > tol]
