@@ -21,68 +21,109 @@ def corruption_rng(item:str, # An item's name
     seed:int=0,              # Of the benchmark
 ) -> np.random.Generator:
     "The random numbers of one corrupted item."
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(f'{item}|{name}|{severity}|{seed}'.encode()).digest()[:8], 'little'))
+    return np.random.default_rng(
+        int.from_bytes(hashlib.sha256(f'{item}|{name}|{severity}|{seed}'.encode()).digest()[:8], 'little'))
 
 CORRUPTION_TABLE = dict(   # parameters of severity 1..5
     gaussian_noise=[.08, .12, .18, .26, .38], shot_noise=[60, 25, 12, 5, 3], impulse_noise=[.03, .06, .09, .17, .27],
     defocus_blur=[(3, .1), (4, .5), (6, .5), (8, .5), (10, .5)],
-    glass_blur=[(.7, 1, 2), (.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)], motion_blur=[(10, 3), (15, 5), (15, 8), (15, 12), (20, 15)],
+    glass_blur=[(.7, 1, 2), (.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)],
+    motion_blur=[(10, 3), (15, 5), (15, 8), (15, 12), (20, 15)],
     zoom_blur=[(12, .01), (16, .01), (11, .02), (13, .02), (11, .03)],
-    snow=[(.1, .3, 3, .5, 10, 4, .8), (.2, .3, 2, .5, 12, 4, .7), (.55, .3, 4, .9, 12, 8, .7), (.55, .3, 4.5, .85, 12, 8, .65),
-    (.55, .3, 2.5, .85, 12, 12, .55)],
-    frost=[(1, .4), (.8, .6), (.7, .7), (.65, .7), (.6, .75)], fog=[(1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)], brightness=[.1, .2, .3, .4, .5],
+    snow=[(.1, .3, 3, .5, 10, 4, .8), (.2, .3, 2, .5, 12, 4, .7),
+          (.55, .3, 4, .9, 12, 8, .7), (.55, .3, 4.5, .85, 12, 8, .65),
+          (.55, .3, 2.5, .85, 12, 12, .55)],
+    frost=[(1, .4), (.8, .6), (.7, .7), (.65, .7), (.6, .75)],
+    fog=[(1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)], brightness=[.1, .2, .3, .4, .5],
     contrast=[.4, .3, .2, .1, .05],
-    elastic_transform=[(488, 170.8, 24.4), (488, 19.52, 48.8), (12.2, 2.44, 4.88), (17.08, 2.44, 4.88), (29.28, 2.44, 4.88)], pixelate=[.6, .5, .4, .3, .25],
+    elastic_transform=[(488, 170.8, 24.4), (488, 19.52, 48.8),
+                       (12.2, 2.44, 4.88), (17.08, 2.44, 4.88), (29.28, 2.44, 4.88)], pixelate=[.6, .5, .4, .3, .25],
     jpeg_compression=[25, 18, 15, 10, 7],
-    sunglare=[1, .9, .8, .7, .6], waterdrop=[.5, .4, .25, .1, .02], wildfire_smoke=[1, .9, .8, .7, .6], rain=[.2, .4, .6, .8, 1], dust=[1, .95, .9, .8, .7],
-    speckle_noise=[.15, .2, .35, .45, .6], gaussian_blur=[1, 2, 3, 4, 6], saturate=[(.3, 0), (.1, 0), (2, 0), (5, .1), (20, .2)], rain_mono=[.2, .4, .6, .8, 1],
-    spatter=[(.65, .3, 4, .69, .6, 0), (.65, .3, 3, .68, .6, 0), (.65, .3, 2, .68, .5, 0), (.65, .3, 1, .65, 1.5, 1), (.67, .4, 1, .65, 1.5, 1)])
-CORRUPTIONS = list(CORRUPTION_TABLE)[:20]                                           # the published twenty, in their order
+    sunglare=[1, .9, .8, .7, .6], waterdrop=[.5, .4, .25, .1, .02],
+    wildfire_smoke=[1, .9, .8, .7, .6], rain=[.2, .4, .6, .8, 1], dust=[1, .95, .9, .8, .7],
+    speckle_noise=[.15, .2, .35, .45, .6], gaussian_blur=[1, 2, 3, 4, 6],
+    saturate=[(.3, 0), (.1, 0), (2, 0), (5, .1), (20, .2)], rain_mono=[.2, .4, .6, .8, 1],
+    spatter=[(.65, .3, 4, .69, .6, 0), (.65, .3, 3, .68, .6, 0), (.65, .3, 2, .68, .5, 0), (.65, .3, 1, .65, 1.5, 1),
+             (.67, .4, 1, .65, 1.5, 1)])
+# the published twenty, in their order
+CORRUPTIONS = list(CORRUPTION_TABLE)[:20]
 _C15 = CORRUPTIONS[:15]
 PRESETS = dict(vgc20=CORRUPTIONS, imagenet_c15=_C15,
-    cityscapes_c16='motion_blur defocus_blur gaussian_blur glass_blur gaussian_noise impulse_noise shot_noise speckle_noise brightness contrast saturate jpeg_compression snow spatter fog frost'.split())
-NOISE3 = ('gaussian_noise', 'impulse_noise', 'shot_noise', 'speckle_noise')         # cityscapes_c16 uses severities 1 to 3 of these
+               cityscapes_c16='motion_blur defocus_blur gaussian_blur glass_blur gaussian_noise impulse_noise '
+                              'shot_noise speckle_noise brightness contrast saturate jpeg_compression snow spatter fog '
+                              'frost'.split())
+# cityscapes_c16 uses severities 1 to 3 of these
+NOISE3 = ('gaussian_noise', 'impulse_noise', 'shot_noise', 'speckle_noise')
 
 # %% ../../nbs/data/70_corruptions.ipynb #0f0d7f5c
 def _gaussian_noise(x, c, r): return x+c*r.standard_normal(x.shape, np.float32)
 def _shot_noise(x, c, r): return (r.poisson(x*c)/c).astype(np.float32)
 def _speckle_noise(x, c, r): return x+x*(c*r.standard_normal(x.shape, np.float32))
-def _impulse_noise(x, c, r): u = r.random(x.shape, np.float32); return np.where(u < c/2, np.float32(1), np.where(u < c, np.float32(0), x))
-def _contrast(x, c, r): m = x.mean((0, 1), keepdims=True); return (x-m)*c+m
+def _impulse_noise(x, c, r):
+    u = r.random(x.shape, np.float32)
+    return np.where(u < c/2, np.float32(1), np.where(u < c, np.float32(0), x))
+def _contrast(x, c, r):
+    m = x.mean((0, 1), keepdims=True)
+    return (x-m)*c+m
 def _gaussian_blur(x, c, r): return _gauss(x, c)
 
-def _gauss(x, sigma, border=None): cv2 = cv2_(); return cv2.GaussianBlur(x, (0, 0), sigma,
-    borderType=cv2.BORDER_REPLICATE if border is None else border).reshape(x.shape)
+def _gauss(x, sigma, border=None):
+    cv2 = cv2_()
+    return cv2.GaussianBlur(x, (0, 0), sigma,
+borderType=cv2.BORDER_REPLICATE if border is None else border).reshape(x.shape)
 
 def _brightness(x, c, r):
     "HSV's value plus c: hue and saturation stay, so all channels are scaled by V'/V."
-    v = x.max(2, keepdims=True); w = np.minimum(v+c, 1)
+    v = x.max(2, keepdims=True)
+    w = np.minimum(v+c, 1)
     return np.where(v > 0, x*(w/np.maximum(v, 1e-6)), w)
 
 def _saturate(x, c, r):
     "HSV's saturation times a, plus b."
     if x.shape[2] != 3: raise RGBXError('saturate', f'{x.shape[2]} channels', 'a colour image')
-    cv2 = cv2_(); h = cv2.cvtColor(x, cv2.COLOR_RGB2HSV); h[...,1] = np.clip(h[...,1]*c[0]+c[1], 0, 1); return cv2.cvtColor(h, cv2.COLOR_HSV2RGB)
+    cv2 = cv2_()
+    h = cv2.cvtColor(x, cv2.COLOR_RGB2HSV)
+    h[...,1] = np.clip(h[...,1]*c[0]+c[1], 0, 1)
+    return cv2.cvtColor(h, cv2.COLOR_HSV2RGB)
 
 def _defocus_blur(x, c, r):
     "A disk, slightly smoothed."
-    rad,alias = c; n = 8 if rad <= 8 else rad; g = np.arange(-n, n+1); k = ((g[:,None]**2+g**2) <= rad**2).astype(np.float32); k /= k.sum(); cv2 = cv2_()
+    rad,alias = c
+    n = 8 if rad <= 8 else rad
+    g = np.arange(-n, n+1)
+    k = ((g[:,None]**2+g**2) <= rad**2).astype(np.float32)
+    k /= k.sum()
+    cv2 = cv2_()
     s = 3 if rad <= 8 else 5
     return cv2.filter2D(x, -1, cv2.GaussianBlur(k, (s, s), alias)).reshape(x.shape)
 
 def _motion(x, radius, sigma, angle):
     "One-sided blur along a line, Gaussian weights; angle in degrees."
-    n = 2*int(radius)+1; w = np.exp(-np.arange(n)**2/(2*sigma**2)); w /= w.sum(); keep = w > 1e-4; i = np.arange(n)[keep]; t = math.radians(angle)
-    dx,dy = (np.ceil(i*f(t)-.5).astype(int) for f in (math.cos, math.sin)); s = max(np.abs(dx).max(), np.abs(dy).max())
-    k = np.zeros((2*s+1, 2*s+1), np.float32); np.add.at(k, (dy+s, dx+s), w[keep].astype(np.float32))
-    cv2 = cv2_(); return cv2.filter2D(x, -1, k/k.sum(), borderType=cv2.BORDER_REPLICATE).reshape(x.shape)
+    n = 2*int(radius)+1
+    w = np.exp(-np.arange(n)**2/(2*sigma**2))
+    w /= w.sum()
+    keep = w > 1e-4
+    i = np.arange(n)[keep]
+    t = math.radians(angle)
+    dx,dy = (np.ceil(i*f(t)-.5).astype(int) for f in (math.cos, math.sin))
+    s = max(np.abs(dx).max(), np.abs(dy).max())
+    k = np.zeros((2*s+1, 2*s+1), np.float32)
+    np.add.at(k, (dy+s, dx+s), w[keep].astype(np.float32))
+    cv2 = cv2_()
+    return cv2.filter2D(x, -1, k/k.sum(), borderType=cv2.BORDER_REPLICATE).reshape(x.shape)
 
 def _motion_blur(x, c, r): return _motion(x, *c, r.uniform(-45, 45))
 
 def _zoom(x, z):
     "Enlarge the centre by z."
-    h,w = x.shape[:2]; ch,cw = math.ceil(h/z),math.ceil(w/z); t,l = (h-ch)//2,(w-cw)//2; H,W = max(h, round(ch*z)),max(w, round(cw*z)); cv2 = cv2_()
-    y = cv2.resize(np.ascontiguousarray(x[t:t+ch,l:l+cw]), (W, H), interpolation=cv2.INTER_LINEAR).reshape(H, W, *x.shape[2:]); t,l = (H-h)//2,(W-w)//2
+    h,w = x.shape[:2]
+    ch,cw = math.ceil(h/z),math.ceil(w/z)
+    t,l = (h-ch)//2,(w-cw)//2
+    H,W = max(h, round(ch*z)),max(w, round(cw*z))
+    cv2 = cv2_()
+    y = cv2.resize(np.ascontiguousarray(x[t:t+ch,l:l+cw]), (W, H), interpolation=cv2.INTER_LINEAR).reshape(
+        H, W, *x.shape[2:])
+    t,l = (H-h)//2,(W-w)//2
     return y[t:t+h,l:l+w]
 
 def _zoom_blur(x, c, r):
@@ -93,9 +134,15 @@ def _zoom_blur(x, c, r):
 
 def _glass_blur(x, c, r):
     "Each pixel from a near-by place, n times; every pass gathers from the one before."
-    sigma,d,n = c; y = np.rint(_gauss(x, sigma).clip(0, 1)*255).astype(np.uint8); h,w = y.shape[:2]
+    sigma,d,n = c
+    y = np.rint(_gauss(x, sigma).clip(0, 1)*255).astype(np.uint8)
+    h,w = y.shape[:2]
     for _ in range(n):
-        i,j = np.mgrid[d:h-d,d:w-d]; o = r.integers(-d, d, (2, *i.shape)); z = y.copy(); z[d:h-d,d:w-d] = y[i+o[0],j+o[1]]; y = z
+        i,j = np.mgrid[d:h-d,d:w-d]
+        o = r.integers(-d, d, (2, *i.shape))
+        z = y.copy()
+        z[d:h-d,d:w-d] = y[i+o[0],j+o[1]]
+        y = z
     return _gauss(y.astype(np.float32)/255, sigma)
 
 # %% ../../nbs/data/70_corruptions.ipynb #1328d763
@@ -104,22 +151,33 @@ def plasma(n:int,  # Side, a power of two
     r:np.random.Generator, # Of the item
 ) -> np.ndarray:   # (n, n) float32 in 0..1, tileable
     "A plasma fractal by the diamond-square rule."
-    a = np.zeros((n, n), np.float32); step,k = n,100.
-    noise = lambda s: s/4+k*r.uniform(-k, k, s.shape).astype(np.float32)
+    a = np.zeros((n, n), np.float32)
+    step,k = n,100.
+    def noise(s): return s/4+k*r.uniform(-k, k, s.shape).astype(np.float32)
     while step >= 2:
-        h = step//2; c = a[::step,::step]; s = c+np.roll(c, -1, 0); a[h::step,h::step] = noise(s+np.roll(s, -1, 1))                                # squares
+        h = step//2
+        c = a[::step,::step]
+        s = c+np.roll(c, -1, 0)
+        a[h::step,h::step] = noise(s+np.roll(s, -1, 1))  # squares
         # diamonds
-        d = a[h::step,h::step]; a[h::step,::step] = noise(d+np.roll(d, 1, 1)+c+np.roll(c, -1, 0))
+        d = a[h::step,h::step]
+        a[h::step,::step] = noise(d+np.roll(d, 1, 1)+c+np.roll(c, -1, 0))
         a[::step,h::step] = noise(d+np.roll(d, 1, 0)+c+np.roll(c, -1, 1))
         step,k = h,k/wibble
-    a -= a.min(); return a/a.max()
+    a -= a.min()
+    return a/a.max()
 
 def _fog(x, c, r):
-    h,w = x.shape[:2]; p = plasma(1 << (max(h, w)-1).bit_length(), c[1], r)[:h,:w,None]; m = x.max()
+    h,w = x.shape[:2]
+    p = plasma(1 << (max(h, w)-1).bit_length(), c[1], r)[:h,:w,None]
+    m = x.max()
     return (x+c[0]*p)*m/(m+c[0])
 
 def _snow(x, c, r):
-    m,s,z,t,rad,q,k = c; h,w = x.shape[:2]; l = _zoom(m+s*r.standard_normal((h, w), np.float32), z); l = np.where(l < t, 0, l).clip(0, 1)
+    m,s,z,t,rad,q,k = c
+    h,w = x.shape[:2]
+    l = _zoom(m+s*r.standard_normal((h, w), np.float32), z)
+    l = np.where(l < t, 0, l).clip(0, 1)
     l = _motion((l*255).astype(np.uint8).astype(np.float32)[...,None]/255, rad, q, r.uniform(-135, -45))
     grey = x @ np.array([.299, .587, .114], np.float32) if x.shape[2] == 3 else x.mean(2)
     return k*x+(1-k)*np.maximum(x, 1.5*grey[...,None]+.5)+l+l[::-1,::-1]
@@ -127,13 +185,19 @@ def _snow(x, c, r):
 @lru_cache(8)
 def frost_texture(h:int, w:int, seed:int=0) -> np.ndarray: # (h, w, 3) float32 in 0..255
     "Branching crystals over a blue-grey base: mean (112, 123, 134), standard deviation about 45."
-    r = np.random.default_rng([17, seed]); cv2 = cv2_(); s = max(h, w); im = np.zeros((h, w), np.uint8)
+    r = np.random.default_rng([17, seed])
+    cv2 = cv2_()
+    s = max(h, w)
+    im = np.zeros((h, w), np.uint8)
     def branch(p, a, length, depth):
         q = p+length*np.array([math.cos(a), math.sin(a)])
-        cv2.line(im, tuple(int(16*v) for v in p), tuple(int(16*v) for v in q), int(r.integers(90, 255)), max(1, 3-depth), cv2.LINE_AA, 4)
+        cv2.line(im, tuple(int(16*v) for v in p), tuple(int(16*v) for v in q), int(r.integers(90, 255)),
+                 max(1, 3-depth), cv2.LINE_AA, 4)
         if depth < 3:
-            for t in np.linspace(.2, 1, 5): branch(p+t*(q-p), a+r.choice([-1, 1])*r.uniform(.6, 1.1), length*r.uniform(.25, .5), depth+1)
-    for _ in range(26): branch(np.array([r.uniform(0, w), r.uniform(0, h)]), r.uniform(0, 6.28), s*r.uniform(.12, .35), 0)
+            for t in np.linspace(.2, 1, 5):
+                branch(p+t*(q-p), a+r.choice([-1, 1])*r.uniform(.6, 1.1), length*r.uniform(.25, .5), depth+1)
+    for _ in range(26):
+        branch(np.array([r.uniform(0, w), r.uniform(0, h)]), r.uniform(0, 6.28), s*r.uniform(.12, .35), 0)
     f = im.astype(np.float32)
     t = .6*cv2.GaussianBlur(f, (0, 0), max(.8, s/600))+1.4*cv2.GaussianBlur(f, (0, 0), max(2,
         s/60))+20*cv2.resize(r.standard_normal((12, 16)).astype(np.float32), (w, h), interpolation=cv2.INTER_CUBIC)
@@ -151,14 +215,21 @@ def elastic_field(h:int, # Height
     r:np.random.Generator, # Of the item
 ) -> tuple:                     # Maps (x, y), float32 (h, w): where each pixel comes from
     "The displacement of the elastic transform."
-    amp,sigma,aff = CORRUPTION_TABLE['elastic_transform'][severity-1]; cv2 = cv2_(); c,s = np.array([w/2, h/2]),min(h, w)//3
-    a = np.float32([c+s, [c[0]+s, c[1]-s], c-s]); M = cv2.invertAffineTransform(cv2.getAffineTransform(a, (a+r.uniform(-aff, aff, a.shape)).astype(np.float32)))
-    f = max(1, int(sigma//5)); H,W = -(-h//f)+1,-(-w//f)+1; d = []
+    amp,sigma,aff = CORRUPTION_TABLE['elastic_transform'][severity-1]
+    cv2 = cv2_()
+    c,s = np.array([w/2, h/2]),min(h, w)//3
+    a = np.float32([c+s, [c[0]+s, c[1]-s], c-s])
+    M = cv2.invertAffineTransform(cv2.getAffineTransform(a, (a+r.uniform(-aff, aff, a.shape)).astype(np.float32)))
+    f = max(1, int(sigma//5))
+    H,W = -(-h//f)+1,-(-w//f)+1
+    d = []
     for _ in range(2):
-        n = r.uniform(-1, 1, (H, W)).astype(np.float32)/f                                   # the mean of f x f independent values
+        # the mean of f x f independent values
+        n = r.uniform(-1, 1, (H, W)).astype(np.float32)/f
         n = cv2.GaussianBlur(n, (0, 0), sigma/f, borderType=cv2.BORDER_REFLECT)
         d.append(amp*(n if f == 1 else cv2.resize(n, (W*f, H*f), interpolation=cv2.INTER_LINEAR))[:h,:w])
-    y,x = np.mgrid[:h,:w].astype(np.float32); x,y = x+d[0],y+d[1]
+    y,x = np.mgrid[:h,:w].astype(np.float32)
+    x,y = x+d[0],y+d[1]
     return (M[0,0]*x+M[0,1]*y+M[0,2]).astype(np.float32),(M[1,0]*x+M[1,1]*y+M[1,2]).astype(np.float32)
 
 def warp(a:np.ndarray, # (H, W) or (H, W, C)
@@ -166,17 +237,24 @@ def warp(a:np.ndarray, # (H, W) or (H, W, C)
     nearest:bool=False,# For labels
 ) -> np.ndarray:
     "Move pixels; what comes from outside is mirrored."
-    cv2 = cv2_(); f = lambda o: cv2.remap(o, *field, cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    return f(a).reshape(a.shape) if a.ndim == 2 or a.shape[2] <= 4 else np.stack([f(np.ascontiguousarray(a[...,i])) for i in range(a.shape[2])], 2)
+    cv2 = cv2_()
+    def f(o):
+        return cv2.remap(o, *field, cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR,
+                         borderMode=cv2.BORDER_REFLECT_101)
+    return f(a).reshape(a.shape) if a.ndim == 2 or a.shape[2] <= 4 else np.stack(
+        [f(np.ascontiguousarray(a[...,i])) for i in range(a.shape[2])], 2)
 
 def _pixelate(a, c, r):
     "Fewer, larger pixels (uint8): Pillow's box filter, down and up."
     from PIL import Image
-    h,w = a.shape[:2]; small = max(1, int(w*c)),max(1, int(h*c)); box = lambda p: np.asarray(Image.fromarray(p).resize(small, Image.BOX).resize((w, h), Image.BOX))
+    h,w = a.shape[:2]
+    small = max(1, int(w*c)),max(1, int(h*c))
+    def box(p): return np.asarray(Image.fromarray(p).resize(small, Image.BOX).resize((w, h), Image.BOX))
     return box(a) if a.shape[2] == 3 else np.stack([box(np.ascontiguousarray(a[...,i])) for i in range(a.shape[2])], 2)
 
 def _jpeg(a, c, r):
-    cv2 = cv2_(); g = lambda p: cv2.imdecode(cv2.imencode('.jpg', p, [cv2.IMWRITE_JPEG_QUALITY, int(c)])[1], cv2.IMREAD_UNCHANGED)
+    cv2 = cv2_()
+    def g(p): return cv2.imdecode(cv2.imencode('.jpg', p, [cv2.IMWRITE_JPEG_QUALITY, int(c)])[1], cv2.IMREAD_UNCHANGED)
     if a.shape[2] == 3: return g(np.ascontiguousarray(a[...,::-1]))[...,::-1]
     return np.stack([g(np.ascontiguousarray(a[...,i])) for i in range(a.shape[2])], 2)
 
@@ -186,29 +264,41 @@ _GG = np.array([254, 251, 245, 238, 233, 230, 229, 227, 226, 225, 223, 222], np.
 _GB = np.array([250, 235, 206, 176, 152, 138, 130, 122, 115, 108, 101, 96], np.float32)
 _SMOKE = np.array([0, 0, 16, 52, 75, 122, 165, 175, 179, 183], np.float32)
 
-def _over(x, colour, alpha): return x*(1-alpha[...,None])+(colour if x.shape[2] == 3 else np.mean(colour, -1, keepdims=True)
-    if np.ndim(colour) else colour)*alpha[...,None]
+def _over(x, colour, alpha):
+    return x*(1-alpha[...,None])+(colour if x.shape[2] == 3 else np.mean(colour, -1, keepdims=True)
+if np.ndim(colour) else colour)*alpha[...,None]
 
 @lru_cache(16)
 def _noise_map(h, w, octaves, seed):
     "Smooth noise (h, w) whose values are evenly spread over 0..1."
-    r = np.random.default_rng([23, seed]); cv2 = cv2_()
-    t = sum(cv2.resize(r.standard_normal((3*2**o, 4*2**o)).astype(np.float32), (w, h), interpolation=cv2.INTER_CUBIC)/1.7**o for o in range(octaves))
-    rank = np.empty(t.size, np.float32); rank[np.argsort(t, axis=None)] = (np.arange(t.size)+.5)/t.size
+    r = np.random.default_rng([23, seed])
+    cv2 = cv2_()
+    t = sum(cv2.resize(r.standard_normal((3*2**o, 4*2**o)).astype(np.float32), (w, h),
+                       interpolation=cv2.INTER_CUBIC)/1.7**o for o in range(octaves))
+    rank = np.empty(t.size, np.float32)
+    rank[np.argsort(t, axis=None)] = (np.arange(t.size)+.5)/t.size
     return rank.reshape(h, w)
 
 def _sunglare(x, c, r):
-    h,w = x.shape[:2]; v,u = ((1-c)/2+c*(np.arange(n, dtype=np.float32)+.5)/n for n in (h, w)); dx,dy = u[None]-.457,v[:,None]-.462; d = np.hypot(dx, dy)
+    h,w = x.shape[:2]
+    v,u = ((1-c)/2+c*(np.arange(n, dtype=np.float32)+.5)/n for n in (h, w))
+    dx,dy = u[None]-.457,v[:,None]-.462
+    d = np.hypot(dx, dy)
     at = (np.arange(14)+.5)*.05
-    a = np.interp(d, at, _GA).astype(np.float32); th = np.arctan2(dy, dx)
+    a = np.interp(d, at, _GA).astype(np.float32)
+    th = np.arctan2(dy, dx)
     t = np.linspace(-math.pi, math.pi, 2048)
-    rays = sum(r.uniform(5, 15)*np.exp(-(((t-r.uniform(-math.pi, math.pi)+math.pi)%(2*math.pi)-math.pi)/.012)**2) for _ in range(int(r.integers(20, 41))))
+    rays = sum(r.uniform(5, 15)*np.exp(-(((t-r.uniform(-math.pi, math.pi)+math.pi)%(2*math.pi)-math.pi)/.012)**2)
+               for _ in range(int(r.integers(20, 41))))
     a += rays.astype(np.float32)[((th+math.pi)*(2047/(2*math.pi))).astype(int)]*np.exp(-d/.4)
-    a += 14*np.exp(-(dy/.008)**2)*np.exp(-np.abs(dx)/.3); col = np.stack([np.full_like(a, 255), np.interp(d, at[:12], _GG), np.interp(d, at[:12], _GB)], 2)
+    a += 14*np.exp(-(dy/.008)**2)*np.exp(-np.abs(dx)/.3)
+    col = np.stack([np.full_like(a, 255), np.interp(d, at[:12], _GG), np.interp(d, at[:12], _GB)], 2)
     return _over(x, (col/255).astype(np.float32), np.clip(a/255, 0, 1))
 
 def _wildfire_smoke(x, c, r):
-    h,w = x.shape[:2]; n = cv2_().resize(_noise_map(128, 192, 5, int(r.integers(0, 8))), (w, h)); v = 1-c+c*(np.arange(h)+.5)/h
+    h,w = x.shape[:2]
+    n = cv2_().resize(_noise_map(128, 192, 5, int(r.integers(0, 8))), (w, h))
+    v = 1-c+c*(np.arange(h)+.5)/h
     ramp = np.interp(v, (np.arange(10)+.5)/10, _SMOKE)
     g = 255/np.maximum(ramp, .25)-1                                                        # the mean of n**g is 1/(g+1)
     return _over(x, np.float32(1), np.power(n, g[:,None]).astype(np.float32))
@@ -217,52 +307,90 @@ def _wildfire_smoke(x, c, r):
 @lru_cache(8)
 def _streaks(h, w, seed, target=32.):
     "Opacity (h, w) of rain, 0..255, with the given mean; denser in the middle rows."
-    r = np.random.default_rng([29, seed]); cv2 = cv2_(); a = np.zeros((h, w), np.float32); k = h/629
+    r = np.random.default_rng([29, seed])
+    cv2 = cv2_()
+    a = np.zeros((h, w), np.float32)
+    k = h/629
     for _ in range(40):
         m = np.zeros((h, w), np.uint8)
         for _ in range(80):
-            n = math.exp(r.normal(math.log(24*k), .55)); t = math.radians(r.normal(15, 2)); p = np.array([r.uniform(0, w), (.5+r.normal(0, .3))*h])
+            n = math.exp(r.normal(math.log(24*k), .55))
+            t = math.radians(r.normal(15, 2))
+            p = np.array([r.uniform(0, w), (.5+r.normal(0, .3))*h])
             q = p+n*np.array([math.sin(t), math.cos(t)])
-            cv2.line(m, tuple(int(16*v) for v in p), tuple(int(16*v) for v in q), int(r.integers(60, 256)), int(r.choice([1, 2, 2, 3]))*max(1, round(k)),
-                cv2.LINE_AA, 4)
+            cv2.line(m, tuple(int(16*v) for v in p), tuple(int(16*v) for v in q), int(r.integers(60, 256)),
+                     int(r.choice([1, 2, 2, 3]))*max(1, round(k)), cv2.LINE_AA, 4)
         a = np.maximum(a, m)
         if cv2.GaussianBlur(a, (0, 0), .8*max(k, .5)).mean() >= target: break
-    a = cv2.GaussianBlur(a, (0, 0), .8*max(k, .5)); return a*(target/max(a.mean(), 1e-3))
+    a = cv2.GaussianBlur(a, (0, 0), .8*max(k, .5))
+    return a*(target/max(a.mean(), 1e-3))
 
 def _rain(x, c, r):
-    h,w = x.shape[:2]; k = int(r.integers(0, 8)); shade = 1+.9*(_noise_map(96, 128, 6, k)-.5)                  # streaks are not all of one grey
-    return _over(x, (134/255*c*cv2_().resize(shade, (w, h)))[...,None].astype(np.float32), np.clip(_streaks(h, w, k)/255, 0, 1))
+    h,w = x.shape[:2]
+    k = int(r.integers(0, 8))
+    shade = 1+.9*(_noise_map(96, 128, 6, k)-.5)  # streaks are not all of one grey
+    return _over(x, (134/255*c*cv2_().resize(shade, (w, h)))[...,None].astype(np.float32),
+                 np.clip(_streaks(h, w, k)/255, 0, 1))
 
-def _rain_mono(x, c, r): return _over(x, np.float32(200/255), c*np.clip(_streaks(*x.shape[:2], int(r.integers(0, 8)))/255, 0, 1))
+def _rain_mono(x, c, r):
+    return _over(x, np.float32(200/255), c*np.clip(_streaks(*x.shape[:2], int(r.integers(0, 8)))/255, 0, 1))
 
 def _dust(x, c, r):
     "Brownish haze, and particles."
-    h,w = x.shape[:2]; cv2 = cv2_(); n = _noise_map(128, 192, 4, int(r.integers(0, 8)))
-    n = cv2.resize(np.ascontiguousarray(n[:int(128*c),:int(192*c)]), (w, h)); s = (1-c)/.3
-    a = (.35+.25*s)+.4*(n-.5); k = r.integers(0, h*w, int(h*w*.004)); p = np.zeros(h*w, np.float32); p[k] = r.uniform(.3, 1, len(k))
+    h,w = x.shape[:2]
+    cv2 = cv2_()
+    n = _noise_map(128, 192, 4, int(r.integers(0, 8)))
+    n = cv2.resize(np.ascontiguousarray(n[:int(128*c),:int(192*c)]), (w, h))
+    s = (1-c)/.3
+    a = (.35+.25*s)+.4*(n-.5)
+    k = r.integers(0, h*w, int(h*w*.004))
+    p = np.zeros(h*w, np.float32)
+    p[k] = r.uniform(.3, 1, len(k))
     p = cv2.GaussianBlur(p.reshape(h, w), (0, 0), max(.7, h/480))*2
     return _over(x, np.array([200, 170, 120], np.float32)/255, np.clip(a+p, 0, 1).astype(np.float32))
 
 # %% ../../nbs/data/70_corruptions.ipynb #538e50c8
 def _waterdrop(x, c, r, seed=None):
     "Refraction by drops; a drop is where a periodic pattern exceeds c."
-    h,w = x.shape[:2]; cv2 = cv2_(); n = cv2.resize(r.random((256, 256, 4), np.float32), (w, h), interpolation=cv2.INTER_CUBIC)
-    u,v = (np.arange(w, dtype=np.float32)+.5)/w,(np.arange(h, dtype=np.float32)+.5)/h; u,v = np.meshgrid(u, v)
-    look = lambda a,b: cv2.remap(n, (a*w-.5).astype(np.float32), (b*h-.5).astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    n0 = look(.1*u, .1*v); mx,my = np.zeros_like(u),np.zeros_like(u); drop = np.zeros(u.shape, bool)
+    h,w = x.shape[:2]
+    cv2 = cv2_()
+    n = cv2.resize(r.random((256, 256, 4), np.float32), (w, h), interpolation=cv2.INTER_CUBIC)
+    u,v = (np.arange(w, dtype=np.float32)+.5)/w,(np.arange(h, dtype=np.float32)+.5)/h
+    u,v = np.meshgrid(u, v)
+    def look(a, b):
+        return cv2.remap(n, (a*w-.5).astype(np.float32), (b*h-.5).astype(np.float32), cv2.INTER_LINEAR,
+                         borderMode=cv2.BORDER_WRAP)
+    n0 = look(.1*u, .1*v)
+    mx,my = np.zeros_like(u),np.zeros_like(u)
+    drop = np.zeros(u.shape, bool)
     for k in (4, 3, 2, 1):
-        gx,gy = k*.015*w,k*.015*h; px,py = 6.28*u*gx+2*(n0[...,0]-.5),6.28*v*gy+2*(n0[...,1]-.5); d = look(np.rint(u*gx-.25)/gx, np.rint(v*gy-.25)/gy)
-        t = (np.sin(px)+np.sin(py))*np.maximum(0, 1-2*np.mod(10*(d[...,2]+.1)+d[...,1], 1)); on = (d[...,0] < .25*(5-k)) & (t > c)
-        cx,cy,cz = np.cos(px),np.cos(py),.2+1.8*(t-.5); l = -.3/np.maximum(np.sqrt(cx*cx+cy*cy+cz*cz), 1e-6); mx[on],my[on] = (l*cx)[on],(l*cy)[on]; drop |= on
-    return cv2.remap(x, ((u-mx)*w-.5).astype(np.float32), ((v-my)*h-.5).astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(x.shape)
+        gx,gy = k*.015*w,k*.015*h
+        px,py = 6.28*u*gx+2*(n0[...,0]-.5),6.28*v*gy+2*(n0[...,1]-.5)
+        d = look(np.rint(u*gx-.25)/gx, np.rint(v*gy-.25)/gy)
+        t = (np.sin(px)+np.sin(py))*np.maximum(0, 1-2*np.mod(10*(d[...,2]+.1)+d[...,1], 1))
+        on = (d[...,0] < .25*(5-k)) & (t > c)
+        cx,cy,cz = np.cos(px),np.cos(py),.2+1.8*(t-.5)
+        l = -.3/np.maximum(np.sqrt(cx*cx+cy*cy+cz*cz), 1e-6)
+        mx[on],my[on] = (l*cx)[on],(l*cy)[on]
+        drop |= on
+    return cv2.remap(x, ((u-mx)*w-.5).astype(np.float32), ((v-my)*h-.5).astype(np.float32), cv2.INTER_LINEAR,
+                     borderMode=cv2.BORDER_REPLICATE).reshape(x.shape)
 
 def _spatter(x, c, r):
     "Drops of water, or mud."
-    m,s,g,t,k,mud = c; cv2 = cv2_(); l = _gauss((m+s*r.standard_normal(x.shape[:2])).astype(np.float32), g); l[l < t] = 0
+    m,s,g,t,k,mud = c
+    cv2 = cv2_()
+    l = _gauss((m+s*r.standard_normal(x.shape[:2])).astype(np.float32), g)
+    l[l < t] = 0
     if mud:
-        a = _gauss((l > t).astype(np.float32), k); a[a < .8] = 0; return _over(x, np.array([63, 42, 20], np.float32)/255, a)
-    d = cv2.distanceTransform(255-cv2.Canny((l*255).astype(np.uint8), 50, 150), cv2.DIST_L2, 5); d = cv2.blur(np.minimum(d, 20), (3, 3)).astype(np.uint8)
-    e = cv2.blur(cv2.filter2D(cv2.equalizeHist(d), cv2.CV_8U, np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])), (3, 3)).astype(np.float32); a = l*e
+        a = _gauss((l > t).astype(np.float32), k)
+        a[a < .8] = 0
+        return _over(x, np.array([63, 42, 20], np.float32)/255, a)
+    d = cv2.distanceTransform(255-cv2.Canny((l*255).astype(np.uint8), 50, 150), cv2.DIST_L2, 5)
+    d = cv2.blur(np.minimum(d, 20), (3, 3)).astype(np.uint8)
+    e = cv2.blur(cv2.filter2D(cv2.equalizeHist(d), cv2.CV_8U, np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])),
+                 (3, 3)).astype(np.float32)
+    a = l*e
     a = k*a/max(a.max(), 1e-6)
     return x+a[...,None]*np.array([175, 238, 238], np.float32)/255 if x.shape[2] == 3 else x+a[...,None]*.85
 
@@ -277,8 +405,10 @@ def corrupt(image:np.ndarray, # (H, W, C) or (H, W) uint8, RGB order
     "A damaged copy of an image."
     choose(name, CORRUPTION_TABLE, 'corruption')
     if severity not in (1, 2, 3, 4, 5): raise RGBXError(f'corruption {name!r}', f'severity {severity!r}', '1 to 5')
-    if image.dtype != np.uint8 or image.ndim not in (2, 3): raise RGBXError(f'corruption {name!r}', f'{image.dtype} {image.shape}', 'uint8 (H, W, C)')
-    r = rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng or 0); a = image if image.ndim == 3 else image[...,None]
+    if image.dtype != np.uint8 or image.ndim not in (2, 3):
+        raise RGBXError(f'corruption {name!r}', f'{image.dtype} {image.shape}', 'uint8 (H, W, C)')
+    r = rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng or 0)
+    a = image if image.ndim == 3 else image[...,None]
     c = CORRUPTION_TABLE[name][severity-1]
     if name in _ON_UINT8: return np.ascontiguousarray(_ON_UINT8[name](a, c, r)).reshape(image.shape)
     if name == 'elastic_transform': return warp(a, elastic_field(*a.shape[:2], severity, r)).reshape(image.shape)
@@ -295,30 +425,43 @@ class Corrupted:
         warp_all:bool=True,   # elastic_transform: move label and the other modalities with it
     ):
         choose(name, CORRUPTION_TABLE, 'corruption')
-        self.ds,self.corruption,self.severity,self.which,self.seed,self.warp_all = ds,name,severity,[modalities] if isinstance(modalities,
-            str) else list(modalities),seed,warp_all
-        for k in self.which: m = choose(k, ds.card.modalities, 'modality'); _may(name, m)
+        self.ds = ds
+        self.corruption = name
+        self.severity = severity
+        self.which = [modalities] if isinstance(modalities,
+str) else list(modalities)
+        self.seed = seed
+        self.warp_all = warp_all
+        for k in self.which:
+            m = choose(k, ds.card.modalities, 'modality')
+            _may(name, m)
     def __getattr__(self, k): # Everything else is the data set's
         if k == 'ds': raise AttributeError(k)
         return getattr(self.ds, k)
     def __len__(self): return len(self.ds)
     def __getitem__(self, i):
-        i = range(len(self))[i]; *ims,mask = self.ds[i]; mods = list(self.ds.card.modalities.values())
-        new = lambda: corruption_rng(self.ds.name(i), self.corruption, self.severity, self.seed)
+        i = range(len(self))[i]
+        *ims,mask = self.ds[i]
+        mods = list(self.ds.card.modalities.values())
+        def new(): return corruption_rng(self.ds.name(i), self.corruption, self.severity, self.seed)
         if self.corruption == 'elastic_transform' and self.warp_all:
             f = elastic_field(*ims[0].shape[:2], self.severity, new())
-            return *(warp(a, f, nearest=m.bits == 32) for a,m in zip(ims, mods)),None if mask is None else warp(mask, f, nearest=True)
+            return *(warp(a, f, nearest=m.bits == 32) for a,m in zip(ims, mods)),None if mask is None else warp(
+                mask, f, nearest=True)
         return *(self._one(a, m, new()) if m.name in self.which else a for a,m in zip(ims, mods)),mask
     def _one(self, a, m, r):
         # one channel, repeated
-        if m.cmap and a.shape[2] > 1: return np.repeat(corrupt(np.ascontiguousarray(a[...,:1]), self.corruption, self.severity, r), a.shape[2], 2)
-        if m.order == 'bgr' and a.shape[2] == 3: return np.ascontiguousarray(corrupt(np.ascontiguousarray(a[...,::-1]), self.corruption,
-            self.severity, r)[...,::-1])
+        if m.cmap and a.shape[2] > 1:
+            return np.repeat(corrupt(np.ascontiguousarray(a[...,:1]), self.corruption, self.severity, r), a.shape[2], 2)
+        if m.order == 'bgr' and a.shape[2] == 3:
+            return np.ascontiguousarray(corrupt(np.ascontiguousarray(a[...,::-1]), self.corruption,
+self.severity, r)[...,::-1])
         return corrupt(a, self.corruption, self.severity, r)
 
 def _may(name, m):
     if m.bits == 32: raise RGBXError(f'modality {m.name!r}', 'float values', '8 bits', 'Its failures are among `fail`')
-    if name in ('saturate', 'spatter') and (m.cmap or m.channels != 3): raise RGBXError(f'corruption {name!r}', f'modality {m.name!r}', 'a colour image')
+    if name in ('saturate', 'spatter') and (m.cmap or m.channels != 3):
+        raise RGBXError(f'corruption {name!r}', f'modality {m.name!r}', 'a colour image')
 
 # %% ../../nbs/data/70_corruptions.ipynb #38de2022
 def fail(image:np.ndarray, # (H, W, C) uint8 or float32
@@ -327,32 +470,49 @@ def fail(image:np.ndarray, # (H, W, C) uint8 or float32
     amount:float=None,     # Strength; None: the usual one of the kind
 ) -> np.ndarray:           # The same shape and type
     "An image of a failing sensor."
-    r = rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng or 0); cv2 = cv2_(); h,w = image.shape[:2]; a = image
+    r = rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng or 0)
+    cv2 = cv2_()
+    h,w = image.shape[:2]
+    a = image
     top = 255 if a.dtype == np.uint8 else float(np.abs(a).max() or 1)
-    def fin(x): return np.clip(np.rint(x), 0, 255).astype(np.uint8) if image.dtype == np.uint8 else x.astype(image.dtype)
-    lin = lambda g: fin(255*np.clip((a.astype(np.float32)/255)**2.2*g, 0, 1)**(1/2.2))
-    def moved(dx, dy): return cv2.warpAffine(a, np.float32([[1, 0, dx], [0, 1, dy]]), (w, h), flags=cv2.INTER_NEAREST).reshape(a.shape)
-    def jitter(s): y,x = np.mgrid[:h,
-        :w]; dy,dx = np.rint(s*r.standard_normal((2, h, w))).astype(int); out = np.zeros_like(a); hit = a.max(2) > 0; t,u = (y+dy).clip(0,
-        h-1)[hit],(x+dx).clip(0, w-1)[hit]; out[t,u] = a[hit]; return out
-    kinds = dict(motionblur=lambda: fin(_motion(a.astype(np.float32), max(2, (amount or .02)*w), max(1, (amount or .02)*w), 0)),
-        overexposure=lambda: lin(amount or 4.), underexposure=lambda: lin(amount or .08), lidarjitter=lambda: jitter((amount or .012)*w),
+    def fin(x):
+        return np.clip(np.rint(x), 0, 255).astype(np.uint8) if image.dtype == np.uint8 else x.astype(image.dtype)
+    def lin(g): return fin(255*np.clip((a.astype(np.float32)/255)**2.2*g, 0, 1)**(1/2.2))
+    def moved(dx, dy):
+        return cv2.warpAffine(a, np.float32([[1, 0, dx], [0, 1, dy]]), (w, h), flags=cv2.INTER_NEAREST).reshape(a.shape)
+    def jitter(s):
+        y,x = np.mgrid[:h,
+:w]
+        dy,dx = np.rint(s*r.standard_normal((2, h, w))).astype(int)
+        out = np.zeros_like(a)
+        hit = a.max(2) > 0
+        t = (y+dy).clip(0,
+h-1)[hit]
+        u = (x+dx).clip(0, w-1)[hit]
+        out[t,u] = a[hit]
+        return out
+    kinds = dict(
+        motionblur=lambda: fin(_motion(a.astype(np.float32), max(2, (amount or .02)*w), max(1, (amount or .02)*w), 0)),
+        overexposure=lambda: lin(amount or 4.),
+        underexposure=lambda: lin(amount or .08), lidarjitter=lambda: jitter((amount or .012)*w),
         eventlowres=lambda: a[np.ix_(np.arange(h)//2*2, np.arange(w)//2*2)], drop=lambda: np.zeros_like(a),
-        noise=lambda: fin(a+(amount or .1)*top*r.standard_normal(a.shape)), misalign=lambda: moved(*np.rint((amount or .03)*w*r.choice([-1, 1],
-        2)*r.uniform(.5, 1, 2))),
+        noise=lambda: fin(a+(amount or .1)*top*r.standard_normal(a.shape)),
+        misalign=lambda: moved(*np.rint((amount or .03)*w*r.choice([-1, 1], 2)*r.uniform(.5, 1, 2))),
         sparse=lambda: a*(r.random((h, w, 1)) >= (.5 if amount is None else amount)).astype(a.dtype))
     return choose(kind, kinds, 'failure')()
 
 # %% ../../nbs/data/70_corruptions.ipynb #215903d7
 def missing_subsets(modalities) -> list: # Names -> tuples of what is left, the full set first
     "All non-empty subsets."
-    ms = list(modalities); return [c for k in range(len(ms), 0, -1) for c in combinations(ms, k)]
+    ms = list(modalities)
+    return [c for k in range(len(ms), 0, -1) for c in combinations(ms, k)]
 
 def emm(scores:dict, # {subset left (tuple): score}
     p:float=None,    # Probability that a modality fails; None: the plain mean
 ) -> float:
     "Mean or expected score over missing modalities (EMM)."
-    n = max(map(len, scores)); w = {s:1. if p is None else p**(n-len(s))*(1-p)**len(s) for s in scores}
+    n = max(map(len, scores))
+    w = {s:1. if p is None else p**(n-len(s))*(1-p)**len(s) for s in scores}
     return sum(w[s]*v for s,v in scores.items())/sum(w.values())
 
 def random_zero(x, # (B, C, H, W) tensor, normalised
@@ -372,16 +532,23 @@ def noisy(x,        # (B, C, H, W) tensor, normalised
 ):                  # A copy
     "NM: salt and pepper, then Gaussian noise."
     import torch
-    d,s = choose(level, _NM, 'level'); y = x.clone(); f = y.view(-1); n = int(d*f.numel()/2)
-    at = lambda: torch.randint(0, f.numel(), (n,), generator=generator, device=x.device)
-    f[at()] = x.max(); f[at()] = x.min()
+    d,s = choose(level, _NM, 'level')
+    y = x.clone()
+    f = y.view(-1)
+    n = int(d*f.numel()/2)
+    def at(): return torch.randint(0, f.numel(), (n,), generator=generator, device=x.device)
+    f[at()] = x.max()
+    f[at()] = x.min()
     return y if event else y+s*torch.randn(x.shape, generator=generator, device=x.device)
 
 def corruption_summary(scores:dict, # {corruption: {severity: mIoU in 0..1}}
     clean:float,                    # mIoU without
     reference:dict=None,            # The same of another model
 ) -> dict:                          # 'mPC', 'rPC', 'RD' {corruption: ratio}
-    "Mean performance under corruption, relative to clean, and relative degradation against a reference (Kamann and Rother, CVPR 2020)."
-    mean = lambda d: sum(d.values())/len(d); mpc = mean({c:mean(v) for c,v in scores.items()})
-    rd = {c:mean({s:(1-v)/max(1-reference[c][s], 1e-9) for s,v in d.items()}) for c,d in scores.items()} if reference else {}
+    """Mean performance under corruption, relative to clean, and relative degradation against a reference (Kamann and
+    Rother, CVPR 2020)."""
+    def mean(d): return sum(d.values())/len(d)
+    mpc = mean({c:mean(v) for c,v in scores.items()})
+    rd = {c:mean({s:(1-v)/max(1-reference[c][s], 1e-9) for s,v in d.items()}) for c,
+          d in scores.items()} if reference else {}
     return dict(mPC=mpc, rPC=mpc/clean if clean else float('nan'), RD=rd)
