@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 from ..core import RGBXError, choose, cv2_
 from .cards import AERIAL_CONDITIONS, Card, STREET_CONDITIONS, TOY_NOTES, toy_card
-from .toy_sensors import (
-    lidar_image, sense_depth, sense_events, sense_lidar, sense_optical, sense_rgb, sense_sar, sense_thermal)
+from .toy_sensors import lidar_image, sense_depth, sense_events, sense_lidar, sense_optical, sense_rgb, sense_sar, sense_thermal
 from .toy_world import aerial_map, clouds, draw_street, rasterise, street_label, texture
 
 # %% ../../nbs/data/54_toy.ipynb #57033815
