@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, choose
-from .cards import CARDS, Card
+from .cards import CARDS, Card, get_card
 from .folder import DataFolder, split_names
+from .item_files import ItemFiles
 from .propose import propose_card, told_folders
 from .reading import Reading
 from .sets.catalogue import LAYOUTS
@@ -95,9 +96,9 @@ def _choose_card(root, card, recipe, reading):
     if card is not None: return _named_card(root, card)
     own = _own_card(root)
     if own is not None: return own,root,'its card.json'
-    if recipe is not None and recipe.data:
-        found,folder = _known_card(root, recipe.data, recipe.layout)
-        return found,folder,f'{recipe.data}, {found.layout} layout, of the recipe {recipe.name}'
+    if recipe is not None and recipe.data.name:
+        found,folder = _known_card(root, recipe.data.name, recipe.data.layout)
+        return found,folder,f'{recipe.data.name}, {found.layout} layout, of the recipe {recipe.name}'
     card,taken = _guessed_card(root, reading)
     return card,root,taken
 
@@ -109,9 +110,9 @@ def _open_folder(root, split, card, recipe, modalities, reading, labels):
     if not root.is_dir(): raise RGBXError(root, 'no such folder', 'the folder of a data set')
     card,folder,taken = _choose_card(root, card, recipe, reading)
     if recipe is not None:
-        if recipe.system and card.name == recipe.data: card = card.normalised(recipe.system)
-        if recipe.bgr: card = card.in_order('bgr')
-        modalities = modalities or recipe.modalities
+        if recipe.data.system and card.name == recipe.data.name: card = card.normalised(recipe.data.system)
+        if 'bgr' in recipe.quirks: card = card.in_order('bgr')
+        modalities = modalities or recipe.data.modalities
     if reading is not None and not modalities: modalities = [name for name in reading.modalities if name in card.modalities]
     dataset = _open_split(folder, card, split, modalities, labels is not False)
     if labels is None: dataset.labels = dataset.labels and dataset.path('label', dataset.name(0)).is_file()
@@ -127,6 +128,12 @@ def _open_split(folder, card, split, modalities, labels):
         except RGBXError: continue
     return _open_card(folder, card, 'all', modalities, labels)
 
+def _open_files(files, card, reading):
+    "Files by modality; how they are read is the run's affair, else the card's."
+    if reading is not None: return ItemFiles(files, reading.card())
+    if card is None: raise RGBXError('data', 'lists of files without a card', 'a card, or a run that knows how they are read')
+    return ItemFiles(files, get_card(card))
+
 def _as_dataset(what):
     "What is open already: a data set, or loaders of one."
     for key in ('valid', 'dataset', 'ds'): what = getattr(what, key, what)
@@ -136,7 +143,7 @@ def _as_dataset(what):
     return what
 
 # %% ../../nbs/data/40_open.ipynb #19b2f6b1
-def open_data(what,   # A folder, an open data set, or loaders of one
+def open_data(what,   # A folder, {modality: file or files}, an open data set, or loaders of one
     split='train',    # A split of its card; 'all': every file; None: the last of train, val and test that is there
     card=None,        # What the folder is: a name, 'name/layout', a file, words 'rgb=a,thermal=b,label=c', or a `Card`
     recipe=None,      # A recipe, or the name of one: its data set, constants and order of colours
@@ -148,6 +155,7 @@ def open_data(what,   # A folder, an open data set, or loaders of one
     if isinstance(recipe, str): recipe = RECIPES[recipe]
     if reading is not None and modalities: reading = reading.select(modalities)
     if isinstance(what, (str, Path)): dataset = _open_folder(Path(what), split, card, recipe, modalities, reading, labels)
+    elif isinstance(what, dict): return _open_files(what, card, reading)
     else:
         dataset = _as_dataset(what)
         if modalities and reading is None: reading = Reading.of(dataset).select(modalities)
@@ -180,7 +188,7 @@ def _describe_modality(name, modality):
     files = modality.path or f"{modality.folder}/*{modality.ext or ''}"
     notes = [] if modality.bits == 8 else [f'{modality.bits} bit']
     if modality.span: notes.append('{0:g}..{1:g}'.format(*modality.span))
-    if modality.order != 'rgb': notes.append(modality.order)
+    if modality.order != 'rgb' and modality.cmap is None: notes.append(modality.order)
     return f"{name} {files}"+(f" ({', '.join(notes)})" if notes else '')
 
 def _describe_items(dataset):

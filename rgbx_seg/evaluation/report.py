@@ -121,7 +121,7 @@ def _class_table(self:Report, digits:int=1): # (head, rows)
 
 def _heading(self:Report):
     seen = [m+(' (withheld)' if m in self.dropped else '') for m in self.modalities]
-    facts = [self.data, f"{self.n()} item{'s' if self.n()!=1 else ''}", ' + '.join(seen), str(Protocol(**self.protocol)) if 'name' in self.protocol else '']
+    facts = [self.data, f"{self.n()} item{'s' if self.n()!=1 else ''}", ' + '.join(seen), str(Protocol.from_dict(self.protocol)) if 'name' in self.protocol else '']
     return [f"{self.name}: mIoU {pct(self.miou)}, mAcc {pct(self.macc)}, aAcc {pct(self.aacc)}",'; '.join(f for f in facts if f)]+[NOTE]*self.synthetic
 
 Report.condition_table,Report.class_table,Report.heading = _condition_table,_class_table,_heading
@@ -280,7 +280,7 @@ def evaluate(model,     # A segmentation model; or any function of the modalitie
     rank,world = (dist.get_rank(),dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0,1)
     share,clock = list(range(rank, len(ds), world)),dict(load=0., forward=0.)
     it = DataLoader(_Share(ds, share), batch_size=None, collate_fn=_same, num_workers=num_workers)
-    groups = _ahead(_batches(it, 1 if p.mode=='slide' or p.published else bs), ahead, clock)
+    groups = _ahead(_batches(it, 1 if p.mode=='slide' or p.arithmetic else bs), ahead, clock)
     _pipeline(model, bar(groups, progress and rank==0, -(-len(share)//bs)), count, picks, stats, p, device, bs, scores and bool(save), ahead, clock)
     clock |= dict(metric=count.seconds, whole=time.perf_counter()-start)
     shown = real_names(wanted, have); gone = tuple(m for k,m in zip(picks, shown) if k is None)
@@ -355,7 +355,7 @@ class Comparison(Tables):
         for r in every:
             if r.classes!=every[0].classes: raise RGBXError(f'compare {r.name!r}', f"classes {', '.join(r.classes)}", ', '.join(every[0].classes))
         self.first,self.synthetic = every[0],any(r.synthetic for r in every)
-        self.protocols = sorted({str(Protocol(**r.protocol)) for r in every if r.protocol})
+        self.protocols = sorted({str(Protocol.from_dict(r.protocol)) for r in every if r.protocol})
 
     def values(self) -> dict: # {row: {name: [one value per report]}}
         "Scores in 0..1 of every row and report."
