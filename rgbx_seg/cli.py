@@ -13,7 +13,7 @@ import torch
 from fastcore.script import Param, anno_parser
 from .core import RGBXError, choose
 from .registry import ENCODERS, FUSIONS, HEADS
-from .models.create import create_model, list_models, parse_name
+from .models.create import create_model, list_models, find_model
 from .models.flops import count_flops
 
 # %% ../nbs/95_cli.ipynb #b86a896b
@@ -293,9 +293,9 @@ def rgbx_models(pattern:Param("Glob pattern, e.g. 'sigma*'", str, opt=False, nar
     print(f"{'name':20} {'encoder':16} {'fusion':10} {'head':14} {'parameters':>12} {'GFLOPs':>8} {'+ scan':>8}   at {size[0]}x{size[1]}, {num_classes} classes")
     counts = {}
     for n in names:
-        p,m = parse_name(n),_weightless(n, num_classes); counts[n] = sum(o.numel() for o in m.parameters())
+        p,m = find_model(n),_weightless(n, num_classes); counts[n] = sum(o.numel() for o in m.parameters())
         f = count_flops(m, *(torch.empty(1, m.in_channels[k], *size, device='meta') for k in m.modalities))
-        print(f"{n:20} {p['encoder']:16} {p['fusion']:10} {p['head']:14} {counts[n]:12,} {f['no_scan']/1e9:8.1f} {f['total']/1e9:8.1f}")
+        print(f"{n:20} {p.encoder:16} {p.fusion:10} {p.head:14} {counts[n]:12,} {f['no_scan']/1e9:8.1f} {f['total']/1e9:8.1f}")
     print(f"\nor 'encoder+fusion+head' of\n  encoders: {', '.join(ENCODERS)}, and any hierarchical timm backbone\n  fusions:  {', '.join(FUSIONS)}\n  heads:    {', '.join(HEADS)}")
     return counts
 
@@ -314,7 +314,7 @@ def rgbx_parity(cases:Param('Case names, paths or glob patterns', str, nargs='+'
     tol:float=1e-4,         # Largest relative error that passes
 ):
     "Compare with the published code's stored outputs; exit status 1 where a case fails."
-    from rgbx_seg.parity.__init__ import parity_table
+    from rgbx_seg.parity import parity_table
     worst = parity_table([cases] if isinstance(cases, str) else list(cases), tol)
     if not worst: raise RGBXError('rgbx_parity', f'no case like {cases!r}', 'names in the folder of parity cases')
     bad = [k for k,v in worst.items() if v > tol]
