@@ -59,7 +59,7 @@ def demo_run(data,       # Folder of the scenes
     "Train and evaluate one of the two models."
     dls,test,weight = demo_data(data, RUNS[name], seed, bs); set_seed(seed)
     model = create_model('sigma_nano', test.card.num_classes, RUNS[name], test.card.in_channels).to(dls.device)
-    learn = train_run(dls, model, out, epochs, lr, schedule=schedule, warmup=None, seed=seed, keep='last', pictures=False, resume=resume, force=not resume,
+    learn = train_run(dls, model, out, epochs, lr=lr, schedule=schedule, warmup=None, seed=seed, keep='last', pictures=False, resume=resume, force=not resume,
                       loss=SegLoss(weight=weight.to(dls.device)), progress=progress)
     return learn.model, evaluate(learn.model, test, bs=16, progress=progress, name=name)
 
