@@ -7,7 +7,7 @@ __all__ = ['ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'FORMATS', 'WEIGHTS', 'PROT
            'Registry', 'load_plugin', 'load_plugins', 'plugins']
 
 # %% ../nbs/02_registry.ipynb #c2e7bd45
-import importlib, importlib.metadata, importlib.util, os, pkgutil, sys
+import importlib, importlib.metadata, importlib.util, os, pkgutil, sys, threading
 from collections import UserDict
 from functools import partial
 from pathlib import Path
@@ -33,15 +33,17 @@ class Registry(UserDict):
         *rooms:str   # Packages or modules of `rgbx_seg` that register entries, e.g. 'encoders'
     ):
         self.what,self.rooms,self.loaded = what,rooms,False
+        self.lock = threading.RLock()         # a second thread waits until the rooms are imported
         self.entries,self.homes = {},{}       # name -> entry, name -> the module that registered it
 
     @property
     def data(self) -> dict: # What every reading method of a dict looks at
         "The entries, after the rooms and the plug-ins were imported."
-        if not self.loaded:
-            self.loaded = True
-            for room in self.rooms: _import_room(f'rgbx_seg.{room}')
-            load_plugins()
+        with self.lock:
+            if not self.loaded:
+                self.loaded = True
+                for room in self.rooms: _import_room(f'rgbx_seg.{room}')
+                load_plugins()
         return self.entries
 
     def __call__(self, name:str): # The name to register under
