@@ -5,10 +5,10 @@ __version__ = "0.1.0"
 
 # %% auto #0
 __all__ = ['create_model', 'list_models', 'load_published', 'load_run', 'from_pretrained', 'RGBXSegmenter', 'Encoder', 'Fusion',
-           'PairwiseFusion', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'Card', 'Modality', 'write_toy', 'Recipe',
-           'get_recipe', 'list_recipes', 'Protocol', 'evaluate', 'predict', 'infer', 'compare', 'Report', 'explore',
-           'show_item', 'show_fusion', 'contributions', 'export_onnx', 'export_program', 'ops', 'data', 'models',
-           'show', 'systems', 'export', 'parity', 'RGBXError', '__version__']
+           'PairwiseFusion', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data', 'Card', 'Modality', 'write_toy',
+           'Recipe', 'get_recipe', 'list_recipes', 'Protocol', 'evaluate', 'predict', 'infer', 'compare', 'Report',
+           'explore', 'show_item', 'show_fusion', 'contributions', 'export_onnx', 'export_program', 'ops', 'data',
+           'models', 'show', 'systems', 'export', 'parity', 'RGBXError', '__version__']
 
 # %% ../nbs/05_face.ipynb #face0003
 import importlib
@@ -17,9 +17,9 @@ import importlib
 __doc__ = 'A notebook-first workbench for RGB-X semantic segmentation.'
 
 _all_ = ['create_model', 'list_models', 'load_published', 'load_run', 'from_pretrained', 'RGBXSegmenter',
-         'Encoder', 'Fusion', 'PairwiseFusion', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'Card', 'Modality',
-         'write_toy', 'Recipe', 'get_recipe', 'list_recipes', 'Protocol', 'evaluate', 'predict', 'infer',
-         'compare', 'Report', 'explore', 'show_item', 'show_fusion', 'contributions', 'export_onnx',
+         'Encoder', 'Fusion', 'PairwiseFusion', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data', 'Card',
+         'Modality', 'write_toy', 'Recipe', 'get_recipe', 'list_recipes', 'Protocol', 'evaluate', 'predict',
+         'infer', 'compare', 'Report', 'explore', 'show_item', 'show_fusion', 'contributions', 'export_onnx',
          'export_program', 'ops', 'data', 'models', 'show', 'systems', 'export', 'parity', 'RGBXError',
          '__version__']
 
@@ -35,6 +35,7 @@ _HOMES = {
     'encoders.base': 'Encoder',
     'fusion.base': 'Fusion PairwiseFusion',
     'registry': 'ENCODERS FUSIONS HEADS MODELS',
+    'data.open': 'open_data',
     'data.cards': 'Card Modality',
     'data.toy': 'write_toy',
     'training.recipe': 'Recipe get_recipe list_recipes',

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['SETTINGS', 'RUNS', 'GROUPS', 'Decoded', 'demo_data', 'demo_run', 'gains', 'demo_picture', 'run_demo', 'seeds_table',
-           'main']
+           'demo']
 
 # %% ../nbs/96_demo.ipynb #38c5d12c
-import json, os, sys, time
+import argparse, json, os, sys, time
 from pathlib import Path
 import torch
 from .core import repo_root, set_seed, write_text
-from .cli import run_cli
+from .cli import exit_status
 from .data.folder import DataFolder
 from .training.loaders import rgbx_dls
 from .data.toy import write_toy
@@ -118,27 +118,39 @@ def seeds_table(reports:list, # One {name: Report} per seed
     return '\n'.join(lines)+'\n'
 
 # %% ../nbs/96_demo.ipynb #51cc025c
-def main(out:str='',       # Folder of the result; default: runs/demo in the repository
-    seeds:int=1,           # Train this many of each
-    table:str='',          # Write the table of several seeds here
-    resume:bool=False,     # Go on with a demo that was interrupted
-    epochs:int=0,          # Another number of epochs
+def demo(out:str='', # Folder of the result; default: runs/demo in the repository
+    seeds:int=1,     # Train this many of each
+    table:str='',    # Write the table of several seeds here
+    resume:bool=False, # Go on with a demo that was interrupted
+    epochs:int=0,    # Another number of epochs
 ):
     "Train sigma_nano on synthetic toy scenes, with and without thermal images, and compare."
-    root = repo_root(); out = Path(out) if out else root/'runs'/'demo'; extra = dict(epochs=epochs) if epochs else {}
-    t = time.time()
-    rs = [run_demo(out if seeds == 1 else out/f'seed{s}', root/'data'/'demo', s, resume=resume, **extra) for s in range(seeds)]
-    if seeds == 1: print(); print(compare(rs[0], GROUPS))
-    about = f'`python -m rgbx_seg.demo --seeds {seeds}`, CPU, float32, {torch.get_num_threads()} threads, torch {torch.__version__.split("+")[0]}.'
-    text = seeds_table(rs, about)
-    if seeds > 1: print(text)
+    root,start = repo_root(),time.time()
+    out = Path(out) if out else root/'runs'/'demo'
+    extra = dict(epochs=epochs) if epochs else {}
+    folders = [out] if seeds == 1 else [out/f'seed{seed}' for seed in range(seeds)]
+    reports = [run_demo(folder, root/'data'/'demo', seed, resume=resume, **extra) for seed,folder in enumerate(folders)]
+    version = torch.__version__.split('+')[0]
+    text = seeds_table(reports, f'`python -m rgbx_seg.demo --seeds {seeds}`, CPU, float32, {torch.get_num_threads()} threads, torch {version}.')
+    print(f'\n{compare(reports[0], GROUPS)}' if seeds == 1 else text)
     if table: write_text(table, text)
-    shown = os.path.relpath(out)
-    print(f'\n{(time.time()-t)/60:.1f} minutes. In {shown}: model.safetensors, config.json, history.csv, metrics.json, predictions.png\n'
-          f'Next:  {os.path.relpath(Path(sys.executable).parent)}/rgbx_eval {shown} data/demo --drop thermal    what the model does without its second sensor\n'
-          f'       {os.path.relpath(Path(sys.executable).parent)}/rgbx_predict {shown} data/toy                masks and pictures of your own images\n'
-          f'       make lab                                            the notebooks')
+    shown,python = os.path.relpath(out),os.path.relpath(sys.executable)
+    print(f'\n{(time.time()-start)/60:.1f} minutes. In {shown}: model.safetensors, config.json, history.csv, metrics.json, predictions.png\n'
+          f'Next:  {python} -m rgbx_seg eval {shown} data/demo --drop thermal    what the model does without its second sensor\n'
+          f'       {python} -m rgbx_seg predict {shown} data/toy                 masks and pictures of your own images\n'
+          f'       make lab                                          the notebooks')
 
 # %% ../nbs/96_demo.ipynb #3b1c38d6
+def _main():
+    "`python -m rgbx_seg.demo`"
+    parser = argparse.ArgumentParser(prog='python -m rgbx_seg.demo', description=demo.__doc__)
+    parser.add_argument('--out', default='', help='folder of the result; default: runs/demo in the repository')
+    parser.add_argument('--seeds', type=int, default=1, help='train this many of each; default: 1')
+    parser.add_argument('--table', default='', help='write the table of several seeds to this file; default: do not')
+    parser.add_argument('--resume', action='store_true', help='go on with a demo that was interrupted')
+    parser.add_argument('--epochs', type=int, default=0, help='another number of epochs; default: 6')
+    demo(**vars(parser.parse_args()))
+
+# %% ../nbs/96_demo.ipynb #3b1c38d7
 #| eval: false
-if __name__ == '__main__': run_cli(main)
+if __name__ == '__main__': sys.exit(exit_status(_main))

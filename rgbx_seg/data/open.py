@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, choose
-from .cards import CARDS, Card
+from .cards import CARDS, Card, get_card
 from .folder import DataFolder, split_names
+from .item_files import ItemFiles
 from .propose import propose_card, told_folders
 from .reading import Reading
 from .sets.catalogue import LAYOUTS
@@ -127,6 +128,12 @@ def _open_split(folder, card, split, modalities, labels):
         except RGBXError: continue
     return _open_card(folder, card, 'all', modalities, labels)
 
+def _open_files(files, card, reading):
+    "Files by modality; how they are read is the run's affair, else the card's."
+    if reading is not None: return ItemFiles(files, reading.card())
+    if card is None: raise RGBXError('data', 'lists of files without a card', 'a card, or a run that knows how they are read')
+    return ItemFiles(files, get_card(card))
+
 def _as_dataset(what):
     "What is open already: a data set, or loaders of one."
     for key in ('valid', 'dataset', 'ds'): what = getattr(what, key, what)
@@ -136,7 +143,7 @@ def _as_dataset(what):
     return what
 
 # %% ../../nbs/data/40_open.ipynb #19b2f6b1
-def open_data(what,   # A folder, an open data set, or loaders of one
+def open_data(what,   # A folder, {modality: file or files}, an open data set, or loaders of one
     split='train',    # A split of its card; 'all': every file; None: the last of train, val and test that is there
     card=None,        # What the folder is: a name, 'name/layout', a file, words 'rgb=a,thermal=b,label=c', or a `Card`
     recipe=None,      # A recipe, or the name of one: its data set, constants and order of colours
@@ -148,6 +155,7 @@ def open_data(what,   # A folder, an open data set, or loaders of one
     if isinstance(recipe, str): recipe = RECIPES[recipe]
     if reading is not None and modalities: reading = reading.select(modalities)
     if isinstance(what, (str, Path)): dataset = _open_folder(Path(what), split, card, recipe, modalities, reading, labels)
+    elif isinstance(what, dict): return _open_files(what, card, reading)
     else:
         dataset = _as_dataset(what)
         if modalities and reading is None: reading = Reading.of(dataset).select(modalities)

@@ -280,7 +280,7 @@ def evaluate(model,     # A segmentation model; or any function of the modalitie
     rank,world = (dist.get_rank(),dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0,1)
     share,clock = list(range(rank, len(ds), world)),dict(load=0., forward=0.)
     it = DataLoader(_Share(ds, share), batch_size=None, collate_fn=_same, num_workers=num_workers)
-    groups = _ahead(_batches(it, 1 if p.mode=='slide' or p.published else bs), ahead, clock)
+    groups = _ahead(_batches(it, 1 if p.mode=='slide' or p.arithmetic else bs), ahead, clock)
     _pipeline(model, bar(groups, progress and rank==0, -(-len(share)//bs)), count, picks, stats, p, device, bs, scores and bool(save), ahead, clock)
     clock |= dict(metric=count.seconds, whole=time.perf_counter()-start)
     shown = real_names(wanted, have); gone = tuple(m for k,m in zip(picks, shown) if k is None)

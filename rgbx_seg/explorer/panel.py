@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SENSOR_KINDS', 'KINDS', 'Setting', 'Look', 'look', 'used_by', 'contributions', 'damaged', 'Latest', 'as_models',
-           'as_dataset', 'check_fit', 'confidence_picture', 'legend_html', 'Explorer', 'Problem', 'explore', 'measure']
+           'check_fit', 'confidence_picture', 'legend_html', 'Explorer', 'Problem', 'explore', 'measure']
 
 # %% ../../nbs/explorer/14_panel.ipynb #2c8c408b
 import html, json, math, threading, time
@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from matplotlib import colormaps
 from ..core import RGBXError, atomic_path, choose, cv2_, write_text
 from ..data.corruptions import CORRUPTIONS, corrupt, corruption_rng
-from ..data.folder import DataFolder
+from ..data.open import open_data
 from ..evaluation.protocol import get_protocol
 from ..evaluation.inference import infer, model_inputs, real_names
 from ..evaluation.metrics import ConfusionMatrix
@@ -44,7 +44,7 @@ class Look:
 
 def _probabilities(y, p):
     "Scores of `infer` as probabilities."
-    if p.published: return y/y.sum(-1, keepdims=True)
+    if p.arithmetic: return y/y.sum(-1, keepdims=True)
     if p.combine=='softmax': return y
     e = np.exp(y-y.max(-1, keepdims=True)); return e/e.sum(-1, keepdims=True)
 
@@ -206,30 +206,14 @@ def as_models(models, # A model, a run's folder, a `Learner`, or a list or {name
     names = [str(t[0]) for t in triples]; names = [n if names.count(n)==1 else f'{n} #{names[:i+1].count(n)}' for i,n in enumerate(names)]
     return dict(zip(names, (t[1] for t in triples))),next((t[2] for t in triples if t[2] is not None), None)
 
-def as_dataset(data, # `DataLoaders`, a loader, a data set with `card` and `modalities`, or the folder of one
-    models:dict,     # {name: model}
-    split:str=None,  # Of a folder; default: the last of train, val, test that is there
-    card=None        # For a folder without a card of its own
-):                   # `ds[i] -> (rgb, x1, ..., mask)`, with `card` and `modalities`
-    "The data set to look at."
-    if isinstance(data, (str,Path)):
-        root = Path(data)
-        if not root.is_dir(): raise RGBXError(root, 'no such folder', 'the folder of a data set')
-        c = None if (root/'card.json').is_file() else card
-        try: first = DataFolder(root, split or 'train', c)
-        except RGBXError:
-            if split: raise
-            first = DataFolder(root, 'all', c)
-        there = [s for s in ('test','val','train') if s in first.card.splits and (root/first.card.splits[s]).is_file()]
-        need = {m for o in models.values() for m in used_by(o, first.modalities)}
-        for m in need:
-            if m not in first.modalities: raise RGBXError('explore', f'a model that takes {m!r}', f"the modalities of {first.card.name!r}: {', '.join(first.modalities)}")
-        mods = [m for m in first.modalities if m in need]; label = first.card.label_folder
-        return DataFolder(root, split or (there or ['all'])[0], c, mods, labels=label is not None and (root/label).is_dir())
-    for k in ('valid','dataset','ds'): data = getattr(data, k, data)
-    for k in ('card','modalities','__len__','__getitem__'):
-        if not hasattr(data, k): raise RGBXError('explore', f'data of the type {type(data).__name__} without {k}', '`DataLoaders`, a data set, or the folder of one')
-    return data
+def _dataset(data, models, split, card):
+    "The data set to look at, with the modalities that the models take; `card`: of a folder that has none."
+    folder = isinstance(data, (str, Path))
+    ds = open_data(data, split, card if folder and not (Path(data)/'card.json').is_file() else None, labels=None)
+    need = {m for model in models.values() for m in used_by(model, ds.modalities)}
+    for m in need:
+        if m not in ds.modalities: raise RGBXError('explore', f'a model that takes {m!r}', f"the modalities of {ds.card.name!r}: {', '.join(ds.modalities)}")
+    return open_data(ds, modalities=[m for m in ds.modalities if m in need]) if folder else ds
 
 def check_fit(models:dict, # {name: model}
     ds                     # A data set
@@ -591,7 +575,7 @@ def explore(model_or_run, # A model, the folder of a run, a learner, or two of t
         models,card = as_models(model_or_run)
         if data is None: data = getattr(model_or_run, 'dls', None)
         if data is None: raise RGBXError('explore', 'no data', 'DataLoaders, a data set, or the folder of one')
-        return Explorer(models, as_dataset(data, models, split, card), **kwargs)
+        return Explorer(models, _dataset(data, models, split, card), **kwargs)
     except (RGBXError,OSError) as e: return Problem(e)
 
 # %% ../../nbs/explorer/14_panel.ipynb #cdbd3b12
