@@ -14,7 +14,7 @@ from torch import nn
 from ..core import RGBXError, choose, set_seed
 from ..data.open import open_data
 from ..data.photometric import PHOTOMETRIC
-from ..data.sets.catalogue import layout_card
+from ..data.sets.base import layout_card
 from ..data.sets.imagenet import ClassAugment
 from ..data.transforms import JointAugment
 from ..evaluation.report import evaluate
