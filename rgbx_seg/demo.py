@@ -18,7 +18,7 @@ from .data.toy import write_toy
 from .data.transforms import JointAugment
 from .evaluation.inference import infer_mask, model_inputs
 from .evaluation.report import compare, evaluate
-from .show.grid import show_prediction_grid
+from .show.grid import prediction_grid
 from .models.create import create_model
 from .training.learner import train_run
 from .training.losses import SegLoss, class_weights, label_counts
@@ -59,7 +59,7 @@ def demo_run(data,       # Folder of the scenes
     "Train and evaluate one of the two models."
     dls,test,weight = demo_data(data, RUNS[name], seed, bs); set_seed(seed)
     model = create_model('sigma_nano', test.card.num_classes, RUNS[name], test.card.in_channels).to(dls.device)
-    learn = train_run(dls, model, out, epochs, lr, schedule=schedule, warmup=None, seed=seed, keep='last', pictures=False, resume=resume, force=not resume,
+    learn = train_run(dls, model, out, epochs, lr=lr, schedule=schedule, warmup=None, seed=seed, keep='last', pictures=False, resume=resume, force=not resume,
                       loss=SegLoss(weight=weight.to(dls.device)), progress=progress)
     return learn.model, evaluate(learn.model, test, bs=16, progress=progress, name=name)
 
@@ -79,7 +79,7 @@ def demo_picture(models:dict, # {name: model}
     def masks(m):
         picks,stats = model_inputs(m, test.card, list(test.modalities))
         return [infer_mask(m, [test[i][k] for k in picks], None, stats) for i in first]
-    return show_prediction_grid([test[i] for i in first], {k:masks(m) for k,m in models.items()}, test.card, labels=[conds[i] for i in first], max_n=n, errors=False)
+    return prediction_grid([test[i] for i in first], {k:masks(m) for k,m in models.items()}, test.card, labels=[conds[i] for i in first], max_n=n, errors=False)
 
 # %% ../nbs/96_demo.ipynb #ebd1ac90
 def run_demo(out='runs/demo',   # Folder of the result

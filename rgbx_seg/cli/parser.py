@@ -8,7 +8,6 @@ __all__ = ['VERBS', 'Names', 'Size', 'read_comments', 'Verb', 'verb', 'WrongWord
 # %% ../../nbs/cli/00_parser.ipynb #c11a0003
 import argparse, inspect, io, math, textwrap, tokenize
 from dataclasses import dataclass
-from ..core import RGBXError
 
 # %% ../../nbs/cli/00_parser.ipynb #c11a0006
 class Names(tuple):

@@ -121,7 +121,7 @@ def _class_table(self:Report, digits:int=1): # (head, rows)
 
 def _heading(self:Report):
     seen = [m+(' (withheld)' if m in self.dropped else '') for m in self.modalities]
-    facts = [self.data, f"{self.n()} item{'s' if self.n()!=1 else ''}", ' + '.join(seen), str(Protocol(**self.protocol)) if 'name' in self.protocol else '']
+    facts = [self.data, f"{self.n()} item{'s' if self.n()!=1 else ''}", ' + '.join(seen), str(Protocol.from_dict(self.protocol)) if 'name' in self.protocol else '']
     return [f"{self.name}: mIoU {pct(self.miou)}, mAcc {pct(self.macc)}, aAcc {pct(self.aacc)}",'; '.join(f for f in facts if f)]+[NOTE]*self.synthetic
 
 Report.condition_table,Report.class_table,Report.heading = _condition_table,_class_table,_heading
@@ -355,7 +355,7 @@ class Comparison(Tables):
         for r in every:
             if r.classes!=every[0].classes: raise RGBXError(f'compare {r.name!r}', f"classes {', '.join(r.classes)}", ', '.join(every[0].classes))
         self.first,self.synthetic = every[0],any(r.synthetic for r in every)
-        self.protocols = sorted({str(Protocol(**r.protocol)) for r in every if r.protocol})
+        self.protocols = sorted({str(Protocol.from_dict(r.protocol)) for r in every if r.protocol})
 
     def values(self) -> dict: # {row: {name: [one value per report]}}
         "Scores in 0..1 of every row and report."

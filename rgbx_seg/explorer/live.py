@@ -9,7 +9,7 @@ __all__ = ['LiveCurves']
 import math
 from fastai.callback.core import Callback
 from IPython.display import display
-from ..show.grid import plot_history
+from ..show.curves import plot_history
 
 # %% ../../nbs/explorer/08_live.ipynb #e35afa4d
 class LiveCurves(Callback):

@@ -21,7 +21,9 @@ from ..data.open import open_data
 from ..evaluation.protocol import get_protocol
 from ..evaluation.inference import infer, model_inputs, real_names
 from ..evaluation.metrics import ConfusionMatrix
-from ..show.grid import NOTE, error_picture, mask_picture, modality_picture, picture_grid
+from ..show.colours import error_picture, mask_picture, modality_picture
+from ..show.grid import picture_grid
+from ..show.tables import SHORT_NOTE as NOTE
 from ..show.tables import html_table, pct
 
 # %% ../../nbs/explorer/14_panel.ipynb #54b860e0

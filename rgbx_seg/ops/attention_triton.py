@@ -18,26 +18,44 @@ except ImportError: triton = None
 # %% ../../nbs/ops/34_attention_triton.ipynb #1a1770aa
 if triton is not None:
     @triton.jit
-    def _window(q, k, v, rpb, o, sq, sk, sv, H, W, heads, C: tl.constexpr, CV: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr, TH: tl.constexpr, TW: tl.constexpr,
+    def _window(q, k, v, rpb, o, sq, sk, sv, H, W, heads, C: tl.constexpr,
+                CV: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr, TH: tl.constexpr, TW: tl.constexpr,
                 BC: tl.constexpr, BV: tl.constexpr, BK: tl.constexpr, BIAS: tl.constexpr, PREC: tl.constexpr):
         t,b,h = tl.program_id(0),(tl.program_id(1)//heads).to(tl.int64),tl.program_id(1)%heads
-        nw = tl.cdiv(W, TW); n,c,cv = tl.arange(0, TH*TW),tl.arange(0, BC),tl.arange(0, BV)
-        i0,j0 = (t//nw)*TH,(t%nw)*TW; i,j = i0+n//TW,j0+n%TW; live = (i<H)&(j<W)
+        nw = tl.cdiv(W, TW)
+        n,c,cv = tl.arange(0, TH*TW),tl.arange(0, BC),tl.arange(0, BV)
+        i0,j0 = (t//nw)*TH,(t%nw)*TW
+        i,j = i0+n//TW,j0+n%TW
+        live = (i<H)&(j<W)
         top,left = tl.maximum(H-KH, 0),tl.maximum(W-KW, 0)
-        si,sj = tl.minimum(tl.maximum(i-KH//2, 0), top),tl.minimum(tl.maximum(j-KW//2, 0), left)       # first neighbours of every query
-        r0,c0 = tl.minimum(tl.maximum(i0-KH//2, 0), top),tl.minimum(tl.maximum(j0-KW//2, 0), left)     # first key of the block
+        # first neighbours of every query
+        si,sj = tl.minimum(tl.maximum(i-KH//2, 0), top),tl.minimum(tl.maximum(j-KW//2, 0), left)
+        # first key of the block
+        r0,c0 = tl.minimum(tl.maximum(i0-KH//2, 0), top),tl.minimum(tl.maximum(j0-KW//2, 0), left)
         qb = tl.load(q+b*sq[0]+h*sq[1]+(i*sq[2]+j*sq[3])[:,None]+c[None,:], mask=live[:,None]&(c<C)[None,:], other=0.)
-        col = c0+tl.arange(0, BK); m,s,acc = tl.full((TH*TW,), -1e30, tl.float32),tl.zeros((TH*TW,), tl.float32),tl.zeros((TH*TW,BV), tl.float32)
+        col = c0+tl.arange(0, BK)
+        m = tl.full((TH*TW,), -1e30, tl.float32)
+        s = tl.zeros((TH*TW,), tl.float32)
+        acc = tl.zeros((TH*TW,BV), tl.float32)
         for r in range(TH+KH-1):
-            row = r0+r; there = (row<H)&(col<W)
-            kb = tl.load(k+b*sk[0]+h*sk[1]+row*sk[2]+(col*sk[3])[:,None]+c[None,:], mask=there[:,None]&(c<C)[None,:], other=0.)
-            vb = tl.load(v+b*sv[0]+h*sv[1]+row*sv[2]+(col*sv[3])[:,None]+cv[None,:], mask=there[:,None]&(cv<CV)[None,:], other=0.)
+            row = r0+r
+            there = (row<H)&(col<W)
+            kb = tl.load(k+b*sk[0]+h*sk[1]+row*sk[2]+(col*sk[3])[:,None]+c[None,:],
+                         mask=there[:,None]&(c<C)[None,:], other=0.)
+            vb = tl.load(v+b*sv[0]+h*sv[1]+row*sv[2]+(col*sv[3])[:,None]+cv[None,:],
+                         mask=there[:,None]&(cv<CV)[None,:], other=0.)
             see = ((row>=si)&(row<si+KH))[:,None]&(col[None,:]>=sj[:,None])&(col[None,:]<sj[:,None]+KW)&there[None,:]
             x = tl.dot(qb, tl.trans(kb), input_precision=PREC)
-            if BIAS: x += tl.load(rpb+(h*(2*KH-1)+row-i+KH-1)[:,None]*(2*KW-1)+col[None,:]-j[:,None]+KW-1, mask=see, other=0.).to(tl.float32)
-            x = tl.where(see, x, -1e30); new = tl.maximum(m, tl.max(x, 1)); keep = tl.exp(m-new)
+            if BIAS:
+                x += tl.load(rpb+(h*(2*KH-1)+row-i+KH-1)[:,None]*(2*KW-1)+col[None,:]-j[:,None]+KW-1, mask=see,
+                             other=0.).to(tl.float32)
+            x = tl.where(see, x, -1e30)
+            new = tl.maximum(m, tl.max(x, 1))
+            keep = tl.exp(m-new)
             p = tl.where(see, tl.exp(x-new[:,None]), 0.)
-            s,acc,m = s*keep+tl.sum(p, 1),acc*keep[:,None]+tl.dot(p.to(vb.dtype), vb, input_precision=PREC),new
+            s = s*keep+tl.sum(p, 1)
+            acc = acc*keep[:,None]+tl.dot(p.to(vb.dtype), vb, input_precision=PREC)
+            m = new
         out = ((b*heads+h)*H*W+i*W+j)*CV
         tl.store(o+out[:,None]+cv[None,:], acc/s[:,None], mask=live[:,None]&(cv<CV)[None,:])
 
@@ -50,13 +68,17 @@ def na_forward(q:Tensor, # `(B, heads, H, W, C)`, any strides
     v:Tensor,            # `(B, heads, H, W, Cv)`
     rpb,                 # `(heads, 2kh-1, 2kw-1)` or none
     kernel,              # `(kh, kw)`, odd
-    tile=(4,16),         # Block of queries
+    tile:tuple=(4,16),   # Block of queries
 ) -> Tensor:             # Like `v`, contiguous
     "Neighbourhood attention without dilation; a map smaller than the window shows what it has."
-    q,k,v = _flat(q),_flat(k),_flat(v); (B,h,H,W,C),CV = q.shape,v.shape[-1]; o = torch.empty(v.shape, dtype=v.dtype, device=v.device)
-    (KH,KW),(TH,TW) = kernel,tile; sizes = dict(KH=KH, KW=KW, TH=TH, TW=TW, BC=_pow2(C), BV=_pow2(CV), BK=_pow2(TW+KW-1))
-    _window[(-(-H//TH)*-(-W//TW), B*h)](q, k, v, q if rpb is None else rpb.detach().contiguous(), o, q.stride()[:4], k.stride()[:4], v.stride()[:4], H, W, h, C=C, CV=CV,
-        BIAS=rpb is not None, PREC='ieee' if q.dtype==torch.float32 else 'tf32', **sizes, num_warps=4)
+    q,k,v = _flat(q),_flat(k),_flat(v)
+    (B,h,H,W,C),CV = q.shape,v.shape[-1]
+    o = torch.empty(v.shape, dtype=v.dtype, device=v.device)
+    (KH,KW),(TH,TW) = kernel,tile
+    sizes = dict(KH=KH, KW=KW, TH=TH, TW=TW, BC=_pow2(C), BV=_pow2(CV), BK=_pow2(TW+KW-1))
+    _window[(-(-H//TH)*-(-W//TW), B*h)](q, k, v, q if rpb is None else rpb.detach().contiguous(), o, q.stride()[:4],
+                                        k.stride()[:4], v.stride()[:4], H, W, h, C=C, CV=CV, BIAS=rpb is not None,
+                                        PREC='ieee' if q.dtype==torch.float32 else 'tf32', **sizes, num_warps=4)
     return o
 
 def na_fastest(q:Tensor, # Queries, for device and type
@@ -71,19 +93,30 @@ def na_fastest(q:Tensor, # Queries, for device and type
 # %% ../../nbs/ops/34_attention_triton.ipynb #c2f3ab74
 if triton is not None:
     @triton.jit
-    def _points(value, sizes, loc, weight, o, S, M, Q, L, D: tl.constexpr, K: tl.constexpr, BQ: tl.constexpr, BD: tl.constexpr):
-        nm = tl.program_id(0).to(tl.int64); n,m = nm//M,nm%M; d = tl.arange(0, BD)
-        qs = tl.program_id(1)*BQ+tl.arange(0, BQ); live = qs<Q; at = ((n*Q+qs)*M+m)*L*K; acc = tl.zeros((BQ,BD), tl.float32)
+    def _points(value, sizes, loc, weight, o, S, M, Q, L, D: tl.constexpr, K: tl.constexpr, BQ: tl.constexpr,
+                BD: tl.constexpr):
+        nm = tl.program_id(0).to(tl.int64)
+        n,m = nm//M,nm%M
+        d = tl.arange(0, BD)
+        qs = tl.program_id(1)*BQ+tl.arange(0, BQ)
+        live = qs<Q
+        at = ((n*Q+qs)*M+m)*L*K
+        acc = tl.zeros((BQ,BD), tl.float32)
         for l in range(L):
             h,w,first = tl.load(sizes+3*l),tl.load(sizes+3*l+1),tl.load(sizes+3*l+2)
             for k in tl.static_range(K):
-                p = at+l*K+k; a = tl.load(weight+p, mask=live, other=0.).to(tl.float32)
-                x,y = tl.load(loc+2*p, mask=live, other=0.).to(tl.float32)*w-.5,tl.load(loc+2*p+1, mask=live, other=0.).to(tl.float32)*h-.5
+                p = at+l*K+k
+                a = tl.load(weight+p, mask=live, other=0.).to(tl.float32)
+                x = tl.load(loc+2*p, mask=live, other=0.).to(tl.float32)*w-.5
+                y = tl.load(loc+2*p+1, mask=live, other=0.).to(tl.float32)*h-.5
                 x0,y0 = tl.floor(x),tl.floor(y)
                 for e in tl.static_range(4):
-                    xi,yi = x0+e%2,y0+e//2; share = (1.-tl.abs(x-xi))*(1.-tl.abs(y-yi))*a
-                    ok = live&(xi>=0)&(xi<w)&(yi>=0)&(yi<h); row = ((n*S+first+(yi*w+xi).to(tl.int32))*M+m)*D
-                    acc += share[:,None]*tl.load(value+row[:,None]+d[None,:], mask=ok[:,None]&(d<D)[None,:], other=0.).to(tl.float32)
+                    xi,yi = x0+e%2,y0+e//2
+                    share = (1.-tl.abs(x-xi))*(1.-tl.abs(y-yi))*a
+                    ok = live&(xi>=0)&(xi<w)&(yi>=0)&(yi<h)
+                    row = ((n*S+first+(yi*w+xi).to(tl.int32))*M+m)*D
+                    acc += share[:,None]*tl.load(value+row[:,None]+d[None,:], mask=ok[:,None]&(d<D)[None,:],
+                                                 other=0.).to(tl.float32)
         tl.store(o+(((n*Q+qs)*M+m)*D)[:,None]+d[None,:], acc, mask=live[:,None]&(d<D)[None,:])
 
 # %% ../../nbs/ops/34_attention_triton.ipynb #4633ecf7
@@ -93,7 +126,13 @@ def deform_forward(value:Tensor, # `(N, S, M, D)`
     weight:Tensor,               # `(N, Q, M, L, K)`
 ) -> Tensor:                     # `(N, Q, M*D)`
     "Deformable attention; inputs as checked by `deform_attention`."
-    (N,S,M,D),(_,Q,_,L,K) = value.shape,loc.shape[:5]; hw = [tuple(shapes[2*l:2*l+2]) for l in range(L)]; o = value.new_empty(N, Q, M*D); BD = _pow2(D, 1)
-    sizes = torch.tensor([(h,w,sum(a*b for a,b in hw[:l])) for l,(h,w) in enumerate(hw)], dtype=torch.int32, device=value.device); BQ = max(1, 512//BD)
-    _points[(N*M, -(-Q//BQ))](value.contiguous(), sizes, loc.contiguous(), weight.contiguous(), o, S, M, Q, L, D=D, K=K, BQ=BQ, BD=BD, num_warps=4)
+    (N,S,M,D),(_,Q,_,L,K) = value.shape,loc.shape[:5]
+    hw = [tuple(shapes[2*l:2*l+2]) for l in range(L)]
+    o = value.new_empty(N, Q, M*D)
+    BD = _pow2(D, 1)
+    sizes = torch.tensor([(h,w,sum(a*b for a,b in hw[:l])) for l,(h,w) in enumerate(hw)], dtype=torch.int32,
+                         device=value.device)
+    BQ = max(1, 512//BD)
+    _points[(N*M, -(-Q//BQ))](value.contiguous(), sizes, loc.contiguous(), weight.contiguous(), o, S, M, Q, L, D=D, K=K,
+                              BQ=BQ, BD=BD, num_warps=4)
     return o

@@ -38,7 +38,9 @@ def corners(shapes, # `[(H_l, W_l)]`
     size = torch.tensor([(w,h) for h,w in shapes], device=loc.device)
     first = torch.tensor([0]+[h*w for h,w in shapes[:-1]], device=loc.device).cumsum(0)[:,None]
     p = loc*size[:,None].to(loc.dtype)-.5
-    lo = p.detach().floor(); f,lo = p-lo,lo.long(); W,H = size[:,None].unbind(-1)
+    lo = p.detach().floor()
+    f,lo = p-lo,lo.long()
+    W,H = size[:,None].unbind(-1)
     index,share = [],[]
     for dy in (0,1):
         for dx in (0,1):
@@ -54,16 +56,20 @@ def deform_bag(value:Tensor, # `(N, S, M, D)`
     weight:Tensor,           # `(N, Q, M, L, K)`
 ) -> Tensor:                 # `(N, Q, M*D)`
     "Deformable attention as one weighted sum of table rows (`F.embedding_bag`)."
-    N,S,M,D = value.shape; Q = loc.shape[1]
+    N,S,M,D = value.shape
+    Q = loc.shape[1]
     index,share = corners(shapes, loc)
-    n,m = torch.arange(N, device=loc.device).view(N,1,1,1,1,1),torch.arange(M, device=loc.device).view(M,1,1,1)
+    n = torch.arange(N, device=loc.device).view(N,1,1,1,1,1)
+    m = torch.arange(M, device=loc.device).view(M,1,1,1)
     rows = ((n*S+index)*M+m).reshape(N*Q*M, -1)
-    return F.embedding_bag(rows, value.reshape(N*S*M, D), per_sample_weights=(share*weight[...,None]).reshape(rows.shape), mode='sum').view(N, Q, M*D)
+    return F.embedding_bag(rows, value.reshape(N*S*M, D),
+                           per_sample_weights=(share*weight[...,None]).reshape(rows.shape), mode='sum').view(N, Q, M*D)
 
 # %% ../../nbs/ops/32_deform_attention.ipynb #23693fb1
 @torch.library.custom_op('rgbx_seg::deform_points', mutates_args=())
 def _points_op(value:Tensor, shapes:list[int], loc:Tensor, weight:Tensor) -> Tensor:
-    return importlib.import_module('rgbx_seg.ops.attention_triton').deform_forward(value, shapes, loc, weight)     # ops/34_attention_triton
+    # ops/34_attention_triton
+    return importlib.import_module('rgbx_seg.ops.attention_triton').deform_forward(value, shapes, loc, weight)
 
 @_points_op.register_fake
 def _(value, shapes, loc, weight): return value.new_empty(value.shape[0], loc.shape[1], value.shape[2]*value.shape[3])
@@ -80,12 +86,14 @@ BACKENDS = dict(bag=deform_bag, grid=deform_grid, triton=deform_points)
 @constant_result
 def _triton_device(): return importlib.import_module('rgbx_seg.ops.scan_triton').triton_device()
 
-def deform_backends(device='cpu') -> list: # Where the values are
+def deform_backends(device:str='cpu') -> list: # Where the values are
     "The backends of `deform_attention` that work there."
-    on = torch.device(device).type; return ['triton']*(on=='cuda' and _triton_device()=='cuda')+['bag','grid']
+    on = torch.device(device).type
+    return ['triton']*(on=='cuda' and _triton_device()=='cuda')+['bag','grid']
 
 LIMIT = 2**24  # interpolation corners in one piece
 
+# %% ../../nbs/ops/32_deform_attention.ipynb #9473fdca
 def deform_attention(value:Tensor, # `(N, S, M, D)`
     shapes,                        # `[(H_l, W_l)]`
     loc:Tensor,                    # `(N, Q, M, L, K, 2)`, (x, y) in [0, 1]
@@ -94,17 +102,26 @@ def deform_attention(value:Tensor, # `(N, S, M, D)`
     limit:int=LIMIT,               # Most interpolation corners at a time; bounds the memory
 ) -> Tensor:                       # `(N, Q, M*D)`, in the dtype of `value`
     "Multi-scale deformable attention (arXiv 2010.04159), the sum alone; an `RGBXError` where shapes do not fit."
-    N,S,M,D = value.shape; shapes = [(int(h),int(w)) for h,w in shapes]; Q,L,K = loc.shape[1],len(shapes),loc.shape[4]
-    if S != sum(h*w for h,w in shapes): raise RGBXError('deform_attention', f'{S} values', f'{sum(h*w for h,w in shapes)} for levels of {shapes}')
+    N,S,M,D = value.shape
+    shapes = [(int(h),int(w)) for h,w in shapes]
+    Q,L,K = loc.shape[1],len(shapes),loc.shape[4]
+    if S != sum(h*w for h,w in shapes):
+        raise RGBXError('deform_attention', f'{S} values', f'{sum(h*w for h,w in shapes)} for levels of {shapes}')
     if loc.shape != (N,Q,M,L,K,2) or weight.shape != (N,Q,M,L,K):
         found = f'locations {tuple(loc.shape)} and weights {tuple(weight.shape)}'
         raise RGBXError('deform_attention', found, f'(N={N}, Q, M={M}, L={L}, K, 2) and the same without the 2')
-    keep = torch.is_grad_enabled() and any(t.requires_grad for t in (value,loc,weight)); fused = value.dtype != torch.float64 and not keep
-    if backend is None: backend = 'grid' if torch.compiler.is_exporting() else 'bag' if value.device.type == 'cpu' else 'triton' if value.is_cuda and fused and _triton_device() == 'cuda' else 'grid'
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in (value,loc,weight))
+    fused = value.dtype != torch.float64 and not keep
+    if backend is None:
+        backend = ('grid' if torch.compiler.is_exporting() else 'bag' if value.device.type == 'cpu'
+                   else 'triton' if value.is_cuda and fused and _triton_device() == 'cuda' else 'grid')
     run = choose(backend, BACKENDS, 'backend')
     if backend == 'triton' and not (fused and value.device.type == _triton_device()):
-        raise RGBXError('deform_attention, backend', f"triton for {value.dtype} on {value.device}{', with gradients' if keep else ''}", 'float32 or less on a GPU, no gradient')
-    dt = value.dtype; wide = dt if dt == torch.float64 else torch.float32
+        raise RGBXError('deform_attention, backend',
+                        f"triton for {value.dtype} on {value.device}{', with gradients' if keep else ''}",
+                        'float32 or less on a GPU, no gradient')
+    dt = value.dtype
+    wide = dt if dt == torch.float64 else torch.float32
     v,loc,weight = value.to(wide),loc.to(wide),weight.to(wide)
     if 0 in (N,Q): return v.new_zeros(N, Q, M*D).to(dt)
     step = max(1, limit//(4*N*M*L*K))
@@ -118,7 +135,7 @@ def reference_points(shapes, # `[(H_l, W_l)]` of the queries' levels
     dtype=torch.float32, # Their type
 ) -> Tensor: # `(1, sum H_l*W_l, 1, 2)`, (x, y) in (0, 1)
     "Cell centres of the levels, row by row, level after level."
-    centre = lambda n: (torch.arange(n, device=device, dtype=dtype)+.5)/n
+    def centre(n): return (torch.arange(n, device=device, dtype=dtype)+.5)/n
     each = [torch.stack([centre(w).repeat(h), centre(h).repeat_interleave(w)], -1) for h,w in shapes]
     return torch.cat(each)[None,:,None]
 
@@ -128,12 +145,14 @@ def offset_bias(heads:int, # M
 ) -> Tensor:               # `(M*L*K*2,)`
     "Initial offsets: one direction per head, the k-th point k pixels away."
     t = torch.arange(heads, dtype=torch.float32)*(2*math.pi/heads)
-    way = torch.stack([t.cos(), t.sin()], -1); way = way/way.abs().amax(-1, keepdim=True)
+    way = torch.stack([t.cos(), t.sin()], -1)
+    way = way/way.abs().amax(-1, keepdim=True)
     return (way[:,None,None]*torch.arange(1., points+1)[:,None]).expand(heads, levels, points, 2).reshape(-1)
 
 # %% ../../nbs/ops/32_deform_attention.ipynb #b5e1687f
 class MSDeformAttn(nn.Module):
-    "Multi-scale deformable attention with its projections (arXiv 2010.04159; the width ratio is ViT-Adapter's, arXiv 2205.08534)."
+    """Multi-scale deformable attention with its projections (arXiv 2010.04159; the width ratio is ViT-Adapter's, arXiv
+    2205.08534)."""
     def __init__(self,
         dim:int,            # Channels of queries and features
         levels:int=1,       # Feature maps L
@@ -143,7 +162,9 @@ class MSDeformAttn(nn.Module):
     ):
         super().__init__()
         inner = int(dim*ratio)
-        if inner%heads: raise RGBXError('MSDeformAttn', f'{inner} channels of the values in {heads} heads', 'a multiple of the heads')
+        if inner%heads:
+            raise RGBXError('MSDeformAttn', f'{inner} channels of the values in {heads} heads',
+                            'a multiple of the heads')
         self.levels,self.heads,self.points = levels,heads,points
         self.sampling_offsets = nn.Linear(dim, heads*levels*points*2)
         self.attention_weights = nn.Linear(dim, heads*levels*points)
@@ -152,8 +173,12 @@ class MSDeformAttn(nn.Module):
 
     def reset_parameters(self):
         "Uniform weights, one direction per head."
-        for m in (self.sampling_offsets, self.attention_weights): nn.init.zeros_(m.weight); nn.init.zeros_(m.bias)
-        for m in (self.value_proj, self.output_proj): nn.init.xavier_uniform_(m.weight); nn.init.zeros_(m.bias)
+        for m in (self.sampling_offsets, self.attention_weights):
+            nn.init.zeros_(m.weight)
+            nn.init.zeros_(m.bias)
+        for m in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(m.weight)
+            nn.init.zeros_(m.bias)
         with torch.no_grad(): self.sampling_offsets.bias.copy_(offset_bias(self.heads, self.levels, self.points))
 
     def forward(self,
@@ -162,10 +187,12 @@ class MSDeformAttn(nn.Module):
         feats:Tensor,   # `(N, S, dim)`, the levels one after the other
         shapes,         # `[(H_l, W_l)]` of `feats`
     ) -> Tensor:        # `(N, Q, dim)`
-        N,Q,_ = query.shape; M,L,K = self.heads,self.levels,self.points
+        N,Q,_ = query.shape
+        M,L,K = self.heads,self.levels,self.points
         if len(shapes) != L: raise RGBXError('MSDeformAttn', f'{len(shapes)} feature maps', f'{L}, as it was built for')
         v = self.value_proj(feats).unflatten(-1, (M,-1))
-        off = self.sampling_offsets(query).view(N, Q, M, L, K, 2); w = self.attention_weights(query).view(N, Q, M, L*K)
+        off = self.sampling_offsets(query).view(N, Q, M, L, K, 2)
+        w = self.attention_weights(query).view(N, Q, M, L*K)
         wide = off.dtype if off.dtype == torch.float64 else torch.float32
         size = torch.tensor([(w_,h_) for h_,w_ in shapes], device=off.device, dtype=wide)
         loc = ref.to(wide)[:,:,None,:,None]+off.to(wide)/size[:,None]

@@ -13,7 +13,10 @@ from ..core import RGBXError
 # %% ../../nbs/ops/05_loading.ipynb #b27d0006
 def _translated(module, state_dict, rename):
     "(our tensors, published names that were dropped, published names that are left over)"
-    ours,got,dropped,extra = module.state_dict(),{},[],[]
+    ours = module.state_dict()
+    got = {}
+    dropped = []
+    extra = []
     for published,value in state_dict.items():
         names = rename(published) if rename else published
         names = [] if names is None else [names] if isinstance(names, str) else names
@@ -40,7 +43,8 @@ def load_named(module:nn.Module, # Module to fill
     got,dropped,extra = _translated(module, state_dict, rename)
     absent = [k for k in ours if k not in got]
     missing = [k for k in absent if ours[k].is_floating_point() and not (optional and optional(k))]
-    shapes = [f'{k} {tuple(got[k].shape)} instead of {tuple(ours[k].shape)}' for k in got if got[k].shape != ours[k].shape]
+    shapes = [f'{k} {tuple(got[k].shape)} instead of {tuple(ours[k].shape)}'
+              for k in got if got[k].shape != ours[k].shape]
     wrong = (('missing', missing), ('left over', extra), ('of another shape', shapes))
     said = '; '.join(_some(what, names) for what,names in wrong if names)
     if said: raise RGBXError(where, said, f'the {len(ours)} tensors of this {type(module).__name__}')

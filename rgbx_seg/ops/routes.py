@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ROUTES', 'route_index', 'cross_scan', 'cross_merge', 'concat_scan', 'concat_merge', 'swapped_scan', 'ss2d_unfused',
-           'ss2d']
+           'ss2d', 'init_dt', 'init_A_log']
 
 # %% ../../nbs/ops/20_routes.ipynb #118629b9
 import functools, math
@@ -20,7 +20,8 @@ from .scan import selective_scan
 ROUTES = dict(cross2d=4, unidi=4, bidi=4, rot90=4, row=1, two_way=2)
 
 def _route_index(route:str, H:int, W:int, device=None) -> Tensor:
-    pos = torch.arange(H*W, device=device).view(H,W); row,col = pos.flatten(),pos.t().flatten()
+    pos = torch.arange(H*W, device=device).view(H,W)
+    row,col = pos.flatten(),pos.t().flatten()
     return torch.stack({'cross2d': lambda: [row, col, row.flip(0), col.flip(0)],
         'unidi': lambda: [row]*4, 'bidi': lambda: [row, row, row.flip(0), row.flip(0)],
         'rot90': lambda: [torch.rot90(pos, i, (0,1)).flatten() for i in range(4)],
@@ -29,7 +30,7 @@ def _route_index(route:str, H:int, W:int, device=None) -> Tensor:
 def route_index(route:str, # One of `ROUTES`
     H:int,                 # Height
     W:int,                 # Width
-    device='cpu',          # Where the table goes
+    device:str='cpu',      # Where the table goes
 ) -> Tensor: # `(K, H*W)` int64: the position that step `l` of direction `k` reads
     "Position table of a route; VMamba's (arXiv 2401.10166) and Sigma's (arXiv 2404.04256) ones."
     if route not in ROUTES: raise RGBXError('route', repr(route), f'one of {list(ROUTES)}')
@@ -57,7 +58,8 @@ def cross_merge(ys:Tensor, # `(B, K, D, H*W)`
     "Bring the `K` directions of a route back to row-major order and add them."
     b,k,d,L = ys.shape
     choose(route, ROUTES, 'route')
-    if L!=H*W or k!=ROUTES[route]: raise RGBXError('cross_merge', f'shape {tuple(ys.shape)}', f'(B, {ROUTES[route]}, D, {H}*{W})')
+    if L!=H*W or k!=ROUTES[route]:
+        raise RGBXError('cross_merge', f'shape {tuple(ys.shape)}', f'(B, {ROUTES[route]}, D, {H}*{W})')
     if route=='cross2d':
         y = ys[:,:2]+ys[:,2:].flip(-1)
         return y[:,0]+y[:,1].reshape(b,d,W,H).transpose(2,3).reshape(b,d,L)
@@ -67,8 +69,10 @@ def cross_merge(ys:Tensor, # `(B, K, D, H*W)`
 # %% ../../nbs/ops/20_routes.ipynb #05ca2670
 def concat_scan(*xs:Tensor # Each `(B, D, H, W)`
 ) -> Tensor: # `(B, 2, D, M*H*W)`: forward and reversed
-    "All positions of every modality in one line, row-major, in both directions (Sigma's ConMB, [arXiv 2404.04256](https://arxiv.org/abs/2404.04256))."
-    if len({x.shape for x in xs})!=1: raise RGBXError('concat_scan', f'shapes {[tuple(x.shape) for x in xs]}', 'equal shapes')
+    """All positions of every modality in one line, row-major, in both directions (Sigma's ConMB, [arXiv
+    2404.04256](https://arxiv.org/abs/2404.04256))."""
+    if len({x.shape for x in xs})!=1:
+        raise RGBXError('concat_scan', f'shapes {[tuple(x.shape) for x in xs]}', 'equal shapes')
     x = torch.cat([x.flatten(2) for x in xs], -1)
     return torch.stack([x, x.flip(-1)], 1)
 
@@ -76,7 +80,8 @@ def concat_merge(ys:Tensor, # `(B, 2, D, M*L)`
     n:int=2,                # Number of modalities `M`
 ) -> tuple: # `n` tensors `(B, D, L)`
     "Undo `concat_scan`: add the two directions and take the modalities apart."
-    if ys.ndim!=4 or ys.shape[1]!=2 or ys.shape[-1]%n: raise RGBXError('concat_merge', f'shape {tuple(ys.shape)}', f'(B, 2, D, {n}*L)')
+    if ys.ndim!=4 or ys.shape[1]!=2 or ys.shape[-1]%n:
+        raise RGBXError('concat_merge', f'shape {tuple(ys.shape)}', f'(B, 2, D, {n}*L)')
     return (ys[:,0]+ys[:,1].flip(-1)).chunk(n, -1)
 
 # %% ../../nbs/ops/20_routes.ipynb #38e8126c
@@ -89,19 +94,21 @@ def swapped_scan(us, # Pair of `(B, D, L)`
     delta_biases,    # Pair of `(D,)`
     backend:Optional[str]=None, # As `selective_scan`
 ) -> tuple: # Pair of `(B, D, L)`
-    "Two scans that read each other's state (Sigma's CroMB, [arXiv 2404.04256](https://arxiv.org/abs/2404.04256)), as two groups of one."
-    cat = lambda ts: torch.cat(tuple(ts), 1) if ts[0].ndim==3 else torch.cat(tuple(ts), 0)
-    y = selective_scan(cat(us), cat(deltas), cat(As), torch.stack(tuple(Bs),1), torch.stack((Cs[1],Cs[0]),1), cat(Ds), cat(delta_biases),
-                       delta_softplus=True, backend=backend)
+    """Two scans that read each other's state (Sigma's CroMB, [arXiv 2404.04256](https://arxiv.org/abs/2404.04256)), as
+    two groups of one."""
+    def cat(ts): return torch.cat(tuple(ts), 1) if ts[0].ndim==3 else torch.cat(tuple(ts), 0)
+    y = selective_scan(cat(us), cat(deltas), cat(As), torch.stack(tuple(Bs),1), torch.stack((Cs[1],Cs[0]),1), cat(Ds),
+                       cat(delta_biases), delta_softplus=True, backend=backend)
     return y.chunk(2, 1)
 
 # %% ../../nbs/ops/20_routes.ipynb #dcd53baf
 def _sizes(x, x_dbl, dt_w, A, D, dt_bias, route):
     "Check all shapes; returns `B, H, W, D, K, R, N`."
     choose(route, ROUTES, 'route')
-    bad = lambda name,t,want: RGBXError(f'ss2d, {name}', f'shape {tuple(t.shape)}', want)
+    def bad(name, t, want): return RGBXError(f'ss2d, {name}', f'shape {tuple(t.shape)}', want)
     if x.ndim!=4: raise bad('x', x, '(B, H, W, D)')
-    b,h,w,d = x.shape; k = ROUTES[route]
+    b,h,w,d = x.shape
+    k = ROUTES[route]
     if dt_w.ndim!=3 or dt_w.shape[:2]!=(k,d): raise bad('dt_w', dt_w, f'({k}, {d}, R)')
     if A.ndim!=2 or A.shape[0]!=k*d: raise bad('A', A, f'({k*d}, N)')
     r,n = dt_w.shape[2],A.shape[1]
@@ -129,30 +136,38 @@ def ss2d_unfused(x:Tensor, # `(B, H, W, D)`
     t = torch.gather(t, 3, idx.view(1,k,1,h*w).expand(t.shape))    # ... and along the route
     dt,B,C = t.split([r,n,n], 2)
     delta = torch.einsum('bkrl,kdr->bkdl', dt, dt_w)
-    ys = selective_scan(xs.reshape(b,k*d,h*w), delta.reshape(b,k*d,h*w), A, B, C, D, None if dt_bias is None else dt_bias.flatten(),
-                        delta_softplus=True, backend=backend)
+    ys = selective_scan(xs.reshape(b,k*d,h*w), delta.reshape(b,k*d,h*w), A, B, C, D,
+                        None if dt_bias is None else dt_bias.flatten(), delta_softplus=True, backend=backend)
     return cross_merge(ys.view(b,k,d,h*w), h, w, route).view(b,d,h,w).permute(0,2,3,1)
 
 # %% ../../nbs/ops/20_routes.ipynb #050109f2
 @functools.lru_cache(maxsize=64)
-def _positions(route:str, H:int, W:int) -> np.ndarray: # The table of `route_index` as int32, in memory whatever torch's default device or mode
-    pos = np.arange(H*W, dtype=np.int32).reshape(H,W); row,col = pos.ravel(),pos.T.ravel()
-    ways = dict(cross2d=lambda: [row, col, row[::-1], col[::-1]], unidi=lambda: [row]*4, bidi=lambda: [row, row, row[::-1], row[::-1]],
-                rot90=lambda: [np.rot90(pos, i).ravel() for i in range(4)], row=lambda: [row], two_way=lambda: [row, row[::-1]])
+def _positions(route:str, H:int, W:int
+) -> np.ndarray: # The table of `route_index` as int32, in memory whatever torch's default device or mode
+    pos = np.arange(H*W, dtype=np.int32).reshape(H,W)
+    row,col = pos.ravel(),pos.T.ravel()
+    ways = dict(cross2d=lambda: [row, col, row[::-1], col[::-1]],
+                unidi=lambda: [row]*4, bidi=lambda: [row, row, row[::-1], row[::-1]],
+                rot90=lambda: [np.rot90(pos, i).ravel() for i in range(4)], row=lambda: [row],
+                two_way=lambda: [row, row[::-1]])
     return np.ascontiguousarray(np.stack(ways[route]()))
 
 def _ss2d_args(x, x_dbl, dt_w, A, D, dt_bias, route):
     "The C struct with its inputs set, and the tensors it points to."
-    b,h,w,d = x.shape; k,_,r = dt_w.shape
-    ts = [_scan._plain(t) for t in (x, x_dbl, dt_w, A, D, dt_bias)]; pos = _positions(route, h, w)
+    b,h,w,d = x.shape
+    k,_,r = dt_w.shape
+    ts = [_scan._plain(t) for t in (x, x_dbl, dt_w, A, D, dt_bias)]
+    pos = _positions(route, h, w)
     p = [_scan._ptr(t) for t in ts]
     pack = ts[1] if route=='row' else torch.empty_like(ts[1])
-    a = _scan._SS2DArgs(x=p[0], xdbl=p[1], dtw=p[2], A=p[3], Ds=p[4], bias=p[5], pos=pos.ctypes.data, xpack=_scan._ptr(pack), B=b, P=h*w, D=d, K=k, R=r, N=A.shape[1],
+    a = _scan._SS2DArgs(x=p[0], xdbl=p[1], dtw=p[2], A=p[3], Ds=p[4], bias=p[5],
+                        pos=pos.ctypes.data, xpack=_scan._ptr(pack), B=b, P=h*w, D=d, K=k, R=r, N=A.shape[1],
                         threads=torch.get_num_threads())
     return a,(pos,pack,*ts)
 
 def _ss2d_native(x, x_dbl, dt_w, A, D, dt_bias, route, save):
-    b,h,w,d = x.shape; k = dt_w.shape[0]
+    b,h,w,d = x.shape
+    k = dt_w.shape[0]
     a,keep = _ss2d_args(x, x_dbl, dt_w, A, D, dt_bias, route)
     new = functools.partial(x.new_empty, dtype=torch.float32)
     y,saved = new((b,h,w,d)),new(_scan._native_saved(b,k*d,k,A.shape[1],h*w) if save else 0)
@@ -160,9 +175,13 @@ def _ss2d_native(x, x_dbl, dt_w, A, D, dt_bias, route, save):
     _scan._native().rgbx_ss2d_forward(a)
     return y,saved
 
+# %% ../../nbs/ops/20_routes.ipynb #61c16a9a
 def _ss2d_native_bwd(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, route):
-    b,h,w,d = x.shape; k,_,r = dt_w.shape; n = A.shape[1]
-    a,keep = _ss2d_args(x, x_dbl, dt_w, A, D, dt_bias, route); gy = _scan._plain(gy)
+    b,h,w,d = x.shape
+    k,_,r = dt_w.shape
+    n = A.shape[1]
+    a,keep = _ss2d_args(x, x_dbl, dt_w, A, D, dt_bias, route)
+    gy = _scan._plain(gy)
     a.groups = max(1, min(4, 8//b, -(-d//_scan._native().rgbx_width())))   # by the shape alone
     new = functools.partial(x.new_empty, dtype=torch.float32)
     part,gx,gxdbl = new((a.groups, *x_dbl.shape)),new(x.shape),new(x_dbl.shape)
@@ -179,28 +198,33 @@ def _walks(route, H, W, device): # Of the Triton kernels: lines on the device, r
     return torch.from_numpy(line).to(device),rev,ways
 
 @torch.library.custom_op('rgbx_seg::ss2d', mutates_args=())
-def _ss2d_op(x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Optional[Tensor], dt_bias:Optional[Tensor], route:str, save:bool,
-             backend:str) -> tuple[Tensor,Tensor]:
+def _ss2d_op(x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Optional[Tensor], dt_bias:Optional[Tensor], route:str,
+             save:bool, backend:str) -> tuple[Tensor,Tensor]:
     if backend=='native': return _ss2d_native(x, x_dbl, dt_w, A, D, dt_bias, route, save)
     y,h = _scan._triton().ss2d_forward(x, x_dbl, dt_w, A, D, dt_bias, _walks(route, *x.shape[1:3], x.device))
     return y,h if save else h.new_empty(0)
 
 @torch.library.custom_op('rgbx_seg::ss2d_backward', mutates_args=())
-def _ss2d_bwd_op(gy:Tensor, x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Optional[Tensor], dt_bias:Optional[Tensor], saved:Tensor,
-                 route:str, backend:str) -> tuple[Tensor,Tensor,Tensor,Tensor,Tensor,Tensor]:
+def _ss2d_bwd_op(gy:Tensor, x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Optional[Tensor], dt_bias:Optional[Tensor],
+                 saved:Tensor, route:str, backend:str) -> tuple[Tensor,Tensor,Tensor,Tensor,Tensor,Tensor]:
     if backend=='native': gs = _ss2d_native_bwd(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, route)
-    else: gs = _scan._triton().ss2d_backward(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, _walks(route, *x.shape[1:3], x.device))
+    else:
+        gs = _scan._triton().ss2d_backward(gy, x, x_dbl, dt_w, A, D, dt_bias, saved,
+                                           _walks(route, *x.shape[1:3], x.device))
     return tuple(x.new_empty(0) if t is None else g.to(t.dtype) for g,t in zip(gs, (x, x_dbl, dt_w, A, D, dt_bias)))
 
 @_ss2d_op.register_fake
 def _(x, x_dbl, dt_w, A, D, dt_bias, route, save, backend):
-    b,h,w,d = x.shape; k,n = dt_w.shape[0],A.shape[1]
-    saved = 0 if not save else _scan._native_saved(b, k*d, k, n, h*w) if backend=='native' else _scan._triton().triton_saved(b, k, d, n, h*w)
+    b,h,w,d = x.shape
+    k,n = dt_w.shape[0],A.shape[1]
+    saved = 0 if not save else _scan._native_saved(
+        b, k*d, k, n, h*w) if backend=='native' else _scan._triton().triton_saved(b, k, d, n, h*w)
     return torch.empty(x.shape, device=x.device),torch.empty(saved, device=x.device)
 
 @_ss2d_bwd_op.register_fake
 def _(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, route, backend):
-    return tuple(x.new_empty(0) if t is None else torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (x, x_dbl, dt_w, A, D, dt_bias))
+    return tuple(x.new_empty(0) if t is None else torch.empty(t.shape, dtype=t.dtype, device=t.device)
+                 for t in (x, x_dbl, dt_w, A, D, dt_bias))
 
 # %% ../../nbs/ops/20_routes.ipynb #a0564ed7
 def _setup(ctx, inputs, output):
@@ -226,19 +250,39 @@ def ss2d(x:Tensor, # `(B, H, W, D)`: input after convolution and activation
     route:str='cross2d',           # One of `ROUTES`
     backend:Optional[str]=None,    # One of `scan_backends()`; 'native' and 'triton' are fused kernels, the others go step by step
 ) -> Tensor: # `(B, H, W, D)`: all directions merged; float32 (float64 for float64 inputs)
-    "The core of SS2D: routes, step expansion, selective scan, merge (VMamba, [arXiv 2401.10166](https://arxiv.org/abs/2401.10166))."
+    """The core of SS2D: routes, step expansion, selective scan, merge (VMamba, [arXiv
+    2401.10166](https://arxiv.org/abs/2401.10166))."""
     _sizes(x, x_dbl, dt_w, A, D, dt_bias, route)
     if backend is None: backend = _scan._pick(x)
-    if backend not in ('native','triton') or x.numel()==0: return ss2d_unfused(x, x_dbl, dt_w, A, D, dt_bias, route, backend)
+    if backend not in ('native','triton') or x.numel()==0:
+        return ss2d_unfused(x, x_dbl, dt_w, A, D, dt_bias, route, backend)
     if not (_scan._applies(x) if backend=='native' else _scan._triton_applies(x)):
-        raise RGBXError('ss2d, backend', f'{backend} for {x.dtype} on {x.device}', 'float32, bfloat16 or float16; native: on the CPU and a built kernel; triton: on a GPU')
+        raise RGBXError('ss2d, backend', f'{backend} for {x.dtype} on {x.device}',
+                        'float32, bfloat16 or float16; native: on the CPU and a built kernel; triton: on a GPU')
     save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, x_dbl, dt_w, A, D, dt_bias))
     return torch.ops.rgbx_seg.ss2d(x, x_dbl, dt_w, A, D, dt_bias, route, save, backend)[0]
 
 # %% ../../nbs/ops/20_routes.ipynb #34a3f7cc
 def _ss2d_inputs(B, H, W, D, R, N, K=4, seed=0, dtype=torch.float32): # Random inputs of the core, with realistic step sizes
-    g = torch.Generator().manual_seed(seed); r = lambda *s: torch.randn(*s, generator=g)
+    g = torch.Generator().manual_seed(seed)
+    def r(*s): return torch.randn(*s, generator=g)
     dt = torch.exp(torch.rand(K,D,generator=g)*math.log(100)+math.log(1e-3))
-    ts = dict(x=r(B,H,W,D), x_dbl=r(B,H*W,K,R+2*N), dt_w=r(K,D,R)*.5/R**.5, A=-torch.arange(1.,N+1)*torch.exp(.1*r(K*D,N)), D=r(K*D),
-              dt_bias=dt+torch.log(-torch.expm1(-dt)))
+    ts = dict(x=r(B,H,W,D), x_dbl=r(B,H*W,K,R+2*N), dt_w=r(K,D,R)*.5/R**.5,
+              A=-torch.arange(1.,N+1)*torch.exp(.1*r(K*D,N)), D=r(K*D), dt_bias=dt+torch.log(-torch.expm1(-dt)))
     return {k:t.to(dtype) for k,t in ts.items()}
+
+# %% ../../nbs/ops/20_routes.ipynb #5867ad61
+def init_dt(shape,    # Shape of the bias, `(..., D)`
+    lo:float=1e-3,    # Smallest step size drawn
+    hi:float=1e-1,    # Largest step size drawn
+    floor:float=1e-4, # No step is smaller than this
+) -> Tensor:
+    "A bias whose softplus is log-uniform in `[lo, hi]` (Gu & Dao, Mamba)."
+    dt = torch.exp(torch.rand(shape)*(math.log(hi)-math.log(lo))+math.log(lo)).clamp(min=floor)
+    return dt + torch.log(-torch.expm1(-dt))
+
+def init_A_log(rows:int, # Number of channels
+    n:int,               # State size N
+) -> Tensor:             # `(rows, N)`
+    "`log(1..N)` in every row: the real S4D initialisation."
+    return torch.log(torch.arange(1., n+1)).repeat(rows, 1)

@@ -30,7 +30,10 @@ def scan_reference(u:Tensor, # `(B, K*D, L)`
     h0:Optional[Tensor]=None,         # `(B, K*D, N)`: state before the first step, default 0
 ) -> tuple[Tensor,Tensor]: # `y (B, K*D, L)` and the last state `(B, K*D, N)`
     "The recurrence as a loop over `L` that autograd can differentiate (S6, arXiv 2312.00752)."
-    f = _types(u); b,kd,L = u.shape; k,n = B.shape[1:3]; g = (b,k,kd//k)
+    f = _types(u)
+    b,kd,L = u.shape
+    k,n = B.shape[1:3]
+    g = (b,k,kd//k)
     u,delta,A,B,C = (t.to(f) for t in (u,delta,A,B,C))
     z = delta if delta_bias is None else delta+delta_bias.to(f)[:,None]
     dt = F.softplus(z) if delta_softplus else z
@@ -63,19 +66,28 @@ def _rows(t:Tensor): # Of every step a row `(B, K, C, 1, X)`
     return t.unsqueeze(4).unbind(3)
 
 def _softplus(z:Tensor) -> Tensor:
-    "`max(z, 0) + log1p(e)`, `e = exp(-|z|)`; `log1p(e) = e log(w)/(w-1)` with `w = 1+e` as rounded. PyTorch's own takes four times as long on a CPU."
-    e = z.abs().mul_(-math.log2(math.e)).exp2_(); w = 1+e; l = w.log().mul_(e).div_(w.sub_(1))
+    """`max(z, 0) + log1p(e)`, `e = exp(-|z|)`; `log1p(e) = e log(w)/(w-1)` with `w = 1+e` as rounded. PyTorch's own
+    takes four times as long on a CPU."""
+    e = z.abs().mul_(-math.log2(math.e)).exp2_()
+    w = 1+e
+    l = w.log().mul_(e).div_(w.sub_(1))
     return torch.where(w==0, e, l).add_(z.clamp(min=0))
 
+# %% ../../nbs/ops/10_scan.ipynb #e61cd6c1
 def _blocked_setup(u, delta, A, B, C, delta_bias, delta_softplus):
-    "Everything both passes read: `z`, `dt`, `dt*u`, `B`, `C` as `(B, K, C, T, X)`, `A` as `(K, 1, N, D)`, and a function for the decay of a step in all chunks."
-    f = _types(u); L = u.shape[-1]; k,n = B.shape[1:3]; T,c = _chunks(L)
+    """Everything both passes read: `z`, `dt`, `dt*u`, `B`, `C` as `(B, K, C, T, X)`, `A` as `(K, 1, N, D)`, and a
+    function for the decay of a step in all chunks."""
+    f = _types(u)
+    L = u.shape[-1]
+    k,n = B.shape[1:3]
+    T,c = _chunks(L)
     z = delta.to(f) if delta_bias is None else delta.to(f)+delta_bias.to(f)[:,None]
     dtl = _lay(_softplus(z) if delta_softplus else z, k, T, c)
     dul = _lay(u.to(f), k, T, c)*dtl
     Bl,Cl = _lay(B.to(f), k, T, c),_lay(C.to(f), k, T, c)
-    A = A.to(f).view(k,-1,n).transpose(1,2).unsqueeze(1).contiguous(); A2 = A*math.log2(math.e)
-    decay = lambda dt,out=None: torch.mul(dt, A2, out=out).exp2_()   # exp2: almost three times as fast as exp on a CPU
+    A = A.to(f).view(k,-1,n).transpose(1,2).unsqueeze(1).contiguous()
+    A2 = A*math.log2(math.e)
+    def decay(dt, out=None): return torch.mul(dt, A2, out=out).exp2_()  # exp2: almost three times as fast as exp on a CPU
     return z,dtl,dul,Bl,Cl,A,decay
 
 def _carry(P:Tensor, # `(B, K, C, N, D)`: decay over each chunk
@@ -92,11 +104,18 @@ def _carry(P:Tensor, # `(B, K, C, N, D)`: decay over each chunk
 # %% ../../nbs/ops/10_scan.ipynb #c6796eb7
 def _blocked_fwd(u, delta, A, B, C, D, delta_bias, delta_softplus, h0):
     "`y`, the last state `(B, K*D, N)` and the chunk starts `(B, K, C, N, D)`."
-    b,kd,L = u.shape; k,n = B.shape[1:3]; d = kd//k
+    b,kd,L = u.shape
+    k,n = B.shape[1:3]
+    d = kd//k
     z,dt,du,Bl,Cl,A,decay = _blocked_setup(u, delta, A, B, C, delta_bias, delta_softplus)
-    c,T = dt.shape[2:4]; dts,dus,Cs,Bs = _rows(dt),_rows(du),_rows(Cl),[r.transpose(3,4) for r in _rows(Bl)]
+    c,T = dt.shape[2:4]
+    dts = _rows(dt)
+    dus = _rows(du)
+    Cs = _rows(Cl)
+    Bs = [r.transpose(3,4) for r in _rows(Bl)]
     first = dt.new_zeros(b,k,n,d) if h0 is None else h0.to(dt.dtype).view(b,k,d,n).transpose(2,3)
-    h = dt.new_zeros(b,k,c,n,d); a = torch.empty_like(h)
+    h = dt.new_zeros(b,k,c,n,d)
+    a = torch.empty_like(h)
     if c>1:
         for t in range(T): h.mul_(decay(dts[t], a)).addcmul_(Bs[t], dus[t])
         start,_ = _carry(decay(dt.sum(3,keepdim=True), a), h, first)
@@ -110,37 +129,49 @@ def _blocked_fwd(u, delta, A, B, C, D, delta_bias, delta_softplus, h0):
     if D is not None: y = y.addcmul(D.to(y.dtype)[:,None], u.to(y.dtype))
     return y,last,start
 
-
 # %% ../../nbs/ops/10_scan.ipynb #92398c3b
 def _blocked_bwd(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, start):
     "Gradients of `u, delta, A, B, C, D, delta_bias, h0` in the type of the state."
-    b,kd,L = u.shape; k,n = B.shape[1:3]; d = kd//k
+    b,kd,L = u.shape
+    k,n = B.shape[1:3]
+    d = kd//k
     z,dt,du,Bl,Cl,A,decay = _blocked_setup(u, delta, A, B, C, delta_bias, delta_softplus)
-    c,T = dt.shape[2:4]; f = dt.dtype; gy = gy.to(f)
-    dts,dus,gys,Br,Cr = map(_rows, (dt, du, _lay(gy, k, T, c), Bl, Cl)); Bs,Cs = ([r.transpose(3,4) for r in v] for v in (Br,Cr))
+    c,T = dt.shape[2:4]
+    f = dt.dtype
+    gy = gy.to(f)
+    dts,dus,gys,Br,Cr = map(_rows, (dt, du, _lay(gy, k, T, c), Bl, Cl))
+    Bs,Cs = ([r.transpose(3,4) for r in v] for v in (Br,Cr))
     q,a = dt.new_zeros(b,k,c,n,d),dt.new_empty(b,k,c,n,d)
     if c>1:
         for t in reversed(range(T)): q.addcmul_(Cs[t], gys[t]).mul_(decay(dts[t], a))
     last = dt.new_zeros(b,k,n,d) if glast is None else glast.to(f).view(b,k,d,n).transpose(2,3)
     q,_ = _carry(decay(dt.sum(3,keepdim=True), a), q, last, reverse=True)
-    S = max(1, int(math.sqrt(T))); subs = range(0, T, S)
+    S = max(1, int(math.sqrt(T)))
+    subs = range(0, T, S)
     marks,h = [],start.clone()                        # h at the start of every sub-chunk
     for t in range(T):
         if t%S==0: marks.append(h.clone())
         if t<subs[-1]: h.mul_(decay(dts[t], a)).addcmul_(Bs[t], dus[t])
-    gs,gt,gB,gC,gA = torch.empty_like(dt),torch.empty_like(dt),torch.empty_like(Bl),torch.empty_like(Cl),torch.zeros_like(q)
+    gs = torch.empty_like(dt)
+    gt = torch.empty_like(dt)
+    gB = torch.empty_like(Bl)
+    gC = torch.empty_like(Cl)
+    gA = torch.zeros_like(q)
     room = [(torch.empty_like(q),torch.empty_like(q)) for _ in range(S)]
     for t0 in reversed(subs):
-        h = marks.pop(); steps = [(t,*r) for t,r in zip(range(t0, min(t0+S,T)), room)]
+        h = marks.pop()
+        steps = [(t,*r) for t,r in zip(range(t0, min(t0+S,T)), room)]
         for t,at,hp in steps:
             torch.mul(decay(dts[t], at), h, out=hp)       # a*h before this step
             torch.addcmul(hp, Bs[t], dus[t], out=h)
-            gC[:,:,:,t] = torch.matmul(gys[t], h.mT).squeeze(3)     # a row times a matrix: the other way round takes ten times as long
+            # a row times a matrix: the other way round takes ten times as long
+            gC[:,:,:,t] = torch.matmul(gys[t], h.mT).squeeze(3)
         for t,at,hp in reversed(steps):
             g = q.addcmul_(Cs[t], gys[t])
             gB[:,:,:,t] = torch.matmul(dus[t], g.mT).squeeze(3)
             gs[:,:,:,t] = torch.matmul(Br[t], g).squeeze(3)
-            hp.mul_(g); gA.addcmul_(hp, dts[t])
+            hp.mul_(g)
+            gA.addcmul_(hp, dts[t])
             gt[:,:,:,t] = hp.mul_(A).sum(3)
             q.mul_(at)
     s,gdt,uf = _unlay(gs,(b,kd,L),L),_unlay(gt,(b,kd,L),L),u.to(f)
@@ -152,20 +183,22 @@ def _blocked_bwd(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0
     gh0 = q[:,:,0].transpose(2,3).reshape(b,kd,n)
     return gu,gz,gA,_unlay(gB,B.shape,L),_unlay(gC,C.shape,L),(gy*uf).sum((0,2)),gz.sum((0,2)),gh0
 
-
 # %% ../../nbs/ops/10_scan.ipynb #c7c2615c
 class _Rows(ctypes.Structure): _fields_ = [('p',ctypes.c_void_p)]+[(k,ctypes.c_int64) for k in ('sb','sc','type')]
-class _BC(ctypes.Structure): _fields_ = [('p',ctypes.c_void_p)]+[(k,ctypes.c_int64) for k in ('sb','sk','sn','sl','type')]
+class _BC(ctypes.Structure):
+    _fields_ = [('p',ctypes.c_void_p)]+[(k,ctypes.c_int64) for k in ('sb','sk','sn','sl','type')]
 
 def _fields(ptrs1:str, ints:str, ptrs2:str): # One C struct: pointers, integers, pointers, `groups`
-    return [(k,ctypes.c_void_p) for k in ptrs1.split()]+[(k,ctypes.c_int64) for k in ints.split()]+[(k,ctypes.c_void_p) for k in ptrs2.split()]+[('groups',ctypes.c_int64)]
+    return [(k,ctypes.c_void_p) for k in ptrs1.split()]+[(k,ctypes.c_int64) for k in ints.split()]+[
+        (k,ctypes.c_void_p) for k in ptrs2.split()]+[('groups',ctypes.c_int64)]
 
 class _ScanArgs(ctypes.Structure):
-    _fields_ = [('u',_Rows),('delta',_Rows),('Bm',_BC),('Cm',_BC)]+_fields('A Ds bias h0 bc y last saved', 'B K D N L softplus threads',
-                                                                            'gy glast gu gdelta gBC gB gC gA gD gbias gh0')
+    _fields_ = [('u',_Rows),('delta',_Rows),('Bm',_BC),('Cm',_BC)]+_fields(
+        'A Ds bias h0 bc y last saved', 'B K D N L softplus threads', 'gy glast gu gdelta gBC gB gC gA gD gbias gh0')
 
 class _SS2DArgs(ctypes.Structure):
-    _fields_ = _fields('x xdbl dtw A Ds bias pos xpack y saved', 'B P D K R N threads', 'gy gx gpart gxdbl gdtw gA gD gbias')
+    _fields_ = _fields('x xdbl dtw A Ds bias pos xpack y saved', 'B P D K R N threads',
+                       'gy gx gpart gxdbl gdtw gA gD gbias')
 
 # %% ../../nbs/ops/10_scan.ipynb #08ac9a8c
 _ABI = 2
@@ -175,14 +208,21 @@ _WHY = ('; the slower PyTorch version of the selective scan is used. To build it
 def _load(folder=None): # The kernel library in `folder` (default: the installed package), or None with a warning
     folder = Path(folder or importlib.util.find_spec('rgbx_seg').submodule_search_locations[0])
     libs = sorted(folder.glob('_kernels*.so'))+sorted(folder.glob('_kernels*.pyd'))
-    if not libs: warnings.warn('rgbx_seg: no native kernel'+_WHY, RuntimeWarning, stacklevel=2); return None
+    if not libs:
+        warnings.warn('rgbx_seg: no native kernel'+_WHY, RuntimeWarning, stacklevel=2)
+        return None
     try:
         lib = ctypes.CDLL(str(libs[0]))          # after torch: both share its OpenMP threads
         if lib.rgbx_abi_version()!=_ABI: raise OSError(f'version {lib.rgbx_abi_version()}, expected {_ABI}')
-    except (OSError,AttributeError) as e: warnings.warn(f'rgbx_seg: stale native kernel {libs[0].name} ({e})'+_WHY, RuntimeWarning, stacklevel=2); return None
-    for f,a in (('scan_forward',_ScanArgs),('scan_backward',_ScanArgs),('ss2d_forward',_SS2DArgs),('ss2d_backward',_SS2DArgs)):
-        g = getattr(lib, f'rgbx_{f}'); g.argtypes,g.restype = [ctypes.POINTER(a)],None
-    lib.rgbx_isa.restype = ctypes.c_char_p; lib.rgbx_set_isa.argtypes = [ctypes.c_int64]
+    except (OSError,AttributeError) as e:
+        warnings.warn(f'rgbx_seg: stale native kernel {libs[0].name} ({e})'+_WHY, RuntimeWarning, stacklevel=2)
+        return None
+    for f,a in (('scan_forward',_ScanArgs),('scan_backward',_ScanArgs),('ss2d_forward',_SS2DArgs),
+                ('ss2d_backward',_SS2DArgs)):
+        g = getattr(lib, f'rgbx_{f}')
+        g.argtypes,g.restype = [ctypes.POINTER(a)],None
+    lib.rgbx_isa.restype = ctypes.c_char_p
+    lib.rgbx_set_isa.argtypes = [ctypes.c_int64]
     return lib
 
 @functools.lru_cache(maxsize=1)
@@ -206,10 +246,13 @@ def _pick(u:Tensor): return 'native' if _applies(u) else 'triton' if u.is_cuda a
 def _ptr(t): # Address of a tensor that really has memory
     if t is None: return None
     p = t.data_ptr()
-    if not p and t.numel(): raise RGBXError('native scan', f'a tensor without memory ({t.device}, {type(t).__name__})', 'a tensor in memory')
+    if not p and t.numel():
+        raise RGBXError('native scan', f'a tensor without memory ({t.device}, {type(t).__name__})',
+                        'a tensor in memory')
     return p
 def _unit(t:Tensor): return t if t.stride(-1)==1 else t.contiguous()
-def _plain(t): return t if t is None or (t.dtype==torch.float32 and t.is_contiguous()) else t.detach().float().contiguous()
+def _plain(t):
+    return t if t is None or (t.dtype==torch.float32 and t.is_contiguous()) else t.detach().float().contiguous()
 def _native_saved(b, kd, k, n, L): # Shape of the checkpoints: tiles of `width` channels, one state every `chunk` steps
     w,c = _native().rgbx_width(),_native().rgbx_chunk()
     return (b, k, -(-(kd//k)//w), -(-L//c), n, w)
@@ -217,24 +260,28 @@ def _native_saved(b, kd, k, n, L): # Shape of the checkpoints: tiles of `width` 
 def _groups(units:int, tiles:int): # Parts a backward is cut into; a function of the shape alone, so that sums do not depend on threads
     return max(1, min(tiles, 16//max(1, units)))
 
+# %% ../../nbs/ops/10_scan.ipynb #98c65145
 def _scan_args(u, delta, A, B, C, D, delta_bias, delta_softplus, h0):
     "The C struct with its inputs set, and the tensors it points to."
-    b,kd,L = u.shape; k,n = B.shape[1:3]
+    b,kd,L = u.shape
+    k,n = B.shape[1:3]
     u,delta = _unit(u),_unit(delta)
     if B.dtype not in _KINDS: B = B.float()
     if C.dtype not in _KINDS: C = C.float()
     if delta.dtype not in _KINDS: delta = delta.float()
     small = [_plain(t) for t in (A,D,delta_bias,h0)]
     bc = u.new_empty((b,k,L,2*n), dtype=torch.float32)
-    rows = lambda t: _Rows(_ptr(t), *t.stride()[:2], _KINDS[t.dtype])
-    mats = lambda t: _BC(_ptr(t), *t.stride(), _KINDS[t.dtype])
-    a = _ScanArgs(u=rows(u), delta=rows(delta), Bm=mats(B), Cm=mats(C), A=_ptr(small[0]), Ds=_ptr(small[1]), bias=_ptr(small[2]), h0=_ptr(small[3]),
-                  bc=_ptr(bc), B=b, K=k, D=kd//k, N=n, L=L, softplus=int(delta_softplus), threads=torch.get_num_threads())
+    def rows(t): return _Rows(_ptr(t), *t.stride()[:2], _KINDS[t.dtype])
+    def mats(t): return _BC(_ptr(t), *t.stride(), _KINDS[t.dtype])
+    a = _ScanArgs(u=rows(u), delta=rows(delta), Bm=mats(B), Cm=mats(C), A=_ptr(small[0]),
+                  Ds=_ptr(small[1]), bias=_ptr(small[2]), h0=_ptr(small[3]), bc=_ptr(bc), B=b, K=k, D=kd//k, N=n, L=L,
+                  softplus=int(delta_softplus), threads=torch.get_num_threads())
     return a,(u,delta,B,C,bc,*small)
 
 # %% ../../nbs/ops/10_scan.ipynb #418c03e6
 def _native_fwd(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save):
-    b,kd,L = u.shape; k,n = B.shape[1:3]
+    b,kd,L = u.shape
+    k,n = B.shape[1:3]
     a,keep = _scan_args(u, delta, A, B, C, D, delta_bias, delta_softplus, h0)
     new = functools.partial(u.new_empty, dtype=torch.float32)      # on the device of u, whatever the default device is
     y,last,saved = new((b,kd,L)),new((b,kd,n)),new(_native_saved(b,kd,k,n,L) if save else 0)
@@ -243,19 +290,27 @@ def _native_fwd(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save):
     return y,last,saved
 
 def _native_bwd(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved):
-    b,kd,L = u.shape; k,n = B.shape[1:3]; d = kd//k
+    b,kd,L = u.shape
+    k,n = B.shape[1:3]
+    d = kd//k
     a,keep = _scan_args(u, delta, A, B, C, D, delta_bias, delta_softplus, h0)
     gy,glast = _plain(gy),_plain(glast)
     w,c = _native().rgbx_width(),_native().rgbx_chunk()
     a.groups = _groups(b*k, -(-d//w))
     new = functools.partial(u.new_empty, dtype=torch.float32)
-    gu,gdelta,gB,gC = new((b,kd,L)),new((b,kd,L)),new((b,k,n,L)),new((b,k,n,L))
-    gA,gD,gbias,gh0 = new((b,kd,n)),new((b,kd)),new((b,kd)),new((b,kd,n))
+    gu = new((b,kd,L))
+    gdelta = new((b,kd,L))
+    gB = new((b,k,n,L))
+    gC = new((b,k,n,L))
+    gA = new((b,kd,n))
+    gD = new((b,kd))
+    gbias = new((b,kd))
+    gh0 = new((b,kd,n))
     part = new((a.groups, b, k, 2*n, -(-L//c)*c))
     a.gy,a.glast,a.saved,a.gBC = _ptr(gy),_ptr(glast),_ptr(saved),_ptr(part)
     a.gu,a.gdelta,a.gB,a.gC,a.gA,a.gD,a.gbias,a.gh0 = map(_ptr, (gu,gdelta,gB,gC,gA,gD,gbias,gh0))
     _native().rgbx_scan_backward(a)
-    total = lambda t: t.squeeze(0) if b==1 else t.sum(0)
+    def total(t): return t.squeeze(0) if b==1 else t.sum(0)
     return gu,gdelta,total(gA),gB,gC,total(gD),total(gbias),gh0
 
 # %% ../../nbs/ops/10_scan.ipynb #ee384c50
@@ -268,11 +323,15 @@ def _fwd(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, backend):
     return y,last,start if save else start.new_empty(0)
 
 def _bwd(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved, backend):
-    if backend=='triton': gs = _triton().scan_backward(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, saved)
-    else: gs = (_native_bwd if backend=='native' else _blocked_bwd)(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved)
+    if backend=='triton':
+        gs = _triton().scan_backward(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, saved)
+    else:
+        gs = (_native_bwd if backend=='native' else _blocked_bwd)(gy, glast, u, delta, A, B, C, D, delta_bias,
+                                                                  delta_softplus, h0, saved)
     to = (u, delta, A, B, C, D, delta_bias, h0)
-    cast = lambda g,t: g if g.dtype==t.dtype else g.to(t.dtype)
-    return tuple(u.new_empty(0) if t is None else cast(g, t) if i<2 and backend=='triton' else cast(g, t).contiguous() for i,(g,t) in enumerate(zip(gs, to)))
+    def cast(g, t): return g if g.dtype==t.dtype else g.to(t.dtype)
+    return tuple(u.new_empty(0) if t is None else cast(g, t) if i<2 and backend=='triton' else cast(g, t).contiguous()
+                 for i,(g,t) in enumerate(zip(gs, to)))
 
 # %% ../../nbs/ops/10_scan.ipynb #eb7c2b6a
 @torch.library.custom_op('rgbx_seg::scan', mutates_args=())
@@ -281,17 +340,20 @@ def _scan_op(u:Tensor, delta:Tensor, A:Tensor, B:Tensor, C:Tensor, D:Optional[Te
     return _fwd(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, backend)
 
 @torch.library.custom_op('rgbx_seg::scan_backward', mutates_args=())
-def _scan_bwd_op(gy:Tensor, glast:Optional[Tensor], u:Tensor, delta:Tensor, A:Tensor, B:Tensor, C:Tensor, D:Optional[Tensor],
-                 delta_bias:Optional[Tensor], delta_softplus:bool, h0:Optional[Tensor], saved:Tensor, backend:str,
-                 ) -> tuple[Tensor,Tensor,Tensor,Tensor,Tensor,Tensor,Tensor,Tensor]:
+def _scan_bwd_op(gy:Tensor, glast:Optional[Tensor], u:Tensor, delta:Tensor, A:Tensor, B:Tensor,
+                 C:Tensor, D:Optional[Tensor], delta_bias:Optional[Tensor], delta_softplus:bool, h0:Optional[Tensor],
+                 saved:Tensor, backend:str,) -> tuple[Tensor,Tensor,Tensor,Tensor,Tensor,Tensor,Tensor,Tensor]:
     return _bwd(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved, backend)
 
 def _as(t, dtype, backend): # An output of the shape of u, without values: Triton's have their channels last
-    return t.new_empty((t.shape[0],t.shape[2],t.shape[1]), dtype=dtype).transpose(1,2) if backend=='triton' else t.new_empty(t.shape, dtype=dtype)
+    return t.new_empty((t.shape[0],t.shape[2],t.shape[1]),
+                       dtype=dtype).transpose(1,2) if backend=='triton' else t.new_empty(t.shape, dtype=dtype)
 
 @_scan_op.register_fake
 def _(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, backend):
-    f = _types(u); b,kd,L = u.shape; k,n = B.shape[1:3]
+    f = _types(u)
+    b,kd,L = u.shape
+    k,n = B.shape[1:3]
     y,last = _as(u, f, backend),u.new_empty((b,kd,n), dtype=f)
     if not save: return y,last,u.new_empty(0, dtype=f)
     if backend=='native': return y,last,u.new_empty(_native_saved(b,kd,k,n,L), dtype=f)
@@ -319,14 +381,16 @@ def _backward(ctx, gy, glast, _):
 _scan_op.register_autograd(_backward, setup_context=_setup)
 
 # %% ../../nbs/ops/10_scan.ipynb #cf7233d2
-def scan_backends(device='cpu') -> list[str]: # Fastest first
+def scan_backends(device:str='cpu') -> list[str]: # Fastest first
     "The backends that work here for tensors on this kind of device."
-    kind = torch.device(device).type; fast = ('native' if _native() is not None else '') if kind=='cpu' else 'triton' if kind=='cuda' and _triton_device()=='cuda' else ''
+    kind = torch.device(device).type
+    fast = ('native' if _native() is not None
+            else '') if kind=='cpu' else 'triton' if kind=='cuda' and _triton_device()=='cuda' else ''
     return [fast]*bool(fast)+['blocked','reference']
 
 def _check(u, delta, A, B, C, D, delta_bias, h0):
     "Shapes and types the operator can rely on; `B` and `C` as `(B, K, N, L)`."
-    bad = lambda name,t,want: RGBXError(f'selective_scan, {name}', f'shape {tuple(t.shape)}', want)
+    def bad(name, t, want): return RGBXError(f'selective_scan, {name}', f'shape {tuple(t.shape)}', want)
     if u.ndim!=3: raise bad('u', u, '(B, K*D, L)')
     if u.shape[-1]==0: raise bad('u', u, 'at least one step')
     if delta.shape!=u.shape: raise bad('delta', delta, f'the shape of u, {tuple(u.shape)}')
@@ -344,7 +408,8 @@ def _check(u, delta, A, B, C, D, delta_bias, h0):
     if h0 is not None and h0.shape!=(b,kd,n): raise bad('h0', h0, f'({b}, {kd}, {n})')
     for name,t in (('u',u),('delta',delta),('A',A),('B',B),('C',C),('D',D),('delta_bias',delta_bias),('h0',h0)):
         if t is None: continue
-        if not t.is_floating_point(): raise RGBXError(f'selective_scan, {name}', str(t.dtype), 'a floating-point tensor')
+        if not t.is_floating_point():
+            raise RGBXError(f'selective_scan, {name}', str(t.dtype), 'a floating-point tensor')
         if t.device!=u.device: raise RGBXError(f'selective_scan, {name}', f'on {t.device}', f'on {u.device} like u')
     return B,C
 
@@ -362,20 +427,25 @@ def selective_scan(u:Tensor, # `(B, K*D, L)`: input; float32, bfloat16, float16 
     out_dtype:Optional[torch.dtype]=None, # Type of `y`; default float32 (float64 for float64 inputs)
     backend:Optional[str]=None,       # One of `scan_backends()`; default the fastest that applies
 ) -> Tensor: # `(B, K*D, L)`, or a pair with the last state
-    "Selective scan (S6, [arXiv 2312.00752](https://arxiv.org/abs/2312.00752)): `h = exp(dt*A)*h + dt*B*u`, `y = sum(C*h) + D*u`."
+    """Selective scan (S6, [arXiv 2312.00752](https://arxiv.org/abs/2312.00752)): `h = exp(dt*A)*h + dt*B*u`, `y =
+    sum(C*h) + D*u`."""
     B,C = _check(u, delta, A, B, C, D, delta_bias, h0)
     f = _types(u)
     if backend is None: backend = _pick(u)
-    if backend not in ('triton','native','blocked','reference'): raise RGBXError('selective_scan, backend', repr(backend), f'one of {scan_backends(u.device)}')
-    if backend=='native' and not _applies(u): raise RGBXError('selective_scan, backend', f'native for {u.dtype} on {u.device}',
-                                                              'float32, bfloat16 or float16 on the CPU and a built kernel')
-    if backend=='triton' and not _triton_applies(u): raise RGBXError('selective_scan, backend', f'triton for {u.dtype} on {u.device}',
-                                                                             'float32, bfloat16 or float16 on a GPU')
+    if backend not in ('triton','native','blocked','reference'):
+        raise RGBXError('selective_scan, backend', repr(backend), f'one of {scan_backends(u.device)}')
+    if backend=='native' and not _applies(u):
+        raise RGBXError('selective_scan, backend', f'native for {u.dtype} on {u.device}',
+                        'float32, bfloat16 or float16 on the CPU and a built kernel')
+    if backend=='triton' and not _triton_applies(u):
+        raise RGBXError('selective_scan, backend', f'triton for {u.dtype} on {u.device}',
+                                'float32, bfloat16 or float16 on a GPU')
     A,D,delta_bias,h0 = (None if t is None else t.to(f) for t in (A,D,delta_bias,h0))
     if u.numel()==0: backend = 'reference'
     if backend=='reference': y,last = scan_reference(u, delta, A, B, C, D, delta_bias, delta_softplus, h0)
     else:
-        save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (u,delta,A,B,C,D,delta_bias,h0))
+        save = torch.is_grad_enabled() and any(t is not None and t.requires_grad
+                                               for t in (u,delta,A,B,C,D,delta_bias,h0))
         y,last,_ = torch.ops.rgbx_seg.scan(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, backend)
     if out_dtype is not None: y = y.to(out_dtype)
     return (y,last) if return_last else y
@@ -387,5 +457,6 @@ def scan_flops(B:int, # Batch size
     N:int,            # States per channel
     skip:bool=True,   # With `D`
 ) -> int: # As published papers count them
-    "`9*B*L*K*D*N` (+ `B*L*K*D` with the skip): the count of the published FLOP tables, not the loop's real cost (VMamba, arXiv 2401.10166)."
+    """`9*B*L*K*D*N` (+ `B*L*K*D` with the skip): the count of the published FLOP tables, not the loop's real cost
+    (VMamba, arXiv 2401.10166)."""
     return B*L*KD*(9*N+bool(skip))

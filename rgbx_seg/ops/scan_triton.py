@@ -25,20 +25,24 @@ except ImportError: triton = None
 if triton is not None:
     @triton.jit
     def _softplus(z):
-        e = tl.exp(-tl.abs(z)); s = e/(2.+e); v = s*s
+        e = tl.exp(-tl.abs(z))
+        s = e/(2.+e)
+        v = s*s
         p = ((((v*(1/13)+1/11)*v+1/9)*v+1/7)*v+1/5)*v+1/3
         return tl.maximum(z, 0.)+2.*s*(1.+v*p)
 
     @triton.jit
     def _softplus_kernel(x, y, n: tl.constexpr): # for the test below
-        i = tl.arange(0, n); tl.store(y+i, _softplus(tl.load(x+i)))
+        i = tl.arange(0, n)
+        tl.store(y+i, _softplus(tl.load(x+i)))
 
 # %% ../../nbs/ops/16_scan_triton.ipynb #be8d2745
 if triton is not None:
     @triton.jit
     def _at(t, c, back, k, line, L, LC, ROUTE: tl.constexpr): # position of step t, and does it exist
         l = c*LC+tl.where(back==1, LC-1-t, t)
-        ok = l<L; l = tl.minimum(l, L-1)
+        ok = l<L
+        l = tl.minimum(l, L-1)
         if ROUTE: l = tl.load(line+k*L+l)
         return l,ok
 
@@ -77,7 +81,8 @@ if triton is not None:
 # %% ../../nbs/ops/16_scan_triton.ipynb #2332ace3
 if triton is not None:
     @triton.jit
-    def _steps(t0, x, dl, sx, sd, w, bias, c, back, k, line, L, LC, m, R: tl.constexpr, T: tl.constexpr, SOFT: tl.constexpr, ROUTE: tl.constexpr):
+    def _steps(t0, x, dl, sx, sd, w, bias, c, back, k, line, L, LC, m, R: tl.constexpr, T: tl.constexpr,
+               SOFT: tl.constexpr, ROUTE: tl.constexpr):
         ps,dts,xs = (),(),()                        # positions, step sizes, inputs
         for t in tl.static_range(T):
             p,ok = _at(t0+t, c, back, k, line, L, LC, ROUTE)
@@ -100,17 +105,27 @@ if triton is not None:
 
 # %% ../../nbs/ops/16_scan_triton.ipynb #1d8d655c
 SIZES = 'L LC NC K rev dirs add'.split()            # one compiled kernel for all values of these
+
+# %% ../../nbs/ops/16_scan_triton.ipynb #9e92f4de
 if triton is not None:
     @triton.jit(do_not_specialize=SIZES)
-    def _states(x, dl, M, A, bias, w, line, h, total, sx, sd, sm, L, LC, D, K, NC, rev, N: tl.constexpr, NB: tl.constexpr, R: tl.constexpr,
-                T: tl.constexpr, BD: tl.constexpr, ADJ: tl.constexpr, SOFT: tl.constexpr, BIAS: tl.constexpr, ROUTE: tl.constexpr):
-        i,c,b = tl.program_id(0),tl.program_id(1),tl.program_id(2).to(tl.int64); nd = tl.cdiv(D, BD)
-        d = (i%nd)*BD+tl.arange(0, BD); m = d<D; i = i//nd; k = i%K; n0 = (i//K)*NB; ch,at = k*D+d,b*NC+c
+    def _states(x, dl, M, A, bias, w, line, h, total, sx, sd, sm, L, LC, D, K, NC, rev, N: tl.constexpr,
+                NB: tl.constexpr, R: tl.constexpr, T: tl.constexpr, BD: tl.constexpr, ADJ: tl.constexpr,
+                SOFT: tl.constexpr, BIAS: tl.constexpr, ROUTE: tl.constexpr):
+        i,c,b = tl.program_id(0),tl.program_id(1),tl.program_id(2).to(tl.int64)
+        nd = tl.cdiv(D, BD)
+        d = (i%nd)*BD+tl.arange(0, BD)
+        m = d<D
+        i = i//nd
+        k = i%K
+        n0 = (i//K)*NB
+        ch,at = k*D+d,b*NC+c
         back = ((rev>>(k&31))&1)^ADJ
         bs,ws = _expansion(w, bias, d, ch, m, R, BIAS)
         xp,mp,dp = x+b*sx[0]+k*sx[2]+d,M+b*sm[0]+k*sm[2]+n0*sm[3],dl+b*sd[0]+k*sd[2]
         if R==0: dp = dp+d
-        A2 = _rates(A+ch*N+n0, m, NB); s,tot = (),tl.zeros((BD,), tl.float32)
+        A2 = _rates(A+ch*N+n0, m, NB)
+        s,tot = (),tl.zeros((BD,), tl.float32)
         for n in tl.static_range(NB): s = s+(tl.zeros((BD,), tl.float32),)
         for t0 in range(0, LC, T):
             ps,dts,xs = _steps(t0, xp, dp, sx[1], sd[1], ws, bs, c, back, k, line, L, LC, m, R, T, SOFT, ROUTE)
@@ -122,17 +137,25 @@ if triton is not None:
         tl.store(total+at*K*D+ch, tot, mask=m&(n0==0))
 
     @triton.jit(do_not_specialize=['NC','K','rev'])
-    def _carries(h, total, A, first, NC, D, K, rev, N: tl.constexpr, ADJ: tl.constexpr, FIRST: tl.constexpr, T: tl.constexpr, BD: tl.constexpr):
-        n,b = tl.program_id(1),tl.program_id(2).to(tl.int64); KD = K*D
-        ch = tl.program_id(0)*BD+tl.arange(0, BD); m = ch<KD; back = ((rev>>((ch//D)&31))&1)^ADJ
+    def _carries(h, total, A, first, NC, D, K, rev, N: tl.constexpr, ADJ: tl.constexpr, FIRST: tl.constexpr,
+                 T: tl.constexpr, BD: tl.constexpr):
+        n,b = tl.program_id(1),tl.program_id(2).to(tl.int64)
+        KD = K*D
+        ch = tl.program_id(0)*BD+tl.arange(0, BD)
+        m = ch<KD
+        back = ((rev>>((ch//D)&31))&1)^ADJ
         A2 = tl.load(A+ch*N+n, mask=m, other=0.)*1.4426950408889634
         cur = tl.zeros((BD,), tl.float32)
         if FIRST: cur = tl.load(first+(b*KD+ch)*N+n, mask=m, other=0.)
         for i in range(0, NC, T):
-            es,ds,ats = (),(),()                    # T chunks loaded at once; the chain itself is one multiply-add a chunk
+            # T chunks loaded at once; the chain itself is one multiply-add a chunk
+            es,ds,ats = (),(),()
             for t in tl.static_range(T):
-                at = b*NC+tl.where(back==1, NC-1-i-t, i+t); ok = m&(i+t<NC); ats = ats+(at,)
-                es,ds = es+(tl.load(h+(at*N+n)*KD+ch, mask=ok, other=0.),),ds+(tl.load(total+at*KD+ch, mask=ok, other=0.),)
+                at = b*NC+tl.where(back==1, NC-1-i-t, i+t)
+                ok = m&(i+t<NC)
+                ats = ats+(at,)
+                es = es+(tl.load(h+(at*N+n)*KD+ch, mask=ok, other=0.),)
+                ds = ds+(tl.load(total+at*KD+ch, mask=ok, other=0.),)
             for t in tl.static_range(T):
                 tl.store(h+(ats[t]*N+n)*KD+ch, cur, mask=m&(i+t<NC))
                 cur = tl.exp2(A2*ds[t])*cur+es[t]
@@ -140,18 +163,25 @@ if triton is not None:
 # %% ../../nbs/ops/16_scan_triton.ipynb #30e7be5d
 if triton is not None:
     @triton.jit(do_not_specialize=SIZES)
-    def _outputs(x, dl, B, C, A, bias, w, Ds, line, h, y, last, sx, sd, sb, sc, sy, L, LC, D, K, NC, rev, dirs, add, N: tl.constexpr, NB: tl.constexpr,
-                 R: tl.constexpr, T: tl.constexpr, BD: tl.constexpr, ND: tl.constexpr, LAST: tl.constexpr, SKIP: tl.constexpr, SOFT: tl.constexpr,
+    def _outputs(x, dl, B, C, A, bias, w, Ds, line, h, y, last, sx, sd, sb, sc, sy,
+                 L, LC, D, K, NC, rev, dirs, add, N: tl.constexpr, NB: tl.constexpr, R: tl.constexpr, T: tl.constexpr,
+                 BD: tl.constexpr, ND: tl.constexpr, LAST: tl.constexpr, SKIP: tl.constexpr, SOFT: tl.constexpr,
                  BIAS: tl.constexpr, ROUTE: tl.constexpr):
-        i,c,b = tl.program_id(0),tl.program_id(1),tl.program_id(2).to(tl.int64); nd = tl.cdiv(D, BD)
-        d = (i%nd)*BD+tl.arange(0, BD); m = d<D; at = b*NC+c
+        i,c,b = tl.program_id(0),tl.program_id(1),tl.program_id(2).to(tl.int64)
+        nd = tl.cdiv(D, BD)
+        d = (i%nd)*BD+tl.arange(0, BD)
+        m = d<D
+        at = b*NC+c
         for j in range(ND):
-            k = ((dirs>>(4*j))&15)+i//nd; ch = k*D+d; back = (rev>>(k&31))&1
+            k = ((dirs>>(4*j))&15)+i//nd
+            ch = k*D+d
+            back = (rev>>(k&31))&1
             bs,ws = _expansion(w, bias, d, ch, m, R, BIAS)
             xp,dp,yp = x+b*sx[0]+k*sx[2]+d,dl+b*sd[0]+k*sd[2],y+b*sy[0]+k*sy[2]+d
             if R==0: dp = dp+d
             for nb in range(N//NB):
-                n0 = nb*NB; bp,cp = B+b*sb[0]+k*sb[2]+n0*sb[3],C+b*sc[0]+k*sc[2]+n0*sc[3]
+                n0 = nb*NB
+                bp,cp = B+b*sb[0]+k*sb[2]+n0*sb[3],C+b*sc[0]+k*sc[2]+n0*sc[3]
                 skip,more = tl.zeros((BD,), tl.float32),(j>0)|(nb>0)|(add!=0)
                 if SKIP: skip = tl.load(Ds+ch, mask=m&(nb==0), other=0.)
                 A2,s = _rates(A+ch*N+n0, m, NB),_rows(h+(at*N+n0)*K*D+ch, K*D, m, NB)
@@ -171,8 +201,8 @@ if triton is not None:
 # %% ../../nbs/ops/16_scan_triton.ipynb #51e701a8
 if triton is not None:
     @triton.jit
-    def _marks(out, s, t0, steps, E: tl.constexpr, A2, bp, sb, xp, dp, sx, sd, ws, bs, c, back, k, line, L, LC, m, step, KX, NB: tl.constexpr,
-               R: tl.constexpr, T: tl.constexpr, SOFT: tl.constexpr, ROUTE: tl.constexpr):
+    def _marks(out, s, t0, steps, E: tl.constexpr, A2, bp, sb, xp, dp, sx, sd, ws, bs, c, back, k, line, L, LC, m, step,
+               KX, NB: tl.constexpr, R: tl.constexpr, T: tl.constexpr, SOFT: tl.constexpr, ROUTE: tl.constexpr):
         for i in range(0, steps, T):
             if i%E==0: _put(out+(i//E)*step, KX, s, m, NB)
             ps,dts,xs = _steps(t0+i, xp, dp, sx[1], sd[1], ws, bs, c, back, k, line, L, LC, m, R, T, SOFT, ROUTE)
@@ -186,7 +216,9 @@ if triton is not None:
         q,ga = tl.load(qp, mask=m, other=0.),tl.load(gap, mask=m, other=0.)
         dec,old,bv = (),(),()                       # a, a*h before the step, B
         for t in tl.static_range(T):
-            a = tl.exp2(dts[t]*A2); ah = a*s; bt = tl.load(bp+ps[t]*sb[1]+n*sb[3]).to(tl.float32)
+            a = tl.exp2(dts[t]*A2)
+            ah = a*s
+            bt = tl.load(bp+ps[t]*sb[1]+n*sb[3]).to(tl.float32)
             s = ah+es[t]*bt
             tl.store(gC+to[t]*sp+n, tl.sum(gs[t]*s, 0))
             dec,old,bv = dec+(a,),old+(ah,),bv+(bt,)
@@ -194,68 +226,98 @@ if triton is not None:
         for r in tl.static_range(T):
             g = q+gs[T-1-r]*tl.load(cp+ps[T-1-r]*sc[1]+n*sc[3]).to(tl.float32)
             tl.store(gB+to[T-1-r]*sp+n, tl.sum(g*es[T-1-r], 0))
-            gh = g*old[T-1-r]; ga += gh*dts[T-1-r]; q = g*dec[T-1-r]
+            gh = g*old[T-1-r]
+            ga += gh*dts[T-1-r]
+            q = g*dec[T-1-r]
             u2,v2 = (us[T-1-r]+g*bv[T-1-r],)+u2,(vs[T-1-r]+gh*A2,)+v2
-        tl.store(qp, q, mask=m); tl.store(gap, ga, mask=m)
+        tl.store(qp, q, mask=m)
+        tl.store(gap, ga, mask=m)
         return u2,v2
 
 # %% ../../nbs/ops/16_scan_triton.ipynb #f0656740
 if triton is not None:
     @triton.jit(do_not_specialize=SIZES)
-    def _gradients(x, dl, B, C, A, bias, w, Ds, line, h, q, gy, m1, m2, gx, gz, gB, gC, gA, gD, gbias, sx, sd, sb, sc, sg, L, LC, D, K, NC, rev, dirs, add,
-                   N: tl.constexpr, NB: tl.constexpr, R: tl.constexpr, T: tl.constexpr, S: tl.constexpr, BD: tl.constexpr, ND: tl.constexpr,
+    def _gradients(x, dl, B, C, A, bias, w, Ds, line, h, q, gy, m1, m2, gx, gz, gB, gC, gA,
+                   gD, gbias, sx, sd, sb, sc, sg, L, LC, D, K, NC, rev, dirs, add, N: tl.constexpr, NB: tl.constexpr,
+                   R: tl.constexpr, T: tl.constexpr, S: tl.constexpr, BD: tl.constexpr, ND: tl.constexpr,
                    ONE: tl.constexpr, SKIP: tl.constexpr, SOFT: tl.constexpr, BIAS: tl.constexpr, ROUTE: tl.constexpr):
-        i,c,b = tl.program_id(0),tl.program_id(1),tl.program_id(2).to(tl.int64); nd = tl.cdiv(D, BD); KG = tl.num_programs(0)//nd
-        d = (i%nd)*BD+tl.arange(0, BD); m = d<D; at = b*NC+c; KD,KX,cx = K*D,KG*D,(i//nd)*D+d
+        i,c,b = tl.program_id(0),tl.program_id(1),tl.program_id(2).to(tl.int64)
+        nd = tl.cdiv(D, BD)
+        KG = tl.num_programs(0)//nd
+        d = (i%nd)*BD+tl.arange(0, BD)
+        m = d<D
+        at = b*NC+c
+        KD,KX,cx = K*D,KG*D,(i//nd)*D+d
         for j in range(ND):
-            k = ((dirs>>(4*j))&15)+i//nd; ch = k*D+d; back = (rev>>(k&31))&1
+            k = ((dirs>>(4*j))&15)+i//nd
+            ch = k*D+d
+            back = (rev>>(k&31))&1
             bs,ws = _expansion(w, bias, d, ch, m, R, BIAS)
-            xp,dp,bp,cp = x+b*sx[0]+k*sx[2]+d,dl+b*sd[0]+k*sd[2],B+b*sb[0]+k*sb[2],C+b*sc[0]+k*sc[2]
+            xp = x+b*sx[0]+k*sx[2]+d
+            dp = dl+b*sd[0]+k*sd[2]
+            bp = B+b*sb[0]+k*sb[2]
+            cp = C+b*sc[0]+k*sc[2]
             if R==0: dp = dp+d
             gyp,gxp,gzp = gy+b*sg[0]+k*sg[2]+d,gx+b*sg[0]+k*sg[2]+d,gz+b*L*KD+ch
             part = (((i%nd)*tl.num_programs(2)+b)*(L+1))*K*N+k*N                 # (channel block, batch, L+1, K, N)
-            skip,gd,gb = tl.zeros((BD,), tl.float32),tl.zeros((BD,), tl.float32),tl.zeros((BD,), tl.float32)
+            skip = tl.zeros((BD,), tl.float32)
+            gd = tl.zeros((BD,), tl.float32)
+            gb = tl.zeros((BD,), tl.float32)
             if SKIP: skip = tl.load(Ds+ch, mask=m, other=0.)
             if not ONE:
                 for nb in range(N//NB):
                     s = _rows(h+(at*N+nb*NB)*KD+ch, KD, m, NB)
-                    _marks(m1+(at*(LC//S)*N+nb*NB)*KX+cx, s, 0, LC, S, _rates(A+ch*N+nb*NB, m, NB), bp+nb*NB*sb[3], sb, xp, dp, sx, sd, ws, bs,
-                           c, back, k, line, L, LC, m, N*KX, KX, NB, R, T, SOFT, ROUTE)
+                    _marks(m1+(at*(LC//S)*N+nb*NB)*KX+cx, s, 0, LC, S, _rates(A+ch*N+nb*NB, m, NB), bp+nb*NB*sb[3], sb,
+                           xp, dp, sx, sd, ws, bs, c, back, k, line, L, LC, m, N*KX, KX, NB, R, T, SOFT, ROUTE)
                 tl.debug_barrier()
             for si in range(LC//S):
                 s0 = LC//S-1-si
                 for nb in range(N//NB):
                     if ONE: s = _rows(h+(at*N+nb*NB)*KD+ch, KD, m, NB)
                     else: s = _rows(m1+((at*(LC//S)+s0)*N+nb*NB)*KX+cx, KX, m, NB)
-                    _marks(m2+(at*(S//T)*N+nb*NB)*KX+cx, s, s0*S, S, T, _rates(A+ch*N+nb*NB, m, NB), bp+nb*NB*sb[3], sb, xp, dp, sx, sd, ws, bs,
-                           c, back, k, line, L, LC, m, N*KX, KX, NB, R, T, SOFT, ROUTE)
+                    _marks(m2+(at*(S//T)*N+nb*NB)*KX+cx, s, s0*S, S, T, _rates(A+ch*N+nb*NB, m, NB), bp+nb*NB*sb[3], sb,
+                           xp, dp, sx, sd, ws, bs, c, back, k, line, L, LC, m, N*KX, KX, NB, R, T, SOFT, ROUTE)
                 tl.debug_barrier()
                 for ri in range(S//T):
-                    r = S//T-1-ri; t0 = s0*S+r*T
+                    r = S//T-1-ri
+                    t0 = s0*S+r*T
                     ps,dts,xs = _steps(t0, xp, dp, sx[1], sd[1], ws, bs, c, back, k, line, L, LC, m, R, T, SOFT, ROUTE)
-                    gs,es,us,vs,to = (),(),(),(),()
+                    gs = ()
+                    es = ()
+                    us = ()
+                    vs = ()
+                    to = ()
                     for t in tl.static_range(T):
                         ok = c*LC+tl.where(back==1, LC-1-t0-t, t0+t)<L
-                        gs,es = gs+(tl.load(gyp+ps[t]*sg[1], mask=m&ok, other=0.).to(tl.float32),),es+(dts[t]*xs[t],)
-                        us,vs,to = us+(tl.zeros((BD,), tl.float32),),vs+(tl.zeros((BD,), tl.float32),),to+(tl.where(ok, ps[t], L),)
+                        gs = gs+(tl.load(gyp+ps[t]*sg[1], mask=m&ok, other=0.).to(tl.float32),)
+                        es = es+(dts[t]*xs[t],)
+                        us = us+(tl.zeros((BD,), tl.float32),)
+                        vs = vs+(tl.zeros((BD,), tl.float32),)
+                        to = to+(tl.where(ok, ps[t], L),)
                     for n in range(N):
                         s = tl.load(m2+((at*(S//T)+r)*N+n)*KX+cx, mask=m, other=0.)
-                        us,vs = _state_gradients(n, us, vs, ps, to, dts, es, gs, A+ch*N, s, q+(at*N+n)*KD+ch, gA+(at*N+n)*KD+ch, bp, sb, cp, sc,
-                                                 gB+part, gC+part, K*N, m, T)
+                        us,vs = _state_gradients(n, us, vs, ps, to, dts, es, gs, A+ch*N, s, q+(at*N+n)*KD+ch,
+                                                 gA+(at*N+n)*KD+ch, bp, sb, cp, sc, gB+part, gC+part, K*N, m, T)
                     for t in tl.static_range(T):
                         ok,v = m&(to[t]<L),xs[t]*us[t]+vs[t]*0.6931471805599453
                         if SOFT:
-                            z = _z(dp, ps[t], sd[1], ws, bs, m, R); e = tl.exp(-tl.abs(z)); v = v*tl.where(z>=0, 1., e)/(1.+e)
-                        v = tl.where(ok, v, 0.); gb += v; gd += gs[t]*xs[t]
+                            z = _z(dp, ps[t], sd[1], ws, bs, m, R)
+                            e = tl.exp(-tl.abs(z))
+                            v = v*tl.where(z>=0, 1., e)/(1.+e)
+                        v = tl.where(ok, v, 0.)
+                        gb += v
+                        gd += gs[t]*xs[t]
                         tl.store(gzp+ps[t]*KD, v, mask=ok)
                         o = skip*gs[t]+dts[t]*us[t]+tl.load(gxp+ps[t]*sg[1], mask=ok&((j>0)|(add!=0)), other=0.)
                         tl.store(gxp+ps[t]*sg[1], o, mask=ok)
                     tl.debug_barrier()              # before the next block reads q, gA and gx again
-            tl.store(gD+at*KD+ch, gd, mask=m); tl.store(gbias+at*KD+ch, gb, mask=m)
+            tl.store(gD+at*KD+ch, gd, mask=m)
+            tl.store(gbias+at*KD+ch, gb, mask=m)
 
 # %% ../../nbs/ops/16_scan_triton.ipynb #72ff94d0
 INTERPRET = triton is not None and os.environ.get('TRITON_INTERPRET')=='1'   # what the kernels above were made with
-GPU = dict(T=8, S=32, least=64, programs=2048) # steps in registers, between two marks, least of a chunk; programs wanted
+# steps in registers, between two marks, least of a chunk; programs wanted
+GPU = dict(T=8, S=32, least=64, programs=2048)
 STEPS = dict(T=2, S=4, least=8, programs=2**30) if INTERPRET else GPU
 MAX_RANK = 16  # a larger low-rank step is expanded by a matrix product instead
 
@@ -266,8 +328,10 @@ def chunking(B:int, # Batch size
     steps:dict=STEPS, # Block sizes
 ) -> tuple:         # Steps a chunk, number of chunks
     "How a sequence is cut: a function of the shape alone."
-    s = steps; n = max(1, min(-(-L//s['least']), -(-s['programs']//(B*K*-(-D//64)))))
-    LC = -(-L//n); LC = -(-LC//s['S'])*s['S']
+    s = steps
+    n = max(1, min(-(-L//s['least']), -(-s['programs']//(B*K*-(-D//64)))))
+    LC = -(-L//n)
+    LC = -(-LC//s['S'])*s['S']
     return LC, -(-L//LC)
 
 def triton_saved(B:int, # Batch size
@@ -280,38 +344,69 @@ def triton_saved(B:int, # Batch size
     return B, chunking(B, K, D, L)[1], N, K*D
 
 def triton_device() -> str:
-    "The type of device the kernels run on: `cuda`, `cpu` when they were made for the interpreter, empty without Triton."
+    """The type of device the kernels run on: `cuda`, `cpu` when they were made for the interpreter, empty without
+    Triton."""
     return '' if triton is None else 'cpu' if INTERPRET else 'cuda'
 
 # %% ../../nbs/ops/16_scan_triton.ipynb #487ee24b
 @dataclass
 class _Scan:
-    "One problem as the kernels see it: the channel is the last axis of all big tensors; strides are `(batch, position, group[, state])`."
-    x:Tensor; dl:Tensor; B:Tensor; C:Tensor; A:Tensor; bias:Optional[Tensor]; w:Optional[Tensor]; Ds:Optional[Tensor]; line:Optional[Tensor]
-    sx:tuple; sd:tuple; sb:tuple; sc:tuple      # strides of x, dl, B, C
-    b:int; L:int; D:int; K:int; N:int; R:int    # batch, steps, channels, directions, states, rank of the step (0: dl has all channels)
-    soft:bool; rev:int=0                        # softplus; bit k: direction k runs backwards along its line
-    ways:tuple=((0,),); merged:bool=False       # directions of each launch; do they share x and y
+    """One problem as the kernels see it: the channel is the last axis of all big tensors; strides are `(batch,
+    position, group[, state])`."""
+    x:Tensor
+    dl:Tensor
+    B:Tensor
+    C:Tensor
+    A:Tensor
+    bias:Optional[Tensor]
+    w:Optional[Tensor]
+    Ds:Optional[Tensor]
+    line:Optional[Tensor]
+    sx:tuple
+    sd:tuple
+    sb:tuple
+    sc:tuple  # strides of x, dl, B, C
+    b:int
+    L:int
+    D:int
+    K:int
+    N:int
+    R:int  # batch, steps, channels, directions, states, rank of the step (0: dl has all channels)
+    soft:bool
+    rev:int=0  # softplus; bit k: direction k runs backwards along its line
+    ways:tuple=((0,),)
+    merged:bool=False  # directions of each launch; do they share x and y
 
-    def flags(self): return dict(SOFT=self.soft, BIAS=self.bias is not None, ROUTE=self.line is not None, N=self.N, NB=_part(self.N), R=self.R, T=STEPS['T'])
-    def small(self): return [self.A if t is None else t for t in (self.bias, self.w, self.Ds, self.line)]     # a stand-in where there is none
-    def grid(self, BD): return -(-self.D//BD)*(1 if self.merged else self.K),chunking(self.b, self.K, self.D, self.L)[1],self.b
+    def flags(self):
+        return dict(SOFT=self.soft, BIAS=self.bias is not None, ROUTE=self.line is not None, N=self.N, NB=_part(self.N),
+                    R=self.R, T=STEPS['T'])
+    def small(self): # a stand-in where there is none
+        return [self.A if t is None else t for t in (self.bias, self.w, self.Ds, self.line)]
+    def grid(self, BD):
+        return -(-self.D//BD)*(1 if self.merged else self.K),chunking(self.b, self.K, self.D, self.L)[1],self.b
     def new(self, *s): return self.A.new_empty(s)
 
 def _part(N, most=16): return next(i for i in range(min(N, most), 0, -1) if N%i==0)     # states held at once
 def _block(D, bd): return min(bd, max(16, 1<<(D-1).bit_length()))                       # channels a program
+
+# %% ../../nbs/ops/16_scan_triton.ipynb #70c44aa3
 def _opts(BD, warps): return dict(BD=BD, num_warps=max(1, min(warps, BD//32)), enable_fp_fusion=True)
 def _pack(ks): return sum(k<<4*j for j,k in enumerate(ks))
 
 # %% ../../nbs/ops/16_scan_triton.ipynb #92342312
 def _start(p, first, adjoint, bd, warps, gy=None, sg=None):
     "What enters every chunk `(B, chunks, N, K*D)`: states, or with `adjoint` what comes back from the right."
-    LC,NC = chunking(p.b, p.K, p.D, p.L); KD,BD = p.K*p.D,_block(p.D, bd)
-    if NC==1: return p.new(p.b, 1, p.N, KD).zero_() if first is None else first.transpose(1,2).clone(memory_format=torch.contiguous_format).unsqueeze(1)
-    h,total = p.new(p.b, NC, p.N, KD),p.new(p.b, NC, KD); bias,w,_,line = p.small()
+    LC,NC = chunking(p.b, p.K, p.D, p.L)
+    KD,BD = p.K*p.D,_block(p.D, bd)
+    if NC==1:
+        return p.new(p.b, 1, p.N, KD).zero_() if first is None else first.transpose(1,2).clone(
+            memory_format=torch.contiguous_format).unsqueeze(1)
+    h,total = p.new(p.b, NC, p.N, KD),p.new(p.b, NC, KD)
+    bias,w,_,line = p.small()
     x,sx,M,sm = (gy,sg,p.C,p.sc) if adjoint else (p.x,p.sx,p.B,p.sb)
-    _states[(-(-p.D//BD)*p.K*(p.N//_part(p.N)), NC, p.b)](x, p.dl, M, p.A, bias, w, line, h, total, sx, p.sd, sm, p.L, LC, p.D, p.K, NC, p.rev,
-                                                         ADJ=int(adjoint), **p.flags(), **_opts(BD, warps))
+    _states[(-(-p.D//BD)*p.K*(p.N//_part(p.N)), NC, p.b)](x, p.dl, M, p.A, bias,
+                                                          w, line, h, total, sx, p.sd, sm, p.L, LC, p.D, p.K, NC, p.rev,
+                                                          ADJ=int(adjoint), **p.flags(), **_opts(BD, warps))
     BD = _block(KD, 128)
     _carries[(-(-KD//BD), p.N, p.b)](h, total, p.A, p.A if first is None else first, NC, p.D, p.K, p.rev,
                                      N=p.N, ADJ=int(adjoint), FIRST=first is not None, T=STEPS['T'], **_opts(BD, 4))
@@ -319,24 +414,35 @@ def _start(p, first, adjoint, bd, warps, gy=None, sg=None):
 
 def _forward(p, sy, last, first, bd, warps):
     "`y` with strides `sy`, float32, and the chunk starts; the last state goes into `last`."
-    LC,NC = chunking(p.b, p.K, p.D, p.L); BD = _block(p.D, bd); h = _start(p, first, False, bd, warps)
+    LC,NC = chunking(p.b, p.K, p.D, p.L)
+    BD = _block(p.D, bd)
+    h = _start(p, first, False, bd, warps)
     y = p.new(p.b, p.L, p.D if p.merged else p.K*p.D)
     for i,ks in enumerate(p.ways):
-        _outputs[p.grid(BD)](p.x, p.dl, p.B, p.C, p.A, *p.small(), h, y, p.A if last is None else last, p.sx, p.sd, p.sb, p.sc, sy, p.L, LC, p.D, p.K, NC,
-                             p.rev, _pack(ks), int(i>0), ND=len(ks), LAST=last is not None, SKIP=p.Ds is not None, **p.flags(), **_opts(BD, warps))
+        _outputs[p.grid(BD)](p.x, p.dl, p.B, p.C, p.A, *p.small(), h, y, p.A if last is None else last,
+                             p.sx, p.sd, p.sb, p.sc, sy, p.L, LC, p.D, p.K, NC, p.rev, _pack(ks), int(i>0), ND=len(ks),
+                             LAST=last is not None, SKIP=p.Ds is not None, **p.flags(), **_opts(BD, warps))
     return y,h
 
+# %% ../../nbs/ops/16_scan_triton.ipynb #f9699395
 def _backward(p, gy, sg, glast, h, types, bd, warps):
-    "Gradients of x, step, B, C, A, D and bias, and what leaves the chunks to the left; those of B and C are `(B, L, K, N)`."
-    LC,NC = chunking(p.b, p.K, p.D, p.L); BD,T,S,KD = _block(p.D, bd),STEPS['T'],STEPS['S'],p.K*p.D; KX = p.D if p.merged else KD
+    """Gradients of x, step, B, C, A, D and bias, and what leaves the chunks to the left; those of B and C are `(B, L,
+    K, N)`."""
+    LC,NC = chunking(p.b, p.K, p.D, p.L)
+    BD = _block(p.D, bd)
+    T = STEPS['T']
+    S = STEPS['S']
+    KD = p.K*p.D
+    KX = p.D if p.merged else KD
     q = _start(p, glast, True, bd, warps, gy, sg)
     gx,gz = gy.new_empty((p.b,p.L,KX), dtype=types[0]),gy.new_empty((p.b,p.L,KD), dtype=types[1])
     m1,m2 = p.new(*((p.b,NC,LC//S,p.N,KX) if LC>S else (0,))),p.new(p.b, NC, S//T, p.N, KX)
     gB,gC = (p.new(-(-p.D//BD), p.b, p.L+1, p.K, p.N) for _ in range(2))
     gA,gD,gbias = p.new(p.b, NC, p.N, KD).zero_(),p.new(p.b, NC, KD),p.new(p.b, NC, KD)
     for i,ks in enumerate(p.ways):
-        _gradients[p.grid(BD)](p.x, p.dl, p.B, p.C, p.A, *p.small(), h, q, gy, m1, m2, gx, gz, gB, gC, gA, gD, gbias, p.sx, p.sd, p.sb, p.sc, sg,
-                               p.L, LC, p.D, p.K, NC, p.rev, _pack(ks), int(i>0), S=S, ND=len(ks), ONE=LC==S, SKIP=p.Ds is not None, **p.flags(), **_opts(BD, warps))
+        _gradients[p.grid(BD)](p.x, p.dl, p.B, p.C, p.A, *p.small(), h, q, gy, m1, m2, gx, gz, gB, gC, gA, gD, gbias,
+                               p.sx, p.sd, p.sb, p.sc, sg, p.L, LC, p.D, p.K, NC, p.rev, _pack(ks), int(i>0), S=S,
+                               ND=len(ks), ONE=LC==S, SKIP=p.Ds is not None, **p.flags(), **_opts(BD, warps))
     return gx,gz,gB.sum(0)[:,:-1],gC.sum(0)[:,:-1],gA.sum((0,1)).t(),gD.sum((0,1)),gbias.sum((0,1)),q
 
 # %% ../../nbs/ops/16_scan_triton.ipynb #ff255e57
@@ -367,15 +473,21 @@ def event_time(f, # What to run on the GPU
     n:int=5,      # Calls
 ) -> float:       # Milliseconds of one
     "Time by CUDA events, after one call that is not counted."
-    f(); a,b = (torch.cuda.Event(enable_timing=True) for _ in range(2)); a.record()
+    f()
+    a,b = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    a.record()
     for _ in range(n): f()
-    b.record(); b.synchronize(); return a.elapsed_time(b)/n
+    b.record()
+    b.synchronize()
+    return a.elapsed_time(b)/n
 
+# %% ../../nbs/ops/16_scan_triton.ipynb #0cd0145c
 def _best(what, p, run):
     "`run(channels, warps)` with the best setting for this problem."
     opts = OPTIONS[what]
     if not p.x.is_cuda: return run(*opts[0])
-    key = f'{torch.cuda.get_device_name(p.x.device)} | {what} | K {p.K} D {p.D} N {p.N} R {p.R} log2(B*L) {(p.b*p.L).bit_length()} | {p.x.dtype}'
+    key = (f'{torch.cuda.get_device_name(p.x.device)} | {what} | K {p.K} D {p.D} N {p.N} R {p.R} log2(B*L) '
+           f'{(p.b*p.L).bit_length()} | {p.x.dtype}')
     if torch.cuda.is_current_stream_capturing(): return run(*_choices().get(key, opts[0]))
     return run(*tuned(key, opts, lambda o: event_time(lambda: run(*o))))
 
@@ -384,9 +496,13 @@ def _wide(t): return t if t.stride(1)==1 else t.transpose(1,2).contiguous().tran
 def _plain(t): return None if t is None else t.detach().float().contiguous()
 
 def _problem(u, delta, A, B, C, D, bias, soft):
-    u,delta = _wide(u.detach()),_wide(delta.detach()); (b,kd,L),(K,N) = u.shape,B.shape[1:3]; d = kd//K
-    st,sm = lambda t: (t.stride(0),t.stride(2),d),lambda t: tuple(t.stride(i) for i in (0,3,1,2))
-    return _Scan(u, delta, B.detach(), C.detach(), _plain(A), _plain(bias), None, _plain(D), None, st(u), st(delta), sm(B), sm(C), b, L, d, K, N, 0, soft)
+    u,delta = _wide(u.detach()),_wide(delta.detach())
+    (b,kd,L),(K,N) = u.shape,B.shape[1:3]
+    d = kd//K
+    def st(t): return (t.stride(0),t.stride(2),d)
+    def sm(t): return tuple(t.stride(i) for i in (0,3,1,2))
+    return _Scan(u, delta, B.detach(), C.detach(), _plain(A), _plain(bias), None, _plain(D), None, st(u), st(delta),
+                 sm(B), sm(C), b, L, d, K, N, 0, soft)
 
 def scan_forward(u:Tensor, # `(B, K*D, L)`
     delta:Tensor,          # `(B, K*D, L)`
@@ -399,10 +515,13 @@ def scan_forward(u:Tensor, # `(B, K*D, L)`
     h0:Optional[Tensor],   # `(B, K*D, N)`
 ) -> tuple:                # `y (B, K*D, L)`, last state `(B, K*D, N)`, chunk starts
     "The scan; inputs as checked by `selective_scan`."
-    p = _problem(u, delta, A, B, C, D, bias, soft); kd = p.K*p.D; last = p.new(p.b, kd, p.N)
+    p = _problem(u, delta, A, B, C, D, bias, soft)
+    kd = p.K*p.D
+    last = p.new(p.b, kd, p.N)
     y,h = _best('forward', p, lambda *o: _forward(p, (p.L*kd,kd,p.D), last, _plain(h0), *o))
     return y.transpose(1,2),last,h
 
+# %% ../../nbs/ops/16_scan_triton.ipynb #8aa7c5f8
 def scan_backward(gy:Tensor, # `(B, K*D, L)`
     glast:Optional[Tensor],  # `(B, K*D, N)`
     u:Tensor,                # As in the forward
@@ -416,31 +535,45 @@ def scan_backward(gy:Tensor, # `(B, K*D, L)`
     h:Tensor,                # Chunk starts of the forward
 ) -> tuple:                  # Gradients of `u, delta, A, B, C, D, bias` and the initial state
     "Gradients of the scan; sums over channels and steps in a fixed order."
-    p = _problem(u, delta, A, B, C, D, bias, soft); kd = p.K*p.D; gy = gy.float().transpose(1,2).contiguous()
-    run = lambda *o: _backward(p, gy, (p.L*kd,kd,p.D), _plain(glast), h, (u.dtype,delta.dtype), *o)
+    p = _problem(u, delta, A, B, C, D, bias, soft)
+    kd = p.K*p.D
+    gy = gy.float().transpose(1,2).contiguous()
+    def run(*o): return _backward(p, gy, (p.L*kd,kd,p.D), _plain(glast), h, (u.dtype,delta.dtype), *o)
     gx,gz,gB,gC,gA,gD,gbias,q = _best('backward', p, run)
     return gx.transpose(1,2),gz.transpose(1,2),gA,gB.permute(0,2,3,1),gC.permute(0,2,3,1),gD,gbias,q[:,0].transpose(1,2)
 
 # %% ../../nbs/ops/16_scan_triton.ipynb #3547e9b1
 def walks(pos) -> tuple: # `(K, L)` table of a route
-    "Lines, walking sense and launches of a route: `(line (K, L) int32, bits of the reversed directions, directions of each launch)`."
-    pos = np.asarray(pos); line,rev,ways = pos.copy(),0,[]
+    """Lines, walking sense and launches of a route: `(line (K, L) int32, bits of the reversed directions, directions of
+    each launch)`."""
+    pos = np.asarray(pos)
+    line,rev,ways = pos.copy(),0,[]
     for k,row in enumerate(pos):
         for g in ways:
             first = line[g[0]]
-            if np.array_equal(row, first): g.append(k); break
-            if np.array_equal(row[::-1], first): g.append(k); line[k] = first; rev |= 1<<k; break
+            if np.array_equal(row, first):
+                g.append(k)
+                break
+            if np.array_equal(row[::-1], first):
+                g.append(k)
+                line[k] = first
+                rev |= 1<<k
+                break
         else: ways.append([k])
     return np.ascontiguousarray(line, dtype=np.int32),rev,tuple(map(tuple, ways))
 
 def _problem2d(x, x_dbl, dt_w, A, D, dt_bias, walk):
     x,x_dbl,w = x.detach().contiguous(),x_dbl.detach().contiguous(),_plain(dt_w)
-    (b,h,wd,d),(K,_,R),(line,rev,ways) = x.shape,w.shape,walk; P,M,N = h*wd,x_dbl.shape[-1],A.shape[1]; sm = (P*K*M,K*M,M,1)
+    (b,h,wd,d),(K,_,R),(line,rev,ways) = x.shape,w.shape,walk
+    P,M,N = h*wd,x_dbl.shape[-1],A.shape[1]
+    sm = (P*K*M,K*M,M,1)
     low = R<=MAX_RANK
-    dl,sd = (x_dbl,(P*K*M,K*M,M)) if low else (torch.einsum('bpkr,kdr->bpkd', x_dbl[...,:R].float(), w).contiguous(),(P*K*d,K*d,d))
-    return _Scan(x, dl, x_dbl[...,R:R+N], x_dbl[...,R+N:], _plain(A), _plain(dt_bias), w if low else None, _plain(D), line.to(x.device), (P*d,d,0), sd, sm, sm,
-                 b, P, d, K, N, R if low else 0, True, rev, ways, True)
+    dl,sd = (x_dbl,(P*K*M,K*M,M)) if low else (torch.einsum('bpkr,kdr->bpkd', x_dbl[...,:R].float(), w).contiguous(),
+                                               (P*K*d,K*d,d))
+    return _Scan(x, dl, x_dbl[...,R:R+N], x_dbl[...,R+N:], _plain(A), _plain(dt_bias), w if low else None, _plain(D),
+                 line.to(x.device), (P*d,d,0), sd, sm, sm, b, P, d, K, N, R if low else 0, True, rev, ways, True)
 
+# %% ../../nbs/ops/16_scan_triton.ipynb #26b10cfb
 def ss2d_forward(x:Tensor, # `(B, H, W, D)`
     x_dbl:Tensor,          # `(B, H*W, K, R+2N)`
     dt_w:Tensor,           # `(K, D, R)`
@@ -465,9 +598,12 @@ def ss2d_backward(gy:Tensor, # `(B, H, W, D)`
     walk,                    # As in the forward
 ) -> tuple:                  # Gradients of `x, x_dbl, dt_w, A, D, dt_bias`, float32
     "Gradients of the fused 2-D scan."
-    p = _problem2d(x, x_dbl, dt_w, A, D, dt_bias, walk); R = dt_w.shape[2]; gy = gy.float().contiguous()
-    run = lambda *o: _backward(p, gy, (p.L*p.D,p.D,0), None, h, (torch.float32,torch.float32), *o)
+    p = _problem2d(x, x_dbl, dt_w, A, D, dt_bias, walk)
+    R = dt_w.shape[2]
+    gy = gy.float().contiguous()
+    def run(*o): return _backward(p, gy, (p.L*p.D,p.D,0), None, h, (torch.float32,torch.float32), *o)
     gx,gz,gB,gC,gA,gD,gbias,_ = _best('backward', p, run)
-    gz = gz.view(p.b, p.L, p.K, p.D); r = x_dbl[...,:R].detach().float()
+    gz = gz.view(p.b, p.L, p.K, p.D)
+    r = x_dbl[...,:R].detach().float()
     gdbl = torch.cat([torch.einsum('bpkd,kdr->bpkr', gz, _plain(dt_w)), gB, gC], -1)
     return gx.view(x.shape),gdbl,torch.einsum('bpkd,bpkr->kdr', gz, r),gA,gD,gbias.view(p.K, p.D)

@@ -19,8 +19,10 @@ def window_index(L:int, # Length of the axis
     k:int,              # Window, odd
     d:int=1,            # Dilation
 ) -> tuple: # `index`, `bias`, `valid`, each `(L, k)`; all valid unless the map is smaller than the window
-    "The neighbours of every position on one axis, the entries of the bias table they use, and whether they exist (NATTEN 0.17)."
-    i = torch.arange(L)[:,None]; r,p = i%d,i//d
+    """The neighbours of every position on one axis, the entries of the bias table they use, and whether they exist
+    (NATTEN 0.17)."""
+    i = torch.arange(L)[:,None]
+    r,p = i%d,i//d
     Lr = (L-r+d-1)//d
     s = (p-k//2).minimum(Lr-k).clamp(min=0)
     n = s+torch.arange(k)
@@ -31,36 +33,42 @@ def _pair(x): return (x,x) if isinstance(x, int) else tuple(int(o) for o in x)
 
 def _na_check(q, k, v, kernel, dilation, rpb, clip, where='neighborhood_attention'):
     if q.ndim!=5 or k.shape!=q.shape or v.shape[:4]!=q.shape[:4]:
-        raise RGBXError(where, f'q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}', 'three tensors (B, heads, H, W, C) of one size')
+        raise RGBXError(where, f'q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}',
+                        'three tensors (B, heads, H, W, C) of one size')
     if min(kernel)<1 or kernel[0]%2==0 or kernel[1]%2==0 or min(dilation)<1:
         raise RGBXError(where, f'window {kernel}, dilation {dilation}', 'odd windows, dilation 1 or more')
     need = tuple(a*b for a,b in zip(kernel, dilation))
     if not clip and (q.shape[2]<need[0] or q.shape[3]<need[1]):
-        raise RGBXError(where, f'a map of {q.shape[2]} x {q.shape[3]}', f'at least window times dilation, {need[0]} x {need[1]}',
+        raise RGBXError(where, f'a map of {q.shape[2]} x {q.shape[3]}',
+                        f'at least window times dilation, {need[0]} x {need[1]}',
                         'clip=True hides what lies outside a smaller map.')
     want = (q.shape[1],2*kernel[0]-1,2*kernel[1]-1)
-    if rpb is not None and tuple(rpb.shape)!=want: raise RGBXError(f'{where}, rpb', f'shape {tuple(rpb.shape)}', f'{want}')
+    if rpb is not None and tuple(rpb.shape)!=want:
+        raise RGBXError(f'{where}, rpb', f'shape {tuple(rpb.shape)}', f'{want}')
 
 def _gather(x, ih, iw): return x[:,:,ih[:,None,:,None],iw[None,:,None,:]].flatten(4,5)   # (B, h, H, W, kh*kw, C)
 
 def na_logits(q:Tensor, # `(B, heads, H, W, C)`, scaled
     k:Tensor,           # Like `q`
     kernel_size,        # Window, one odd number or `(kh, kw)`
-    dilation=1,         # One number or `(dh, dw)`
+    dilation:int=1,     # One number or `(dh, dw)`
     rpb:Optional[Tensor]=None, # `(heads, 2kh-1, 2kw-1)`: relative position bias
 ) -> Tensor: # `(B, heads, H, W, kh*kw)`; -inf where a smaller map has no neighbour
-    "Attention logits of every query in its window, by collecting the windows; raises `RGBXError` for shapes that do not fit."
-    ks,ds = _pair(kernel_size),_pair(dilation); _na_check(q, k, k, ks, ds, rpb, True, 'na_logits')
+    """Attention logits of every query in its window, by collecting the windows; raises `RGBXError` for shapes that do
+    not fit."""
+    ks,ds = _pair(kernel_size),_pair(dilation)
+    _na_check(q, k, k, ks, ds, rpb, True, 'na_logits')
     (ih,rh,oh),(iw,rw,ow) = ([t.to(q.device) for t in window_index(*a)] for a in zip(q.shape[2:4], ks, ds))
     s = torch.einsum('bhijc,bhijnc->bhijn', q, _gather(k, ih, iw))
     if rpb is not None: s = s+rpb[:,rh[:,None,:,None],rw[None,:,None,:]].flatten(3)
     return s.masked_fill(~(oh[:,None,:,None]&ow[None,:,None,:]).flatten(2), -math.inf)
 
+# %% ../../nbs/ops/30_window_attention.ipynb #5810c5e7
 def na_reference(q:Tensor,     # `(B, heads, H, W, C)`, scaled
     k:Tensor,                  # Like `q`
     v:Tensor,                  # `(B, heads, H, W, Cv)`
     kernel_size,               # Window
-    dilation=1,                # Dilation
+    dilation:int=1,            # Dilation
     rpb:Optional[Tensor]=None, # Bias table
 ) -> Tensor: # Like `v`
     "Neighbourhood attention by collecting every window: `kh*kw` copies of `k` and `v`."
@@ -82,12 +90,17 @@ class _Axis:
 @functools.lru_cache(maxsize=256)
 def _axis(L:int, k:int, T:int) -> _Axis:
     with torch.device('cpu'):                                     # whatever the default device is: the result is kept
-        T = min(T, L); n = -(-L//T); Lk = min(L, T+min(k, L)-1)
-        t = torch.arange(n)*T; b = (t-k//2).clamp(0, L-Lk)
-        p,key = (t[:,None]+torch.arange(T)).clamp(max=L-1)[:,:,None],(b[:,None]+torch.arange(Lk))[:,None]
+        T = min(T, L)
+        n = -(-L//T)
+        Lk = min(L, T+min(k, L)-1)
+        t = torch.arange(n)*T
+        b = (t-k//2).clamp(0, L-Lk)
+        p = (t[:,None]+torch.arange(T)).clamp(max=L-1)[:,:,None]
+        key = (b[:,None]+torch.arange(Lk))[:,None]
         s = (p-k//2).clamp(0, max(L-k, 0))
         rel = torch.where((key>=s)&(key<s+k), key-p+k-1, 2*k-1)
-    seen = {}; kind = tuple(seen.setdefault(r.numpy().tobytes(), len(seen)) for r in rel)
+    seen = {}
+    kind = tuple(seen.setdefault(r.numpy().tobytes(), len(seen)) for r in rel)
     return _Axis(n, T, Lk, tuple(b.tolist()), rel, kind)
 
 def _bands(ay:_Axis, most:int):
@@ -126,12 +139,14 @@ def _keys(t, ay, i, j): # strips -> (B, h, cols, rows, Lk, C) of row blocks i..j
 class _Tiles:
     "What forward and backward share: blocks, strips, and the logits of a band."
     def __init__(self, q, k, v, rpb, kernel, tile):
-        self.H,self.W = q.shape[2:4]; self.kernel,self.half = kernel,q.dtype in (torch.float16,torch.bfloat16)
+        self.H,self.W = q.shape[2:4]
+        self.kernel,self.half = kernel,q.dtype in (torch.float16,torch.bfloat16)
         self.ay,self.ax = ay,ax = [_axis(n, a, t) for n,a,t in zip((self.H,self.W), kernel, tile)]
         self.q,self.k,self.v = _to_tiles(q, ay, ax),_to_strips(k, ax),_to_strips(v, ax)
         table = q.new_zeros(1, 2*kernel[0]-1, 2*kernel[1]-1) if rpb is None else rpb
         self.table = F.pad(table.float() if self.half else table.to(q.dtype), (0,1,0,1), value=-math.inf)
-        self.rels = ay.rel.to(q.device),ax.rel.to(q.device); self.biases = {}
+        self.rels = ay.rel.to(q.device),ax.rel.to(q.device)
+        self.biases = {}
         per_row = q.shape[0]*q.shape[1]*ax.n*ay.T*ax.T*ay.Lk*ax.Lk
         self.most = max(1, BAND['cuda' if q.is_cuda else 'cpu']//max(per_row, 1))
 
@@ -140,8 +155,10 @@ class _Tiles:
     def bias(self, i): # (heads, cols, 1, T, Lk) of row block i: table entries, -inf outside the window
         kind = self.ay.kind[i]
         if kind not in self.biases:
-            first = [self.ax.kind.index(c) for c in range(max(self.ax.kind)+1)]   # block columns of one kind share their entries
-            b = self.table[:,self.rels[0][i]][...,self.rels[1][first]]            # (heads, Th, Lh, kinds of columns, Tw, Lw)
+            # block columns of one kind share their entries
+            first = [self.ax.kind.index(c) for c in range(max(self.ax.kind)+1)]
+            # (heads, Th, Lh, kinds of columns, Tw, Lw)
+            b = self.table[:,self.rels[0][i]][...,self.rels[1][first]]
             b = b.permute(0,3,1,4,2,5).flatten(4,5).flatten(2,3)
             self.biases[kind] = b.index_select(1, torch.tensor(self.ax.kind, device=b.device)).unsqueeze(2)
         return self.biases[kind]
@@ -156,30 +173,38 @@ def _na_forward(q, k, v, rpb, kernel, tile):
     t = _Tiles(q, k, v, rpb, kernel, tile)
     out = v.new_empty(*t.q.shape[:-1], v.shape[-1])
     for i,j in t.bands():
-        p,_,_,vb = t.band(i, j); out[:,:,:,i:j] = p.to(v.dtype)@vb
+        p,_,_,vb = t.band(i, j)
+        out[:,:,:,i:j] = p.to(v.dtype)@vb
     return _from_tiles(out, t.ay, t.ax, t.H, t.W).contiguous()
 
 def _na_backward(g, q, k, v, rpb, kernel, tile):
-    t = _Tiles(q, k, v, rpb, kernel, tile); ay,ax = t.ay,t.ax
+    t = _Tiles(q, k, v, rpb, kernel, tile)
+    ay,ax = t.ay,t.ax
     g,sums = _to_tiles(g, ay, ax),{}
     gq,gk,gv = (o.new_zeros(o.shape, dtype=torch.float32 if t.half else o.dtype) for o in (t.q, t.k, t.v))
     for i,j in t.bands():
-        p,qb,kb,vb = t.band(i, j); gb = g[:,:,:,i:j]
+        p,qb,kb,vb = t.band(i, j)
+        gb = g[:,:,:,i:j]
         dp = gb@vb.mT
         ds = p*(dp-(p*dp).sum(-1, keepdim=True))
         gq[:,:,:,i:j] = ds.to(kb.dtype)@kb
         for total,d in ((gk, ds.to(qb.dtype).mT@qb), (gv, p.to(gb.dtype).mT@gb)):
             for r,s in enumerate(ay.starts[i:j]): total[:,:,:,s:s+ay.Lk] += d[:,:,:,r].unflatten(3, (ay.Lk,ax.Lk))
         if rpb is not None: sums[ay.kind[i]] = sums.get(ay.kind[i], 0)+ds.sum((0,3))
-    back = lambda x,like: x.to(like.dtype)
+    def back(x, like): return x.to(like.dtype)
     grpb = None if rpb is None else back(_bias_grad(sums, t), rpb)
-    return (back(_from_tiles(gq, ay, ax, t.H, t.W), q).contiguous(), *(back(_from_strips(x, ax, t.W), o) for x,o in ((gk, k), (gv, v))), grpb)
+    return (back(_from_tiles(gq, ay, ax, t.H, t.W), q).contiguous(),
+            *(back(_from_strips(x, ax, t.W), o) for x,o in ((gk, k), (gv, v))), grpb)
 
 def _bias_grad(sums, t): # {kind: (heads, cols, T, Lk)} -> (heads, 2kh-1, 2kw-1)
-    ay,ax = t.ay,t.ax; total = 0; first = {kind:i for i,kind in reversed(list(enumerate(ay.kind)))}
+    ay,ax = t.ay,t.ax
+    total = 0
+    first = {kind:i for i,kind in reversed(list(enumerate(ay.kind)))}
     for kind,s in sums.items():
-        eh,ew = (F.one_hot(r, 2*k)[...,:-1].to(s.dtype) for r,k in ((t.rels[0][first[kind]], t.kernel[0]), (t.rels[1], t.kernel[1])))
-        s = s.unflatten(3, (ay.Lk,ax.Lk)).unflatten(2, (ay.T,ax.T)).permute(0,2,4,1,3,5)       # (heads, Th, Lh, cols, Tw, Lw)
+        eh,ew = (F.one_hot(r, 2*k)[...,:-1].to(s.dtype) for r,
+                 k in ((t.rels[0][first[kind]], t.kernel[0]), (t.rels[1], t.kernel[1])))
+        # (heads, Th, Lh, cols, Tw, Lw)
+        s = s.unflatten(3, (ay.Lk,ax.Lk)).unflatten(2, (ay.T,ax.T)).permute(0,2,4,1,3,5)
         total = total+eh.flatten(0,1).mT@s.flatten(3).flatten(1,2)@ew.flatten(0,2)
     return total
 
@@ -192,11 +217,13 @@ def _fused(q): return q.dtype in (torch.float32, torch.bfloat16, torch.float16) 
 @torch.library.custom_op('rgbx_seg::neighborhood_attention', mutates_args=())
 def _na_op(q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], kernel:list[int], tile:list[int], backend:str) -> Tensor:
     with torch.autocast(q.device.type, enabled=False):
-        runs = dict(tiles=lambda: _na_forward(q, k, v, rpb, kernel, tile), triton=lambda: _triton().na_forward(q, k, v, rpb, kernel))
+        runs = dict(tiles=lambda: _na_forward(q, k, v, rpb, kernel, tile),
+                    triton=lambda: _triton().na_forward(q, k, v, rpb, kernel))
         return runs[backend]() if backend else _triton().na_fastest(q, kernel, runs)
 
 @torch.library.custom_op('rgbx_seg::neighborhood_attention_backward', mutates_args=())
-def _na_bwd_op(g:Tensor, q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], kernel:list[int], tile:list[int]) -> tuple[Tensor,Tensor,Tensor,Tensor]:
+def _na_bwd_op(g:Tensor, q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], kernel:list[int],
+               tile:list[int]) -> tuple[Tensor,Tensor,Tensor,Tensor]:
     with torch.autocast(q.device.type, enabled=False): gs = _na_backward(g, q, k, v, rpb, kernel, tile)
     return (*gs[:3], q.new_empty(0) if rpb is None else gs[3])
 
@@ -205,9 +232,12 @@ def _(q, k, v, rpb, kernel, tile, backend): return torch.empty(v.shape, dtype=v.
 
 @_na_bwd_op.register_fake
 def _(g, q, k, v, rpb, kernel, tile):
-    return tuple(torch.empty(t.shape if t is not None else (0,), dtype=q.dtype if t is None else t.dtype, device=q.device) for t in (q, k, v, rpb))
+    return tuple(torch.empty(t.shape if t is not None else (0,), dtype=q.dtype if t is None else t.dtype,
+                             device=q.device) for t in (q, k, v, rpb))
 
-def _setup(ctx, inputs, output): *ts,ctx.kernel,ctx.tile,_ = inputs; ctx.save_for_backward(*ts)
+def _setup(ctx, inputs, output):
+    *ts,ctx.kernel,ctx.tile,_ = inputs
+    ctx.save_for_backward(*ts)
 
 def _backward(ctx, g):
     q,k,v,rpb = ctx.saved_tensors
@@ -220,18 +250,22 @@ _na_op.register_autograd(_backward, setup_context=_setup)
 @functools.lru_cache(maxsize=4)
 def _natten(device:str): # (qk, av) of NATTEN, or None: not installed, other functions, other numbers
     try:
-        f = importlib.import_module('natten.functional'); qk,av = f.na2d_qk,f.na2d_av
-        g = torch.Generator().manual_seed(0); q,k,v,rpb = (torch.randn(s, generator=g).to(device) for s in [(1,2,6,8,8)]*3+[(2,5,5)])
+        f = importlib.import_module('natten.functional')
+        qk,av = f.na2d_qk,f.na2d_av
+        g = torch.Generator().manual_seed(0)
+        q,k,v,rpb = (torch.randn(s, generator=g).to(device) for s in [(1,2,6,8,8)]*3+[(2,5,5)])
         a = qk(q, k, kernel_size=3, dilation=2, rpb=rpb)
         y = av(a.softmax(-1), v, kernel_size=3, dilation=2)
-        same = torch.allclose(a, na_logits(q, k, 3, 2, rpb), atol=1e-4) and torch.allclose(y, na_reference(q, k, v, 3, 2, rpb), atol=1e-4)
+        same = torch.allclose(a, na_logits(q, k, 3, 2, rpb), atol=1e-4) and torch.allclose(
+            y, na_reference(q, k, v, 3, 2, rpb), atol=1e-4)
         return (qk,av) if same else None
     except Exception: return None
 
-def attention_backends(device='cpu') -> list[str]: # Fastest first
+def attention_backends(device:str='cpu') -> list[str]: # Fastest first
     "The backends of `neighborhood_attention` that work here."
     device = torch.device(device)
-    return (['natten'] if device.type=='cuda' and _natten(str(device)) else [])+(['triton'] if device.type=='cuda' and _triton_device()=='cuda' else [])+['tiles','reference']
+    return (['natten'] if device.type=='cuda' and _natten(str(device))
+            else [])+(['triton'] if device.type=='cuda' and _triton_device()=='cuda' else [])+['tiles','reference']
 
 def _autocast(t): # what torch does to the inputs of its own attention
     dev = t.device.type
@@ -243,24 +277,31 @@ def neighborhood_attention(q:Tensor, # `(B, heads, H, W, C)`, scaled by the call
     k:Tensor,                  # Like `q`
     v:Tensor,                  # `(B, heads, H, W, Cv)`
     kernel_size,               # Window: one odd number or `(kh, kw)`
-    dilation=1,                # One number or `(dh, dw)`
+    dilation:int=1,            # One number or `(dh, dw)`
     rpb:Optional[Tensor]=None, # `(heads, 2kh-1, 2kw-1)`: relative position bias
     clip:bool=False,           # Accept a map smaller than window times dilation: pad, hide the padding, crop
     backend:Optional[str]=None,# 'tiles', 'triton', 'reference' or 'natten'; the fastest that applies by default
-    tile=(4,8),                # Block of queries of 'tiles', `(rows, columns)`
+    tile:tuple=(4,8),          # Block of queries of 'tiles', `(rows, columns)`
 ) -> Tensor: # `(B, heads, H, W, Cv)`
-    "Neighbourhood attention as NATTEN 0.17 defines it ([arXiv 2204.07143](https://arxiv.org/abs/2204.07143)); `RGBXError` for a map below the window unless `clip`."
-    ks,ds = _pair(kernel_size),_pair(dilation); _na_check(q, k, v, ks, ds, rpb, clip)
+    """Neighbourhood attention as NATTEN 0.17 defines it ([arXiv 2204.07143](https://arxiv.org/abs/2204.07143));
+    `RGBXError` for a map below the window unless `clip`."""
+    ks,ds = _pair(kernel_size),_pair(dilation)
+    _na_check(q, k, v, ks, ds, rpb, clip)
     q,k,v = (_autocast(t) for t in (q,k,v))
     if q.numel()==0: return torch.zeros_like(v)+0*q.sum()
-    fits = lambda: q.shape[2]>=ks[0]*ds[0] and q.shape[3]>=ks[1]*ds[1]     # asked where it matters: each question narrows the sizes of an exported program
-    if backend is None: backend = 'natten' if q.is_cuda and fits() and attention_backends(q.device)[0]=='natten' else '' if q.is_cuda and _fused(q) else 'tiles'
+    def fits(): # asked where it matters: each question narrows the sizes of an exported program
+        return q.shape[2]>=ks[0]*ds[0] and q.shape[3]>=ks[1]*ds[1]
+    if backend is None:
+        backend = 'natten' if q.is_cuda and fits() and attention_backends(
+            q.device)[0]=='natten' else '' if q.is_cuda and _fused(q) else 'tiles'
     if backend=='reference': return na_reference(q, k, v, ks, ds, rpb)
     if backend=='natten':
-        if not (fits() and (f := _natten(str(q.device)))): raise RGBXError('neighborhood_attention, backend', 'natten', f"one of {attention_backends(q.device)}")
+        if not (fits() and (f := _natten(str(q.device)))):
+            raise RGBXError('neighborhood_attention, backend', 'natten', f"one of {attention_backends(q.device)}")
         return f[1](f[0](q, k, kernel_size=ks, dilation=ds, rpb=rpb).softmax(-1), v, kernel_size=ks, dilation=ds)
     if backend not in ('tiles','triton','') or backend=='triton' and not _fused(q):
-        raise RGBXError('neighborhood_attention, backend', f'{backend!r} for {q.dtype} on {q.device}', f'one of {attention_backends(q.device)}')
+        raise RGBXError('neighborhood_attention, backend', f'{backend!r} for {q.dtype} on {q.device}',
+                        f'one of {attention_backends(q.device)}')
     if ds==(1,1): return _na_op(q, k, v, rpb, list(ks), list(_pair(tile)), backend)
     out = v.new_empty(v.shape)
     for r in range(min(ds[0], q.shape[2])):

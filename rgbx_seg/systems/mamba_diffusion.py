@@ -99,25 +99,33 @@ def reduce_labels(label) -> np.ndarray: # uint8
     return np.where(y == 254, 255, y).astype(np.uint8)
 
 # %% ../../nbs/systems/50_mamba_diffusion.ipynb #5bdfb491
-_MD = Recipe('mamba_diffusion', 'mamba_diffusion', nano='mamba_diffusion_nano', layout='mambadiffusion', modalities=('optical','sar'), crop=(256,256),
-    augment=dict(scales=None, scale_range=(.5,2.), base=(256,256), cat_max_ratio=.75, pad='corner'), bs=8, steps=160_000, eval_every=16_000,
-    optimizer='adamw', optimizer_kw=dict(betas=(.9,.999)), lr=6e-5, wd=.01, schedule='poly_ratio', warmup=1500, schedule_kw=dict(power=1., ratio=1e-6),
-    loss_kw=dict(aux=.4), source='DOI 10.1109/LGRS.2024.3476269')
-_AS_PUBLISHED = dict(system='mambadiffusion', model_kw=dict(fusion_kw=dict(published=True), head_kw=dict(published=True, seed=None)),
-    augment=_MD.augment | dict(pad_label=0), loss_kw=dict(aux=.4, reduction='all'),
-    groups=dict(decay='all', rules={r'^backbone\.(?!.*\.(?:stem|down)\.).*norm': dict(wd=0.)}))
+_MD = Recipe('mamba_diffusion',
+    model=dict(name='mamba_diffusion', nano='mamba_diffusion_nano'),
+    data=dict(layout='mambadiffusion', modalities=('optical','sar'), crop=(256,256),
+              augment=dict(scales=None, scale_range=(.5,2.), base=(256,256), cat_max_ratio=.75, pad='corner')),
+    optim=dict(lr=6e-5, wd=.01, args=dict(betas=(.9,.999))),
+    schedule=dict(name='poly_ratio', warmup=1500, args=dict(power=1., ratio=1e-6)),
+    loss=dict(args=dict(aux=.4)),
+    length=dict(bs=8, steps=160_000, eval_every=16_000),
+    facts=dict(source='DOI 10.1109/LGRS.2024.3476269'))
+_AS_PUBLISHED = {
+    'system': 'mambadiffusion', 'augment.pad_label': 0, 'loss.args.reduction': 'all',
+    'model.args': dict(fusion_kw=dict(published=True), head_kw=dict(published=True, seed=None)),
+    'groups': dict(decay='all', rules={r'^backbone\.(?!.*\.(?:stem|down)\.).*norm': dict(wd=0.)})}
 _WHU = dict(data='whu', protocol='mambadiffusion/whu')
 
 # %% ../../nbs/systems/50_mamba_diffusion.ipynb #28f59483
 def mamba_diffusion_recipes() -> list: # Of `Recipe`
     "WHU-OPT-SAR, corrected and as published; self-aligned fine-tuning; Hunan, reconstructed."
-    whu = _MD.with_changes(name='mamba_diffusion/whu', published=59.21, notes='corrected; the score is that of the published training', **_WHU)
-    pub = _MD.with_changes(name='mamba_diffusion/whu_published', published=59.21, **_WHU, **_AS_PUBLISHED,
-        notes='with the slips; 59.21 of test.py, 59.09 on the 5880 validation tiles at the end of the log; the log is of seed 2024')
-    own = _MD.with_changes(name='mamba_diffusion/whu_self_aligned', model_kw=dict(head_kw=dict(self_aligned=True)), start='the weights of mamba_diffusion/whu', **_WHU,
-        steps=16_000, eval_every=4_000, warmup=150, notes='reconstruction: the code exists, no configuration; a tenth of the training is our choice')
-    hunan = _MD.with_changes(name='mamba_diffusion/hunan', data='hunan', protocol='mambadiffusion/hunan', published=53.06,
-        notes='reconstruction: 13 + 2 bands and classes are published, length, batch and head are those of WHU')
-    return [whu, pub, own, hunan]
+    whu = _MD.with_changes(**_WHU)
+    return [
+        whu.with_changes(name='mamba_diffusion/whu', published=59.21, notes='corrected; the score is that of the published training'),
+        whu.with_changes(name='mamba_diffusion/whu_published', published=59.21, **_AS_PUBLISHED,
+            notes='with the slips; 59.21 of test.py, 59.09 on the 5880 validation tiles at the end of the log; the log is of seed 2024'),
+        whu.with_changes(name='mamba_diffusion/whu_self_aligned', start='the weights of mamba_diffusion/whu', steps=16_000,
+            eval_every=4_000, warmup=150, **{'model.args': dict(head_kw=dict(self_aligned=True))},
+            notes='reconstruction: the code exists, no configuration; a tenth of the training is our choice'),
+        _MD.with_changes(name='mamba_diffusion/hunan', data='hunan', protocol='mambadiffusion/hunan', published=53.06,
+            notes='reconstruction: 13 + 2 bands and classes are published, length, batch and head are those of WHU')]
 
 register_recipe(*mamba_diffusion_recipes())

@@ -316,26 +316,38 @@ def mm_sam_groups(
     return dict(decay='ndim', layer_decay=.9, layers=_TWO, rules=rules) if fused else dict(decay='ndim', layer_decay=.9, layers=_ONE)
 
 # %% ../../nbs/systems/60_mm_sam_adapter.ipynb #07779fb8
-_MM_SAM = Recipe('mm_sam', model='mm_sam_adapter_l', nano='mm_sam_adapter_nano', bs=8, epochs=100, eval_every=1,
-    start='sam_vit_l_0b3195.pth and convnext-small_in21k-pre_3rdparty_in1k-384px_20221219-96f0bb87.pth',
-    model_kw=dict(encoder_kw=dict(checkpointing=True)), optimizer='adamw', optimizer_kw=dict(betas=(.9,.999)), lr=2e-4, wd=.01,
-    schedule='poly_epochs', warmup=10, schedule_kw=dict(power=.9, epochs=100, ratio=.1), loss='ohem', loss_kw=dict(threshold=.7, min_kept=100_000), source='arXiv 2509.10408')
+_MM_SAM = Recipe('mm_sam',
+    model=dict(name='mm_sam_adapter_l', nano='mm_sam_adapter_nano', args=dict(encoder_kw=dict(checkpointing=True))),
+    optim=dict(lr=2e-4, wd=.01, args=dict(betas=(.9,.999))),
+    schedule=dict(name='poly_epochs', warmup=10, args=dict(power=.9, epochs=100, ratio=.1)),
+    loss=dict(name='ohem', args=dict(threshold=.7, min_kept=100_000)),
+    length=dict(bs=8, epochs=100),
+    facts=dict(source='arXiv 2509.10408',
+               start='sam_vit_l_0b3195.pth and convnext-small_in21k-pre_3rdparty_in1k-384px_20221219-96f0bb87.pth'))
 _LIGHT = dict(scales=None, scale_range=(.5,2.), cat_max_ratio=.75, pad='corner', photometric=dict(rgb='blur_distortion'))
-_SETS = dict(deliver=dict(data='deliver', system='mmsam', crop=(1024,1024), augment=dict(base=(1042,1042), **_LIGHT), protocol='mmsam/deliver'),
-    fmb=dict(data='fmb', system='mmsam', train='train1060', crop=(800,800), model='mm_sam_adapter_l_fmb', augment=dict(base=(600,800), **_LIGHT), protocol='mmsam/fmb'),
+_SETS = dict(
+    deliver=dict(data='deliver', system='mmsam', crop=(1024,1024), augment=dict(base=(1042,1042), **_LIGHT), protocol='mmsam/deliver'),
+    fmb=dict(data='fmb', system='mmsam', train='train1060', crop=(800,800), model='mm_sam_adapter_l_fmb',
+             augment=dict(base=(600,800), **_LIGHT), protocol='mmsam/fmb'),
     muses=dict(data='muses', crop=(1024,1024), test='val', augment=dict(base=(1080,1920), **_LIGHT), protocol='mmsam/muses'))
 
 # mIoU in percent on test: all, RGB-easy, RGB-hard; MUSES: all, by the benchmark's server
-MM_SAM_SCORES = dict(deliver=dict(depth=(57.35, 57.62, 53.35), lidar=(57.14, 57.75, 45.46), event=(55.70, 56.29, 44.67), rgb=None),
-    fmb=dict(thermal=(66.10, 68.45, 62.59), rgb=None), muses=dict(lidar=(81.07,), event=(79.92,), rgb=None))
+MM_SAM_SCORES = dict(
+    deliver=dict(depth=(57.35, 57.62, 53.35), lidar=(57.14, 57.75, 45.46), event=(55.70, 56.29, 44.67), rgb=None),
+    fmb=dict(thermal=(66.10, 68.45, 62.59), rgb=None),
+    muses=dict(lidar=(81.07,), event=(79.92,), rgb=None))
+
+def _notes(score):
+    if score is None: return 'no configuration and no score published'
+    if len(score) > 1: return f'RGB-easy {score[1]}, RGB-hard {score[2]}'
+    return 'the score is on test, whose labels the server keeps'
 
 def mm_sam_recipes() -> list: # Of `Recipe`
     "Every published combination of data set and sensor, and RGB alone, which has no published score."
-    def one(data, x, score):
-        fused = x != 'rgb'; kw = dict(_SETS[data]); model = kw.pop('model', 'mm_sam_adapter_l')
-        notes = 'no configuration and no score published' if score is None else f'RGB-easy {score[1]}, RGB-hard {score[2]}' if len(score) > 1 else 'the score is on test, whose labels the server keeps'
-        return _MM_SAM.with_changes(name=f'mm_sam_adapter_l/{data}-{x}', model=model, modalities=('rgb',x) if fused else ('rgb',), groups=mm_sam_groups(fused),
-                                    published=score[0] if score else None, notes=notes, **kw)
-    return [one(d, x, s) for d,xs in MM_SAM_SCORES.items() for x,s in xs.items()]
+    def one(data, sensor, score):
+        fused = sensor != 'rgb'
+        return _MM_SAM.with_changes(name=f'mm_sam_adapter_l/{data}-{sensor}', modalities=('rgb',sensor) if fused else ('rgb',),
+            groups=mm_sam_groups(fused), published=score[0] if score else None, notes=_notes(score), **_SETS[data])
+    return [one(data, sensor, score) for data,scores in MM_SAM_SCORES.items() for sensor,score in scores.items()]
 
 register_recipe(*mm_sam_recipes())

@@ -88,25 +88,37 @@ RESNET_IMAGENET = Format('deep-stem ResNet ImageNet', lambda ks: any(re.match(r'
 register_format(SA_GATE, RESNET_IMAGENET)
 
 # %% ../../nbs/systems/30_sa_gate.ipynb #bcfa10b1
-def furnace_sgd(gpus:int, # Of the published training
+def furnace_sgd(
+    gpus:int,             # Of the published training
     lr:float=.02,         # As its configuration says
     wd:float=5e-4,        # As its configuration says
-) -> dict:                # Fields of a `Recipe`
+) -> dict:                # Settings of `Recipe.optim`
     "The published SGD in ordinary terms: gradients were divided by the number of GPUs once too often, weight decay was not."
-    return dict(optimizer='sgd', optimizer_kw=dict(momentum=.9), lr=lr/gpus, wd=wd*gpus, groups=dict(decay='matrices'))
+    return dict(name='sgd', args=dict(momentum=.9), lr=lr/gpus, wd=wd*gpus, groups=dict(decay='matrices'))
 
 # %% ../../nbs/systems/30_sa_gate.ipynb #70e8c4b6
-_FURNACE = Recipe('furnace', data='nyudv2', layout='sa_gate', valid='test', bs=16, epochs=400, epoch_items=16*98, eval_every=10, start='resnet101_v1c.pth',
-    augment=dict(scales=(.5,.75,1.,1.25,1.5,1.75), off_by_one=True), schedule='poly', schedule_kw=dict(power=.9), loss='ce')
-_SA_GATE = dict(model='sa_gate_r101', nano='sa_gate_nano', modalities=('rgb','hha'), warmup=10, loss_kw=dict(aux=.2), source='arXiv 2007.09183, README')
-_MALLEABLE = dict(model='malleable_r101', nano='malleable_nano', modalities=('rgb','depth'), system='malleable', epochs=80, epoch_items=16*490, eval_every=5, loss_kw=dict(aux=.4),
-    augment=dict(scales=(.75,1.,1.25,1.5,1.75), off_by_one=True, nearest=('depth',)), model_kw=dict(backbone_kw=dict(bn_momentum=.01), head_kw=dict(bn_momentum=.01)))
+_FURNACE = Recipe('furnace',
+    data=dict(name='nyudv2', layout='sa_gate', valid='test', augment=dict(scales=(.5,.75,1.,1.25,1.5,1.75))),
+    schedule=dict(name='poly', args=dict(power=.9)),
+    length=dict(bs=16, epochs=400, epoch_items=16*98, eval_every=10),
+    facts=dict(start='resnet101_v1c.pth'),
+    quirks=['off_by_one'])
+_SA_GATE = _FURNACE.with_changes(
+    model=dict(name='sa_gate_r101', nano='sa_gate_nano'), modalities=('rgb','hha'), warmup=10,
+    source='arXiv 2007.09183, README', **{'loss.args': dict(aux=.2)})
+_MALLEABLE = _FURNACE.with_changes(
+    model=dict(name='malleable_r101', nano='malleable_nano', args=dict(backbone_kw=dict(bn_momentum=.01), head_kw=dict(bn_momentum=.01))),
+    modalities=('rgb','depth'), system='malleable', epochs=80, epoch_items=16*490, eval_every=5,
+    augment=dict(scales=(.75,1.,1.25,1.5,1.75), nearest=('depth',)), source='arXiv 2007.09365', **{'loss.args': dict(aux=.4)})
 
 def rgbd_recipes() -> list: # Of `Recipe`
     "The published trainings on NYU Depth V2."
-    make = lambda name, **kw: _FURNACE.with_changes(name=name, **kw)
-    return [make('sa_gate_r101/nyu480', crop=(480,480), protocol='sa_gate/nyudv2', published=51.4, notes='8 GPUs; 52.4 with sa_gate/nyudv2-ms', **_SA_GATE, **furnace_sgd(8)),
-            make('sa_gate_r101/nyu432', crop=(432,432), protocol='sa_gate_432/nyudv2', published=51.5, notes='4 GPUs', **_SA_GATE, **furnace_sgd(4)),
-            make('malleable_r101/nyu480', crop=(480,480), protocol='malleable/nyudv2-ms', published=50.9, notes='8 GPUs', source='arXiv 2007.09365', **_MALLEABLE, **furnace_sgd(8))]
+    return [
+        _SA_GATE.with_changes(name='sa_gate_r101/nyu480', crop=(480,480), protocol='sa_gate/nyudv2', published=51.4,
+                              notes='8 GPUs; 52.4 with sa_gate/nyudv2-ms', optim=furnace_sgd(8)),
+        _SA_GATE.with_changes(name='sa_gate_r101/nyu432', crop=(432,432), protocol='sa_gate_432/nyudv2', published=51.5,
+                              notes='4 GPUs', optim=furnace_sgd(4)),
+        _MALLEABLE.with_changes(name='malleable_r101/nyu480', crop=(480,480), protocol='malleable/nyudv2-ms', published=50.9,
+                                notes='8 GPUs', optim=furnace_sgd(8))]
 
 register_recipe(*rgbd_recipes())

@@ -99,30 +99,55 @@ def segman_from(weights, # Path of a published checkpoint, or its `{name: tensor
 # %% ../../nbs/systems/20_segman.ipynb #bfe8371e
 for _variant in SEGMAN_VARIANTS: CLASSIFIERS[_variant] = partial(SegMANClassifier, _variant)
 
-def _imagenet(v, bs, lr, drop_path, part, score, precision='fp16'):
-    return Recipe(f'segman_{v}/imagenet', f'segman_{v}', 'imagenet', 'segman_nano', dict(drop_path=drop_path), test='val', pipeline='imagenet', crop=(224,224), part=part,
-        augment=dict(auto_augment='rand-m9-mstd0.5-inc1', erase=.25, flip=.5, scale=(.08,1.), ratio=(3/4,4/3)), bs=bs, epochs=310,
-        optimizer_kw=dict(betas=(.9,.999), eps=1e-8), lr=lr, wd=.05, groups=dict(decay='ndim'), schedule='cosine_epochs', warmup=5,
-        schedule_kw=dict(epochs=310, cooldown=10, start=1e-6/lr, final=1e-5/lr), clip=5., ema=.99984, precision=precision, loss='classes',
-        mix=dict(mixup=.8, cutmix=1., switch=.5, prob=1., smoothing=.1), metric='top-1', published=score, source='arXiv 2412.11890')
+def _imagenet(variant, bs, lr, drop_path, part, score, precision='fp16'):
+    return Recipe(f'segman_{variant}/imagenet',
+        model=dict(name=f'segman_{variant}', nano='segman_nano', args=dict(drop_path=drop_path)),
+        data=dict(name='imagenet', test='val', pipeline='imagenet', crop=(224,224),
+                  augment=dict(auto_augment='rand-m9-mstd0.5-inc1', erase=.25, flip=.5, scale=(.08,1.), ratio=(3/4,4/3)),
+                  mix=dict(mixup=.8, cutmix=1., switch=.5, prob=1., smoothing=.1)),
+        optim=dict(lr=lr, wd=.05, args=dict(betas=(.9,.999), eps=1e-8), groups=dict(decay='ndim'), clip=5., ema=.99984, precision=precision),
+        schedule=dict(name='cosine_epochs', warmup=5, args=dict(epochs=310, cooldown=10, start=1e-6/lr, final=1e-5/lr)),
+        loss='classes',
+        length=dict(bs=bs, epochs=310),
+        judge=dict(part=part),
+        facts=dict(metric='top-1', published=score, source='arXiv 2412.11890'))
 
-register_recipe(_imagenet('t', 4096, 4e-3, 0., .9, 76.2, 'fp32'), _imagenet('s', 2048, 2e-3, .15, .9, 84.0), _imagenet('b', 2048, 2e-3, .3, .95, 85.1))
+register_recipe(
+    _imagenet('t', 4096, 4e-3, 0., .9, 76.2, 'fp32'),
+    _imagenet('s', 2048, 2e-3, .15, .9, 84.0),
+    _imagenet('b', 2048, 2e-3, .3, .95, 85.1))
 
 # %% ../../nbs/systems/20_segman.ipynb #02507e33
-_SEG = Recipe('segman', nano='segman_nano', test='val', pipeline='joint', steps=160_000, eval_every=4000, bs=16, crop=(512,512), lr=6e-5, optimizer_kw=dict(betas=(.9,.999)), wd=.01,
-    augment=dict(base=(2048,512), scale_range=(.5,2.), cat_max_ratio=.75, photometric=dict(rgb='distortion'), pad='corner'), modalities=('rgb',),
-    groups=dict(decay='all', rules={r'^head\.': dict(lr=10), r'norm': dict(wd=0)}), schedule='poly_ratio', warmup=1500, schedule_kw=dict(power=1., ratio=1e-6), loss='ce_all', source='arXiv 2412.11890')
+_SEG = Recipe('segman',
+    model=dict(nano='segman_nano'),
+    data=dict(test='val', modalities=('rgb',), crop=(512,512),
+              augment=dict(base=(2048,512), scale_range=(.5,2.), cat_max_ratio=.75, photometric=dict(rgb='distortion'), pad='corner')),
+    optim=dict(lr=6e-5, wd=.01, args=dict(betas=(.9,.999)),
+               groups=dict(decay='all', rules={r'^head\.': dict(lr=10), r'norm': dict(wd=0)})),
+    schedule=dict(name='poly_ratio', warmup=1500, args=dict(power=1., ratio=1e-6)),
+    loss='ce_all',
+    length=dict(bs=16, steps=160_000, eval_every=4000),
+    facts=dict(source='arXiv 2412.11890'))
 _DATA = dict(
     ade20k=dict(data='ade20k', protocol='segman/ade20k', eval_every=8000),
     cityscapes=dict(data='cityscapes', protocol='segman/cityscapes', bs=8, crop=(1024,1024), **{'augment.base': (2048,1024)}),
     coco_stuff=dict(data='coco_stuff', protocol='segman/coco_stuff'))
-SEGMAN_SCORES = dict(t=dict(ade20k=43.0, cityscapes=80.3, coco_stuff=41.3), s=dict(ade20k=51.3, cityscapes=83.2, coco_stuff=47.5),
-                     b=dict(ade20k=52.6, cityscapes=83.8, coco_stuff=48.4), l=dict(ade20k=53.2, cityscapes=84.2, coco_stuff=48.8))
-_OWN = {('t','ade20k'): dict(eval_every=4000), ('s','cityscapes'): dict(model_kw=dict(head_kw=dict(width=152))), ('l','cityscapes'): dict(protocol='segman_l/cityscapes')}
+SEGMAN_SCORES = dict(
+    t=dict(ade20k=43.0, cityscapes=80.3, coco_stuff=41.3),
+    s=dict(ade20k=51.3, cityscapes=83.2, coco_stuff=47.5),
+    b=dict(ade20k=52.6, cityscapes=83.8, coco_stuff=48.4),
+    l=dict(ade20k=53.2, cityscapes=84.2, coco_stuff=48.8))
+_OWN = {
+    ('t','ade20k'): dict(eval_every=4000),
+    ('s','cityscapes'): {'model.args': dict(head_kw=dict(width=152))},
+    ('l','cityscapes'): dict(protocol='segman_l/cityscapes')}
 
 def segman_recipes() -> list: # Of `Recipe`
     "Every published combination of model and data set."
-    return [_SEG.with_changes(**dict(name=f'segman_{v}/{d}', model=f'segman_{v}', start=f'SegMAN_Encoder_{v}.pth.tar', published=score) | _DATA[d] | _OWN.get((v,d), {}))
-            for v,ds in SEGMAN_SCORES.items() for d,score in ds.items()]
+    def one(variant, data, score):
+        facts = dict(start=f'SegMAN_Encoder_{variant}.pth.tar', published=score)
+        changes = dict(name=f'segman_{variant}/{data}', model=f'segman_{variant}', facts=facts)
+        return _SEG.with_changes(**changes | _DATA[data] | _OWN.get((variant,data), {}))
+    return [one(variant, data, score) for variant,scores in SEGMAN_SCORES.items() for data,score in scores.items()]
 
 register_recipe(*segman_recipes())

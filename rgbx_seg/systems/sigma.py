@@ -14,19 +14,32 @@ for _size in ('tiny','small','base'): MODELS(f'sigma_{_size}')(dict(encoder=f'vm
 MODELS('sigma_nano')(dict(encoder='vmamba_nano', fusion='sigma', head='mamba', siamese=True, head_kw=dict(depth=1)))
 
 # %% ../../nbs/systems/10_sigma.ipynb #9807e6b8
-_SIGMA = Recipe('sigma', nano='sigma_nano', layout='sigma', bgr=True, valid='test', crop=(480,640), augment=dict(off_by_one=True), bs=8, epochs=500, eval_every=5,
-    lr=6e-5, optimizer_kw=dict(betas=(.9,.999)), wd=.01, groups=dict(published_groups=True), schedule='poly', warmup=10, schedule_kw=dict(power=.9, published=True), protocol='sigma/mfnet')
+_SIGMA = Recipe('sigma',
+    model=dict(nano='sigma_nano'),
+    data=dict(layout='sigma', valid='test', crop=(480,640)),
+    optim=dict(lr=6e-5, wd=.01, args=dict(betas=(.9,.999))),
+    schedule=dict(name='poly', warmup=10, args=dict(power=.9)),
+    length=dict(bs=8, epochs=500, eval_every=5),
+    judge=dict(protocol='sigma/mfnet'),
+    facts=dict(source='arXiv 2404.04256'),
+    quirks=['bgr','step0','some_parameters','off_by_one'])
 _DATA = dict(                                              # what differs from one data set to the next
     mfnet=dict(data='mfnet', epoch_items=8*148),
     pst900=dict(data='pst900', epoch_items=8*75, crop=(720,1280), protocol='sigma/pst900'),
     nyudv2=dict(data='nyudv2', epoch_items=8*100, protocol='sigma/nyudv2'),
     sunrgbd=dict(data='sunrgbd', epoch_items=8*661, eval_every=10, protocol='sigma/sunrgbd'))
-_START = dict(tiny='vssmtiny_dp01_ckpt_epoch_292.pth', small='vssmsmall_dp03_ckpt_epoch_238.pth', base='vssmbase_dp06_ckpt_epoch_241.pth')
-SIGMA_SCORES = dict(tiny=dict(mfnet=60.2, pst900=88.6, nyudv2=53.9, sunrgbd=50.0), small=dict(mfnet=61.1, pst900=87.8, nyudv2=57.0, sunrgbd=52.4), base=dict(mfnet=61.3))
+_START = dict(tiny='vssmtiny_dp01_ckpt_epoch_292.pth', small='vssmsmall_dp03_ckpt_epoch_238.pth',
+              base='vssmbase_dp06_ckpt_epoch_241.pth')
+SIGMA_SCORES = dict(
+    tiny=dict(mfnet=60.2, pst900=88.6, nyudv2=53.9, sunrgbd=50.0),
+    small=dict(mfnet=61.1, pst900=87.8, nyudv2=57.0, sunrgbd=52.4),
+    base=dict(mfnet=61.3))
 
 def sigma_recipes() -> list: # Of `Recipe`
     "Every published combination of model and data set."
-    return [_SIGMA.with_changes(name=f'sigma_{v}/{d}', model=f'sigma_{v}', start=_START[v], published=score, source='arXiv 2404.04256', **_DATA[d])
-            for v,ds in SIGMA_SCORES.items() for d,score in ds.items()]
+    def one(size, data, score):
+        facts = dict(start=_START[size], published=score)
+        return _SIGMA.with_changes(name=f'sigma_{size}/{data}', model=f'sigma_{size}', facts=facts, **_DATA[data])
+    return [one(size, data, score) for size,scores in SIGMA_SCORES.items() for data,score in scores.items()]
 
 register_recipe(*sigma_recipes())

@@ -164,29 +164,47 @@ class KeepEpochs(Callback):
 
 # %% ../../nbs/training/40_checkpoint.ipynb #67fe7d58
 def load_checkpoint(
-    path            # A file written by `Checkpoint`
-) -> dict:          # Its content, on the CPU
+    path,                 # A file written by `Checkpoint`
+    mmap:bool=False       # Leave the tensors in the file, for who only wants the settings
+) -> dict:                # Its content, on the CPU
     "Read a checkpoint without running code from it. Raises `RGBXError` when it is none, or broken."
-    try: c = torch.load(path, map_location='cpu', weights_only=True)
+    try: content = torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
     except FileNotFoundError: raise
-    except Exception as e: raise RGBXError(path, f'a file that does not load ({type(e).__name__})', 'a checkpoint of rgbx_seg', 'delete it to start over') from None
-    if not isinstance(c, dict) or c.get('format')!='rgbx_seg checkpoint 1':
-        raise RGBXError(path, f'{sorted(c)[:5] if isinstance(c, dict) else type(c).__name__}', 'a checkpoint written while training (format 1)')
-    return c
+    except Exception as e:
+        found = f'a file that does not load ({type(e).__name__})'
+        raise RGBXError(path, found, 'a checkpoint of rgbx_seg', 'delete it to start over') from None
+    if not isinstance(content, dict) or content.get('format')!='rgbx_seg checkpoint 1':
+        found = f'{sorted(content)[:5] if isinstance(content, dict) else type(content).__name__}'
+        raise RGBXError(path, found, 'a checkpoint written while training (format 1)')
+    return content
 
 def _plain(o):
     "Lists for fastai's `L`, so that the file needs no code to load."
     if isinstance(o, dict): return {k: _plain(v) for k,v in o.items()}
     return [_plain(v) for v in o] if not isinstance(o, (str,bytes,torch.Tensor,tuple)) and hasattr(o, '__iter__') else o
 
+def _flat(settings, above=''):
+    "{path: value} of settings in groups."
+    out = {}
+    for name,value in settings.items():
+        out |= _flat(value, f'{above}{name}.') if isinstance(value, dict) and value else {f'{above}{name}': value}
+    return out
+
 def check_settings(
-    path,      # Where the old ones come from, for the message
-    old:dict,  # Settings of the checkpoint
-    new:dict   # Settings of this call
+    path,            # Where the old ones come from, for the message
+    old:dict,        # Settings of the checkpoint
+    new:dict         # Settings of this call
 ):
-    "Raise `RGBXError` with every difference."
-    diff = [f'{k}: {old.get(k)!r} then, {new.get(k)!r} now' for k in sorted(old.keys()|new.keys()) if old.get(k)!=new.get(k)]
-    if diff: raise RGBXError(path, 'a checkpoint of another training ('+'; '.join(diff)+')', 'the same settings', 'resume with the command that began it, or start anew in another folder')
+    "Raise `RGBXError` with the differences."
+    if 'optim' in new and 'lr' in old:
+        raise RGBXError(path, 'a checkpoint that an earlier version wrote', 'settings in groups',
+                        'its weights load as ever; go on with that version, or start over (--force, force=True)')
+    old,new = _flat(old),_flat(new)
+    differences = [f'{name}: {old.get(name)!r} then, {new.get(name)!r} now' for name in sorted(old|new) if old.get(name)!=new.get(name)]
+    if not differences: return
+    more = f'; and {len(differences)-6} more' if len(differences)>6 else ''
+    found = f"a checkpoint of another training ({'; '.join(differences[:6])}{more})"
+    raise RGBXError(path, found, 'the same settings', 'resume with the command that began it, or start over (--force, force=True), or in another folder')
 
 # %% ../../nbs/training/40_checkpoint.ipynb #48745768
 class Checkpoint(Callback):

@@ -62,7 +62,7 @@ def param_groups(
     rules:dict=None,              # {regular expression: dict(lr=factor, wd=factor)}, searched in parameter names; the first hit wins
     layer_decay:float=1.,         # Factor of the rate per layer, from the top down
     layers:dict=None,             # See `layer_distance`
-    published_groups:bool=False   # Leave out parameters owned by none of Linear, Conv, Norm, as Sigma's training does
+    some_parameters:bool=False    # Quirk of Sigma: leave out parameters owned by none of Linear, Conv, Norm
 ) -> list:                        # Groups dict(params, names, lr_mult, wd_mult, weight_decay), disjoint; those at the full rate come last (fastai shows the last group's rate)
     "Parameters of equal treatment, for any torch optimiser: `AdamW([g | {'lr': lr*g['lr_mult']} for g in groups])`. Raises `RGBXError` on a rule that hits nothing."
     rule,far,groups,seen,hit = choose(decay, decays, 'decay'),{},{},set(),Counter()
@@ -71,7 +71,7 @@ def param_groups(
         for k,p in owner.named_parameters(recurse=False):
             if id(p) in seen or not p.requires_grad: continue
             seen.add(id(p)); name = f'{prefix}.{k}'.lstrip('.')
-            if published_groups and not isinstance(owner, _matmul+_norm): continue
+            if some_parameters and not isinstance(owner, _matmul+_norm): continue
             pat = next((r for r in rules or {} if re.search(r, name)), None); hit[pat] += 1
             own = (rules or {}).get(pat, {})
             key = own.get('lr', 1.)*layer_decay**far.get(name, 0), float(own.get('wd', rule(owner, k, p)))
@@ -99,7 +99,7 @@ def optimizer(
     eps:float=1e-8,         # Of AdamW
     momentum:float=.9,      # Of SGD
     nesterov:bool=False,    # Of SGD
-    **kwargs                # Passed to `param_groups`: `decay`, `rules`, `layer_decay`, `layers`, `published_groups`
+    **kwargs                # Passed to `param_groups`: `decay`, `rules`, `layer_decay`, `layers`, `some_parameters`
 ) -> dict:                  # `opt_func` and `splitter` for a fastai `Learner`: `Learner(dls, model, **optimizer('sgd', momentum=.9))`
     "torch's AdamW or SGD with parameter groups, for fastai."
     cls,kw = choose(name, _torch, 'optimizer')(betas=betas, eps=eps, momentum=momentum, nesterov=nesterov)

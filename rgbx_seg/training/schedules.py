@@ -18,10 +18,10 @@ def poly(
     total:int,            # Steps of the whole training
     warm:int=0,           # Steps of linear warm-up
     power:float=.9,       # Exponent of the decay
-    published:bool=False  # Sigma's order of statements: step 0 at the full rate, step i at the rate of i-1
+    step0:bool=False      # Quirk of Sigma: step 0 at the full rate, step i at the rate of i-1
 ) -> float:               # Factor on the base learning rate
     "Linear warm-up, then polynomial decay that counts from step 0 (Sigma's training script)."
-    if published:
+    if step0:
         if i==0: return 1.
         i -= 1
     return i/warm if i<warm else (1-i/total)**power
@@ -114,7 +114,7 @@ class LRSchedule(Callback):
     def __init__(self,
         f='poly',                # A name from `schedules`, or a function f(i, total) -> factor
         warm_epochs:float=None,  # Length of the warm-up in epochs; None = what the schedule does by itself
-        **kwargs                 # More arguments of the schedule (`power`, `published`, `div`, ...)
+        **kwargs                 # More arguments of the schedule (`power`, `step0`, `div`, ...)
     ):
         self.f,self.warm_epochs,self.kw = choose(f, schedules, 'schedule') if isinstance(f, str) else f,warm_epochs,kwargs
     def factor(self, i, n_iter, n_epoch):
@@ -132,6 +132,6 @@ class PolyWarmup(LRSchedule):
     def __init__(self,
         warm_epochs:float=10.,   # Epochs of linear warm-up
         power:float=.9,          # Exponent of the decay
-        published:bool=False     # Step 0 at the full rate, as the published loop does
+        step0:bool=False         # Quirk of Sigma: step 0 at the full rate
     ):
-        super().__init__('poly', warm_epochs, power=power, published=published)
+        super().__init__('poly', warm_epochs, power=power, step0=step0)

@@ -57,7 +57,7 @@ def memory_error(
     x = next((x for x in learn.xb if isinstance(x, torch.Tensor)), None); b,h,w = (len(x),*x.shape[-2:]) if x is not None else (0,0,0)
     what = 'training' if learn.training else 'validation'
     half = f'halve the batch and double the accumulation: the same step (--accumulate 2 in a shell; bs={max(1, b//2)}, accumulate=2 in Python)' if learn.training else f'a smaller batch for validation (valid_bs={max(1, b//2)}), or a sliding window'
-    more = ', recompute=True (activations are computed twice, a third more time), bf16=True, a smaller crop (size=)' if learn.training else ', bf16=True'
+    more = ", recompute=True (activations are computed twice, a third more time), precision='bf16', a smaller crop (size=)" if learn.training else ", precision='bf16'"
     room = ''
     if x is not None and x.is_cuda: free,total = torch.cuda.mem_get_info(x.device); room = f' on a device of {total/2**30:.1f} GiB, {free/2**30:.1f} GiB of it free'
     return RGBXError(f'{what}, epoch {getattr(learn, "epoch", 0)}, batch {getattr(learn, "iter", 0)}', f'out of memory with {b} images of {h}x{w}{room}', 'a batch that fits', f'{half}{more}')
