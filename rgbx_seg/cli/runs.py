@@ -100,31 +100,22 @@ def train(data:str,             # DATA: a folder of images, or the folder of a k
     tensorboard:bool=False,     # Also write logs for TensorBoard
 ):
     "Train a model into a run folder, by a publication's recipe or by settings of your own."
-    from rgbx_seg.data.open import describe, open_both
     from rgbx_seg.training.distributed import barrier, distributed
-    from rgbx_seg.training.recipe import Recipe, parse_changes
-    from rgbx_seg.training.run import train_recipe
+    from rgbx_seg.training.recipe import parse_changes
     precision = 'bf16' if bf16 else 'fp16' if fp16 else None
-    changes = _given(model=model, pretrained=pretrained, skip=skip, modalities=modalities, crop=size, balance=balance,
+    changes = _given(model=model, pretrained=pretrained, skip=skip, modalities=modalities, size=size, balance=balance,
                      modality_dropout=modality_dropout, epochs=epochs, steps=steps, bs=bs, lr=lr, warmup=warmup,
                      schedule=schedule, clip=clip, ema=ema, precision=precision)
     if augment is not None: changes['augment'] = _augment(augment)
     for name in ('epochs', 'steps', 'bs'):
         if changes.get(name, 1) == 0: raise RGBXError(f'--{name}', 0, 'a number above 0')
+    kept = dict(accumulate=accumulate, every_epochs=every_epochs, log_every=log_every, tensorboard=tensorboard)
     with distributed(device and _device(device)) as (rank,_):   # alone, or as one of a launcher's processes
         if toy and not rank: _write_toy_once(data, modalities)
         barrier()
-        chosen = rx.get_recipe(recipe) if recipe else Recipe('own', epochs=20, warmup=None if schedule == 'one_cycle' else 1)
-        chosen = chosen.with_changes(**changes | parse_changes(set_))
-        splits = open_both(data, chosen.train, None, card=card, recipe=chosen if recipe else None, modalities=chosen.modalities)
-        if not rank: print(describe(splits[0]))
-        if not getattr(splits[0].card, 'classification', False):
-            for split in splits: split.check(64)     # what is wrong with the data shows now, not after an hour
-        out = Path(out or Path('runs')/f'{Path(data).name}-{chosen.model}')
-        more = dict(recompute=recompute, every_epochs=every_epochs, log_every=log_every, tensorboard=tensorboard)
-        train_recipe(chosen, splits, out, resume, force, seed=seed, num_workers=workers, device=device,
-                     accumulate=accumulate, run_kw=more)
-        if not rank: print(f"run written to {out}\nnext: {_command('eval', out, data)}")
+        learn = rx.train(data, recipe, out=out, card=card, resume=resume, force=force, seed=seed, workers=workers, device=device,
+                         recompute=recompute, **kept, **changes | parse_changes(set_))
+        if not rank: print(f"run written to {learn.run_dir}\nnext: {_command('eval', learn.run_dir, data)}")
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b000c
 def _conditions(words):
@@ -160,8 +151,8 @@ def eval_(run:str,          # RUN: a run folder, a saved model, or a checkpoint 
     from rgbx_seg.training.distributed import distributed
     with distributed(device and _device(device)):            # a launcher's processes share the items
         by = rx.get_recipe(recipe) if recipe else None
-        dataset = _open(data, split or (by.test if by else 'test'), card=card, recipe=by)
-        protocol = protocol or (by.protocol if by else None)
+        dataset = _open(data, split or (by.data.test if by else 'test'), card=card, recipe=by)
+        protocol = protocol or (by.judge.protocol if by else None)
         how = dict(protocol=protocol or None, bs=bs, drop=drop, num_workers=workers, name=Path(run).name,
                    conditions=_conditions(conditions), save=save or '', scores=scores)
         if epochs is None: report = rx.evaluate(_model(run, model, dataset.card, device), dataset, **how)

@@ -95,9 +95,9 @@ def _choose_card(root, card, recipe, reading):
     if card is not None: return _named_card(root, card)
     own = _own_card(root)
     if own is not None: return own,root,'its card.json'
-    if recipe is not None and recipe.data:
-        found,folder = _known_card(root, recipe.data, recipe.layout)
-        return found,folder,f'{recipe.data}, {found.layout} layout, of the recipe {recipe.name}'
+    if recipe is not None and recipe.data.name:
+        found,folder = _known_card(root, recipe.data.name, recipe.data.layout)
+        return found,folder,f'{recipe.data.name}, {found.layout} layout, of the recipe {recipe.name}'
     card,taken = _guessed_card(root, reading)
     return card,root,taken
 
@@ -109,9 +109,9 @@ def _open_folder(root, split, card, recipe, modalities, reading, labels):
     if not root.is_dir(): raise RGBXError(root, 'no such folder', 'the folder of a data set')
     card,folder,taken = _choose_card(root, card, recipe, reading)
     if recipe is not None:
-        if recipe.system and card.name == recipe.data: card = card.normalised(recipe.system)
-        if recipe.bgr: card = card.in_order('bgr')
-        modalities = modalities or recipe.modalities
+        if recipe.data.system and card.name == recipe.data.name: card = card.normalised(recipe.data.system)
+        if 'bgr' in recipe.quirks: card = card.in_order('bgr')
+        modalities = modalities or recipe.data.modalities
     if reading is not None and not modalities: modalities = [name for name in reading.modalities if name in card.modalities]
     dataset = _open_split(folder, card, split, modalities, labels is not False)
     if labels is None: dataset.labels = dataset.labels and dataset.path('label', dataset.name(0)).is_file()
@@ -187,7 +187,7 @@ def _describe_modality(name, modality):
     files = modality.path or f"{modality.folder}/*{modality.ext or ''}"
     notes = [] if modality.bits == 8 else [f'{modality.bits} bit']
     if modality.span: notes.append('{0:g}..{1:g}'.format(*modality.span))
-    if modality.order != 'rgb': notes.append(modality.order)
+    if modality.order != 'rgb' and modality.cmap is None: notes.append(modality.order)
     return f"{name} {files}"+(f" ({', '.join(notes)})" if notes else '')
 
 def _describe_items(dataset):

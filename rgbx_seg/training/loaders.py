@@ -9,18 +9,19 @@ __all__ = ['RGBXItems', 'NormaliseBatch', 'RGBXDL', 'show_items', 'picture', 'RG
 # %% ../../nbs/training/05_loaders.ipynb #87da59a4
 import math
 from functools import lru_cache
+from pathlib import Path
 import numpy as np
 import torch
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders, TfmdDL
 from fasttransform import ItemTransform
-from pathlib import Path
 from ..core import RGBXError, cv2_
 from ..data.folder import DataFolder
+from ..data.open import describe, open_both
+from ..data.reading import Reading
 from ..data.sets.base import layout_of
 from ..data.sets.imagenet import ClassAugment, ImageNet
 from ..data.transforms import JointAugment, denormalise, epoch_order, item_rng, normalise, planes
-from ..data.open import describe, open_both
 
 # %% ../../nbs/training/05_loaders.ipynb #166885c7
 _order = lru_cache(3)(epoch_order)
@@ -187,6 +188,7 @@ class RGBXDataLoaders(DataLoaders):
         super().__init__(*loaders, **kwargs)
         items = loaders[0].dataset
         self.card,self.modalities,self.vocab = items.card,items.modalities,items.card.classes
+        self.reading = Reading.of(items.ds)     # a run keeps it in `config.json`
     def set_epoch(self, epoch:int): # The epoch that the next pass over the training items is
         "Say which epoch comes next."
         self.train.set_epoch(epoch)
