@@ -12,19 +12,9 @@ import numpy as np
 import torch
 from ..core import RGBXError
 from ..data.open import open_data
-from ..evaluation.inference import infer_mask, item_images, model_inputs
-from ..models.runs import load_run
-from ..show.colours import mapped_picture, mask_picture
-from ..show.grid import item_pictures, picture_grid, prediction_grid
-
-# %% ../../nbs/explorer/00_maps.ipynb #03687bed
-from pathlib import Path
-import numpy as np
-import torch
-from ..core import RGBXError
-from ..data.open import open_data
 from ..data.reading import Reading
 from ..evaluation.inference import infer_mask, item_images, model_inputs
+from ..models.runs import load_run
 from ..show.colours import mapped_picture, mask_picture
 from ..show.grid import item_pictures, picture_grid, prediction_grid
 
@@ -59,7 +49,7 @@ def open_run(
 ) -> tuple:  # (its name, the model, its `Reading` or None)
     "A model, what it is called and how it reads its images."
     if isinstance(run, (str,Path)):
-        from rgbx_seg.training.learner import load_run
+        from rgbx_seg.models.runs import load_run
         model,card = load_run(run)
         return Path(run).resolve().name,model,None if card is None else Reading.from_card(card)
     model = getattr(run, 'model', run)

@@ -6,24 +6,24 @@
 __all__ = ['as_models', 'check_fit', 'Explorer', 'NothingToExplore', 'explore']
 
 # %% ../../nbs/explorer/14_panel.ipynb #2c8c408b
-import html, json, math, threading, time
+import html, json, math, time
 from collections import deque
-from dataclasses import dataclass, field
 from pathlib import Path
 import ipywidgets as W
-import numpy as np
 from fastcore.basics import patch
-from matplotlib import colormaps
-from ..core import RGBXError, atomic_path, choose, cv2_, write_text
-from ..data.corruptions import CORRUPTIONS, corrupt, corruption_rng
+from ..core import RGBXError, atomic_path, write_text
 from ..data.open import open_data
-from ..evaluation.inference import infer, model_inputs, real_names
-from ..evaluation.metrics import ConfusionMatrix
+from ..evaluation.inference import infer, model_inputs
 from ..evaluation.protocol import get_protocol
+from .state import (
+    DAMAGE_KINDS, Setting, StepWorker, check_fit, damage_image, explorer_data, modalities_used, named_runs,
+    predict_sample, sensor_effects)
+from .view import (
+    View, blank_png, effect_html, error_text, iou_html, legend_html, message_html, png_bytes, sensor_picture,
+    state_html, view_figure, view_numbers)
 from ..models.runs import load_run
-from ..show.colours import error_picture, mask_picture, modality_picture
-from ..show.grid import picture_grid
-from ..show.tables import SHORT_NOTE as NOTE, html_table, pct
+from ..show.colours import error_picture, mapped_picture, mask_picture
+from ..show.tables import SHORT_NOTE
 
 # %% ../../nbs/explorer/14_panel.ipynb #6816fbc5
 def as_models(models, # A model, a run's folder, a `Learner`, or a list or {name: ...} of them
@@ -63,23 +63,6 @@ def check_fit(models:dict, # {name: model}
 
 def _name(ds, i): return ds.name(i) if hasattr(ds, 'name') else str(ds.names[i]) if hasattr(ds, 'names') else f'item {i}'
 def _condition(ds, i): return (ds.condition(i) if hasattr(ds, 'condition') else None) or ''
-
-# %% ../../nbs/explorer/14_panel.ipynb #ff4420e5
-import html, json, math, time
-from collections import deque
-from pathlib import Path
-import ipywidgets as W
-from fastcore.basics import patch
-from ..core import RGBXError, atomic_path, write_text
-from ..evaluation.protocol import get_protocol
-from .state import (
-    DAMAGE_KINDS, Setting, StepWorker, check_fit, damage_image, explorer_data, modalities_used, named_runs,
-    predict_sample, sensor_effects)
-from .view import (
-    View, blank_png, effect_html, error_text, iou_html, legend_html, message_html, png_bytes, sensor_picture,
-    state_html, view_figure, view_numbers)
-from ..show.colours import error_picture, mapped_picture, mask_picture
-from ..show.tables import SHORT_NOTE
 
 # %% ../../nbs/explorer/14_panel.ipynb #99227c02
 _CSS = ('<style>.rgbx-pic{image-rendering:pixelated;margin:0;border:1px solid #999} .rgbx-tab table{font-size:12px;border-collapse:collapse} '
