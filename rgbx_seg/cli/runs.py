@@ -192,7 +192,7 @@ def predict(run:str,        # RUN: a run folder, a saved model, or a checkpoint 
 ):
     "Write the mask, the coloured mask and a picture of every image."
     from rgbx_seg.data.cards import get_card
-    from rgbx_seg.data.sets.submission import write_submission
+    from rgbx_seg.data.sets.base import benchmark
     given = _inputs(inputs)
     described = isinstance(given, str) and (Path(given)/'card.json').is_file()
     if card is None and not described: card = rx.load_run(run).card
@@ -200,7 +200,7 @@ def predict(run:str,        # RUN: a run folder, a saved model, or a checkpoint 
     done = rx.predict(network, card, given, out, protocol, split, drop, pictures, scores=scores)
     print(f"{len(done)} images predicted; masks in {Path(out)/'mask'}")
     if submission is not None:
-        print(f'upload {write_submission(done, Path(out)/submission, submission, full=not part)}')
+        print(f'upload {benchmark(submission).write(done, Path(out)/submission, full=not part)}')
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b0010
 def _read_reports(files):
