@@ -33,6 +33,12 @@ def parse_name(name:str) -> dict: # A named model or 'encoder+fusion+head'
         if p not in known: raise RGBXError(f'model {name!r}', f'{what} {p!r}', f"one like {', '.join(nearest(p, known))}")
     return dict(zip(('encoder','fusion','head'), parts), siamese=False)
 
+def _aux_head(name, widths, num_classes, **kwargs):
+    "An auxiliary head by name, on the map that its class asks for."
+    head = HEADS[name]
+    level = head.aux_level if isinstance(head, type) else None
+    return head(widths, num_classes, **({} if level is None else {'level': level}) | kwargs)
+
 def build_encoder(name:str, # A name in `ENCODERS`, or a timm name
     in_channels:int=3,      # Channels of the image
     **kwargs                # Settings of the encoder
@@ -78,7 +84,7 @@ def create_model(name:str,           # A named model, or 'encoder+fusion+head'
     try:
         fusions = FUSIONS[p['fusion']](widths, len(modalities), **kw('fusion_kw', fusion_kw)) if len(modalities) > 1 else []
         head = HEADS[p['head']](widths, num_classes, **kw('head_kw', head_kw))
-        aux = HEADS[aux_head](widths, num_classes, **({'level':2} if aux_head == 'fcn' else {}) | (aux_kw or {})) if aux_head else None
+        aux = _aux_head(aux_head, widths, num_classes, **(aux_kw or {})) if aux_head else None
     except (ValueError, TypeError) as e: raise RGBXError(f'model {name!r}', str(e), 'parts and settings that fit together') from e
     model = RGBXSegmenter(FusedBackbone(encoders, fusions, len(modalities), stems), head, modalities, num_classes, chans, aux, cfg)
     if pretrained is not None: load_published(model, pretrained)

@@ -19,6 +19,7 @@ from fastai.callback.progress import ProgressCallback, no_bar
 from fastai.torch_core import to_detach
 from ..core import RGBXError, choose, set_seed, shows_bars, write_text
 from .checkpoint import Checkpoint, History, KeepBest, KeepEpochs, ResumableLearner, check_settings, load_checkpoint, save_weights
+from ..models.segmenter import RGBXSegmenter
 from .callbacks.accumulate import ValidLoss
 from .data_parallel import data_parallel
 from .callbacks.ema import EMA
@@ -120,7 +121,7 @@ def _callbacks(dls, model, optim, modality_dropout):
     wanted = getattr(model, 'modalities', None)
     if have is not None and wanted is not None and tuple(have)!=tuple(wanted): cbs.append(PickModalities(tuple(have), tuple(wanted)))
     if modality_dropout: cbs.append(ModalityDropout(modality_dropout, getattr(dls.train.dataset, 'seed', 0)))
-    if getattr(getattr(model, 'head', None), 'takes_mask', False): cbs.append(GiveMask())
+    if isinstance(model, RGBXSegmenter) and model.head.takes_mask: cbs.append(GiveMask())
     if optim.precision!='fp32': cbs.append(Autocast(optim.precision))
     if optim.clip: cbs.append(ClipNorm(optim.clip))
     return cbs
