@@ -30,7 +30,7 @@ _ROOMS = ('ops', 'data', 'models', 'show', 'systems', 'export')   # `parity` is 
 _HOMES = {
     'models.create': 'create_model list_models',
     'models.weights': 'load_published',
-    'training.learner': 'load_run',
+    'models.runs': 'load_run',
     'export.hub': 'from_pretrained',
     'models.segmenter': 'RGBXSegmenter',
     'encoders.base': 'Encoder',

@@ -40,7 +40,7 @@ def _open(data, split, **how):
 
 def _model(run, model, card, device):
     "The model of RUN."
-    if model is None: return rx.load_run(run)[0].to(_device(device))
+    if model is None: return rx.load_run(run).model.to(_device(device))
     channels = {name: o.channels for name,o in card.modalities.items()}
     made = rx.create_model(model, len(card.classes), tuple(card.modalities), channels, pretrained=run)
     return made.eval().to(_device(device))
@@ -195,7 +195,7 @@ def predict(run:str,        # RUN: a run folder, a saved model, or a checkpoint 
     from rgbx_seg.data.sets.submission import write_submission
     given = _inputs(inputs)
     described = isinstance(given, str) and (Path(given)/'card.json').is_file()
-    if card is None and not described: card = rx.load_run(run)[1]
+    if card is None and not described: card = rx.load_run(run).card
     network = _model(run, model, None if card is None else get_card(card), device)
     done = rx.predict(network, card, given, out, protocol, split, drop, pictures, scores=scores)
     print(f"{len(done)} images predicted; masks in {Path(out)/'mask'}")
@@ -300,7 +300,8 @@ def export(run:str,         # RUN: a run folder or a saved model
     from rgbx_seg.export.hub import save_pretrained
     names = dict(onnx='model.onnx', program='model.pt2', hub='hub')
     if to not in names: raise RGBXError('--to', repr(to), f"one of {', '.join(names)}")
-    network,card = rx.load_run(run)
+    opened = rx.load_run(run)
+    network,card = opened.model,opened.card
     out = Path(out or Path(run)/names[to])
     if to == 'hub':
         save_pretrained(network, out, card)

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from ..core import RGBXError
 from .report import compare, evaluate
+from ..models.runs import load_run
 from ..show.tables import Tables, pct
 
 # %% ../../nbs/evaluation/50_epochs.ipynb #fe966fb8
@@ -78,9 +79,8 @@ def evaluate_epochs(run, # Folder of the run, or of snapshots
     for k,f in files.items():
         if load is not None: model = load(f)
         else:
-            from rgbx_seg.training.learner import load_run
             if f.suffix!='.safetensors': raise RGBXError(f, f.suffix, 'weights of a run (.safetensors)', 'for a published checkpoint give the name of its model and --weights')
-            model = load_run(run, str(f.resolve())[:-len(f.suffix)], model)[0]
+            model = load_run(run, model, f.stem).model
         if device: model = model.to(device)
         reports[k] = evaluate(model, ds, name=name or Path(run).name, save=Path(save)/f'epoch-{k}' if save and len(files)>1 else save, device=device, **kwargs)
     return Epochs(reports)
