@@ -5,9 +5,9 @@ __version__ = "0.1.0"
 
 # %% auto #0
 __all__ = ['create_model', 'list_models', 'load_published', 'load_run', 'from_pretrained', 'RGBXSegmenter', 'Encoder', 'Fusion',
-           'PairwiseFusion', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data', 'Card', 'Modality', 'write_toy',
-           'Recipe', 'get_recipe', 'list_recipes', 'train', 'learner', 'Protocol', 'evaluate', 'predict', 'infer',
-           'compare', 'Report', 'explore', 'show_item', 'show_predictions', 'show_fusion', 'contributions',
+           'PairwiseFusion', 'Head', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data', 'Card', 'Modality',
+           'write_toy', 'Recipe', 'get_recipe', 'list_recipes', 'train', 'learner', 'Protocol', 'evaluate', 'predict',
+           'infer', 'compare', 'Report', 'explore', 'show_item', 'show_predictions', 'show_fusion', 'contributions',
            'export_onnx', 'export_program', 'ops', 'data', 'models', 'show', 'systems', 'export', 'parity', 'RGBXError',
            '__version__']
 
@@ -18,8 +18,8 @@ import importlib, importlib.util
 __doc__ = 'A notebook-first workbench for RGB-X semantic segmentation.'
 
 _all_ = ['create_model', 'list_models', 'load_published', 'load_run', 'from_pretrained', 'RGBXSegmenter',
-         'Encoder', 'Fusion', 'PairwiseFusion', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data', 'Card',
-         'Modality', 'write_toy', 'Recipe', 'get_recipe', 'list_recipes', 'train', 'learner', 'Protocol',
+         'Encoder', 'Fusion', 'PairwiseFusion', 'Head', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data',
+         'Card', 'Modality', 'write_toy', 'Recipe', 'get_recipe', 'list_recipes', 'train', 'learner', 'Protocol',
          'evaluate', 'predict', 'infer', 'compare', 'Report', 'explore', 'show_item', 'show_predictions',
          'show_fusion', 'contributions', 'export_onnx', 'export_program', 'ops', 'data', 'models', 'show',
          'systems', 'export', 'parity', 'RGBXError', '__version__']
@@ -35,6 +35,7 @@ _HOMES = {
     'models.segmenter': 'RGBXSegmenter',
     'encoders.base': 'Encoder',
     'fusion.base': 'Fusion PairwiseFusion',
+    'heads.base': 'Head',
     'registry': 'ENCODERS FUSIONS HEADS MODELS',
     'data.open': 'open_data',
     'data.cards': 'Card Modality',
