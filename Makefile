@@ -1,5 +1,5 @@
 # make demo | test | test-all | test-browser | lab | bench | docs | readme | clean
-# Each target makes its own environment in .venv on first use (Python 3.10 to 3.12; a C++ compiler for the native kernels).
+# Each target makes its own environment in .venv on first use (Python 3.10 to 3.13; a C++ compiler for the native kernels).
 
 # Idle OpenMP threads sleep instead of spinning: on a machine that does something else as well, spinning costs a factor of ten and more.
 export OMP_WAIT_POLICY ?= passive
@@ -17,9 +17,9 @@ env: $(OK)
 
 $(OK): settings.ini setup.py $(wildcard kernels/*.cpp kernels/*.h)
 	@test -x $(BIN)/python || { \
-	  for p in $(PYTHON) python3 python3.12 python3.11 python3.10; do \
-	    if $$p -c 'import sys, venv; sys.exit(not (3,10) <= sys.version_info[:2] <= (3,12))' 2>/dev/null; then found=$$p; break; fi; done; \
-	  test -n "$$found" || { echo 'No Python 3.10, 3.11 or 3.12 found; name one: make PYTHON=/path/to/python'; exit 1; }; \
+	  for p in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.10; do \
+	    if $$p -c 'import sys, venv; sys.exit(not (3,10) <= sys.version_info[:2] <= (3,13))' 2>/dev/null; then found=$$p; break; fi; done; \
+	  test -n "$$found" || { echo 'No Python 3.10 to 3.13 found; name one: make PYTHON=/path/to/python'; exit 1; }; \
 	  echo "making $(VENV) with $$($$found --version)"; $$found -m venv $(VENV); }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || { \
@@ -53,8 +53,9 @@ bench: $(OK)
 	$(BIN)/python kernels/bench_models.py
 
 export: $(OK)
-	$(BIN)/nbdev_export
-	$(BIN)/nbdev_clean
+	$(BIN)/python -m rgbx_seg.dev.tests --what pyproject
+	$(BIN)/nbdev-export
+	$(BIN)/nbdev-clean
 
 readme: $(OK)
 	$(BIN)/python -m rgbx_seg.dev.tests --what readme

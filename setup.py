@@ -30,7 +30,7 @@ setup(
     long_description=(root/'README.md').read_text(encoding='utf-8') if (root/'README.md').exists() else '',
     long_description_content_type='text/markdown',
     classifiers=['Intended Audience :: Science/Research', 'Natural Language :: English'] +
-                [f'Programming Language :: Python :: 3.{v}' for v in range(minor, 13)],
+                [f'Programming Language :: Python :: 3.{v}' for v in range(minor, 14)],
     packages=find_packages(include=[cfg['lib_path'], cfg['lib_path']+'.*']), include_package_data=True,
     package_data={cfg['lib_path']: ['py.typed']},
     install_requires=words('requirements'), python_requires='>='+cfg['min_python'], zip_safe=False,
