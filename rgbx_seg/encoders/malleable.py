@@ -15,7 +15,8 @@ from ..ops.malleable_conv import MalleableConv2d
 
 # %% ../../nbs/encoders/60_malleable.ipynb #f529171e
 class MetricDepth(nn.Module):
-    "A normalised depth image to metres, `(B, c, H, W) -> (B, 1, H, W)`, from its first channel; 0 where depth is missing."
+    """A normalised depth image to metres, `(B, c, H, W) -> (B, 1, H, W)`, from its first channel; 0 where depth is
+    missing."""
     def __init__(self,
         kind:str='linear', # 'linear': metres = scale * v; 'inverse': metres = scale / v
         scale:float=1., # See kind
@@ -25,9 +26,14 @@ class MetricDepth(nn.Module):
     ):
         super().__init__()
         if kind not in ('linear','inverse'): raise RGBXError('MetricDepth', f'kind={kind!r}', "'linear' or 'inverse'")
-        self.kind,self.scale,self.mean,self.std,self.lowest = kind,scale,mean,std,lowest
+        self.kind = kind
+        self.scale = scale
+        self.mean = mean
+        self.std = std
+        self.lowest = lowest
     def forward(self, x:Tensor) -> Tensor:
-        v = x[:,:1].float()*self.std+self.mean; there = v > self.lowest
+        v = x[:,:1].float()*self.std+self.mean
+        there = v > self.lowest
         z = self.scale*v if self.kind == 'linear' else self.scale/v.clamp(min=self.lowest)
         return torch.where(there, z, torch.zeros_like(z))
     def extra_repr(self): return f'{self.kind}, scale={self.scale}, mean={self.mean}, std={self.std}'
@@ -36,7 +42,8 @@ class MetricDepth(nn.Module):
 NYU_FOCAL = 518.85790117450188   # Of the Kinect's colour camera, in pixels, at 480x640
 
 class MalleableResNet(ResNetEncoder):
-    "`backbone(rgb, depth) -> pyramid`: a deep-stem ResNet whose stages begin with a malleable 2.5D convolution (Xing et al., ECCV 2020)."
+    """`backbone(rgb, depth) -> pyramid`: a deep-stem ResNet whose stages begin with a malleable 2.5D convolution (Xing
+    et al., ECCV 2020)."""
     def __init__(self,
         layers=(3,4,6,3),          # Blocks per stage
         focal:float=NYU_FOCAL,     # Focal length in pixels of the input image; may be given per call
@@ -47,12 +54,14 @@ class MalleableResNet(ResNetEncoder):
         **kwargs,                  # As `ResNetEncoder`
     ):
         super().__init__(layers, output_stride=output_stride, multi_grid=multi_grid, **kwargs)
-        if not hasattr(self.stages[0][0], 'conv3'): raise RGBXError('MalleableResNet', 'basic blocks', 'bottlenecks (50, 101 or 152 layers)')
+        if not hasattr(self.stages[0][0], 'conv3'):
+            raise RGBXError('MalleableResNet', 'basic blocks', 'bottlenecks (50, 101 or 152 layers)')
         self.focal,self.metres = focal,MetricDepth(**(depth or {}))
         self.at = (4, *self.strides[:-1])                           # stride of the depth that each stage gets
         for stage,s in zip(self.stages, self.strides):
             c = stage[0].conv2
-            stage[0].conv2 = MalleableConv2d(c.in_channels, c.out_channels, 3, c.stride[0], c.padding[0], c.dilation[0], s, published=published)
+            stage[0].conv2 = MalleableConv2d(c.in_channels, c.out_channels, 3, c.stride[0], c.padding[0], c.dilation[0],
+                                             s, published=published)
 
     def forward(self, rgb:Tensor, # `(B, 3, H, W)`
         depth:Tensor=None,        # `(B, c, H, W)` as `MetricDepth` takes it; `None`: missing everywhere
@@ -68,11 +77,13 @@ class MalleableResNet(ResNetEncoder):
             pyramid.append(f)
         return pyramid
 
-    def imagenet_names(self, key:str) -> list: # Our names of one tensor of an ImageNet file; a 3x3 kernel that became malleable fills all three
+    def imagenet_names(self, key:str
+    ) -> list: # Our names of one tensor of an ImageNet file; a 3x3 kernel that became malleable fills all three
         "Where the backbone puts a tensor of a deep-stem ResNet checkpoint."
         k = resnet_keys(key)
         if k is None: return []
-        return [k.replace('conv2.weight', f'conv2.weight_{i}') for i in range(3)] if re.fullmatch(r'stages\.\d\.0\.conv2\.weight', k) else [k]
+        return [k.replace('conv2.weight', f'conv2.weight_{i}')
+                for i in range(3)] if re.fullmatch(r'stages\.\d\.0\.conv2\.weight', k) else [k]
 
 def depth_block(block:nn.Module, # A timm bottleneck whose `conv2` is malleable
     x:Tensor, # Features `(B, C, H, W)`

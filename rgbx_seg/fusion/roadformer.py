@@ -34,13 +34,16 @@ class GlobalEncoder(nn.Module):
         heads:int=8,            # Groups of channels that attend among themselves
     ):
         super().__init__()
-        h,g = groups(heads, dim),groups(32, dim); self.heads = h
+        h,g = groups(heads, dim),groups(32, dim)
+        self.heads = h
         self.norm = LayerNorm2d(dim, eps=1e-5)
-        self.qkv1,self.qkv2 = nn.Conv2d(dim, 3*dim, 1, groups=g, bias=False),nn.Conv2d(3*dim, 3*dim, 3, padding=1, groups=g, bias=False)
+        self.qkv1 = nn.Conv2d(dim, 3*dim, 1, groups=g, bias=False)
+        self.qkv2 = nn.Conv2d(3*dim, 3*dim, 3, padding=1, groups=g, bias=False)
         self.proj = nn.Conv2d(dim, dim, 1, bias=False)
         self.scale,self.scale2 = nn.Parameter(torch.ones(h,1,1)),scalar(1)
     def forward(self, z:Tensor) -> Tensor:
-        u = self.norm(z); H,W = z.shape[-2:]
+        u = self.norm(z)
+        H,W = z.shape[-2:]
         q,k,v = (t.flatten(2).unflatten(1, (self.heads,-1)) for t in self.qkv2(self.qkv1(u)).chunk(3, 1))
         a = (F.normalize(q, dim=-1)@F.normalize(k, dim=-1).transpose(-2,-1)*self.scale).softmax(-1)
         return z + u + self.proj((a@v).flatten(1,2).unflatten(-1, (H,W)))*self.scale2
@@ -50,7 +53,8 @@ class LocalEncoder(nn.Module):
     def __init__(self, dim:int): # Channels d
         super().__init__()
         self.scale,w = scalar(0),2*dim
-        self.body = nn.Sequential(nn.Conv2d(dim, w, 1, bias=False), nn.ReLU6(), nn.Conv2d(w, w, 3, padding=1, groups=w, bias=False), nn.ReLU6(),
+        self.body = nn.Sequential(nn.Conv2d(dim, w, 1, bias=False), nn.ReLU6(),
+                                  nn.Conv2d(w, w, 3, padding=1, groups=w, bias=False), nn.ReLU6(),
                                   nn.Conv2d(w, dim, 1, bias=False))
     def forward(self, z:Tensor) -> Tensor: return z + self.scale*self.body(z)
 
@@ -58,23 +62,31 @@ class LocalEncoder(nn.Module):
 class AreaNorm(nn.Module):
     "Layer norm over the positions of `(B, C, H, W)`, with a weight and a bias per position when `area` is given."
     def __init__(self, area:int=None): # Number of positions H*W; None: any, without weights
-        super().__init__(); self.area = area
-        if area: self.weight,self.bias = nn.Parameter(torch.ones(area)),nn.Parameter(torch.zeros(area))
+        super().__init__()
+        self.area = area
+        if area:
+            self.weight = nn.Parameter(torch.ones(area))
+            self.bias = nn.Parameter(torch.zeros(area))
     def forward(self, x:Tensor) -> Tensor:
         n = x.shape[-2]*x.shape[-1]
         if self.area is None: return F.layer_norm(x.flatten(2), (n,)).view_as(x)
-        if n != self.area: raise RGBXError('fusion over positions', f'maps of {x.shape[-2]}x{x.shape[-1]} = {n} positions', f'{self.area}, one weight each',
-                                           'Use the crop size the weights were trained with, or size=None to train without them.')
+        if n != self.area:
+            raise RGBXError('fusion over positions', f'maps of {x.shape[-2]}x{x.shape[-1]} = {n} positions',
+                            f'{self.area}, one weight each',
+                            'Use the crop size the weights were trained with, or size=None to train without them.')
         return F.layer_norm(x.flatten(2), (n,), self.weight, self.bias).view_as(x)
     def extra_repr(self): return f'area={self.area}'
 
 class CrossChannel(nn.Module):
     "GFFM: the channels of one modality attend to the other's, `(B, d, H, W)` twice to `(B, 2d, H, W)`."
     def __init__(self, area:int=None): # See `AreaNorm`
-        super().__init__(); self.gammax,self.gammay,self.norm = scalar(0),scalar(0),AreaNorm(area)
+        super().__init__()
+        self.gammax,self.gammay,self.norm = scalar(0),scalar(0),AreaNorm(area)
     def forward(self, p:Tensor, q:Tensor) -> Tensor:
-        P,Q = p.flatten(2),q.flatten(2); logits = P@Q.transpose(1,2)
-        p2 = self.gammax*(logits.softmax(-1)@Q)+P; q2 = self.gammay*(logits.transpose(1,2).softmax(-1)@P)+Q
+        P,Q = p.flatten(2),q.flatten(2)
+        logits = P@Q.transpose(1,2)
+        p2 = self.gammax*(logits.softmax(-1)@Q)+P
+        q2 = self.gammay*(logits.transpose(1,2).softmax(-1)@P)+Q
         return self.norm(torch.cat([p2,q2], 1).unflatten(-1, p.shape[-2:]))
 
 # %% ../../nbs/fusion/45_roadformer.ipynb #09124966
@@ -82,7 +94,8 @@ class Detail(nn.Module):
     "Gated local features, `(B, C, H, W) -> (B, C, H, W)`."
     def __init__(self, dim:int): # Channels C of both modalities together
         super().__init__()
-        self.project_in,self.project_out = nn.Conv2d(dim, 2*dim, 1, bias=False),nn.Conv2d(dim, dim, 1, bias=False)
+        self.project_in = nn.Conv2d(dim, 2*dim, 1, bias=False)
+        self.project_out = nn.Conv2d(dim, dim, 1, bias=False)
         self.dwconv = nn.Conv2d(2*dim, 2*dim, 3, padding=1, groups=dim, bias=False)
     def forward(self, x:Tensor) -> Tensor:
         a,b = self.dwconv(self.project_in(x)).chunk(2, 1)
@@ -98,7 +111,9 @@ class Recalibrate(nn.Module):
 
 class ScaledSum(nn.Module):
     "`scale1*g + scale2*l`."
-    def __init__(self): super().__init__(); self.scale1,self.scale2 = scalar(1),scalar(1)
+    def __init__(self):
+        super().__init__()
+        self.scale1,self.scale2 = scalar(1),scalar(1)
     def forward(self, g:Tensor, l:Tensor) -> Tensor: return g*self.scale1 + l*self.scale2
 
 class CoordAttention(nn.Module):
@@ -106,17 +121,24 @@ class CoordAttention(nn.Module):
     def __init__(self, dim:int): # Channels C
         super().__init__()
         mid = max(8, dim//32)
-        self.conv1,self.bn1,self.conv_h,self.conv_w = nn.Conv2d(dim, mid, 1),nn.BatchNorm2d(mid),nn.Conv2d(mid, dim, 1),nn.Conv2d(mid, dim, 1)
-        for c in (self.conv1, self.conv_h, self.conv_w): nn.init.kaiming_normal_(c.weight, mode='fan_out'); nn.init.zeros_(c.bias)
+        self.conv1 = nn.Conv2d(dim, mid, 1)
+        self.bn1 = nn.BatchNorm2d(mid)
+        self.conv_h = nn.Conv2d(mid, dim, 1)
+        self.conv_w = nn.Conv2d(mid, dim, 1)
+        for c in (self.conv1, self.conv_h, self.conv_w):
+            nn.init.kaiming_normal_(c.weight, mode='fan_out')
+            nn.init.zeros_(c.bias)
     def forward(self, s:Tensor) -> Tensor:
         H,W = s.shape[-2:]
-        y = F.hardswish(self.bn1(self.conv1(torch.cat([s.mean(3, keepdim=True), s.mean(2, keepdim=True).transpose(2,3)], 2))))
+        y = F.hardswish(
+            self.bn1(self.conv1(torch.cat([s.mean(3, keepdim=True), s.mean(2, keepdim=True).transpose(2,3)], 2))))
         h,w = y.split((H,W), 2)
         return s + s*self.conv_w(w.transpose(2,3)).sigmoid()*self.conv_h(h).sigmoid()
 
 # %% ../../nbs/fusion/45_roadformer.ipynb #d33be6c0
 class RoadFormerPair(nn.Module):
-    "RoadFormer+ fusion of one scale: `(rgb, x)`, `(B, d, H, W)` each, to `(fused, rgb, x)` with `fused` `(B, 2d or d, H, W)`."
+    """RoadFormer+ fusion of one scale: `(rgb, x)`, `(B, d, H, W)` each, to `(fused, rgb, x)` with `fused` `(B, 2d or d,
+    H, W)`."""
     def __init__(self, dim:int, # Channels d of a modality
         area:int=None,          # Positions of the maps, see `AreaNorm`
         project:bool=False,     # Bring the result from 2d to d channels?
@@ -124,7 +146,11 @@ class RoadFormerPair(nn.Module):
         super().__init__()
         self.global_rgb,self.global_x = GlobalEncoder(dim),GlobalEncoder(dim)
         self.local_rgb,self.local_x = LocalEncoder(dim),LocalEncoder(dim)
-        self.gffm,self.detail,self.ffrm,self.sum,self.ca = CrossChannel(area),Detail(2*dim),Recalibrate(2*dim),ScaledSum(),CoordAttention(2*dim)
+        self.gffm = CrossChannel(area)
+        self.detail = Detail(2*dim)
+        self.ffrm = Recalibrate(2*dim)
+        self.sum = ScaledSum()
+        self.ca = CoordAttention(2*dim)
         self.project = nn.Sequential(nn.Conv2d(2*dim, dim, 1), nn.BatchNorm2d(dim)) if project else nn.Identity()
     def forward(self, rgb:Tensor, x:Tensor) -> tuple:
         g = self.ffrm(self.gffm(self.global_rgb(rgb), self.global_x(x)))
@@ -143,8 +169,9 @@ def areas(size,    # Side of the crops in pixels, `(height, width)`, or None
 @FUSIONS('roadformer')
 def roadformer_fusion(channels, # Channels of every stage
     n:int=2,                    # Modalities; more than two: RGB with each, then the mean
-    size=None,                  # Side of the crops, an int or `(height, width)`: weights per position for this many; None: any size, without them
+    size=None, # Side of the crops, an int or `(height, width)`: weights per position for this many; None: any size, without them
     project:bool=True,          # The encoder's channels (True), or twice as many as published (False)
 ) -> list:                      # One `Fusion` per stage
     "RoadFormer+ fusion for every stage (arXiv 2407.21631)."
-    return [PairwiseFusion(lambda c=c,a=a: RoadFormerPair(c, a, project), n) for c,a in zip(channels, areas(size, len(channels)))]
+    return [PairwiseFusion(lambda c=c,a=a: RoadFormerPair(c, a, project), n)
+            for c,a in zip(channels, areas(size, len(channels)))]

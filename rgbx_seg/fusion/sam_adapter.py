@@ -36,7 +36,10 @@ class PyramidFFN(nn.Module):
         hidden:int,             # Width inside
     ):
         super().__init__()
-        self.fc1,self.dwconv,self.fc2,self.act = nn.Linear(dim, hidden),nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden),nn.Linear(hidden, dim),nn.GELU()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+        self.act = nn.GELU()
     def forward(self, c:Tensor, H:int, W:int) -> Tensor:
         maps = [self.dwconv(m).flatten(2).transpose(1,2) for m in split_levels(self.fc1(c), H, W)]
         return self.fc2(self.act(torch.cat(maps, 1)))
@@ -51,7 +54,8 @@ class Injector(nn.Module):
     ):
         super().__init__()
         self.query_norm,self.feat_norm = nn.LayerNorm(dim, eps=1e-6),nn.LayerNorm(dim, eps=1e-6)
-        self.attn,self.gamma = MSDeformAttn(dim, 3, heads, points, ratio),nn.Parameter(torch.full((dim,), gamma))
+        self.attn = MSDeformAttn(dim, 3, heads, points, ratio)
+        self.gamma = nn.Parameter(torch.full((dim,), gamma))
     def forward(self, t:Tensor, c:Tensor, H:int, W:int) -> Tensor:
         ref = reference_points([(H,W)], t.device)
         return t + self.gamma*self.attn(self.query_norm(t), ref, self.feat_norm(c), levels(H, W))
@@ -67,7 +71,9 @@ class Extractor(nn.Module):
     ):
         super().__init__()
         self.query_norm,self.feat_norm,self.ffn_norm = (nn.LayerNorm(dim, eps=1e-6) for _ in range(3))
-        self.attn,self.ffn,self.drop_path = MSDeformAttn(dim, 1, heads, points, ratio),PyramidFFN(dim, int(dim*cffn_ratio)),DropPath(drop_path)
+        self.attn = MSDeformAttn(dim, 1, heads, points, ratio)
+        self.ffn = PyramidFFN(dim, int(dim*cffn_ratio))
+        self.drop_path = DropPath(drop_path)
     def forward(self, c:Tensor, t:Tensor, H:int, W:int) -> Tensor:
         ref = reference_points(levels(H, W), c.device)
         c = c + self.attn(self.query_norm(c), ref, self.feat_norm(t), [(H,W)])
@@ -88,8 +94,10 @@ class Interaction(nn.Module):
         checkpointing:bool=False, # In training, recompute in the backward
     ):
         super().__init__()
-        make = lambda: Extractor(dim, heads, points, ratio, cffn_ratio, drop_path)
-        self.injector,self.extractor,self.checkpointing = Injector(dim, heads, points, ratio, gamma),make(),checkpointing
+        def make(): return Extractor(dim, heads, points, ratio, cffn_ratio, drop_path)
+        self.injector = Injector(dim, heads, points, ratio, gamma)
+        self.extractor = make()
+        self.checkpointing = checkpointing
         self.extra_extractors = nn.ModuleList(make() for _ in range(extra))
     def forward(self, t:Tensor, c:Tensor, blocks, H:int, W:int) -> tuple: # `blocks`: `(B, H*W, C)` to the same
         keep = self.checkpointing and self.training and torch.is_grad_enabled()
@@ -99,8 +107,11 @@ class Interaction(nn.Module):
         return t,c
 
 def init_adapter(m:nn.Module): # Applied to every module
-    "Initial values of interactions: truncated normal linear layers, He normal convolutions, deformable attention reset."
-    if isinstance(m, nn.Linear): nn.init.trunc_normal_(m.weight, std=.02); nn.init.zeros_(m.bias)
+    """Initial values of interactions: truncated normal linear layers, He normal convolutions, deformable attention
+    reset."""
+    if isinstance(m, nn.Linear):
+        nn.init.trunc_normal_(m.weight, std=.02)
+        nn.init.zeros_(m.bias)
     if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)):
         fan = m.kernel_size[0]*m.kernel_size[1]*m.out_channels//m.groups
         nn.init.normal_(m.weight, std=math.sqrt(2/fan))

@@ -23,7 +23,8 @@ class CrossScan(nn.Module):
         rank:int,      # Rank of the step projection
         d_state:int=4, # State size N
     ):
-        super().__init__(); self.rank,self.d_state = rank,d_state
+        super().__init__()
+        self.rank,self.d_state = rank,d_state
         for i in (1,2):
             setattr(self, f'x_proj_{i}', nn.Linear(D, rank+2*d_state, bias=False))
             setattr(self, f'dt_proj_{i}', nn.Linear(rank, D))
@@ -31,76 +32,90 @@ class CrossScan(nn.Module):
             setattr(self, f'D_{i}', nn.Parameter(torch.ones(D)))
             setattr(self, f'out_norm_{i}', nn.LayerNorm(D))
             dt = getattr(self, f'dt_proj_{i}')
-            nn.init.uniform_(dt.weight, -rank**-.5, rank**-.5); dt.bias.data = init_dt((D,))
+            nn.init.uniform_(dt.weight, -rank**-.5, rank**-.5)
+            dt.bias.data = init_dt((D,))
 
     def forward(self, rgb:Tensor, x:Tensor): # `(B, L, D)` each
         "Both sequences scanned, each read by the other's C."
-        split = lambda i,u: getattr(self, f'x_proj_{i}')(u).split((self.rank, self.d_state, self.d_state), -1)
+        def split(i, u): return getattr(self, f'x_proj_{i}')(u).split((self.rank, self.d_state, self.d_state), -1)
         (t1,B1,C1),(t2,B2,C2) = split(1, rgb),split(2, x)
         dt = torch.cat([F.linear(t1, self.dt_proj_1.weight), F.linear(t2, self.dt_proj_2.weight)], -1)
-        both = lambda a,b: torch.cat([a, b])
-        y = selective_scan(torch.cat([rgb, x], -1).transpose(1,2), dt.transpose(1,2), -torch.exp(both(self.A_log_1, self.A_log_2).float()),
+        def both(a, b): return torch.cat([a, b])
+        y = selective_scan(torch.cat([rgb, x], -1).transpose(1,2), dt.transpose(1,2),
+                           -torch.exp(both(self.A_log_1, self.A_log_2).float()),
                            torch.stack([B1, B2], 1).transpose(2,3), torch.stack([C2, C1], 1).transpose(2,3),
-                           both(self.D_1, self.D_2), both(self.dt_proj_1.bias, self.dt_proj_2.bias), delta_softplus=True)
+                           both(self.D_1, self.D_2), both(self.dt_proj_1.bias, self.dt_proj_2.bias),
+                           delta_softplus=True)
         y1,y2 = y.transpose(1,2).chunk(2, -1)
         return self.out_norm_1(y1), self.out_norm_2(y2)
 
 # %% ../../nbs/fusion/10_sigma.ipynb #83e1aba7
 class CroMB(nn.Module):
-    "Cross Mamba block of Sigma: `(rgb, x) -> (rgb', x')`, each `(B, H, W, C)`; each modality's state is read with the other's C."
+    """Cross Mamba block of Sigma: `(rgb, x) -> (rgb', x')`, each `(B, H, W, C)`; each modality's state is read with the
+    other's C."""
     def __init__(self,
         dim:int,        # Channels C
         d_state:int=4,  # State size N
         ratio:float=2., # Inner width D = ratio * C
     ):
-        super().__init__(); D = int(ratio*dim)
-        self.in_proj,self.in_proj_modalx = nn.Linear(dim, D, bias=False),nn.Linear(dim, D, bias=False)
+        super().__init__()
+        D = int(ratio*dim)
+        self.in_proj = nn.Linear(dim, D, bias=False)
+        self.in_proj_modalx = nn.Linear(dim, D, bias=False)
         self.conv2d = nn.Conv2d(D, D, 3, padding=1, groups=D)
         self.CMA_ssm = CrossScan(D, math.ceil(dim/16), d_state)
-        self.out_proj_rgb,self.out_proj_e = nn.Linear(D, dim, bias=False),nn.Linear(D, dim, bias=False)
+        self.out_proj_rgb = nn.Linear(D, dim, bias=False)
+        self.out_proj_e = nn.Linear(D, dim, bias=False)
 
     def forward(self, rgb:Tensor, x:Tensor): # `(B, H, W, C)` each
-        conv = lambda u: F.silu(self.conv2d(u.permute(0,3,1,2))).permute(0,2,3,1).flatten(1,2)
+        def conv(u): return F.silu(self.conv2d(u.permute(0,3,1,2))).permute(0,2,3,1).flatten(1,2)
         a,b = self.CMA_ssm(conv(self.in_proj(rgb)), conv(self.in_proj_modalx(x)))
         shape = (*rgb.shape[:3], -1)
         return rgb + self.out_proj_rgb(a.reshape(shape)), x + self.out_proj_e(b.reshape(shape))
 
 # %% ../../nbs/fusion/10_sigma.ipynb #ba7a48ae
 class ConMB(nn.Module):
-    "Concat Mamba block of Sigma: `(rgb, x) -> fused`, each `(B, H, W, C)`; one scan over both modalities, forwards and backwards."
+    """Concat Mamba block of Sigma: `(rgb, x) -> fused`, each `(B, H, W, C)`; one scan over both modalities, forwards
+    and backwards."""
     def __init__(self,
         dim:int,        # Channels C
         d_state:int=4,  # State size N
         ratio:float=2., # Inner width D = ratio * C
     ):
-        super().__init__(); D,R,K,N = int(ratio*dim),math.ceil(dim/16),2,d_state
+        super().__init__()
+        D,R,K,N = int(ratio*dim),math.ceil(dim/16),2,d_state
         self.rank,self.d_state = R,N
-        self.in_proj,self.in_proj_modalx = nn.Linear(dim, D, bias=False),nn.Linear(dim, D, bias=False)
-        self.conv2d,self.conv2d_modalx = nn.Conv2d(D, D, 3, padding=1, groups=D),nn.Conv2d(D, D, 3, padding=1, groups=D)
+        self.in_proj = nn.Linear(dim, D, bias=False)
+        self.in_proj_modalx = nn.Linear(dim, D, bias=False)
+        self.conv2d = nn.Conv2d(D, D, 3, padding=1, groups=D)
+        self.conv2d_modalx = nn.Conv2d(D, D, 3, padding=1, groups=D)
         self.x_proj_weight = nn.Parameter(torch.empty(K, R+2*N, D).uniform_(-D**-.5, D**-.5))
         self.dt_projs_weight = nn.Parameter(torch.empty(K, D, R).uniform_(-R**-.5, R**-.5))
         self.dt_projs_bias = nn.Parameter(init_dt((K, D)))
         self.A_logs,self.Ds = nn.Parameter(init_A_log(K*D, N)),nn.Parameter(torch.ones(K*D))
         self.out_norm1,self.out_norm2 = nn.LayerNorm(D),nn.LayerNorm(D)
         self.out_proj = nn.Linear(2*D, dim, bias=False)
-        gate = lambda: nn.Sequential(nn.Linear(D, max(1, D//16), bias=False), nn.SiLU(), nn.Linear(max(1, D//16), D, bias=False), nn.Sigmoid())
+        def gate():
+            return nn.Sequential(nn.Linear(D, max(1, D//16), bias=False), nn.SiLU(),
+                                 nn.Linear(max(1, D//16), D, bias=False), nn.Sigmoid())
         self.fc1,self.fc2 = gate(),gate()
 
     def scan(self, s:Tensor) -> Tensor: # `(B, 2L, D)` -> `(B, 2L, D)`
         "Scan a sequence forwards and backwards and add."
         R,N = self.rank,self.d_state
         t,Bs,Cs = F.linear(s, self.x_proj_weight.flatten(0,1)).unflatten(-1, (2,-1)).split((R,N,N), -1)
-        way = lambda o: torch.stack([o[:,:,0], o[:,:,1].flip(1)], 1).transpose(2,3)  # (B, 2L, 2, n) -> (B, 2, n, 2L), the second reversed
+        def way(o): # (B, 2L, 2, n) -> (B, 2, n, 2L), the second reversed
+            return torch.stack([o[:,:,0], o[:,:,1].flip(1)], 1).transpose(2,3)
         dt = torch.einsum('blkr,kdr->blkd', t, self.dt_projs_weight)
         u = way(s.unsqueeze(2).expand(-1,-1,2,-1))
-        y = selective_scan(u.flatten(1,2), way(dt).flatten(1,2), -torch.exp(self.A_logs.float()), way(Bs), way(Cs), self.Ds,
-                           self.dt_projs_bias.flatten(), delta_softplus=True)
+        y = selective_scan(u.flatten(1,2), way(dt).flatten(1,2), -torch.exp(self.A_logs.float()), way(Bs), way(Cs),
+                           self.Ds, self.dt_projs_bias.flatten(), delta_softplus=True)
         a,b = y.chunk(2, 1)
         return (a + b.flip(-1)).transpose(1,2)
 
     def forward(self, rgb:Tensor, x:Tensor) -> Tensor: # `(B, H, W, C)` each
         p,q = self.in_proj(rgb),self.in_proj_modalx(x)
-        act = lambda conv,u: F.silu(conv(u.permute(0,3,1,2))).permute(0,2,3,1).flatten(1,2)
+        def act(conv, u): return F.silu(conv(u.permute(0,3,1,2))).permute(0,2,3,1).flatten(1,2)
         y = self.scan(torch.cat([act(self.conv2d, p), act(self.conv2d_modalx, q)], 1))
         a,b = y.chunk(2, 1)
         gp,gq = self.fc1(p.mean((1,2))),self.fc2(q.mean((1,2)))
@@ -114,7 +129,8 @@ class SigmaPair(nn.Module):
         dim:int,       # Channels C
         d_state:int=4, # State size of both blocks
     ):
-        super().__init__(); self.cross,self.concat = CroMB(dim, d_state),ConMB(dim, d_state)
+        super().__init__()
+        self.cross,self.concat = CroMB(dim, d_state),ConMB(dim, d_state)
     def forward(self, rgb:Tensor, x:Tensor): # `(B, C, H, W)` each
         a,b = self.cross(rgb.permute(0,2,3,1), x.permute(0,2,3,1))
         return self.concat(a, b).permute(0,3,1,2), rgb, x
