@@ -21,8 +21,7 @@ from ..registry import ENCODERS
 
 # %% ../../nbs/encoders/10_vmamba.ipynb #501f608b
 class SS2D(nn.Module):
-    """Selective scan of a feature map along its 2-D routes, `(B, H, W, C) -> (B, H, W, C)` (VMamba, arXiv 2401.10166,
-    section 3)."""
+    "Selective scan of a feature map along its 2-D routes, `(B, H, W, C) -> (B, H, W, C)` (VMamba, section 3)."
     def __init__(self,
         dim:int,             # Channels C
         d_state:int=16,      # State size N
@@ -32,15 +31,11 @@ class SS2D(nn.Module):
     ):
         super().__init__()
         D,R,K = int(ratio*dim),math.ceil(dim/16),4
-        self.dim = dim
-        self.d_state = d_state
-        self.rank = R
-        self.route = route
-        self.gate = gate
+        self.dim,self.d_state,self.rank = dim,d_state,R
+        self.route,self.gate = route,gate
         self.in_proj = nn.Linear(dim, 2*D if gate else D, bias=False)
         self.conv2d = nn.Conv2d(D, D, 3, padding=1, groups=D)
-        bound = D**-.5
-        self.x_proj_weight = nn.Parameter(torch.empty(K, R+2*d_state, D).uniform_(-bound, bound))
+        self.x_proj_weight = nn.Parameter(torch.empty(K, R+2*d_state, D).uniform_(-D**-.5, D**-.5))
         self.dt_projs_weight = nn.Parameter(torch.empty(K, D, R).uniform_(-R**-.5, R**-.5))
         self.dt_projs_bias = nn.Parameter(init_dt((K, D)))
         self.A_logs,self.Ds = nn.Parameter(init_A_log(K*D, d_state)),nn.Parameter(torch.ones(K*D))
@@ -58,12 +53,10 @@ class SS2D(nn.Module):
                     self.dt_projs_bias, route=self.route)
 
     def forward(self, x:Tensor) -> Tensor: # `(B, H, W, C)` -> `(B, H, W, C)`
-        x = self.in_proj(x)
-        z = None
-        if self.gate: x,z = x.chunk(2, -1)
+        x,*z = self.in_proj(x).chunk(2, -1) if self.gate else (self.in_proj(x),)
         x = F.silu(self.conv2d(x.permute(0,3,1,2))).permute(0,2,3,1)
         y = self.out_norm(self.scan(x))
-        return self.out_proj(y if z is None else y*F.silu(z))
+        return self.out_proj(y*F.silu(z[0]) if self.gate else y)
 
 # %% ../../nbs/encoders/10_vmamba.ipynb #a0b67d1c
 def ss2d_parts(m:SS2D, # The block

@@ -60,8 +60,8 @@ class _Denoising(Head):
         self.neck = FPNMerge(channels, width)
         self.embedding_table = nn.Embedding(num_classes+1, width)
         self.transform = nn.Conv2d(2*width, width, 1)
-        lift = nn.Linear(2*frequencies+1, 4*width)
-        self.time_mlp = nn.Sequential(TimeEmbedding(frequencies), lift, nn.GELU(), nn.Linear(4*width, 4*width))
+        self.time_mlp = nn.Sequential(TimeEmbedding(frequencies), nn.Linear(2*frequencies+1, 4*width), nn.GELU(),
+                                      nn.Linear(4*width, 4*width))
         self.denoiser = Denoiser(width, num_classes, layers, heads, points)
         self.aux = self._auxiliary() if aux else None
 
