@@ -30,27 +30,37 @@ def _bytes(path):
 
 def _png_header(path, b):
     "(height, width, bits, colour type) of a whole, intact PNG."
-    cut = lambda what: RGBXError(path, f'a truncated or damaged PNG ({what}; {len(b)} bytes)', 'a complete PNG file', 'Copy or write the file again')
+    def cut(what):
+        return RGBXError(path, f'a truncated or damaged PNG ({what}; {len(b)} bytes)', 'a complete PNG file',
+                         'Copy or write the file again')
     i,head,data = 8,None,False
     while True:
         if i+12 > len(b): raise cut('no end mark')
         n,kind = struct.unpack('>I4s', b[i:i+8])
         if i+12+n > len(b): raise cut(f'the {kind.decode("latin1")} chunk is cut')
-        if zlib.crc32(b[i+4:i+8+n]) != struct.unpack('>I', b[i+8+n:i+12+n])[0]: raise cut(f'wrong checksum of {kind.decode("latin1")}')
-        if kind == b'IHDR': w,h,bits,colour = struct.unpack('>IIBB', b[i+8:i+18]); head = h,w,bits,colour
-        data |= kind == b'IDAT'; i += 12+n
+        if zlib.crc32(b[i+4:i+8+n]) != struct.unpack('>I', b[i+8+n:i+12+n])[0]:
+            raise cut(f'wrong checksum of {kind.decode("latin1")}')
+        if kind == b'IHDR':
+            w,h,bits,colour = struct.unpack('>IIBB', b[i+8:i+18])
+            head = h,w,bits,colour
+        data |= kind == b'IDAT'
+        i += 12+n
         if kind == b'IEND': break
     if head is None or not data: raise cut('no image data')
     return head
 
 def _decode(path, flag, b=None):
     "Pixels as OpenCV decodes them with `flag`, from a file that is whole; with the PNG header, or None."
-    cv2 = cv2_(); b = _bytes(path) if b is None else b; head = None
+    cv2 = cv2_()
+    b = _bytes(path) if b is None else b
+    head = None
     if b[:8] == _PNG: head = _png_header(path, b)
     elif b[:3] == b'\xff\xd8\xff' and b'\xff\xd9' not in b[-4096:]:
-        raise RGBXError(path, f'a truncated JPEG (no end mark; {len(b)} bytes)', 'a complete JPEG file', 'Copy or write the file again')
+        raise RGBXError(path, f'a truncated JPEG (no end mark; {len(b)} bytes)', 'a complete JPEG file',
+                        'Copy or write the file again')
     a = cv2.imdecode(np.frombuffer(b, np.uint8), flag)
-    if a is None: raise RGBXError(path, f'{len(b)} bytes that do not decode as an image', 'one of '+', '.join(IMAGE_EXTS))
+    if a is None:
+        raise RGBXError(path, f'{len(b)} bytes that do not decode as an image', 'one of '+', '.join(IMAGE_EXTS))
     return a,head
 
 # %% ../../nbs/data/05_files.ipynb #bccf9dc3
@@ -58,20 +68,25 @@ def read_image(path,   # The file
     m:Modality=None,   # How to read it; None: an RGB image
 ) -> np.ndarray:       # (H, W, m.channels) uint8
     "One modality's image as a model gets it, or an `RGBXError` that names the file."
-    cv2 = cv2_(); m = m or Modality('rgb', 'RGB'); b = _bytes(path)
+    cv2 = cv2_()
+    m = m or Modality('rgb', 'RGB')
+    b = _bytes(path)
     a,head = _decode(path, cv2.IMREAD_UNCHANGED, b)
     bits = a.dtype.itemsize*8
     if a.dtype not in (np.uint8, np.uint16) or bits > m.bits:
         raise RGBXError(path, f'{bits}-bit values ({a.dtype})', f'{m.bits} bits for modality {m.name!r}',
                         'Give its Modality bits=16 (and a span), or convert the files' if bits == 16 else '')
-    if m.grey and a.ndim == 3: a = _decode(path, cv2.IMREAD_GRAYSCALE if bits == 8 else cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, b)[0]
+    if m.grey and a.ndim == 3:
+        a = _decode(path, cv2.IMREAD_GRAYSCALE if bits == 8 else cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, b)[0]
     if m.bits == 32: a = a.astype(np.float32)
     elif bits == 16: a = _to8(a, m.span)
     c = a.shape[2] if a.ndim == 3 else 1
     if c == 1: return repeat(a, m.channels)
     if c != m.channels:
-        raise RGBXError(path, f'{c} channels', f'{m.channels} (or 1) for modality {m.name!r}', 'Give its Modality grey=True (one channel), or split the file')
-    if c >= 3 and m.order == 'rgb': a = cv2.cvtColor(a, cv2.COLOR_BGR2RGB if c == 3 else cv2.COLOR_BGRA2RGBA) if c <= 4 else a
+        raise RGBXError(path, f'{c} channels', f'{m.channels} (or 1) for modality {m.name!r}',
+                        'Give its Modality grey=True (one channel), or split the file')
+    if c >= 3 and m.order == 'rgb':
+        a = cv2.cvtColor(a, cv2.COLOR_BGR2RGB if c == 3 else cv2.COLOR_BGRA2RGBA) if c <= 4 else a
     return a
 
 def repeat(a, # (H, W) or (H, W, 1)
@@ -103,16 +118,20 @@ def raw_label(path,   # The file
     decode:str=None,  # 'red': the class is in the red channel, whatever is in the others
 ) -> np.ndarray:      # (H, W) uint8, as on disk
     "The values of a label file."
-    cv2 = cv2_(); b = _bytes(path); head = _png_header(path, b) if b[:8] == _PNG else None
+    cv2 = cv2_()
+    b = _bytes(path)
+    head = _png_header(path, b) if b[:8] == _PNG else None
     if decode not in (None, 'red'): return choose(decode, LABEL_DECODERS, 'label decoder')(path)
     if head and head[3] == 3: a = _palette_index(path, b)
     else: a,_ = _decode(path, cv2.IMREAD_UNCHANGED, b)
     if decode == 'red' and a.ndim == 3: a = np.ascontiguousarray(a[...,2])
     if a.dtype != np.uint8 or (head and head[3] == 0 and head[2] < 8):
-        raise RGBXError(path, f'a label of {head[2] if head else a.dtype.itemsize*8} bits', '8 bits: one class number per pixel')
+        raise RGBXError(path, f'a label of {head[2] if head else a.dtype.itemsize*8} bits',
+                        '8 bits: one class number per pixel')
     if a.ndim == 3:
         if (a[...,:3] != a[...,:1]).any():
-            raise RGBXError(path, 'a coloured picture (its channels differ)', 'class numbers, one per pixel', 'Give the index labels, not the painted ones')
+            raise RGBXError(path, 'a coloured picture (its channels differ)', 'class numbers, one per pixel',
+                            'Give the index labels, not the painted ones')
         a = np.ascontiguousarray(a[...,0])
     return a
 
@@ -127,14 +146,19 @@ def map_label(path,    # For the message
     label_map:dict=None, # {value on disk: train id}, instead of shift
 ) -> np.ndarray:       # (H, W) uint8 train ids
     "Values on disk to train ids; one that is not allowed raises."
-    cv2 = cv2_(); lut,ok = _label_luts(num_classes, shift, ignore, tuple(label_map.items()) if label_map else None)
+    cv2 = cv2_()
+    lut,ok = _label_luts(num_classes, shift, ignore, tuple(label_map.items()) if label_map else None)
     if not cv2.LUT(a, ok).all():
         v,n = np.unique(a[cv2.LUT(a, ok) == 0], return_counts=True)
         lo,hi = -shift,num_classes-1-shift
         some = ', '.join(map(str, v[:8]))+(' ...' if len(v) > 8 else '')
-        want = f'{lo}..{hi} ({num_classes} classes)' + (f', 0 or {ignore} for void' if shift else f' or {ignore} for void')
-        if label_map: want = f"{', '.join(map(str, list(label_map)[:12]))}{' ...' if len(label_map) > 12 else ''} or {ignore} for void"
-        raise RGBXError(path, f"label value{'s' if len(v) > 1 else ''} {some} ({n.sum()} pixels)", want, _label_hint(v, a, num_classes, shift))
+        want = f'{lo}..{hi} ({num_classes} classes)' + (f', 0 or {ignore} for void' if shift
+                                                        else f' or {ignore} for void')
+        if label_map:
+            want = (f"{', '.join(map(str, list(label_map)[:12]))}{' ...' if len(label_map) > 12 else ''} or "
+                    f"{ignore} for void")
+        raise RGBXError(path, f"label value{'s' if len(v) > 1 else ''} {some} ({n.sum()} pixels)", want,
+                        _label_hint(v, a, num_classes, shift))
     return cv2.LUT(a, lut) if shift or label_map else a
 
 @lru_cache(32)
@@ -142,9 +166,14 @@ def _label_luts(C, shift, ignore, label_map=None):
     "Tables (256,) of the train id and of whether a value is allowed."
     lut,ok = np.full(256, ignore, np.uint8),np.zeros(256, np.uint8)
     if label_map:
-        for k,v in label_map: lut[k] = v; ok[k] = 1
-        ok[ignore] = 1; return lut,ok
-    lut[-shift:C-shift] = np.arange(C); ok[-shift:C-shift] = 1; ok[ignore] = 1
+        for k,v in label_map:
+            lut[k] = v
+            ok[k] = 1
+        ok[ignore] = 1
+        return lut,ok
+    lut[-shift:C-shift] = np.arange(C)
+    ok[-shift:C-shift] = 1
+    ok[ignore] = 1
     if shift: ok[0] = 1
     return lut,ok
 
@@ -159,7 +188,8 @@ def _palette_index(path, b):
     from PIL import Image
     try:
         with Image.open(io.BytesIO(b)) as im: return np.array(im)
-    except (OSError, SyntaxError, ValueError) as e: raise RGBXError(path, f'a PNG that does not decode ({e})', 'a palette image') from e
+    except (OSError, SyntaxError, ValueError) as e:
+        raise RGBXError(path, f'a PNG that does not decode ({e})', 'a palette image') from e
 
 # %% ../../nbs/data/05_files.ipynb #c3e78dda
 def need(package:str, # To import
@@ -168,7 +198,9 @@ def need(package:str, # To import
 ):                    # The module
     "Import an optional package, or say which extra brings it."
     try: return importlib.import_module(package)
-    except ImportError as e: raise RGBXError(where, f'no package {package!r} to read it with ({e})', f'{package}', f'pip install "rgbx_seg[{extra}]"') from e
+    except ImportError as e:
+        raise RGBXError(where, f'no package {package!r} to read it with ({e})', f'{package}',
+                        f'pip install "rgbx_seg[{extra}]"') from e
 
 def _once(memo, path, f):
     "f(path), from `memo` if it was done before."
@@ -178,7 +210,8 @@ def _once(memo, path, f):
 
 def _rgba(path, m, arg, memo):
     "The colours of an RGBA image."
-    a = _once(memo, path, _four); cv2 = cv2_()
+    a = _once(memo, path, _four)
+    cv2 = cv2_()
     return a[...,:3] if m.order == 'bgr' else cv2.cvtColor(a, cv2.COLOR_BGRA2RGB)
 
 def _alpha(path, m, arg, memo):
@@ -187,46 +220,58 @@ def _alpha(path, m, arg, memo):
 
 def _colour(path, m, arg, memo):
     "Three channels of an image with 1, 3 or 4."
-    a = raw_image(path); cv2 = cv2_()
+    a = raw_image(path)
+    cv2 = cv2_()
     if a.dtype != np.uint8: raise RGBXError(path, f'{a.dtype} {a.shape}', '8 bits')
     if a.ndim == 2: return repeat(a, m.channels)
-    return np.ascontiguousarray(a[...,:3]) if m.order == 'bgr' else cv2.cvtColor(a, cv2.COLOR_BGRA2RGB if a.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    return np.ascontiguousarray(a[...,:3]) if m.order == 'bgr' else cv2.cvtColor(
+        a, cv2.COLOR_BGRA2RGB if a.shape[2] == 4 else cv2.COLOR_BGR2RGB)
 
 def _four(path):
     a,_ = _decode(path, cv2_().IMREAD_UNCHANGED)
     if a.dtype != np.uint8 or a.ndim != 3 or a.shape[2] != 4:
-        raise RGBXError(path, f'{a.shape[2] if a.ndim == 3 else 1} channels of {a.dtype}', '4 channels of 8 bits (red, green, blue, thermal)',
-            'Files whose fourth channel was dropped cannot be mended; take the original download')
+        raise RGBXError(path, f'{a.shape[2] if a.ndim == 3 else 1} channels of {a.dtype}',
+                        '4 channels of 8 bits (red, green, blue, thermal)',
+                        'Files whose fourth channel was dropped cannot be mended; take the original download')
     return a
 
 # %% ../../nbs/data/05_files.ipynb #63c3174c
 def _bands(path, m, arg, memo):
     "Bands of a GeoTIFF, (H, W, C): uint8 as they are, others float32."
-    a = _once(memo, path, _tiff); idx = [int(o)-1 for o in arg.split(',')]
+    a = _once(memo, path, _tiff)
+    idx = [int(o)-1 for o in arg.split(',')]
     if max(idx) >= a.shape[2]: raise RGBXError(path, f'{a.shape[2]} bands', f'at least {max(idx)+1}')
     a = np.ascontiguousarray(a[...,idx])
-    if a.dtype != np.uint8 and m.bits != 32: raise RGBXError(path, f'values of type {a.dtype}', f'8 bits for modality {m.name!r}', 'Give its Modality bits=32')
+    if a.dtype != np.uint8 and m.bits != 32:
+        raise RGBXError(path, f'values of type {a.dtype}', f'8 bits for modality {m.name!r}',
+                        'Give its Modality bits=32')
     return a if m.bits != 32 else a.astype(np.float32)
 
 def _tiff(path):
     "All bands of a TIFF, (H, W, bands)."
-    rasterio = need('rasterio', 'geo', path); _bytes(path)
-    warnings.filterwarnings('ignore', category=rasterio.errors.NotGeoreferencedWarning)   # a tile without coordinates is fine here
+    rasterio = need('rasterio', 'geo', path)
+    _bytes(path)
+    # a tile without coordinates is fine here
+    warnings.filterwarnings('ignore', category=rasterio.errors.NotGeoreferencedWarning)
     try:
         with rasterio.open(path) as f: return np.ascontiguousarray(f.read().transpose(1, 2, 0))
-    except rasterio.errors.RasterioError as e: raise RGBXError(path, f'a TIFF that does not decode ({str(e)[:80]})', 'a complete GeoTIFF',
-        'Copy the file again') from None
+    except rasterio.errors.RasterioError as e:
+        raise RGBXError(path, f'a TIFF that does not decode ({str(e)[:80]})', 'a complete GeoTIFF',
+'Copy the file again') from None
 
 def load_array(path, # A .npy, or an .npz with the entry arr_0
 ) -> np.ndarray:     # As stored
     "An array file, never unpickled."
     b = _bytes(path)
     try:
-        with io.BytesIO(b) as f: a = np.load(f, allow_pickle=False); a = a if isinstance(a, np.ndarray) else a['arr_0']
+        with io.BytesIO(b) as f:
+            a = np.load(f, allow_pickle=False)
+            a = a if isinstance(a, np.ndarray) else a['arr_0']
     except (ValueError, OSError, EOFError, KeyError, zlib.error, zipfile.BadZipFile) as e: raise RGBXError(path,
         f'{len(b)} bytes that are no array ({str(e)[:80]})', 'a .npy file, or an .npz with the entry arr_0') from None
-    if a.ndim not in (2, 3) or a.dtype.kind not in 'fiu': raise RGBXError(path, f'an array of shape {a.shape} and type {a.dtype}',
-        'numbers, (H, W) or (H, W, C)')
+    if a.ndim not in (2, 3) or a.dtype.kind not in 'fiu':
+        raise RGBXError(path, f'an array of shape {a.shape} and type {a.dtype}',
+'numbers, (H, W) or (H, W, C)')
     return a
 
 def _array(path, m, arg, memo): return _channels(path, load_array(path).astype(np.float32), m)
@@ -245,38 +290,51 @@ def raw_image(path) -> np.ndarray: # The file -> (H, W) or (H, W, C), uint8 or u
 
 def _grey16(path, bits=16):
     a = raw_image(path)
-    if a.ndim != 2 or a.dtype.itemsize*8 != bits: raise RGBXError(path, f'{a.dtype} {a.shape}', f'one channel of {bits} bits',
-        'A processed copy has lost the metric scale; take the original file' if a.dtype == np.uint8 else '')
+    if a.ndim != 2 or a.dtype.itemsize*8 != bits:
+        raise RGBXError(path, f'{a.dtype} {a.shape}', f'one channel of {bits} bits',
+'A processed copy has lost the metric scale; take the original file' if a.dtype == np.uint8 else '')
     return a
 
 def _sun(path, m, arg, memo):
     "Metres from SUN RGB-D's rotated millimetres."
-    v = _grey16(path); return repeat(np.minimum(((v >> 3) | (v << 13)).astype(np.float32)/1000, 8), m.channels)
+    v = _grey16(path)
+    return repeat(np.minimum(((v >> 3) | (v << 13)).astype(np.float32)/1000, 8), m.channels)
 
 def _metres(path, m, arg, memo): return repeat(_grey16(path).astype(np.float32)*np.float32(arg), m.channels)
 
 def _disparity(path, m, arg, memo):
-    v = _grey16(path).astype(np.float32); return repeat(np.where(v > 0, (v-1)/256, 0).astype(np.float32), m.channels)
+    v = _grey16(path).astype(np.float32)
+    return repeat(np.where(v > 0, (v-1)/256, 0).astype(np.float32), m.channels)
 
 def _muses16(path, m, arg, memo):
     a = raw_image(path)
     if a.dtype != np.uint16 or a.ndim != 3: raise RGBXError(path, f'{a.dtype} {a.shape}', 'three channels of 16 bits')
-    return np.ascontiguousarray((a/np.float32(150)-100).astype(np.float32))        # OpenCV wrote them, so its order is the right one
+    # OpenCV wrote them, so its order is the right one
+    return np.ascontiguousarray((a/np.float32(150)-100).astype(np.float32))
 
 def _city_depth(path, m, arg, memo):
     "Metres from a disparity and the camera that took it."
-    c = _city_camera(path); d = _disparity(path, Modality('d', 'x', channels=1, bits=32), '', memo)[...,0]
+    c = _city_camera(path)
+    d = _disparity(path, Modality('d', 'x', channels=1, bits=32), '', memo)[...,0]
     return repeat(np.divide(c['baseline']*c['fx'], d, out=np.zeros_like(d), where=d > 0), m.channels)
 
 @lru_cache(64)
 def _city_camera(path):
     "baseline (m), fx, fy, u0, v0 of the camera of a disparity file."
-    parts = Path(path).parts; i = len(parts)-1-parts[::-1].index('disparity'); stem = Path(path).stem.removesuffix('_disparity')
+    parts = Path(path).parts
+    i = len(parts)-1-parts[::-1].index('disparity')
+    stem = Path(path).stem.removesuffix('_disparity')
     p = Path(*parts[:i], 'camera', *parts[i+1:-1], f'{stem}_camera.json')
-    try: d = json.loads(_bytes(p)); return {k:float(o) for k,o in (d['extrinsic'] | d['intrinsic']).items() if k in ('baseline', 'fx', 'fy', 'u0', 'v0')}
-    except (ValueError, KeyError, TypeError) as e: raise RGBXError(p, f'no camera ({e})', 'extrinsic.baseline and intrinsic.fx, fy, u0, v0') from None
+    try:
+        d = json.loads(_bytes(p))
+        return {k:float(o) for k,
+                o in (d['extrinsic'] | d['intrinsic']).items() if k in ('baseline', 'fx', 'fy', 'u0', 'v0')}
+    except (ValueError, KeyError, TypeError) as e:
+        raise RGBXError(p, f'no camera ({e})', 'extrinsic.baseline and intrinsic.fx, fy, u0, v0') from None
 
-def _city_matrix(path): c = _city_camera(path); return [[c['fx'], 0, c['u0']+1], [0, c['fy'], c['v0']+1], [0, 0, 1]]   # pixels count from 1 here
+def _city_matrix(path): # pixels count from 1 here
+    c = _city_camera(path)
+    return [[c['fx'], 0, c['u0']+1], [0, c['fy'], c['v0']+1], [0, 0, 1]]
 
 def _sun_matrix(path):
     "The nine numbers of intrinsics.txt in the scene's folder."
@@ -289,13 +347,16 @@ CAMERAS = dict(cityscapes=_city_matrix, sun=_sun_matrix)   # {name: function of 
 def _hha(path, m, arg, memo):
     "HHA of a metric depth map, in the order disparity, height, angle."
     from rgbx_seg.data.hha import camera_matrix, hha
-    inner,_,cam = (arg or 'npy').partition('@'); name,_,rest = inner.partition(':')
-    K = None if not cam else camera_matrix(*map(float, cam.split(','))) if cam[0].isdigit() else choose(cam, CAMERAS, 'camera')(path)
+    inner,_,cam = (arg or 'npy').partition('@')
+    name,_,rest = inner.partition(':')
+    K = None if not cam else camera_matrix(*map(float, cam.split(','))) if cam[0].isdigit() else choose(
+        cam, CAMERAS, 'camera')(path)
     d = _decoder(name)(path, Modality('depth', 'x', channels=1, bits=32), rest, memo)[...,0]
     return hha(d, K)
 
-DECODERS = dict(opaque=_rgba, alpha=_alpha, colour=_colour, bands=_bands, npy=_array, npz=_array, sun=_sun, metres=_metres,
-    disparity=_disparity, city_depth=_city_depth, muses16=_muses16, hha=_hha) # {name: f(path, modality, argument, memo)}; a data set adds its own
+# {name: f(path, modality, argument, memo)}; a data set adds its own
+DECODERS = dict(opaque=_rgba, alpha=_alpha, colour=_colour, bands=_bands, npy=_array, npz=_array, sun=_sun,
+                metres=_metres, disparity=_disparity, city_depth=_city_depth, muses16=_muses16, hha=_hha)
 
 def _decoder(name):
     "A decoder by name; one that is not known yet may be a data set's."

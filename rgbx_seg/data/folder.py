@@ -62,7 +62,8 @@ def scan_names(root, # Folder
     slots = sorted(set(re.findall(r'\{(id|\d)\}', pattern)))
     parts = [names] if slots == ['id'] else names.split('/')
     want = {} if names == '*' else {slot: text for slot,text in zip(slots, parts) if text != '*'}
-    return sorted('/'.join(found[slot] for slot in slots) for found in _walk(os.fspath(root), pattern.split('/'), {}, want))
+    return sorted('/'.join(found[slot] for slot in slots)
+                  for found in _walk(os.fspath(root), pattern.split('/'), {}, want))
 
 # %% ../../nbs/data/10_folder.ipynb #3fce85ca
 def list_lines(path:Path # A text file
@@ -70,7 +71,8 @@ def list_lines(path:Path # A text file
     "The lines of a list that hold something."
     try: lines = [line.strip() for line in path.read_text(encoding='utf-8-sig').splitlines()]
     except UnicodeDecodeError as e:
-        raise RGBXError(path, f'bytes that are not UTF-8 ({e.reason})', 'a text file with one item name a line') from None
+        raise RGBXError(path, f'bytes that are not UTF-8 ({e.reason})',
+                        'a text file with one item name a line') from None
     if not any(lines): raise RGBXError(path, 'an empty list', 'one item name a line')
     return [line for line in lines if line]
 
@@ -126,7 +128,8 @@ def check_size(path:Path, # Of the image
     "Raise unless both images have one size."
     (h,w),(h0,w0) = image.shape[:2],first.shape[:2]
     if (h, w) != (h0, w0):
-        raise RGBXError(path, f'{w} x {h} pixels (width x height)', f'{w0} x {h0}, the size of {first_path}', 'Align the images first')
+        raise RGBXError(path, f'{w} x {h} pixels (width x height)', f'{w0} x {h0}, the size of {first_path}',
+                        'Align the images first')
 
 # %% ../../nbs/data/10_folder.ipynb #8af50e12
 def _all_names(root, modality, names='*'):
@@ -215,7 +218,10 @@ class _Files(_Items):
         name:str,            # An item's name
     ) -> Path:               # The file, whether it is there or not
         "Where an item's file is."
-        if kind == 'label': pattern,folder,ending = self.card.label_path,self.card.label_folder,self.card.label_ext
+        if kind == 'label':
+            pattern = self.card.label_path
+            folder = self.card.label_folder
+            ending = self.card.label_ext
         else:
             modality = self.card.modalities[kind]
             pattern,folder,ending = modality.path,modality.folder,modality.ext
@@ -244,7 +250,8 @@ class _Labels(_Files):
     ) -> np.ndarray:             # (H, W) uint8
         "The label of an item in the train ids of the data set's own card; what a data set with other labels overrides."
         card = self.card
-        path = existing_file(self.path('label', name), f'the label of item {name!r}', 'labels=False reads without labels')
+        path = existing_file(self.path('label', name), f'the label of item {name!r}',
+                             'labels=False reads without labels')
         return read_label(path, card.num_classes, card.label_shift, card.ignore, label_map=card.label_map,
                           decode=card.label_decode)
 
@@ -265,7 +272,8 @@ class _Labels(_Files):
 
 # %% ../../nbs/data/10_folder.ipynb #1b13c0ab
 class DataFolder(_Labels):
-    "A data set in folders: `ds[i]` is (rgb, x1, ..., mask), uint8 (float32 with `bits=32`) (H, W, C) and uint8 (H, W) or None."
+    """A data set in folders: `ds[i]` is (rgb, x1, ..., mask), uint8 (float32 with `bits=32`) (H, W, C) and uint8 (H, W)
+    or None."""
     _new_ids = None   # After `read_as`: train id -> train id
     taken = ''        # What `open_data` took the folder for
     def __init__(self,
@@ -278,7 +286,8 @@ class DataFolder(_Labels):
         self.root,self.split = Path(root),split
         if not self.root.is_dir(): raise RGBXError(self.root, 'no such folder', 'the folder of a data set')
         if card is None and not (self.root/'card.json').is_file():
-            raise RGBXError(self.root, 'no card.json', 'a card', 'card=folder_card(...) says what is where; `open_data` proposes one')
+            raise RGBXError(self.root, 'no card.json', 'a card',
+                            'card=folder_card(...) says what is where; `open_data` proposes one')
         card = get_card(self.root/'card.json' if card is None else card)
         modalities = modalities or card.default
         self.card = card if modalities is None else card.select(modalities)

@@ -14,7 +14,9 @@ import numpy as np
 from ..core import RGBXError, atomic_path, cv2_
 
 # %% ../../nbs/data/60_hha.ipynb #92ec0632
-NYU_CAMERA = np.array([[518.85790117450188, 0, 325.58244941119034], [0, 519.46961112127485, 253.73616633400465], [0, 0, 1]]) # of the colour image, which labelled depth is registered to
+# of the colour image, which labelled depth is registered to
+NYU_CAMERA = np.array([[518.85790117450188, 0, 325.58244941119034],
+                       [0, 519.46961112127485, 253.73616633400465], [0, 0, 1]])
 
 def camera_matrix(fx, # Focal length in pixels, horizontal
     fy=None, # Focal length in pixels, vertical
@@ -23,8 +25,10 @@ def camera_matrix(fx, # Focal length in pixels, horizontal
     size=None, # (height, width)
 ) -> np.ndarray: # 3x3
     "A pin-hole matrix."
-    if size is None and (cx is None or cy is None): raise RGBXError('camera_matrix', 'no centre', 'cx and cy, or size=(height, width)')
-    return np.array([[fx, 0, (size[1]+1)/2 if cx is None else cx], [0, fx if fy is None else fy, (size[0]+1)/2 if cy is None else cy], [0, 0, 1]], float)
+    if size is None and (cx is None or cy is None):
+        raise RGBXError('camera_matrix', 'no centre', 'cx and cy, or size=(height, width)')
+    return np.array([[fx, 0, (size[1]+1)/2 if cx is None else cx],
+                     [0, fx if fy is None else fy, (size[0]+1)/2 if cy is None else cy], [0, 0, 1]], float)
 
 def point_cloud(z:np.ndarray, # (H, W) depth, any unit
     camera:np.ndarray,        # 3x3
@@ -35,21 +39,30 @@ def point_cloud(z:np.ndarray, # (H, W) depth, any unit
 
 # %% ../../nbs/data/60_hha.ipynb #3923c316
 def _run_sum(x, n):        # Sums of n neighbours along the last axis of a padded array; doubling: log2(n) additions
-    total,at,width,power = None,0,1,x
+    total = None
+    at = 0
+    width = 1
+    power = x
     while True:
         if n & width:
-            part = power[...,at:]; total = part if total is None else total[...,:part.shape[-1]]+part[...,:total.shape[-1]]; at += width
+            part = power[...,at:]
+            total = part if total is None else total[...,:part.shape[-1]]+part[...,:total.shape[-1]]
+            at += width
         if 2*width > n: return total[...,:x.shape[-1]-n+1]
-        power = power[...,:-width]+power[...,width:]; width *= 2
+        power = power[...,:-width]+power[...,width:]
+        width *= 2
 
 def box_sum(x:np.ndarray, # (..., H, W)
     r:int,                # Radius: windows of 2r+1
     published:bool=False, # Add in the order of the published code: row by row, four values at a time, the rest one by one
 ) -> np.ndarray:          # (..., H, W), zeros beyond the border
     "Sums over square windows."
-    n = 2*r+1; p = np.pad(x, [(0,0)]*(x.ndim-2)+[(r,r)]*2); H,W = x.shape[-2:]
+    n = 2*r+1
+    p = np.pad(x, [(0,0)]*(x.ndim-2)+[(r,r)]*2)
+    H,W = x.shape[-2:]
     if not published: return np.swapaxes(_run_sum(np.swapaxes(_run_sum(p, n), -1, -2), n), -1, -2)
-    out,at = np.zeros_like(x),lambda i,j: p[...,i:i+H,j:j+W]
+    out = np.zeros_like(x)
+    def at(i, j): return p[...,i:i+H,j:j+W]
     for i in range(n):
         for j in range(0, n-n%4, 4): out += at(i,j)+at(i,j+1)+at(i,j+2)+at(i,j+3)
         for j in range(n-n%4, n): out += at(i,j)
@@ -60,9 +73,12 @@ def window_rank(valid:np.ndarray, # (H, W) bool
     r:int,                        # Radius
 ) -> np.ndarray:                  # (H, W): 0 no valid pixel in the window, 1 one, 2 several on one line, 3 enough for a plane
     "How many dimensions the valid pixels of each window span."
-    i,j = (np.arange(float(n)) for n in valid.shape); i = i[:,None]; m = valid.astype(float)
+    i,j = (np.arange(float(n)) for n in valid.shape)
+    i = i[:,None]
+    m = valid.astype(float)
     n,si,sj,sii,sjj,sij = box_sum(np.stack([m, m*i, m*j, m*i*i, m*j*j, m*i*j]), r)
-    sii,sjj,sij = sii-2*i*si+n*i*i,sjj-2*j*sj+n*j*j,sij-i*sj-j*si+n*i*j; si,sj = si-n*i,sj-n*j     # offsets from the centre: small whole numbers
+    sii,sjj,sij = sii-2*i*si+n*i*i,sjj-2*j*sj+n*j*j,sij-i*sj-j*si+n*i*j
+    si,sj = si-n*i,sj-n*j  # offsets from the centre: small whole numbers
     ii,jj,ij = n*sii-si*si,n*sjj-sj*sj,n*sij-si*sj
     return np.where(n == 0, 0, np.where(n == 1, 1, np.where(ii*jj == ij*ij, 2, 3)))
 
@@ -78,12 +94,18 @@ def plane_normals(points:np.ndarray, # (3, H, W) of every pixel
         maps = np.stack([a*a, a*b, a, b*b, b, np.where(valid, 1., np.nan), X/(Z*Z), Y/(Z*Z), 1/Z])
         maps[~np.isfinite(maps)] = 0
         aa,ab,a,bb,b,n,qx,qy,qz = box_sum(maps, r, published)
-        A,B,C,D,E,F = bb*n-b*b,a*b-ab*n,ab*b-a*bb,aa*n-a*a,ab*a-aa*b,aa*bb-ab*ab
+        A = bb*n-b*b
+        B = a*b-ab*n
+        C = ab*b-a*bb
+        D = aa*n-a*a
+        E = ab*a-aa*b
+        F = aa*bb-ab*ab
         N = np.stack([A*qx+B*qy+C*qz, B*qx+D*qy+E*qz, C*qx+E*qy+F*qz])
         N = N/np.sqrt(N[0]*N[0]+N[1]*N[1]+N[2]*N[2])
     if not published: N[:,window_rank(valid, r) < 3] = np.nan
     N = N*np.where(np.sign(N[2]) == 0, 1, np.sign(N[2]))
-    s = np.sign((N*points).sum(0)); return N*np.where((s == 0) | np.isnan(s), 1, s)
+    s = np.sign((N*points).sum(0))
+    return N*np.where((s == 0) | np.isnan(s), 1, s)
 
 # %% ../../nbs/data/60_hha.ipynb #67408328
 def gravity(normals:np.ndarray, # (3, H, W) or (3, n), NaN where unknown
@@ -92,21 +114,29 @@ def gravity(normals:np.ndarray, # (3, H, W) or (3, n), NaN where unknown
     y0=(0.,1.,0.),              # First guess
 ) -> list:                      # The direction after each threshold, unit vectors; the last one is the answer
     "Which way is down (Gupta et al., ECCV 2014)."
-    N = normals.reshape(3,-1); N = N[:,~np.isnan(N[0])]; y,out = np.asarray(y0, float),[]
+    N = normals.reshape(3,-1)
+    N = N[:,~np.isnan(N[0])]
+    y,out = np.asarray(y0, float),[]
     for t,k in zip(thresholds, iterations):
         for _ in range(k):
-            s = np.abs(y @ N); F,W = N[:,s > np.cos(np.deg2rad(t))],N[:,s < np.sin(np.deg2rad(t))]
-            new = np.linalg.eigh(W @ W.T - F @ F.T)[1][:,0]; y = new*np.sign(new @ y)
+            s = np.abs(y @ N)
+            F,W = N[:,s > np.cos(np.deg2rad(t))],N[:,s < np.sin(np.deg2rad(t))]
+            new = np.linalg.eigh(W @ W.T - F @ F.T)[1][:,0]
+            y = new*np.sign(new @ y)
         out.append(y)
     return out
 
 def rotation_to(y:np.ndarray, # Unit vector
 ) -> np.ndarray:              # 3x3 R with R (0, 1, 0) = y; the identity below 0.1 degrees
     "The rotation that tilts the vertical axis to y."
-    up = np.array([0.,1.,0.]); n = np.linalg.norm(y)
+    up = np.array([0.,1.,0.])
+    n = np.linalg.norm(y)
     phi = np.rad2deg(np.arccos(np.clip(up @ y/n, -1, 1))) if n > 0 else 0.
     if not phi > .1: return np.eye(3)
-    k = np.cross(up, y); k = k/np.linalg.norm(k); K = np.array([[0,-k[2],k[1]], [k[2],0,-k[0]], [-k[1],k[0],0]]); p = np.deg2rad(phi)
+    k = np.cross(up, y)
+    k = k/np.linalg.norm(k)
+    K = np.array([[0,-k[2],k[1]], [k[2],0,-k[0]], [-k[1],k[0],0]])
+    p = np.deg2rad(phi)
     return np.eye(3)+np.sin(p)*K+(1-np.cos(p))*K@K
 
 # %% ../../nbs/data/60_hha.ipynb #5cef93bc
@@ -120,26 +150,37 @@ def hha_parts(depth:np.ndarray, # (H, W) metres, 0 = missing
     published:bool=False, # See above
 ) -> dict: # points (3, H, W) cm, normals and normals_far (3, H, W), gravity (list), rotation (3, 3), height (H, W) cm, angle (H, W) degrees
     "Everything between depth and HHA, for looking inside. Raises `RGBXError` on depth that is no map of metres."
-    z = check_depth(depth); camera = NYU_CAMERA if camera is None else np.asarray(camera, float)
+    z = check_depth(depth)
+    camera = NYU_CAMERA if camera is None else np.asarray(camera, float)
     raw = z if raw is None else np.asarray(raw, float)
     if raw.shape != z.shape: raise RGBXError('hha', f'raw depth {raw.shape}', f'the shape of depth, {z.shape}')
     if not published: z = np.nan_to_num(z, nan=0., posinf=0., neginf=0.)
     valid = np.isfinite(raw) & (raw != 0) & (published | (z != 0))
-    points = point_cloud(z*100, camera); far = point_cloud(z*100/100*100, camera) if published else points
+    points = point_cloud(z*100, camera)
+    far = point_cloud(z*100/100*100, camera) if published else points
     N,N2 = (plane_normals(far, valid, r, published) for r in radii)
-    ys = gravity(N2, thresholds, iterations); y = ys[-1]; R = rotation_to(y)
-    h = -np.einsum('i,ihw->hw', R[:,1], points); low = h.min(); h = h-(floor[1] if low > floor[0] else low)
-    angle = np.rad2deg(np.arccos(np.clip(N[0]*y[0]+N[1]*y[1]+N[2]*y[2], -1, 1))); angle[np.isnan(angle)] = 180.
+    ys = gravity(N2, thresholds, iterations)
+    y = ys[-1]
+    R = rotation_to(y)
+    h = -np.einsum('i,ihw->hw', R[:,1], points)
+    low = h.min()
+    h = h-(floor[1] if low > floor[0] else low)
+    angle = np.rad2deg(np.arccos(np.clip(N[0]*y[0]+N[1]*y[1]+N[2]*y[2], -1, 1)))
+    angle[np.isnan(angle)] = 180.
     return dict(points=points, normals=N, normals_far=N2, gravity=ys, rotation=R, height=h, angle=angle)
 
 def check_depth(depth) -> np.ndarray: # (H, W) float64
     "Depth as float64, or an `RGBXError` that says what is wrong with it."
     z = np.asarray(depth)
     if z.ndim != 2: raise RGBXError('depth', f'an array {z.shape}', '(H, W)')
-    if not np.issubdtype(z.dtype, np.floating): raise RGBXError('depth', f'{z.dtype} values', 'metres, as floating point numbers', 'Millimetres: depth/1000.')
-    z = z.astype(np.float64); top = np.nanmax(z) if np.isfinite(z).any() else 0
-    if np.nanmin(z, initial=0.) < 0: raise RGBXError('depth', f'a depth of {np.nanmin(z):g} m', 'metres, 0 where missing')
-    if np.isfinite(top) and top > 1000: raise RGBXError('depth', f'depths up to {top:g} m', 'metres', 'Millimetres? Then depth/1000.')
+    if not np.issubdtype(z.dtype, np.floating):
+        raise RGBXError('depth', f'{z.dtype} values', 'metres, as floating point numbers', 'Millimetres: depth/1000.')
+    z = z.astype(np.float64)
+    top = np.nanmax(z) if np.isfinite(z).any() else 0
+    if np.nanmin(z, initial=0.) < 0:
+        raise RGBXError('depth', f'a depth of {np.nanmin(z):g} m', 'metres, 0 where missing')
+    if np.isfinite(top) and top > 1000:
+        raise RGBXError('depth', f'depths up to {top:g} m', 'metres', 'Millimetres? Then depth/1000.')
     return z
 
 def hha(depth:np.ndarray,      # (H, W) metres, 0 = missing
@@ -164,18 +205,22 @@ def read_depth(path,      # A `.npy` in metres or a 16-bit `.png`
     path = Path(path)
     if path.suffix == '.npy':
         try: z = np.load(path, allow_pickle=False)
-        except (ValueError, OSError, EOFError) as e: raise RGBXError(path, f'an unreadable array ({e})', 'a .npy of depths in metres') from None
+        except (ValueError, OSError, EOFError) as e:
+            raise RGBXError(path, f'an unreadable array ({e})', 'a .npy of depths in metres') from None
     else:
         z = cv2_().imdecode(np.frombuffer(path.read_bytes(), np.uint8), -1) if path.stat().st_size else None
         if z is None: raise RGBXError(path, 'an unreadable image', 'a 16-bit PNG')
-        if z.dtype != np.uint16 or z.ndim != 2: raise RGBXError(path, f'{z.dtype} {z.shape}', 'one channel of 16 bits', 'Depth that went through an 8-bit picture is lost.')
+        if z.dtype != np.uint16 or z.ndim != 2:
+            raise RGBXError(path, f'{z.dtype} {z.shape}', 'one channel of 16 bits',
+                            'Depth that went through an 8-bit picture is lost.')
         if per_metre is None: raise RGBXError(path, 'a PNG without a unit', 'per_metre=1000 (millimetres), 10000 ...')
         z = z/float(per_metre)
     try: return check_depth(z)
     except RGBXError as e: raise RGBXError(path, e.found, e.expected, e.fix) from None
 
 def _convert(job, camera, per_metre, kwargs):
-    src,dst = job; img = hha(read_depth(src, per_metre), camera, **kwargs)
+    src,dst = job
+    img = hha(read_depth(src, per_metre), camera, **kwargs)
     with atomic_path(dst) as t: t.write_bytes(cv2_().imencode('.png', img[...,::-1])[1].tobytes())
     return dst
 
@@ -190,8 +235,10 @@ def write_hha(depth_dir,  # Folder of `.npy` or `.png` depth maps
     "Convert a folder of depth maps to HHA images, atomically, one file at a time."
     src = sorted(p for p in Path(depth_dir).glob('*') if p.suffix in ('.npy','.png'))
     if not src: raise RGBXError(depth_dir, 'no .npy or .png files', 'a folder of depth maps')
-    if len({p.stem for p in src}) < len(src): raise RGBXError(depth_dir, 'files of one name with two endings', 'one depth map per name')
-    jobs = [(p, Path(out_dir)/f'{p.stem}.png') for p in src]; jobs = [j for j in jobs if overwrite or not j[1].exists()]
+    if len({p.stem for p in src}) < len(src):
+        raise RGBXError(depth_dir, 'files of one name with two endings', 'one depth map per name')
+    jobs = [(p, Path(out_dir)/f'{p.stem}.png') for p in src]
+    jobs = [j for j in jobs if overwrite or not j[1].exists()]
     one = partial(_convert, camera=camera, per_metre=per_metre, kwargs=kwargs)
     if workers < 1: return [one(j) for j in jobs]
     with concurrent.futures.ProcessPoolExecutor(workers) as ex: return list(ex.map(one, jobs, chunksize=4))

@@ -29,8 +29,10 @@ def contrast(a:np.ndarray, # (H, W, 3)
 
 def _hsv(a, order, change):
     "Convert to HSV, let `change` do its work on it, and convert back; the dtype stays."
-    cv2 = cv2_(); there,back = (cv2.COLOR_RGB2HSV, cv2.COLOR_HSV2RGB) if order == 'rgb' else (cv2.COLOR_BGR2HSV, cv2.COLOR_HSV2BGR)
-    hsv = cv2.cvtColor(np.ascontiguousarray(a), there); change(hsv)
+    cv2 = cv2_()
+    there,back = (cv2.COLOR_RGB2HSV, cv2.COLOR_HSV2RGB) if order == 'rgb' else (cv2.COLOR_BGR2HSV, cv2.COLOR_HSV2BGR)
+    hsv = cv2.cvtColor(np.ascontiguousarray(a), there)
+    change(hsv)
     return cv2.cvtColor(hsv, back)
 
 def saturation(a:np.ndarray, # (H, W, 3); uint8 as meant, float32 gives the published accident
@@ -51,7 +53,8 @@ def hue(a:np.ndarray, # (H, W, 3); uint8 as meant, float32 gives the published a
 
 # %% ../../nbs/data/25_photometric.ipynb #435062e5
 class PhotometricDistortion:
-    "SSD's distortion of one image, uint8 to uint8; a `Photometric` for `JointAugment(photometric={'rgb': PhotometricDistortion()})`."
+    """SSD's distortion of one image, uint8 to uint8; a `Photometric` for `JointAugment(photometric={'rgb':
+    PhotometricDistortion()})`."""
     def __init__(self,
         beta:float=32.,           # Brightness: U(-beta, beta) is added
         contrast=(.5,1.5),        # Range of the factor
@@ -64,18 +67,21 @@ class PhotometricDistortion:
         rng:np.random.Generator,
     ) -> np.ndarray:                 # (H, W, 3) uint8
         "Apply a fresh draw."
-        if a.ndim != 3 or a.shape[2] != 3 or a.dtype != np.uint8: raise RGBXError('PhotometricDistortion', f'{a.dtype} {a.shape}', 'uint8 (H, W, 3)')
-        on = lambda: rng.random() < .5
+        if a.ndim != 3 or a.shape[2] != 3 or a.dtype != np.uint8:
+            raise RGBXError('PhotometricDistortion', f'{a.dtype} {a.shape}', 'uint8 (H, W, 3)')
+        def on(): return rng.random() < .5
         x = a.astype(np.float32) if self.published else a
         if on(): x = brightness(x, rng.uniform(-self.beta, self.beta))
-        early,factor = on(),rng.uniform(*self.contrast); do = on()
+        early,factor = on(),rng.uniform(*self.contrast)
+        do = on()
         if early and do: x = contrast(x, factor)
         if on(): x = saturation(x, rng.uniform(*self.saturation), self.order)
         if on(): x = hue(x, rng.integers(-self.hue, self.hue), self.order)
         if do and not early: x = contrast(x, factor)
         return _uint8(np.rint(x) if x.dtype != np.uint8 else x)
     def __repr__(self):
-        return f'PhotometricDistortion(beta={self.beta}, contrast={self.contrast}, saturation={self.saturation}, hue={self.hue}, published={self.published})'
+        return (f'PhotometricDistortion(beta={self.beta}, contrast={self.contrast}, saturation={self.saturation}, '
+                f'hue={self.hue}, published={self.published})')
 
 # %% ../../nbs/data/25_photometric.ipynb #67e28f3c
 PHOTOMETRIC = dict(      # what a recipe's `augment.photometric` names
@@ -98,9 +104,13 @@ def rescale(a:np.ndarray, # (H, W) or (H, W, C)
     nearest:bool=False,   # For labels
 ) -> np.ndarray:
     "Resize keeping the aspect, bilinear or nearest (OpenCV's, at any number of channels)."
-    cv2 = cv2_(); h,w = rescaled(a.shape[:2], scale)
-    one = lambda o: cv2.resize(np.ascontiguousarray(o), (w,h), interpolation=cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR).reshape(h, w, *o.shape[2:])
-    return one(a) if a.ndim == 2 or a.shape[2] <= 4 else np.concatenate([one(a[...,i:i+3]) for i in range(0, a.shape[2], 3)], 2)
+    cv2 = cv2_()
+    h,w = rescaled(a.shape[:2], scale)
+    def one(o):
+        return cv2.resize(np.ascontiguousarray(o), (w,h),
+                          interpolation=cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR).reshape(h, w, *o.shape[2:])
+    return one(a) if a.ndim == 2 or a.shape[2] <= 4 else np.concatenate(
+        [one(a[...,i:i+3]) for i in range(0, a.shape[2], 3)], 2)
 
 def standardise(a:np.ndarray, # (H, W, C)
     mean, # Subtracted, per channel or one for all
@@ -116,8 +126,11 @@ def pad_to(a:np.ndarray, # (H, W, C)
     value=0,             # Number or one per channel
 ) -> np.ndarray:
     "Pad at the bottom and right."
-    if a.shape[0] > size[0] or a.shape[1] > size[1]: raise RGBXError('pad_to', f'an image of {a.shape[0]}x{a.shape[1]}', f'at most {size[0]}x{size[1]}')
-    out = np.empty((*size, *a.shape[2:]), a.dtype); out[...] = value; out[:a.shape[0],:a.shape[1]] = a
+    if a.shape[0] > size[0] or a.shape[1] > size[1]:
+        raise RGBXError('pad_to', f'an image of {a.shape[0]}x{a.shape[1]}', f'at most {size[0]}x{size[1]}')
+    out = np.empty((*size, *a.shape[2:]), a.dtype)
+    out[...] = value
+    out[:a.shape[0],:a.shape[1]] = a
     return out
 
 # %% ../../nbs/data/25_photometric.ipynb #33a7903e
@@ -126,9 +139,12 @@ def deliver_test(rgb:np.ndarray, # (H, W, 3), red first
     label:np.ndarray=None, # (H, W)
     size=1024, # Longest side, or `(a, b)`: see `rescaled`
 ) -> tuple: # float32 (h, w, 3) twice, label (h, w)
-    "DELIVER: resize (1042 to 1024), normalise; X is divided by 255 and nothing else. Scores are at this size, label included."
-    fit = (size,size) if isinstance(size, int) else tuple(size); im = [rescale(a.astype(np.float32), fit) for a in (rgb, x)]
-    return standardise(im[0], *IMAGENET),standardise(im[1], 0, 1),None if label is None else rescale(label.astype(np.uint8), fit, True)
+    """DELIVER: resize (1042 to 1024), normalise; X is divided by 255 and nothing else. Scores are at this size, label
+    included."""
+    fit = (size,size) if isinstance(size, int) else tuple(size)
+    im = [rescale(a.astype(np.float32), fit) for a in (rgb, x)]
+    return standardise(im[0], *IMAGENET),standardise(im[1], 0, 1),None if label is None else rescale(
+        label.astype(np.uint8), fit, True)
 
 def muses_test(rgb:np.ndarray, # (H, W, 3), red first
     x:np.ndarray, # (H, W, 3): projected LiDAR or events, as stored

@@ -63,7 +63,7 @@ def _with_border(label):
     return np.where(border, 255, label).astype(np.uint8)
 
 def toy_scene(seed:int,           # Any non-negative integer
-    condition:str=None,           # 'day', 'night', 'fog', 'overexp' (the default is 'day'); aerial: 'clear', 'cloud' (the default is 'clear')
+    condition:str=None, # 'day', 'night', 'fog', 'overexp' (the default is 'day'); aerial: 'clear', 'cloud' (the default is 'clear')
     modalities=('rgb', 'thermal'),# What to compute; the label always comes too
     size=(96, 128),               # (height, width)
     failure:str=None,             # One of `FAILURES`: that sensor fails
@@ -74,7 +74,8 @@ def toy_scene(seed:int,           # Any non-negative integer
     wanted = [modalities] if isinstance(modalities, str) else list(modalities)
     world = world or ('aerial' if {'nir', 'optical', 'sar'} & set(wanted) else 'street')
     streets = STREET_MODALITIES,STREET_CONDITIONS,_street_scene
-    known,conditions,make = choose(world, dict(street=streets, aerial=(AERIAL_MODALITIES, AERIAL_CONDITIONS, _aerial_scene)), 'world')
+    known,conditions,make = choose(
+        world, dict(street=streets, aerial=(AERIAL_MODALITIES, AERIAL_CONDITIONS, _aerial_scene)), 'world')
     condition = condition or conditions[0]
     for name in wanted: choose(name, dict.fromkeys(known), f'modality of the {world} scenes')
     choose(condition, dict.fromkeys(conditions), 'condition')
@@ -123,7 +124,8 @@ def toy_items(split:str,  # 'train', 'val' or 'test'
 def _png(path, a):
     "Write an array (h, w) or RGB (h, w, 3)."
     ok,data = cv2_().imencode('.png', a[...,::-1] if a.ndim == 3 else a)
-    if not ok: raise RGBXError(path, f'an array {a.shape} {a.dtype} that does not encode', '8- or 16-bit grey or 8-bit RGB')
+    if not ok:
+        raise RGBXError(path, f'an array {a.shape} {a.dtype} that does not encode', '8- or 16-bit grey or 8-bit RGB')
     path.write_bytes(data.tobytes())
 
 def _write_sigma(root, card, splits, size, failure):
@@ -175,8 +177,8 @@ def write_toy(root,                   # The folder to make
     root,write,names = Path(root),choose(layout, TOY_LAYOUTS, 'toy layout'),list(modalities)
     for name in names: choose(name, TOY_NOTES, 'toy modality')
     conditions = list(conditions or (AERIAL_CONDITIONS if {'nir', 'sar'} & set(names) else STREET_CONDITIONS))
-    recipe = dict(generator='toy', version=1, layout=layout, n=list(n), seed=seed, conditions=conditions, failure=failure,
-                  modalities=names, size=list(size))
+    recipe = dict(generator='toy', version=1, layout=layout, n=list(n), seed=seed, conditions=conditions,
+                  failure=failure, modalities=names, size=list(size))
     if _have(root, recipe, overwrite): return root
     splits = {split: toy_items(split, k, conditions, seed) for split,k in zip(SPLIT_SEEDS, n) if k}
     card = toy_card(names, size, recipe=recipe, counts={split: len(items) for split,items in splits.items()})

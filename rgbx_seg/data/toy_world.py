@@ -49,7 +49,8 @@ _STRIPE = [(-.5,.22), (-.5,.34), (.5,.34), (.5,.22)]
 _BOX = [(-.5,0), (-.4,1.), (.4,1.), (.5,0)]
 _RECT = [(-.5,0), (-.5,1.), (.5,1.), (.5,0)]
 _AMBIENT = dict(day=(12, 30), night=(0, 15), fog=(2, 14), overexp=(18, 32))   # degrees C
-_SUN = dict(day=8., night=-.8, fog=2.4, overexp=8.)                           # K, times .3 (terrain), .8 (sidewalk), 1.2 (road)
+# K, times .3 (terrain), .8 (sidewalk), 1.2 (road)
+_SUN = dict(day=8., night=-.8, fog=2.4, overexp=8.)
 
 def draw_street(rng, condition, h, w):
     "Draw the surfaces of one street scene."
@@ -147,7 +148,8 @@ def _building(s, Z, deep, X, width, height, albedo, temp, side):
     X2 = X+side*width
     front = [corner(X, Z, 0), corner(X, Z, height), corner(X2, Z, height), corner(X2, Z, 0)]
     s.add('building', front, (0., 0., 1/Z), albedo, temp, shade=1)
-    for floor in range(1, int(height//2), 2):                                                                # windows, for something to look at
+    # windows, for something to look at
+    for floor in range(1, int(height//2), 2):
         left,right,y = X+side*.8,X2-side*.8,floor*1.6
         window = [corner(left, Z, y), corner(left, Z, y+1), corner(right, Z, y+1), corner(right, Z, y)]
         s.add('building', window, (0., 0., 1/Z), .5*albedo, temp, shade=1)
@@ -216,7 +218,10 @@ def _cells(rng, h, w, n=24):
 def _line(rng, h, w, amplitude):
     "A winding line across the scene, in pixels."
     t = np.linspace(-.1, 1.1, 30)
-    offset,swing,phase,turned = rng.uniform(.15, .85),rng.uniform(0, amplitude),rng.uniform(0, 6.3),rng.random() < .5
+    offset = rng.uniform(.15, .85)
+    swing = rng.uniform(0, amplitude)
+    phase = rng.uniform(0, 6.3)
+    turned = rng.random() < .5
     q = offset+swing*np.sin(5*t+phase)
     return np.stack([q*w, t*h] if turned else [t*w, q*h], 1)
 

@@ -35,10 +35,13 @@ def normalise(a:np.ndarray, # (H, W, C) uint8; float32 for a modality with bits=
 ) -> np.ndarray:            # (C, H, W) float32
     "What a model gets: `(v/255 - mean)/std`, channels first."
     if a.dtype != (np.float32 if modality.bits == 32 else np.uint8) or a.ndim != 3 or a.shape[2] != modality.channels:
-        raise RGBXError(f'modality {modality.name!r}', f'{a.dtype} {a.shape}', f"{'float32' if modality.bits == 32 else 'uint8'} (H, W, {modality.channels})")
+        raise RGBXError(f'modality {modality.name!r}', f'{a.dtype} {a.shape}',
+                        f"{'float32' if modality.bits == 32 else 'uint8'} (H, W, {modality.channels})")
     if modality.bits == 32:
-        m,s = (np.array(o)[:,None,None] for o in (modality.mean, modality.std)); return ((a.transpose(2, 0, 1)/255-m)/s).astype(np.float32)
-    cv2,t = cv2_(),_table(modality.mean, modality.std); out = np.empty((a.shape[2], *a.shape[:2]), np.float32)
+        m,s = (np.array(o)[:,None,None] for o in (modality.mean, modality.std))
+        return ((a.transpose(2, 0, 1)/255-m)/s).astype(np.float32)
+    cv2,t = cv2_(),_table(modality.mean, modality.std)
+    out = np.empty((a.shape[2], *a.shape[:2]), np.float32)
     for c,plane in enumerate(cv2.split(a)): out[c] = cv2.LUT(plane, t[c])
     return out
 
@@ -46,8 +49,11 @@ def denormalise(x:np.ndarray, # (C, H, W)
     modality:Modality,        # Whose mean and std
 ) -> np.ndarray:              # (H, W, C) uint8
     "The image a normalised array came from; of a float modality, the picture that its `span` says."
-    m,s = (np.array(o, np.float32)[:,None,None] for o in (modality.mean, modality.std)); v = (np.asarray(x, np.float32)*s+m)*255
-    if modality.bits == 32: lo,hi = modality.span or (v.min(), max(v.max(), v.min()+1e-6)); v = (v-lo)*(255/(hi-lo))
+    m,s = (np.array(o, np.float32)[:,None,None] for o in (modality.mean, modality.std))
+    v = (np.asarray(x, np.float32)*s+m)*255
+    if modality.bits == 32:
+        lo,hi = modality.span or (v.min(), max(v.max(), v.min()+1e-6))
+        v = (v-lo)*(255/(hi-lo))
     return np.clip(np.rint(v), 0, 255).astype(np.uint8).transpose(1, 2, 0)
 
 # %% ../../nbs/data/20_transforms.ipynb #80e44bd2
@@ -64,9 +70,11 @@ class Photometric:
     ) -> np.ndarray:                 # The same, changed
         "Apply a fresh draw."
         b,c,s = (1+k*rng.uniform(-1, 1) for k in self.amounts)
-        f = a.astype(np.float32)*b; grey = f.mean(2, keepdims=True)
+        f = a.astype(np.float32)*b
+        grey = f.mean(2, keepdims=True)
         f = (f-grey)*s+grey if a.shape[2] == 3 else f
-        mean = grey.mean(); f = (f-mean)*c+mean
+        mean = grey.mean()
+        f = (f-mean)*c+mean
         if self.noise: f += self.noise*rng.standard_normal(f.shape, dtype=np.float32)
         return np.clip(np.rint(f), 0, 255).astype(np.uint8)
     def __repr__(self): return f'Photometric{(*self.amounts, self.noise)}'
@@ -78,31 +86,39 @@ def _resize(a, size, nearest=False):
     "uint8 (H, W) or (H, W, C) to (h, w)."
     cv2 = cv2_()
     if a.shape[:2] == tuple(size): return a
-    if a.ndim == 3 and a.shape[2] > 4: return np.concatenate([_resize(np.ascontiguousarray(a[...,i:i+4]), size, nearest) for i in range(0, a.shape[2], 4)], 2)
+    if a.ndim == 3 and a.shape[2] > 4:
+        return np.concatenate(
+            [_resize(np.ascontiguousarray(a[...,i:i+4]), size, nearest) for i in range(0, a.shape[2], 4)], 2)
     r = cv2.resize(a, (size[1], size[0]), interpolation=cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR)
     return r.reshape(*size, *a.shape[2:])
 
-def _flip(a): return cv2_().flip(a, 1).reshape(a.shape) if a.ndim == 2 or a.shape[2] <= 4 else np.ascontiguousarray(a[:,::-1])
+def _flip(a):
+    return cv2_().flip(a, 1).reshape(a.shape) if a.ndim == 2 or a.shape[2] <= 4 else np.ascontiguousarray(a[:,::-1])
 
 def _pad(a, size, value, where='centre'):
     "Pad the last two axes around the centre, the odd one at the bottom and right; or there alone."
     if a.shape[-2:] == tuple(size): return a
-    i,j,h,w = _box(a.shape[-2:], size, where); out = np.full((*a.shape[:-2], *size), value, a.dtype); out[...,i:i+h,j:j+w] = a
+    i,j,h,w = _box(a.shape[-2:], size, where)
+    out = np.full((*a.shape[:-2], *size), value, a.dtype)
+    out[...,i:i+h,j:j+w] = a
     return out
 
 def _box(shape, size, where='centre'):
     "(top, left, height, width) of an image of this shape in one of `size`."
-    (h,w),(H,W) = shape,size; return ((H-h)//2, (W-w)//2, h, w) if where == 'centre' else (0, 0, h, w)
+    (h,w),(H,W) = shape,size
+    return ((H-h)//2, (W-w)//2, h, w) if where == 'centre' else (0, 0, h, w)
 
 def planes(a:np.ndarray, # (H, W, C)
 ) -> np.ndarray:         # (C, H, W), the same values
     "Channels first, in memory too."
-    cv2 = cv2_(); return np.ascontiguousarray(a.transpose(2, 0, 1)) if a.shape[2] > 4 else np.stack(cv2.split(a))
+    cv2 = cv2_()
+    return np.ascontiguousarray(a.transpose(2, 0, 1)) if a.shape[2] > 4 else np.stack(cv2.split(a))
 
 
 # %% ../../nbs/data/20_transforms.ipynb #833bf7f2
 class JointAugment:
-    "Flip, scale and crop all modalities and the mask alike; (images, mask) uint8 -> normalised float32 (C, h, w) and mask (h, w)."
+    """Flip, scale and crop all modalities and the mask alike; (images, mask) uint8 -> normalised float32 (C, h, w) and
+    mask (h, w)."""
     def __init__(self,
         size,                    # (height, width) of the crop
         scales=SIGMA_SCALES,     # One of these is drawn; None: no scaling
@@ -119,10 +135,16 @@ class JointAugment:
         nearest=(),              # Modalities that are scaled by nearest neighbour, as the mask is: metric depth
     ):
         if pad not in ('centre', 'corner'): raise RGBXError('JointAugment', f'pad={pad!r}', "'centre' or 'corner'")
-        self.base,self.cat_max_ratio,self.pad,self.pad_values = base and tuple(base),cat_max_ratio,pad,dict(pad_values or {})
+        self.base = base and tuple(base)
+        self.cat_max_ratio = cat_max_ratio
+        self.pad = pad
+        self.pad_values = dict(pad_values or {})
         self.nearest = tuple(nearest)
         self.size,self.scales,self.scale_range = tuple(size),scales and tuple(scales),scale_range
-        self.flip,self.off_by_one,self.ignore,self.pad_label = flip,off_by_one,ignore,ignore if pad_label is None else pad_label
+        self.flip = flip
+        self.off_by_one = off_by_one
+        self.ignore = ignore
+        self.pad_label = ignore if pad_label is None else pad_label
         self.photometric = dict(rgb=Photometric()) if photometric is True else dict(photometric or {})
     def __call__(self, ims,      # One (H, W, C) uint8 array per modality
         mask,                    # (H, W) uint8, or None
@@ -140,21 +162,26 @@ class JointAugment:
         pos = rng.random(2)
         if mask is not None: mask = _resize(_flip(mask) if flip else mask, (h, w), nearest=True)
         if mask is not None and self.cat_max_ratio < 1: pos = self._good(mask, pos, rng)
-        place = lambda a: a[tuple(self._cut(d, c, p) for d,c,p in zip((h, w), self.size, pos))]
+        def place(a): return a[tuple(self._cut(d, c, p) for d,c,p in zip((h, w), self.size, pos))]
         out = []
         for a,m in zip(ims, modalities):
             a = place(_resize(_flip(a) if flip else a, (h, w), m.name in self.nearest))
             if m.name in self.photometric: a = self.photometric[m.name](a, rng)
-            out.append(_pad(planes(a), self.size, 0, self.pad) if raw else _pad(normalise(a, m), self.size, self.pad_values.get(m.name, 0), self.pad))
+            out.append(_pad(planes(a), self.size, 0, self.pad) if raw
+                       else _pad(normalise(a, m), self.size, self.pad_values.get(m.name, 0), self.pad))
         if mask is not None: mask = _pad(np.ascontiguousarray(place(mask)), self.size, self.pad_label, self.pad)
         return (out,mask,_box(place(np.broadcast_to(0, (h, w))).shape, self.size, self.pad)) if raw else (out,mask)
     def _fitted(self, H, W, s):
         "(h, w) of an image fitted into the base times s, its sides cut to whole pixels, as mmcv does."
-        lo,hi = sorted(int(o*s) for o in self.base); k = min(hi/max(H, W), lo/min(H, W)); return tuple(max(1, int(o*k+.5)) for o in (H, W))
+        lo,hi = sorted(int(o*s) for o in self.base)
+        k = min(hi/max(H, W), lo/min(H, W))
+        return tuple(max(1, int(o*k+.5)) for o in (H, W))
     def _good(self, mask, pos, rng):
         "A position whose crop is not filled by one class, if ten draws find one."
         for _ in range(10):
-            n = np.bincount(mask[tuple(self._cut(d, c, p) for d,c,p in zip(mask.shape, self.size, pos))].ravel(), minlength=256); n[self.ignore] = 0
+            n = np.bincount(mask[tuple(self._cut(d, c, p) for d,c,p in zip(mask.shape, self.size, pos))].ravel(),
+                            minlength=256)
+            n[self.ignore] = 0
             if (n > 0).sum() > 1 and n.max() < self.cat_max_ratio*n.sum(): break
             pos = rng.random(2)
         return pos
@@ -163,4 +190,6 @@ class JointAugment:
         if d <= c: return slice(None)
         i = int(p*(d-c+1+self.off_by_one))
         return slice(i, min(i+c, d))
-    def __repr__(self): return f'JointAugment(size={self.size}, scales={self.scale_range or self.scales}, flip={self.flip}, photometric={self.photometric})'
+    def __repr__(self):
+        return (f'JointAugment(size={self.size}, scales={self.scale_range or self.scales}, flip={self.flip}, '
+                f'photometric={self.photometric})')

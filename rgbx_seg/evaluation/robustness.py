@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 from ..core import RGBXError, bar, choose
-from ..data.corruptions import CORRUPTION_TABLE, Corrupted, NOISE3, PRESETS, corruption_summary, emm, missing_subsets, noisy, random_zero
+from ..data.corruptions import CORRUPTION_TABLE, Corrupted, NOISE3, PRESETS
+from ..data.failures import corruption_summary, emm, missing_subsets, noisy, random_zero
 from .inference import real_names
 from .report import evaluate
 from ..show.tables import NOTE, Tables, pct
