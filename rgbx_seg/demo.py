@@ -17,7 +17,8 @@ from .training.loaders import rgbx_dls
 from .data.toy import write_toy
 from .data.transforms import JointAugment
 from .evaluation.inference import infer_mask, model_inputs
-from .evaluation.report import compare, evaluate
+from .evaluation.report import compare
+from .evaluation.evaluator import evaluate
 from .show.grid import prediction_grid
 from .models.create import create_model
 from .training.learner import train_run

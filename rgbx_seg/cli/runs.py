@@ -221,12 +221,12 @@ def compare(*reports:str,   # Reports that `rgbx eval --out` wrote (.json)
     out:str=None,           # Also write the table: .md, .csv, .tex, .txt, .html or .json; default: print it
 ):
     "Put reports side by side; of two on the same images, say whether the difference is more than chance."
-    from rgbx_seg.evaluation.bootstrap import paired_bootstrap
+    from rgbx_seg.evaluation.bootstrap import bootstrap
     loaded = _read_reports(reports)
     table = rx.compare({report.name: report for report in loaded})
     print(table)
     if len(loaded) == 2 and draws and all(report.images for report in loaded):
-        print(f'\n{paired_bootstrap(*loaded, row=row, classes=classes, draws=draws, seed=seed)}')
+        print(f'\n{bootstrap(*loaded, row=row, classes=classes, draws=draws, seed=seed)}')
     if out is None: return
     table.save(out)
     print(f'table written to {out}')

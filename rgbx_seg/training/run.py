@@ -18,7 +18,7 @@ from ..data.photometric import PHOTOMETRIC
 from ..data.sets.catalogue import layout_card
 from ..data.sets.imagenet import ClassAugment
 from ..data.transforms import JointAugment
-from ..evaluation.report import evaluate
+from ..evaluation.evaluator import evaluate
 from ..models.create import create_model
 from ..models.weights import load_published
 from ..registry import LOSSES
