@@ -6,31 +6,31 @@ __version__ = "0.1.0"
 # %% auto #0
 __all__ = ['create_model', 'list_models', 'load_published', 'load_run', 'from_pretrained', 'RGBXSegmenter', 'Encoder', 'Fusion',
            'PairwiseFusion', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data', 'Card', 'Modality', 'write_toy',
-           'Recipe', 'get_recipe', 'list_recipes', 'Protocol', 'evaluate', 'predict', 'infer', 'compare', 'Report',
-           'explore', 'show_item', 'show_predictions', 'show_fusion', 'contributions', 'export_onnx', 'export_program',
-           'ops', 'data', 'models', 'show', 'systems', 'export', 'parity', 'RGBXError', '__version__']
+           'Recipe', 'get_recipe', 'list_recipes', 'train', 'learner', 'Protocol', 'evaluate', 'predict', 'infer',
+           'compare', 'Report', 'explore', 'show_item', 'show_predictions', 'show_fusion', 'contributions',
+           'export_onnx', 'export_program', 'ops', 'data', 'models', 'show', 'systems', 'export', 'parity', 'RGBXError',
+           '__version__']
 
 # %% ../nbs/05_face.ipynb #face0003
-import importlib
+import importlib, importlib.util
 
 # %% ../nbs/05_face.ipynb #face0006
 __doc__ = 'A notebook-first workbench for RGB-X semantic segmentation.'
 
 _all_ = ['create_model', 'list_models', 'load_published', 'load_run', 'from_pretrained', 'RGBXSegmenter',
          'Encoder', 'Fusion', 'PairwiseFusion', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data', 'Card',
-         'Modality', 'write_toy', 'Recipe', 'get_recipe', 'list_recipes', 'Protocol', 'evaluate', 'predict',
-         'infer', 'compare', 'Report', 'explore', 'show_item', 'show_predictions', 'show_fusion', 'contributions',
-         'export_onnx',
-         'export_program', 'ops', 'data', 'models', 'show', 'systems', 'export', 'parity', 'RGBXError',
-         '__version__']
+         'Modality', 'write_toy', 'Recipe', 'get_recipe', 'list_recipes', 'train', 'learner', 'Protocol',
+         'evaluate', 'predict', 'infer', 'compare', 'Report', 'explore', 'show_item', 'show_predictions',
+         'show_fusion', 'contributions', 'export_onnx', 'export_program', 'ops', 'data', 'models', 'show',
+         'systems', 'export', 'parity', 'RGBXError', '__version__']
 
-_ROOMS = ('ops', 'data', 'models', 'show', 'systems', 'export', 'parity')
+_ROOMS = ('ops', 'data', 'models', 'show', 'systems', 'export')   # `parity` is one too; it is imported on use
 
 # %% ../nbs/05_face.ipynb #face0007
 _HOMES = {
     'models.create': 'create_model list_models',
     'models.weights': 'load_published',
-    'training.learner': 'load_run',
+    'models.runs': 'load_run',
     'export.hub': 'from_pretrained',
     'models.segmenter': 'RGBXSegmenter',
     'encoders.base': 'Encoder',
@@ -40,23 +40,35 @@ _HOMES = {
     'data.cards': 'Card Modality',
     'data.toy': 'write_toy',
     'training.recipe': 'Recipe get_recipe list_recipes',
+    'training.run': 'train learner',
     'evaluation.protocol': 'Protocol',
     'evaluation.report': 'evaluate compare Report',
     'evaluation.predict': 'predict',
     'evaluation.inference': 'infer',
     'explorer.panel': 'explore',
+    'show.grid': 'show_item',
     'explorer.maps': 'show_predictions show_fusion',
     'explorer.contribution': 'contributions',
-    'show.grid': 'show_item',
     'export.onnx': 'export_onnx export_program',
     'core': 'RGBXError',
 }
 _HOME = {name: module for module,names in _HOMES.items() for name in names.split()}
 
 # %% ../nbs/05_face.ipynb #face0008
+def _open_room(name):
+    "Let a room import its modules when they are asked for: `rx.show.bars`."
+    room = importlib.import_module(f'rgbx_seg.{name}')
+    def module(part):
+        if importlib.util.find_spec(f'rgbx_seg.{name}.{part}'): return importlib.import_module(f'rgbx_seg.{name}.{part}')
+        raise AttributeError(f'module {room.__name__!r} has no attribute {part!r}')
+    room.__getattr__ = module
+
+for _name in _ROOMS: _open_room(_name)
+
+# %% ../nbs/05_face.ipynb #face0009
 def __getattr__(name):
     "A name of the face, imported from its home when it is first asked for; a room as its package."
-    if name in _ROOMS: return importlib.import_module(f'rgbx_seg.{name}')
+    if name == 'parity': return importlib.import_module('rgbx_seg.parity')
     if name not in _HOME: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     value = getattr(importlib.import_module(f'rgbx_seg.{_HOME[name]}'), name)
     globals()[name] = value

@@ -75,7 +75,7 @@ def _count(name, num_classes, size):
 # %% ../../nbs/cli/20_lists.ipynb #c11c0009
 def _files(name, parts):
     "The modules of a model and its parts."
-    named = ((MODELS, name), (ENCODERS, parts['encoder']), (FUSIONS, parts['fusion']), (HEADS, parts['head']))
+    named = ((MODELS, name), (ENCODERS, parts.encoder), (FUSIONS, parts.fusion), (HEADS, parts.head))
     homes = [registry.homes[key] for registry,key in named if key in registry]
     return ' '.join(dict.fromkeys(homes))
 
@@ -87,14 +87,14 @@ def models(pattern:str='*', # A pattern, or one name to show all about it
     size:Size=Size('512x512'), # Of the images
 ):
     "List the named models with their parts; of one, also parameters, multiply-adds and files."
-    from rgbx_seg.models.create import parse_name
+    from rgbx_seg.models.create import find_model
     names = [pattern] if '+' in pattern else _matching('models', pattern, MODELS)
     print(f"{'name':20} {'encoder':16} {'fusion':12} head")
     for name in names:
-        parts = parse_name(name)
-        print(f"{name:20} {parts['encoder']:16} {parts['fusion']:12} {parts['head']}")
+        parts = find_model(name)
+        print(f"{name:20} {parts.encoder:16} {parts.fusion:12} {parts.head}")
     if names == [pattern]:
-        print(f'modules       {_files(pattern, parse_name(pattern))}', *_count(pattern, classes, size), sep='\n')
+        print(f'modules       {_files(pattern, find_model(pattern))}', *_count(pattern, classes, size), sep='\n')
         return
     print(f"\nor encoder+fusion+head of\n  encoders: {', '.join(ENCODERS)}, and any hierarchical timm backbone\n"
           f"  fusions:  {', '.join(FUSIONS)}\n  heads:    {', '.join(HEADS)}")

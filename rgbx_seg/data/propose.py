@@ -50,10 +50,10 @@ def _pixels(path):
         except RGBXError: continue
     return None
 
-def _look(place):
-    "Fill in what some of a place's files say: channels, bits, grey values."
+def _look(place, n=8):
+    "Fill in what `n` of a place's files, evenly spread, say: channels, bits, grey values."
     files = place.all_files
-    for path in files[::max(1, len(files)//6)][:8]:
+    for path in files[::max(1, len(files)//(n-2))][:n]:
         pixels = _pixels(path)
         if pixels is None: continue
         grey = pixels.ndim == 2 or (pixels[...,:3] == pixels[...,:1]).all()
@@ -158,8 +158,11 @@ def _pattern(place, affixes):
     "The pattern of a place's files; None where folder and ending say it all."
     end = affixes.get(place.key, '')
     if '{0}' not in place.key and not end: return None
+    if place.ext is None:
+        endings = ', '.join(sorted({p.suffix for p in place.all_files}))
+        raise RGBXError(place.all_files[0].parent, f'files that end in {endings}', 'one ending, where splits are folders or names have endings of their own', 'Write them in one format')
     name = '{1}' if '{0}' in place.key else '{id}'
-    return f"{place.key}/{name}{end}{place.ext or '.png'}"
+    return f"{place.key}/{name}{end}{place.ext}"
 
 # %% ../../nbs/data/38_propose.ipynb #46f98d1f
 def divide(names, # Of items
@@ -203,7 +206,7 @@ def propose_card(root, # Folder
     places = _places(root)
     if not places: raise RGBXError(root, 'no folder of images', 'RGB/, a folder for each further modality, and Label/')
     rgb,others,label,affixes = _sort_out(root, places, told or {})
-    top = max((v for v in label.values if v != 255), default=0) if label else 0
+    top = max((v for v in _look(label, 200).values if v != 255), default=0) if label else 0
     modalities = {name: _modality(name, place, affixes) for name,place in dict(rgb=rgb, **others).items()}
     return Card(root.name, [f'class {i}' for i in range(max(1, top+1))], modalities, splits=_splits(root, rgb, _names(rgb, affixes)),
                 label_folder=label.key.replace('{0}', '.') if label else None, label_ext=label.ext if label else None,

@@ -64,132 +64,153 @@ class Photometric:
         contrast:float=.3,   # Factor of the distance to the mean grey
         saturation:float=.3, # Factor of the distance to the pixel's own grey; 3 channels only
         noise:float=0.,      # Standard deviation, in units of 0..255
-    ): self.amounts,self.noise = (brightness, contrast, saturation),noise
-    def __call__(self, a:np.ndarray, # (H, W, C) uint8
-        rng:np.random.Generator,
-    ) -> np.ndarray:                 # The same, changed
+    ):
+        self.amounts,self.noise = (brightness, contrast, saturation),noise
+
+    def __call__(self,
+        a:np.ndarray,            # (H, W, C) uint8
+        rng:np.random.Generator, # Of the item
+    ) -> np.ndarray:             # The same, changed
         "Apply a fresh draw."
-        b,c,s = (1+k*rng.uniform(-1, 1) for k in self.amounts)
-        f = a.astype(np.float32)*b
+        brightness,contrast,saturation = (1+k*rng.uniform(-1, 1) for k in self.amounts)
+        f = a.astype(np.float32)*brightness
         grey = f.mean(2, keepdims=True)
-        f = (f-grey)*s+grey if a.shape[2] == 3 else f
+        f = (f-grey)*saturation+grey if a.shape[2] == 3 else f
         mean = grey.mean()
-        f = (f-mean)*c+mean
+        f = (f-mean)*contrast+mean
         if self.noise: f += self.noise*rng.standard_normal(f.shape, dtype=np.float32)
         return np.clip(np.rint(f), 0, 255).astype(np.uint8)
+
     def __repr__(self): return f'Photometric{(*self.amounts, self.noise)}'
 
 # %% ../../nbs/data/20_transforms.ipynb #a187ac58
-SIGMA_SCALES = (.5, .75, 1., 1.25, 1.5, 1.75)
+SIGMA_SCALES = .5,.75,1.,1.25,1.5,1.75
 
 def _resize(a, size, nearest=False):
     "uint8 (H, W) or (H, W, C) to (h, w)."
     cv2 = cv2_()
     if a.shape[:2] == tuple(size): return a
     if a.ndim == 3 and a.shape[2] > 4:
-        return np.concatenate(
-            [_resize(np.ascontiguousarray(a[...,i:i+4]), size, nearest) for i in range(0, a.shape[2], 4)], 2)
-    r = cv2.resize(a, (size[1], size[0]), interpolation=cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR)
-    return r.reshape(*size, *a.shape[2:])
+        fours = [np.ascontiguousarray(a[...,i:i+4]) for i in range(0, a.shape[2], 4)]
+        return np.concatenate([_resize(four, size, nearest) for four in fours], 2)
+    resized = cv2.resize(a, (size[1], size[0]), interpolation=cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR)
+    return resized.reshape(*size, *a.shape[2:])
 
-def _flip(a):
+def _mirrored(a):
+    "The second axis the other way round."
     return cv2_().flip(a, 1).reshape(a.shape) if a.ndim == 2 or a.shape[2] <= 4 else np.ascontiguousarray(a[:,::-1])
-
-def _pad(a, size, value, where='centre'):
-    "Pad the last two axes around the centre, the odd one at the bottom and right; or there alone."
-    if a.shape[-2:] == tuple(size): return a
-    i,j,h,w = _box(a.shape[-2:], size, where)
-    out = np.full((*a.shape[:-2], *size), value, a.dtype)
-    out[...,i:i+h,j:j+w] = a
-    return out
 
 def _box(shape, size, where='centre'):
     "(top, left, height, width) of an image of this shape in one of `size`."
     (h,w),(H,W) = shape,size
     return ((H-h)//2, (W-w)//2, h, w) if where == 'centre' else (0, 0, h, w)
 
+def _pad(a, size, value, where='centre'):
+    "Pad the last two axes around the centre, the odd one at the bottom and right; or there alone."
+    if a.shape[-2:] == tuple(size): return a
+    top,left,h,w = _box(a.shape[-2:], size, where)
+    out = np.full((*a.shape[:-2], *size), value, a.dtype)
+    out[...,top:top+h,left:left+w] = a
+    return out
+
 def planes(a:np.ndarray, # (H, W, C)
 ) -> np.ndarray:         # (C, H, W), the same values
     "Channels first, in memory too."
-    cv2 = cv2_()
-    return np.ascontiguousarray(a.transpose(2, 0, 1)) if a.shape[2] > 4 else np.stack(cv2.split(a))
-
+    return np.ascontiguousarray(a.transpose(2, 0, 1)) if a.shape[2] > 4 else np.stack(cv2_().split(a))
 
 # %% ../../nbs/data/20_transforms.ipynb #833bf7f2
-class JointAugment:
-    """Flip, scale and crop all modalities and the mask alike; (images, mask) uint8 -> normalised float32 (C, h, w) and
-    mask (h, w)."""
+class _JointSettings:
+    "What a joint augmentation is told."
     def __init__(self,
-        size,                    # (height, width) of the crop
-        scales=SIGMA_SCALES,     # One of these is drawn; None: no scaling
-        scale_range=None,        # (lo, hi): uniform between them instead of `scales`
+        size:tuple,              # (height, width) of the crop
+        scales:tuple=SIGMA_SCALES, # One of these is drawn; None: no scaling
+        scale_range:tuple=None,  # (lo, hi): uniform between them instead of `scales`
         flip:float=.5,           # Probability of a horizontal flip
         photometric=None,        # {modality: Photometric}; True: RGB alone, with the defaults
         off_by_one:bool=False,   # Quirk: the published crop position, one past the end
         ignore:int=255,          # Padding of the mask
-        base=None,               # Two sides: scales are relative to the image fitted into them, long side to long side, aspect kept; None: to the image itself
-        cat_max_ratio:float=1.,  # Below 1: draw the crop again, up to ten times, while one class has more of the valid pixels than this or is alone
+        base:tuple=None,         # Two sides into which an image is fitted before it is scaled, aspect kept; None: its own
+        cat_max_ratio:float=1.,  # Below 1: draw the crop again, up to ten times, while one class has more of the valid pixels
         pad:str='centre',        # Where images smaller than the crop lie: 'centre', or 'corner' (top left)
-        pad_values=None,         # {modality: value after normalising}; None: 0, the mean
+        pad_values:dict=None,    # {modality: value after normalising}; None: 0, the mean
         pad_label:int=None,      # Label of padded places; None: `ignore`
-        nearest=(),              # Modalities that are scaled by nearest neighbour, as the mask is: metric depth
+        nearest:tuple=(),        # Modalities that are scaled by nearest neighbour, as the mask is: metric depth
     ):
         if pad not in ('centre', 'corner'): raise RGBXError('JointAugment', f'pad={pad!r}', "'centre' or 'corner'")
-        self.base = base and tuple(base)
-        self.cat_max_ratio = cat_max_ratio
-        self.pad = pad
-        self.pad_values = dict(pad_values or {})
-        self.nearest = tuple(nearest)
         self.size,self.scales,self.scale_range = tuple(size),scales and tuple(scales),scale_range
-        self.flip = flip
-        self.off_by_one = off_by_one
-        self.ignore = ignore
+        self.flip,self.off_by_one,self.ignore = flip,off_by_one,ignore
+        self.base,self.cat_max_ratio,self.nearest = base and tuple(base),cat_max_ratio,tuple(nearest)
+        self.pad,self.pad_values = pad,dict(pad_values or {})
         self.pad_label = ignore if pad_label is None else pad_label
         self.photometric = dict(rgb=Photometric()) if photometric is True else dict(photometric or {})
-    def __call__(self, ims,      # One (H, W, C) uint8 array per modality
-        mask,                    # (H, W) uint8, or None
-        modalities,              # One `Modality` each
-        rng:np.random.Generator, # `item_rng(seed, epoch, index)`
-        raw:bool=False,          # Do not normalise; the third result is the box (top, left, height, width) of the image in the crop, the rest is padding
-    ) -> tuple:                  # Arrays (C, h, w) float32, one each, and the mask (h, w)
-        "Augment one item."
-        flip,s = rng.random() < self.flip,1.
-        if self.scale_range: s = rng.uniform(*self.scale_range)
-        elif self.scales: s = self.scales[rng.integers(len(self.scales))]
-        H,W = ims[0].shape[:2]
-        if self.base: h,w = self._fitted(H, W, s)
-        else: h,w = (max(1, int(o*s)) for o in (H, W))
-        pos = rng.random(2)
-        if mask is not None: mask = _resize(_flip(mask) if flip else mask, (h, w), nearest=True)
-        if mask is not None and self.cat_max_ratio < 1: pos = self._good(mask, pos, rng)
-        def place(a): return a[tuple(self._cut(d, c, p) for d,c,p in zip((h, w), self.size, pos))]
-        out = []
-        for a,m in zip(ims, modalities):
-            a = place(_resize(_flip(a) if flip else a, (h, w), m.name in self.nearest))
-            if m.name in self.photometric: a = self.photometric[m.name](a, rng)
-            out.append(_pad(planes(a), self.size, 0, self.pad) if raw
-                       else _pad(normalise(a, m), self.size, self.pad_values.get(m.name, 0), self.pad))
-        if mask is not None: mask = _pad(np.ascontiguousarray(place(mask)), self.size, self.pad_label, self.pad)
-        return (out,mask,_box(place(np.broadcast_to(0, (h, w))).shape, self.size, self.pad)) if raw else (out,mask)
-    def _fitted(self, H, W, s):
-        "(h, w) of an image fitted into the base times s, its sides cut to whole pixels, as mmcv does."
-        lo,hi = sorted(int(o*s) for o in self.base)
-        k = min(hi/max(H, W), lo/min(H, W))
-        return tuple(max(1, int(o*k+.5)) for o in (H, W))
-    def _good(self, mask, pos, rng):
-        "A position whose crop is not filled by one class, if ten draws find one."
-        for _ in range(10):
-            n = np.bincount(mask[tuple(self._cut(d, c, p) for d,c,p in zip(mask.shape, self.size, pos))].ravel(),
-                            minlength=256)
-            n[self.ignore] = 0
-            if (n > 0).sum() > 1 and n.max() < self.cat_max_ratio*n.sum(): break
-            pos = rng.random(2)
-        return pos
-    def _cut(self, d, c, p):
-        "The slice of a crop of c out of d at the relative position p in [0, 1)."
-        if d <= c: return slice(None)
-        i = int(p*(d-c+1+self.off_by_one))
-        return slice(i, min(i+c, d))
+
     def __repr__(self):
         return (f'JointAugment(size={self.size}, scales={self.scale_range or self.scales}, flip={self.flip}, '
                 f'photometric={self.photometric})')
+
+# %% ../../nbs/data/20_transforms.ipynb #9249cd9b
+class _JointGeometry(_JointSettings):
+    "Where a crop of what scale lies."
+    def _scale(self, rng):
+        "A scale, drawn."
+        if self.scale_range: return rng.uniform(*self.scale_range)
+        return self.scales[rng.integers(len(self.scales))] if self.scales else 1.
+
+    def _scaled(self, H, W, scale):
+        "(h, w) of an image after scaling."
+        if self.base: return self._fitted(H, W, scale)
+        return tuple(max(1, int(side*scale)) for side in (H, W))
+
+    def _fitted(self, H, W, scale):
+        "(h, w) of an image fitted into the base times a scale, its sides cut to whole pixels, as mmcv does."
+        lo,hi = sorted(int(side*scale) for side in self.base)
+        k = min(hi/max(H, W), lo/min(H, W))
+        return tuple(max(1, int(side*k+.5)) for side in (H, W))
+
+    def _cut(self, shape, position):
+        "The slices of the crop at a relative position in [0, 1) x [0, 1)."
+        def one(length, crop, p):
+            if length <= crop: return slice(None)
+            start = int(p*(length-crop+1+self.off_by_one))
+            return slice(start, min(start+crop, length))
+        return tuple(one(*o) for o in zip(shape, self.size, position))
+
+    def _mixed(self, mask, position, rng):
+        "A position whose crop is not filled by one class, if ten draws find one."
+        for _ in range(10):
+            n = np.bincount(mask[self._cut(mask.shape, position)].ravel(), minlength=256)
+            n[self.ignore] = 0
+            if (n > 0).sum() > 1 and n.max() < self.cat_max_ratio*n.sum(): break
+            position = rng.random(2)
+        return position
+
+# %% ../../nbs/data/20_transforms.ipynb #a83bd106
+class JointAugment(_JointGeometry):
+    "Flip, scale and crop all modalities and the mask alike: uint8 (H, W, C) -> normalised float32 (C, h, w)."
+    def __call__(self,
+        ims:list,                # One (H, W, C) uint8 array per modality
+        mask:np.ndarray,         # (H, W) uint8, or None
+        modalities:list,         # One `Modality` each
+        rng:np.random.Generator, # `item_rng(seed, epoch, index)`
+        raw:bool=False,          # Do not normalise; the third result is the box (top, left, height, width) of the image in the crop
+    ) -> tuple:                  # Arrays (C, h, w) float32, one each, and the mask (h, w)
+        "Augment one item."
+        flip = rng.random() < self.flip
+        size = self._scaled(*ims[0].shape[:2], self._scale(rng))
+        position = rng.random(2)
+        if mask is not None: mask = _resize(_mirrored(mask) if flip else mask, size, nearest=True)
+        if mask is not None and self.cat_max_ratio < 1: position = self._mixed(mask, position, rng)
+        cut = self._cut(size, position)
+        out = []
+        for image,modality in zip(ims, modalities):
+            image = _resize(_mirrored(image) if flip else image, size, modality.name in self.nearest)[cut]
+            if modality.name in self.photometric: image = self.photometric[modality.name](image, rng)
+            out.append(self._padded(image, modality, raw))
+        if mask is not None: mask = _pad(np.ascontiguousarray(mask[cut]), self.size, self.pad_label, self.pad)
+        if not raw: return out,mask
+        return out,mask,_box(np.broadcast_to(0, size)[cut].shape, self.size, self.pad)
+
+    def _padded(self, image, modality, raw):
+        "Channels first, normalised unless `raw`, in the size of the crop."
+        if raw: return _pad(planes(image), self.size, 0, self.pad)
+        return _pad(normalise(image, modality), self.size, self.pad_values.get(modality.name, 0), self.pad)

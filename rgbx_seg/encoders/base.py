@@ -7,15 +7,17 @@ __all__ = ['Encoder']
 
 # %% ../../nbs/encoders/00_base.ipynb #08163a99
 from torch import nn, Tensor
+from ..core import RGBXError
 
 # %% ../../nbs/encoders/00_base.ipynb #7321c4b5
 class Encoder(nn.Module):
     "An image encoder in parts: `stem`, `stages`, and `outs` that turn a stage's features into what fusion and head see."
+    joint = False  # Does it read all modalities itself, `encoder(rgb, x) -> pyramid`, with no fusion beside it?
     def __init__(self,
-        stem:nn.Module,   # `(B, in_channels, H, W)` -> features at stride 4
-        stages,           # Modules, one per stage, each `(B, C_{s-1}, H, W)` -> `(B, C_s, H', W')`
-        channels,         # Channels of every stage, e.g. `(96, 192, 384, 768)`
-        outs=None,        # Modules applied to what leaves a stage sideways; identities by default
+        stem:nn.Module,      # `(B, in_channels, H, W)` -> features at stride 4
+        stages,              # Modules, one per stage, each `(B, C_{s-1}, H, W)` -> `(B, C_s, H', W')`
+        channels,            # Channels of every stage, e.g. `(96, 192, 384, 768)`
+        outs=None,           # Modules applied to what leaves a stage sideways; identities by default
         strides=(4,8,16,32), # Down-sampling of every stage with respect to the image
         in_channels:int=3,   # Channels of the image
     ):
@@ -23,21 +25,27 @@ class Encoder(nn.Module):
         self.stem,self.stages = stem,nn.ModuleList(stages)
         self.outs = nn.ModuleList(outs if outs is not None else [nn.Identity() for _ in self.stages])
         self.channels,self.strides,self.in_channels = tuple(channels),tuple(strides),in_channels
-        if not len(self.stages) == len(self.channels) == len(self.outs) == len(self.strides):
-            raise ValueError(f'{len(self.stages)} stages, {len(self.channels)} channels, {len(self.outs)} outs and {len(self.strides)} strides: must be equal')
+        sizes = {k: len(getattr(self, k)) for k in ('stages', 'channels', 'outs', 'strides')}
+        if len(set(sizes.values())) > 1:
+            found = ', '.join(f'{number} {what}' for what,number in sizes.items())
+            raise RGBXError(type(self).__name__, found, 'as many of each as there are stages')
 
     def forward(self, image:Tensor) -> list: # The pyramid, fine to coarse
         "`(B, in_channels, H, W)` to a list of `(B, C_s, H/stride_s, W/stride_s)`."
-        f,pyramid = self.stem(image),[]
-        for stage,out in zip(self.stages, self.outs): f = stage(f); pyramid.append(out(f))
+        feature,pyramid = self.stem(image),[]
+        for stage,out in zip(self.stages, self.outs):
+            feature = stage(feature)
+            pyramid.append(out(feature))
         return pyramid
 
-    def accept_enriched(self): # Called once by a backbone whose fusions enrich
-        "Make the parts that `take_back` needs; none here."
-    def take_back(self, s:int, # Number of the stage
-        f:Tensor,              # What the stage returned
-        seen:Tensor,           # What the fusion saw of it
-        rich:Tensor,           # What the fusion made of that, of the same shape
-    ) -> Tensor:               # What the next stage gets
+    def expect_enriched(self): # Called once by a backbone whose fusions enrich
+        "Make the parts that `resume_from` needs; none here."
+
+    def resume_from(self,
+        stage:int,        # Number of the stage
+        feature:Tensor,   # What the stage returned
+        seen:Tensor,      # What the fusion saw of it
+        enriched:Tensor,  # What the fusion made of that, of the same shape
+    ) -> Tensor:          # What the next stage gets
         "The enriched features. A plain ViT, whose stages work on another grid than its pyramid, does something else."
-        return rich
+        return enriched

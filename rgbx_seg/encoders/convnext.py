@@ -7,11 +7,9 @@ __all__ = ['CONVNEXT_VARIANTS', 'CONVNEXT_BLOCK', 'convnext_encoder', 'convnext_
 
 # %% ../../nbs/encoders/75_convnext.ipynb #b0607c36
 import re
-from timm.layers import LayerNorm2d
-from timm.models.convnext import ConvNeXt
 from ..core import RGBXError, choose
 from .base import Encoder
-from ..ops.layers import DropPath
+from ..ops.layers import DropPath, LayerNorm2d
 
 # %% ../../nbs/encoders/75_convnext.ipynb #11b805c7
 _CONVNEXT = dict(nano_test=((1,1,2,1), 16), atto=((2,2,6,2), 40), femto=((2,2,6,2), 48), pico=((2,2,6,2), 64), nano=((2,2,8,2), 80), tiny=((3,3,9,3), 96),
@@ -26,6 +24,7 @@ def convnext_encoder(variant:str='small', # One of `CONVNEXT_VARIANTS`; 'nano_te
     gamma:float=1e-6,                     # Initial factor of every residual branch
 ) -> Encoder:                             # Strides 4, 8, 16, 32
     "ConvNeXt with a channel norm (eps 1e-6) on what leaves every stage."
+    from timm.models.convnext import ConvNeXt
     v = choose(variant, CONVNEXT_VARIANTS, 'ConvNeXt variant')
     depths,dims = tuple(depths or v['depths']),tuple(dims or v['dims'])
     if len(depths) != 4 or len(dims) != 4: raise RGBXError('convnext_encoder', f'depths {depths} and dims {dims}', 'four of each')

@@ -10,7 +10,6 @@ __all__ = ['RESNET_VARIANTS', 'dilate_', 'set_output_stride_', 'ResNetEncoder', 
 import re
 from collections import OrderedDict
 from functools import partial
-from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 from ..core import RGBXError, choose
 from .base import Encoder
@@ -46,14 +45,14 @@ def set_output_stride_(stages, # The four stages of a ResNet
 # %% ../../nbs/encoders/50_resnet.ipynb #010b442b
 RESNET_VARIANTS = dict(
     resnet50_deep=dict(layers=(3,4,6,3)), resnet101_deep=dict(layers=(3,4,23,3)), resnet152_deep=dict(layers=(3,8,36,3)),
-    resnet18_deep=dict(layers=(2,2,2,2), block=BasicBlock), resnet34_deep=dict(layers=(3,4,6,3), block=BasicBlock),
+    resnet18_deep=dict(layers=(2,2,2,2), block='basic'), resnet34_deep=dict(layers=(3,4,6,3), block='basic'),
     resnet_nano=dict(layers=(1,1,1,1), stem_width=8, channels=(8,12,16,24)))
 
 class ResNetEncoder(Encoder):
     "A ResNet with a deep stem in parts (He et al. 2016; timm's blocks)."
     def __init__(self,
         layers=(3,4,6,3),           # Blocks per stage
-        block=Bottleneck,           # `Bottleneck` or `BasicBlock`
+        block:str='bottleneck',     # 'bottleneck' or 'basic'
         stem_width:int=64,          # Channels of the first two convolutions; the third has twice as many
         channels=(64,128,256,512),  # Inner channels per stage; a bottleneck gives four times as many
         in_channels:int=3,          # Channels of the image
@@ -63,8 +62,11 @@ class ResNetEncoder(Encoder):
         bn_momentum:float=.1,       # BatchNorm momentum
         zero_init_last:bool=True,   # Start every residual branch at zero? (timm's default)
     ):
+        from timm.models.resnet import BasicBlock, Bottleneck, ResNet
+        block = choose(block, dict(bottleneck=Bottleneck, basic=BasicBlock), 'residual block')
         norm = partial(nn.BatchNorm2d, eps=bn_eps, momentum=bn_momentum)
-        net = ResNet(block, layers, num_classes=0, in_chans=in_channels, stem_width=stem_width, stem_type='deep', channels=channels, norm_layer=norm, zero_init_last=zero_init_last)
+        net = ResNet(block, layers, num_classes=0, in_chans=in_channels, stem_width=stem_width, stem_type='deep',
+                     channels=channels, norm_layer=norm, zero_init_last=zero_init_last)
         stem = nn.Sequential(OrderedDict(conv1=net.conv1, bn1=net.bn1, act1=net.act1, pool=net.maxpool))
         stages = [net.layer1, net.layer2, net.layer3, net.layer4]
         strides = set_output_stride_(stages, output_stride, multi_grid)

@@ -6,7 +6,6 @@
 __all__ = ['Stage', 'timm_encoder', 'timm_names']
 
 # %% ../../nbs/encoders/90_timm.ipynb #dca4c7a7
-import timm
 from torch import nn, Tensor
 from ..core import RGBXError, nearest
 from .base import Encoder
@@ -31,7 +30,9 @@ def timm_encoder(name:str,  # A timm model name, e.g. 'convnext_tiny'
     **kwargs                # Passed to `timm.create_model`, e.g. `drop_path_rate`
 ) -> Encoder:               # Strides 4, 8, 16, 32
     "A timm backbone as an `Encoder`; `RGBXError` where it is unknown or has no sequential four-level pyramid."
-    if not timm.is_model(name): raise RGBXError(f'encoder {name!r}', 'no timm model of that name', f"one like {', '.join(nearest(name, timm.list_models()))}")
+    import timm
+    if not timm.is_model(name):
+        raise RGBXError(f'encoder {name!r}', 'no timm model of that name', f"one like {', '.join(nearest(name, timm.list_models()))}")
     expected = 'a hierarchical backbone with maps at strides 4, 8, 16 and 32 in a FeatureListNet (ResNet, ConvNeXt, Swin, PVT ...)'
     try: net = timm.create_model(name, features_only=True, pretrained=pretrained, in_chans=in_channels, **kwargs)
     except (RuntimeError, AssertionError) as e: raise RGBXError(f'encoder {name!r}', f'no features ({e})', expected) from None

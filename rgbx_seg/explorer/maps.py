@@ -13,6 +13,7 @@ import torch
 from ..core import RGBXError
 from ..data.open import open_data
 from ..evaluation.inference import infer_mask, item_images, model_inputs
+from ..models.runs import load_run
 from ..show.colours import mapped_picture, mask_picture
 from ..show.grid import item_pictures, picture_grid, prediction_grid
 
@@ -25,9 +26,8 @@ def model_and_data(
 ) -> tuple:         # (model, data set)
     "A model and the data it is shown, read as the run reads them."
     if isinstance(run, (str,Path)):
-        from rgbx_seg.training.learner import load_run
-        model,own = load_run(run)
-        return model,open_data(data, split, card or own, labels=None)
+        run = load_run(run)
+        return run.model,open_data(data, split, card or run.card, reading=run.reading, labels=None)
     model = getattr(run, 'model', run)
     if not callable(model): raise RGBXError('run', f'a {type(run).__name__}', 'a model, the folder of a run, or a learner')
     return model,open_data(data, split, card, labels=None)

@@ -18,13 +18,13 @@ from matplotlib import colormaps
 from ..core import RGBXError, atomic_path, choose, cv2_, write_text
 from ..data.corruptions import CORRUPTIONS, corrupt, corruption_rng
 from ..data.open import open_data
-from ..evaluation.protocol import get_protocol
 from ..evaluation.inference import infer, model_inputs, real_names
 from ..evaluation.metrics import ConfusionMatrix
+from ..evaluation.protocol import get_protocol
+from ..models.runs import load_run
 from ..show.colours import error_picture, mask_picture, modality_picture
 from ..show.grid import picture_grid
-from ..show.tables import SHORT_NOTE as NOTE
-from ..show.tables import html_table, pct
+from ..show.tables import SHORT_NOTE as NOTE, html_table, pct
 
 # %% ../../nbs/explorer/14_panel.ipynb #54b860e0
 @dataclass(frozen=True)
@@ -197,8 +197,8 @@ def as_models(models, # A model, a run's folder, a `Learner`, or a list or {name
     "Models by name."
     def one(m):
         if isinstance(m, (str,Path)):
-            from rgbx_seg.training.learner import load_run
-            return (Path(m).resolve().name,*load_run(m))
+            run = load_run(m)
+            return run.name,run.model,run.card
         m = getattr(m, 'model', m)
         if not callable(m): raise RGBXError('explore', f'a {type(m).__name__}', 'a model, the folder of a run, or a learner')
         return getattr(m, 'config', None) and m.config.get('name') or type(m).__name__,m,None

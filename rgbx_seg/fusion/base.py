@@ -7,22 +7,24 @@ __all__ = ['Fusion', 'present', 'mean', 'PairwiseFusion']
 
 # %% ../../nbs/fusion/00_base.ipynb #5d24e01f
 from torch import nn, Tensor
+from ..core import RGBXError
 
 # %% ../../nbs/fusion/00_base.ipynb #2535d667
 class Fusion(nn.Module):
-    "Base of all fusions: `fuse(*feats) -> (fused, feats)`, one feature map `(B, C, H, W)` per modality, `None` where it is missing."
+    "The fusion of one stage: `fuse(*feats) -> (fused, feats)`, one `(B, C, H, W)` per modality, `None` where it is missing."
     enriches = False  # Do the returned feats travel on (True), or does each modality keep its own stage output (False)?
-    def forward(self, *feats) -> tuple: raise NotImplementedError
+    def forward(self, *feats) -> tuple: # `fused`, `feats`
+        raise NotImplementedError
 
 def present(feats) -> list: # Those that are there, in order
     "The features that are not `None`; at least one must be there."
-    fs = [f for f in feats if f is not None]
-    if not fs: raise ValueError('every modality is missing: at least one must be given')
-    return fs
+    there = [f for f in feats if f is not None]
+    if not there: raise RGBXError('fusion', 'every modality is missing', 'at least one of them')
+    return there
 
-def mean(ts) -> Tensor: # Their mean; the tensor itself when there is one
+def mean(tensors) -> Tensor: # Their mean; the tensor itself when there is one
     "The mean of a list of equal-shaped tensors."
-    return ts[0] if len(ts) == 1 else sum(ts[1:], ts[0])/len(ts)
+    return tensors[0] if len(tensors) == 1 else sum(tensors[1:], tensors[0])/len(tensors)
 
 # %% ../../nbs/fusion/00_base.ipynb #fd9e34e9
 class PairwiseFusion(Fusion):
@@ -32,18 +34,21 @@ class PairwiseFusion(Fusion):
         n:int=2,               # Number of modalities, RGB included; at least 2
         enriches:bool=False,   # Do the features that the pair returns travel on?
     ):
-        super().__init__(); self.enriches = enriches
+        super().__init__()
+        self.enriches = enriches
         self.pairs = nn.ModuleList(pair() for _ in range(n-1))
 
-    def forward(self, *feats):
+    def forward(self, *feats) -> tuple: # `fused`, `feats`
         "Features `(B, C, H, W)` or `None`, RGB first, to `(fused, feats)`."
-        if len(feats) != len(self.pairs)+1: raise ValueError(f'{len(feats)} modalities given to a fusion of {len(self.pairs)+1}')
-        rgb,*xs = feats; present(feats)
+        n = len(self.pairs)+1
+        if len(feats) != n: raise RGBXError(type(self).__name__, f'{len(feats)} modalities', f'{n}, as it was made for')
+        present(feats)
+        rgb,*xs = feats
         there = [i for i,x in enumerate(xs) if x is not None]
-        if rgb is None: outs = [self.pairs[i](xs[i], xs[i]) for i in there]
-        elif not there: outs = [self.pairs[0](rgb, rgb)]
-        else:           outs = [self.pairs[i](rgb, xs[i]) for i in there]
-        fused = mean([o[0] for o in outs])
+        if rgb is None: pairs = [self.pairs[i](xs[i], xs[i]) for i in there]
+        elif not there: pairs = [self.pairs[0](rgb, rgb)]
+        else:           pairs = [self.pairs[i](rgb, xs[i]) for i in there]
+        fused = mean([both[0] for both in pairs])
         if not self.enriches: return fused, feats
-        for i,o in zip(there, outs): xs[i] = o[2]
-        return fused, (None if rgb is None else mean([o[1] for o in outs]), *xs)
+        for i,both in zip(there, pairs): xs[i] = both[2]
+        return fused, (None if rgb is None else mean([both[1] for both in pairs]), *xs)

@@ -11,7 +11,7 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 from ..encoders.mit import init_mit_
-from ..encoders.swin import LayerNorm2d
+from ..ops.layers import LayerNorm2d
 from .base import PairwiseFusion
 from ..registry import FUSIONS
 
@@ -144,7 +144,7 @@ class CMXPair(nn.Module):
     ):
         super().__init__()
         self.frm, self.ffm = RectifyModule(dim, lam), FuseModule(dim, heads)
-        self.norm_rgb, self.norm_x = (LayerNorm2d(dim) if norm else nn.Identity() for _ in range(2))
+        self.norm_rgb, self.norm_x = (LayerNorm2d(dim, eps=1e-5) if norm else nn.Identity() for _ in range(2))
     def forward(self, rgb:Tensor, # `(B, C, H, W)`
         x:Tensor, # Same shape
     ) -> tuple: # fused, rgb', x': same shapes

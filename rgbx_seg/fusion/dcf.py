@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from ..core import RGBXError
-from ..encoders.vmamba import ChannelNorm, init_A_log, init_dt, init_vmamba
-from ..encoders.vmamba2 import MLP
+from ..ops.layers import ChannelNorm
+from ..ops.routes import init_A_log, init_dt
+from ..encoders.vmamba import init_vmamba
+from ..ops.layers import MLP
 from .base import PairwiseFusion
 from ..ops.layers import DropPath
 from ..ops.routes import ss2d

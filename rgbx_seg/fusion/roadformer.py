@@ -10,10 +10,10 @@ __all__ = ['groups', 'scalar', 'GlobalEncoder', 'LocalEncoder', 'AreaNorm', 'Cro
 import math
 import torch
 import torch.nn.functional as F
-from timm.layers import LayerNorm2d
 from torch import nn, Tensor
 from ..core import RGBXError
 from .base import Fusion, PairwiseFusion
+from ..ops.layers import LayerNorm2d
 from ..registry import FUSIONS
 
 # %% ../../nbs/fusion/45_roadformer.ipynb #0a7b8e45

@@ -10,7 +10,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
-from ..encoders.vmamba import init_A_log, init_dt
+from ..ops.routes import init_A_log, init_dt
 from .base import PairwiseFusion
 from ..ops.scan import selective_scan
 from ..registry import FUSIONS

@@ -9,7 +9,8 @@ __all__ = ['ASPP', 'DeepLabV3PlusHead']
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
-from .mlp import check_pyramid, conv_bn_relu, init_head_
+from .base import Head, init_head_
+from ..ops.layers import conv_bn_relu
 from ..registry import HEADS
 
 # %% ../../nbs/heads/30_deeplab.ipynb #d22e89d4
@@ -24,45 +25,47 @@ class _Branch(nn.Module):
 # %% ../../nbs/heads/30_deeplab.ipynb #a0832351
 class ASPP(nn.Module):
     "Atrous spatial pyramid pooling: 1x1, three dilated 3x3 and the image mean, fused by a 1x1 convolution (arXiv 1706.05587)."
-    def __init__(self, ci:int, # Input channels
-        width:int=256, # Channels of each branch and of the result
+    def __init__(self,
+        in_channels:int,        # Input channels
+        width:int=256,          # Channels of each branch and of the result
         rates:tuple=(12,24,36), # Dilation of the three 3x3 branches, in cells
-        dropout:float=0.5, # Dropout on the result
-        bn_eps:float=1e-5, # BatchNorm eps
+        dropout:float=0.5,      # Dropout on the result
+        bn_eps:float=1e-5,      # BatchNorm eps
     ):
         super().__init__()
-        cbr = lambda c,k=1,d=1: conv_bn_relu(c, width, k, dilation=d, bias=False, eps=bn_eps)
-        self.b0 = cbr(ci)
-        self.b1, self.b2, self.b3 = (_Branch('block', *cbr(ci, 3, r)) for r in rates)
-        self.b4 = _Branch('gap', nn.AdaptiveAvgPool2d(1), *cbr(ci))
-        self.project = nn.Sequential(*cbr(5*width), nn.Dropout(dropout))
-    def forward(self, f:Tensor, # `(B, C, H, W)`
-    ) -> Tensor: # `(B, width, H, W)`
+        def brick(c, kernel=1, dilation=1): return conv_bn_relu(c, width, kernel, dilation=dilation, bias=False, eps=bn_eps)
+        self.b0 = brick(in_channels)
+        self.b1,self.b2,self.b3 = (_Branch('block', *brick(in_channels, 3, rate)) for rate in rates)
+        self.b4 = _Branch('gap', nn.AdaptiveAvgPool2d(1), *brick(in_channels))
+        self.project = nn.Sequential(*brick(5*width), nn.Dropout(dropout))
+
+    def forward(self, f:Tensor) -> Tensor: # `(B, C, H, W)` to `(B, width, H, W)`
         "The five views, fused."
         mean = self.b4(f).expand(-1, -1, *f.shape[-2:])
         return self.project(torch.cat([self.b0(f), self.b1(f), self.b2(f), self.b3(f), mean], 1))
 
 # %% ../../nbs/heads/30_deeplab.ipynb #ea0809de
 @HEADS('deeplabv3plus')
-class DeepLabV3PlusHead(nn.Module):
+class DeepLabV3PlusHead(Head):
     "ASPP on the coarsest level, refined by the finest (DeepLabV3+, Chen et al. 2018, arXiv 1802.02611; Sigma's `deeplabv3+`)."
-    def __init__(self, channels:tuple, # Widths of the pyramid, fine to coarse
-        num_classes:int, # Classes
-        width:int=256, # Width of ASPP and of the refinement
-        low_width:int=48, # Width of the finest level's branch
+    def __init__(self,
+        channels:tuple,         # Widths of the pyramid, fine to coarse
+        num_classes:int,        # Classes
+        width:int=256,          # Width of ASPP and of the refinement
+        low_width:int=48,       # Width of the finest level's branch
         rates:tuple=(12,24,36), # Dilation rates of ASPP, in cells of the coarsest grid
-        dropout:float=0.1, # Dropout in front of the classifier
-        bn_eps:float=1e-5, # BatchNorm eps (1e-3 to train as published)
+        dropout:float=0.1,      # Dropout in front of the classifier
+        bn_eps:float=1e-5,      # BatchNorm eps (1e-3 to train as published)
     ):
-        super().__init__()
-        self.channels = tuple(channels)
+        super().__init__(channels, num_classes)
         self.aspp = ASPP(self.channels[-1], width, rates, bn_eps=bn_eps)
         self.low_level = conv_bn_relu(self.channels[0], low_width, 3, eps=bn_eps)
-        self.block = nn.Sequential(*conv_bn_relu(width+low_width, width, 3, eps=bn_eps), nn.Dropout(dropout), nn.Conv2d(width, num_classes, 1))
+        refine = conv_bn_relu(width+low_width, width, 3, eps=bn_eps)
+        self.block = nn.Sequential(*refine, nn.Dropout(dropout), nn.Conv2d(width, num_classes, 1))
         init_head_(self)
-    def forward(self, pyramid:list, # Four maps `(B, C_i, H_i, W_i)`; the middle two are not read
-    ) -> Tensor: # Logits `(B, classes, H_1, W_1)`
+
+    def forward(self, pyramid:list) -> Tensor: # Four maps, the middle two are not read, to logits `(B, classes, H_1, W_1)`
         "Logits on the finest grid."
-        low,*_,top = check_pyramid(pyramid, self.channels, 'DeepLabV3PlusHead')
-        a = F.interpolate(self.aspp(top), low.shape[-2:], mode='bilinear', align_corners=True)
-        return self.block(torch.cat([a, self.low_level(low)], 1))
+        low,*_,top = self.check(pyramid)
+        context = F.interpolate(self.aspp(top), low.shape[-2:], mode='bilinear', align_corners=True)
+        return self.block(torch.cat([context, self.low_level(low)], 1))

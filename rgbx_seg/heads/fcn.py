@@ -7,33 +7,35 @@ __all__ = ['FCNHead', 'published_aux_head']
 
 # %% ../../nbs/heads/05_fcn.ipynb #b0b8b0c5
 from torch import nn, Tensor
-from .mlp import check_pyramid, conv_bn_relu, init_head_
+from .base import Head, init_head_
+from ..ops.layers import conv_bn_relu
 from ..registry import HEADS
 
 # %% ../../nbs/heads/05_fcn.ipynb #aea9c7d1
 @HEADS('fcn')
-class FCNHead(nn.Module):
+class FCNHead(Head):
     "3x3 convolution, BN, ReLU, 1x1 classifier on one pyramid level (Long et al. 2015; Sigma's `FCNHead`)."
-    def __init__(self, channels:tuple, # Widths of the pyramid, fine to coarse
-        num_classes:int, # Classes
-        level:int=3, # Index of the level to read (2 for an auxiliary head)
-        width:int=None, # Hidden channels; None: a quarter of the level's
-        dropout:float=0., # Probability of dropping a channel in front of the classifier
+    aux_level = 2
+    def __init__(self,
+        channels:tuple,    # Widths of the pyramid, fine to coarse
+        num_classes:int,   # Classes
+        level:int=3,       # Index of the level to read (2 for an auxiliary head)
+        width:int=None,    # Hidden channels; None: a quarter of the level's
+        dropout:float=0.,  # Probability of dropping a channel in front of the classifier
         bn_eps:float=1e-5, # BatchNorm eps (1e-3 to train as published)
     ):
-        super().__init__()
-        self.channels, self.level = tuple(channels), level
+        super().__init__(channels, num_classes)
+        self.level = level
         c = self.channels[level]
         width = width or c//4
         self.conv = conv_bn_relu(c, width, 3, eps=bn_eps)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(width, num_classes, 1)
         init_head_(self)
-    def forward(self, pyramid:list, # Four maps `(B, C_i, H_i, W_i)`
-    ) -> Tensor: # Logits `(B, classes, H, W)` of the grid of `level`
+
+    def forward(self, pyramid:list) -> Tensor: # Four maps to logits `(B, classes, H, W)` of the grid of `level`
         "Logits on the grid of the level it reads."
-        f = check_pyramid(pyramid, self.channels, 'FCNHead')[self.level]
-        return self.classifier(self.dropout(self.conv(f)))
+        return self.classifier(self.dropout(self.conv(self.check(pyramid)[self.level])))
 
 # %% ../../nbs/heads/05_fcn.ipynb #a9be5096
 def published_aux_head(channels:tuple, # Widths of the pyramid

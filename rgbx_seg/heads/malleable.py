@@ -8,53 +8,64 @@ __all__ = ['MalleableHead', 'malleable_head_keys']
 # %% ../../nbs/heads/66_malleable.ipynb #628dcee3
 from functools import partial
 import torch
-from timm.models.resnet import Bottleneck
 from torch import nn, Tensor
-from .mlp import check_pyramid, init_head_
+from .base import Head, init_head_
 from .sa_gate import ASPPSum
 from ..ops.layers import resize
 from ..registry import HEADS
 
 # %% ../../nbs/heads/66_malleable.ipynb #b0974fd7
+class _Bricks:
+    "Convolution, transposed convolution and residual blocks with the head's norm."
+    def __init__(self, width, dilation, **norm):
+        self.width,self.dilation,self.norm = width,dilation,partial(nn.BatchNorm2d, **norm)
+    def conv(self, i, o): return nn.Sequential(nn.Conv2d(i, o, 3, padding=1), self.norm(o), nn.ReLU(inplace=True))
+    def up(self, i, o): return nn.Sequential(nn.ConvTranspose2d(i, o, 3, padding=1), self.norm(o), nn.ReLU(inplace=True))
+    def residual(self):
+        from timm.models.resnet import Bottleneck
+        w,options = self.width,dict(dilation=self.dilation, norm_layer=self.norm)
+        skip = nn.Sequential(nn.Conv2d(w, 4*w, 1, bias=False), self.norm(4*w))
+        return nn.Sequential(Bottleneck(w, w, downsample=skip, **options), Bottleneck(4*w, w, **options))
+
+# %% ../../nbs/heads/66_malleable.ipynb #a3a7a1f1
 @HEADS('malleable')
-class MalleableHead(nn.Module):
+class MalleableHead(Head):
     "Merge at stride 8, residual blocks, ASPP, transposed convolutions up to stride 2 (Xing et al., ECCV 2020)."
-    align_corners = True             # How its logits grow to the image; the auxiliary ones: False
+    align_corners = True       # of its own logits; the auxiliary ones: False
     def __init__(self,
-        channels, # Widths of the pyramid, fine to coarse
-        num_classes:int, # Classes
-        width:int=512, # Width w
-        rates=(6,12,18), # Dilation of the ASPP
-        published:bool=False, # Dilation 16 in the residual blocks?
-        aux:bool=True, # With the auxiliary classifier?
-        bn_eps:float=1e-5, # BatchNorm eps
-        bn_momentum:float=.1, # Of the norms (0.01 in the published training)
+        channels,              # Widths of the pyramid, fine to coarse
+        num_classes:int,       # Classes
+        width:int=512,         # Width w
+        rates=(6,12,18),       # Dilation of the ASPP
+        published:bool=False,  # Dilation 16 in the residual blocks?
+        aux:bool=True,         # With the auxiliary classifier?
+        bn_eps:float=1e-5,     # BatchNorm eps
+        bn_momentum:float=.1,  # Of the norms (0.01 in the published training)
     ):
-        super().__init__()
-        self.channels = tuple(channels); norm = partial(nn.BatchNorm2d, eps=bn_eps, momentum=bn_momentum); d = 16 if published else 1; w = width
-        cbr = lambda i,o: nn.Sequential(nn.Conv2d(i, o, 3, padding=1), norm(o), nn.ReLU(inplace=True))
-        up = lambda i,o: nn.Sequential(nn.ConvTranspose2d(i, o, 3, padding=1), norm(o), nn.ReLU(inplace=True))
-        self.upsample_1,self.upsample_2,self.upsample_3 = up(self.channels[3], w),up(w, w//2),up(w//2, w//4)
-        self.merge = nn.ModuleList([cbr(c, w) for c in self.channels[:3]]+[cbr(4*w, w)])
-        skip = nn.Sequential(nn.Conv2d(w, 4*w, 1, bias=False), norm(4*w))
-        self.task = nn.Sequential(Bottleneck(w, w, downsample=skip, dilation=d, norm_layer=norm), Bottleneck(4*w, w, dilation=d, norm_layer=norm))
-        self.embed = cbr(4*w, w)
+        super().__init__(channels, num_classes)
+        w,norm = width,dict(eps=bn_eps, momentum=bn_momentum)
+        bricks = _Bricks(w, 16 if published else 1, **norm)
+        self.upsample_1,self.upsample_2 = bricks.up(self.channels[3], w),bricks.up(w, w//2)
+        self.upsample_3 = bricks.up(w//2, w//4)
+        self.merge = nn.ModuleList([*(bricks.conv(c, w) for c in self.channels[:3]), bricks.conv(4*w, w)])
+        self.task,self.embed = bricks.residual(),bricks.conv(4*w, w)
         self.aspp = ASPPSum(w, w, rates, w//2, slope=0., act_pool=False, bn_eps=bn_eps, bn_momentum=bn_momentum)
         self.seg_layer,self.seg_layer_2 = nn.Conv2d(w//4, num_classes, 1),nn.Conv2d(w, num_classes, 1) if aux else None
         init_head_(self)
 
     def trunk(self, pyramid:list) -> Tensor: # `(B, w, H_2, W_2)`
         "What both classifiers share, on the grid of the second map."
-        b1,b2,b3,b4 = check_pyramid(pyramid, self.channels, 'MalleableHead'); size = b2.shape[-2:]
-        maps = [m(resize(b, size)) for m,b in zip(self.merge, (b1,b2,b3))] + [self.upsample_1(resize(b4, size))]
+        *low,top = self.check(pyramid)
+        size = low[1].shape[-2:]
+        maps = [merge(resize(f, size)) for merge,f in zip(self.merge, low)] + [self.upsample_1(resize(top, size))]
         return self.embed(self.task(self.merge[3](torch.cat(maps, 1))))
 
-    def forward(self, pyramid:list, # Four maps `(B, C_i, H_i, W_i)`
-    ):                              # Logits `(B, classes, 2 H_1, 2 W_1)`; in training with `aux`: and those of the auxiliary classifier, `(B, classes, H_2, W_2)`
-        e = self.trunk(pyramid); h,w = pyramid[0].shape[-2:]
-        y = self.upsample_2(resize(self.aspp(e), (h,w)))
-        y = self.seg_layer(self.upsample_3(resize(y, (2*h,2*w))))
-        return (y, self.seg_layer_2(e)) if self.training and self.seg_layer_2 is not None else y
+    def forward(self, pyramid:list): # Logits `(B, classes, 2 H_1, 2 W_1)`; in training with `aux` also those `(B, classes, H_2, W_2)`
+        trunk = self.trunk(pyramid)
+        h,w = pyramid[0].shape[-2:]
+        fine = self.upsample_2(resize(self.aspp(trunk), (h,w)))
+        logits = self.seg_layer(self.upsample_3(resize(fine, (2*h,2*w))))
+        return (logits, self.seg_layer_2(trunk)) if self.training and self.seg_layer_2 is not None else logits
 
 # %% ../../nbs/heads/66_malleable.ipynb #9c97fcff
 def malleable_head_keys(key:str, # Published name

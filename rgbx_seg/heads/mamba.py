@@ -7,10 +7,11 @@ __all__ = ['ChannelAttention', 'CAB', 'CVSSBlock', 'PatchExpand', 'up2', 'Upsamp
 
 # %% ../../nbs/heads/60_mamba.ipynb #dbfd156b
 import torch
-from einops import rearrange
 from torch import nn, Tensor
 from ..encoders.vmamba import SS2D
 from ..ops.layers import DropPath, resize
+from .base import Head
+from ..core import RGBXError
 from ..registry import HEADS
 
 # %% ../../nbs/heads/60_mamba.ipynb #8e50de4e
@@ -55,7 +56,9 @@ class PatchExpand(nn.Module):
     def __init__(self, dim:int): # Channels of the input
         super().__init__(); self.expand,self.norm = nn.Linear(dim, 2*dim, bias=False),nn.LayerNorm(dim//2)
     def forward(self, x:Tensor) -> Tensor:
-        return self.norm(rearrange(self.expand(x), 'b h w (p q c) -> b (h p) (w q) c', p=2, q=2))
+        B,H,W,_ = x.shape
+        pixels = self.expand(x).view(B, H, W, 2, 2, -1).transpose(2, 3)                # (B, H, 2, W, 2, C/2)
+        return self.norm(pixels.reshape(B, 2*H, 2*W, -1))
 
 def up2(x:Tensor) -> Tensor: # `(B, H, W, C)` -> `(B, 2H, 2W, C)`
     "Bilinear doubling, channels last."
@@ -91,7 +94,7 @@ class UpLevel(nn.Module):
 
 # %% ../../nbs/heads/60_mamba.ipynb #a4c2872a
 @HEADS('mamba')
-class MambaHead(nn.Module):
+class MambaHead(Head):
     "Sigma's channel-aware Mamba decoder (arXiv 2404.04256): four maps to logits at four times the finest map's size."
     def __init__(self,
         channels,              # Channels of the four maps, fine to coarse: `(E, 2E, 4E, 8E)`
@@ -100,19 +103,21 @@ class MambaHead(nn.Module):
         d_state:int=4,         # State size of their scans
         drop_path:float=.1,    # The largest drop path rate
     ):
-        super().__init__(); E = channels[0]
-        if tuple(channels) != (E, 2*E, 4*E, 8*E): raise ValueError(f'MambaHead needs channels (E, 2E, 4E, 8E), got {tuple(channels)}')
+        super().__init__(channels, num_classes)
+        E = channels[0]
+        if self.channels != (E, 2*E, 4*E, 8*E): raise RGBXError('MambaHead', f'channels {self.channels}', '(E, 2E, 4E, 8E)')
         rates = torch.linspace(0, drop_path, 4*depth).tolist()
-        level = lambda i: UpLevel(8*E//2**i, rates[depth*(3-i):depth*(4-i)], d_state, up=i<3)
+        def level(i): return UpLevel(8*E//2**i, rates[depth*(3-i):depth*(4-i)], d_state, up=i<3)
         self.layers_up = nn.ModuleList([PatchExpand(8*E), *(level(i) for i in (1,2,3))])
         self.norm_up,self.up = nn.LayerNorm(E),FinalUp(E)
         self.output = nn.Conv2d(E, num_classes, 1, bias=False)
-        for m in self.modules():
-            if isinstance(m, nn.Conv2d): nn.init.kaiming_normal_(m.weight, nonlinearity='relu')
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d): nn.init.kaiming_normal_(module.weight, nonlinearity='relu')
 
-    def forward(self, pyramid) -> Tensor: # Four `(B, C, H, W)`, fine to coarse -> `(B, num_classes, 4H, 4W)` of the finest
-        y = self.layers_up[0](pyramid[3].permute(0,2,3,1))
-        for layer,f in zip(self.layers_up[1:], pyramid[2::-1]):
+    def forward(self, pyramid:list) -> Tensor: # Four `(B, C, H, W)`, fine to coarse -> `(B, num_classes, 4H, 4W)` of the finest
+        *low,top = self.check(pyramid)
+        y = self.layers_up[0](top.permute(0,2,3,1))
+        for layer,f in zip(self.layers_up[1:], low[::-1]):
             y = resize(y.permute(0,3,1,2), f.shape[-2:]).permute(0,2,3,1)
             y = layer(y + f.permute(0,2,3,1))
         return self.output(self.up(self.norm_up(y)).permute(0,3,1,2))

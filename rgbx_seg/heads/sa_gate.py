@@ -10,76 +10,81 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 from .fcn import FCNHead
-from .mlp import check_pyramid, conv_bn_relu, init_head_
+from .base import Head, init_head_
+from ..ops.layers import conv_bn_relu
 from ..registry import HEADS
 
 # %% ../../nbs/heads/64_sa_gate.ipynb #a6df5045
 class ASPPSum(nn.Module):
-    "Dilated views of a map and its mean, summed: `(B, C, H, W) -> (B, width, H, W)` (the ASPP of SA-Gate and of malleable 2.5D convolution)."
+    "Dilated views of a map and its mean, summed: `(B, C, H, W) -> (B, width, H, W)` (SA-Gate, malleable 2.5D convolution)."
     def __init__(self,
-        ci:int, # Input channels
-        width:int=256, # Channels of the result
-        rates=(6,12,18), # Dilation of the 3x3 views; a 1x1 view comes first
-        hidden:int=256, # Channels of each view
-        slope:float=.01, # Of the LeakyReLU; 0 is a ReLU
-        act_pool:bool=True, # Also after the norm of the image's mean?
-        bn_eps:float=1e-5, # BatchNorm eps
-        bn_momentum:float=.1, # Of the norms
+        in_channels:int,       # Input channels
+        width:int=256,         # Channels of the result
+        rates=(6,12,18),       # Dilation of the 3x3 views; a 1x1 view comes first
+        hidden:int=256,        # Channels of each view
+        slope:float=.01,       # Of the LeakyReLU; 0 is a ReLU
+        act_pool:bool=True,    # Also after the norm of the image's mean?
+        bn_eps:float=1e-5,     # BatchNorm eps
+        bn_momentum:float=.1,  # Of the norms
     ):
         super().__init__()
-        conv = lambda i,o,k=1,d=1: nn.Conv2d(i, o, k, padding=d*(k//2), dilation=d, bias=False)
-        bn = lambda c: nn.BatchNorm2d(c, eps=bn_eps, momentum=bn_momentum)
+        def conv(i, o, kernel=1, dilation=1):
+            return nn.Conv2d(i, o, kernel, padding=dilation*(kernel//2), dilation=dilation, bias=False)
+        def norm(channels): return nn.BatchNorm2d(channels, eps=bn_eps, momentum=bn_momentum)
         self.slope,self.act_pool = slope,act_pool
-        self.map_convs = nn.ModuleList([conv(ci, hidden)]+[conv(ci, hidden, 3, r) for r in rates])
-        self.map_bn = bn(hidden*len(self.map_convs))
-        self.global_pooling_conv,self.global_pooling_bn = conv(ci, hidden),bn(hidden)
-        self.red_conv,self.pool_red_conv,self.red_bn = conv(hidden*len(self.map_convs), width),conv(hidden, width),bn(width)
+        views = 1+len(rates)
+        self.map_convs = nn.ModuleList([conv(in_channels, hidden), *(conv(in_channels, hidden, 3, rate) for rate in rates)])
+        self.map_bn = norm(hidden*views)
+        self.global_pooling_conv,self.global_pooling_bn = conv(in_channels, hidden),norm(hidden)
+        self.red_conv,self.pool_red_conv,self.red_bn = conv(hidden*views, width),conv(hidden, width),norm(width)
 
     def views(self, f:Tensor) -> Tensor: # `(B, hidden * views, H, W)`, normed
         "The dilated views side by side."
-        return self.map_bn(torch.cat([c(f) for c in self.map_convs], 1))
+        return self.map_bn(torch.cat([conv(f) for conv in self.map_convs], 1))
+
     def pooled(self, f:Tensor) -> Tensor: # `(B, hidden, 1, 1)`, normed
         "The view of the whole map."
         return self.global_pooling_bn(self.global_pooling_conv(f.mean((2,3), keepdim=True)))
-    def forward(self, f:Tensor) -> Tensor:
-        act = lambda t: F.leaky_relu(t, self.slope)
-        p = self.pooled(f)
-        return act(self.red_bn(self.red_conv(act(self.views(f))) + self.pool_red_conv(act(p) if self.act_pool else p)))
+
+    def forward(self, f:Tensor) -> Tensor: # `(B, C, H, W)` -> `(B, width, H, W)`
+        def act(t): return F.leaky_relu(t, self.slope)
+        mean = self.pooled(f)
+        if self.act_pool: mean = act(mean)
+        return act(self.red_bn(self.red_conv(act(self.views(f))) + self.pool_red_conv(mean)))
 
 # %% ../../nbs/heads/64_sa_gate.ipynb #d89db4ad
 @HEADS('sa_gate')
-class SAGateHead(nn.Module):
+class SAGateHead(Head):
     "DeepLabV3+ as SA-Gate has it: ASPP on the coarsest map, refined by the finest (Chen et al., ECCV 2020)."
-    align_corners = True                    # How its logits grow to the image
+    align_corners = True
     def __init__(self,
-        channels, # Widths of the pyramid, fine to coarse
-        num_classes:int, # Classes
-        width:int=256, # Width of ASPP and of the refinement
-        low_width:int=48, # Width of the finest map's branch
-        rates=(6,12,18), # Dilation of the ASPP, in cells of the coarsest map
-        dropout:float=.1, # Probability of dropping a channel in front of the classifier
-        bn_eps:float=1e-5, # BatchNorm eps
-        bn_momentum:float=.1, # Of the norms
+        channels,              # Widths of the pyramid, fine to coarse
+        num_classes:int,       # Classes
+        width:int=256,         # Width of ASPP and of the refinement
+        low_width:int=48,      # Width of the finest map's branch
+        rates=(6,12,18),       # Dilation of the ASPP, in cells of the coarsest map
+        dropout:float=.1,      # Probability of dropping a channel in front of the classifier
+        bn_eps:float=1e-5,     # BatchNorm eps
+        bn_momentum:float=.1,  # Of the norms
     ):
-        super().__init__()
-        self.channels = tuple(channels); bn = dict(eps=bn_eps, momentum=bn_momentum)
+        super().__init__(channels, num_classes)
+        def brick(i, o, kernel): return conv_bn_relu(i, o, kernel, bias=False, eps=bn_eps, momentum=bn_momentum)
         self.aspp = ASPPSum(self.channels[-1], width, rates, width, bn_eps=bn_eps, bn_momentum=bn_momentum)
-        cbr = lambda i,o,k: [nn.Conv2d(i, o, k, padding=k//2, bias=False), nn.BatchNorm2d(o, **bn), nn.ReLU(inplace=True)]
-        self.reduce = nn.Sequential(*cbr(self.channels[0], low_width, 1))
-        self.last_conv = nn.Sequential(*cbr(width+low_width, width, 3), *cbr(width, width, 3), nn.Dropout2d(dropout))
+        self.reduce = brick(self.channels[0], low_width, 1)
+        self.last_conv = nn.Sequential(*brick(width+low_width, width, 3), *brick(width, width, 3), nn.Dropout2d(dropout))
         self.classify = nn.Conv2d(width, num_classes, 1)
         init_head_(self)
-    def forward(self, pyramid:list, # Maps `(B, C_i, H_i, W_i)`; only the first and the last are read
-    ) -> Tensor:                    # Logits `(B, classes, H_1, W_1)`
-        low,*_,top = check_pyramid(pyramid, self.channels, 'SAGateHead')
-        a = F.interpolate(self.aspp(top), low.shape[-2:], mode='bilinear', align_corners=True)
-        return self.classify(self.last_conv(torch.cat([a, self.reduce(low)], 1)))
+
+    def forward(self, pyramid:list) -> Tensor: # Maps, only the first and the last are read, to logits `(B, classes, H_1, W_1)`
+        low,*_,top = self.check(pyramid)
+        context = F.interpolate(self.aspp(top), low.shape[-2:], mode='bilinear', align_corners=True)
+        return self.classify(self.last_conv(torch.cat([context, self.reduce(low)], 1)))
 
 # %% ../../nbs/heads/64_sa_gate.ipynb #af4de5d6
 @HEADS('sa_gate_aux')
 class SAGateAuxHead(FCNHead):
     "SA-Gate's auxiliary classifier on the coarsest map: 3x3 convolution to a quarter of the channels, norm, ReLU, dropout, 1x1."
-    align_corners = True
+    align_corners,aux_level = True,-1
     def __init__(self,
         channels,            # Widths of the pyramid, fine to coarse
         num_classes:int,     # Classes
@@ -89,8 +94,10 @@ class SAGateAuxHead(FCNHead):
         bn_eps:float=1e-5,   # BatchNorm eps
     ):
         super().__init__(channels, num_classes, level, width, bn_eps=bn_eps)
-        c = self.conv[0]; self.conv = conv_bn_relu(c.in_channels, c.out_channels, 3, bias=False, eps=bn_eps)
-        self.dropout = nn.Dropout(dropout); init_head_(self)
+        conv = self.conv[0]
+        self.conv = conv_bn_relu(conv.in_channels, conv.out_channels, 3, bias=False, eps=bn_eps)
+        self.dropout = nn.Dropout(dropout)
+        init_head_(self)
 
 # %% ../../nbs/heads/64_sa_gate.ipynb #97754367
 def sa_gate_head_keys(key:str, # Published name, without `head.`

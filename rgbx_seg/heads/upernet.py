@@ -8,44 +8,46 @@ __all__ = ['UPerHead']
 # %% ../../nbs/heads/20_upernet.ipynb #372865a3
 import torch
 from torch import nn, Tensor
-from .mlp import check_pyramid, conv_bn_relu, init_head_
-from ..ops.layers import resize
+from .base import Head, init_head_
+from ..ops.layers import conv_bn_relu, resize
 from ..registry import HEADS
 
 # %% ../../nbs/heads/20_upernet.ipynb #d66f13c4
 @HEADS('upernet')
-class UPerHead(nn.Module):
+class UPerHead(Head):
     "Pyramid pooling and feature pyramid (UPerNet, Xiao et al. 2018, arXiv 1807.10221; Sigma's `UPernet`)."
-    def __init__(self, channels:tuple, # Widths of the pyramid, fine to coarse
-        num_classes:int, # Classes
-        width:int=512, # Common width E
+    def __init__(self,
+        channels:tuple,              # Widths of the pyramid, fine to coarse
+        num_classes:int,             # Classes
+        width:int=512,               # Common width E
         pool_scales:tuple=(1,2,3,6), # Grid sides of the pyramid pooling
-        dropout:float=0.1, # Probability of dropping a channel in front of the classifier
-        bn_eps:float=1e-5, # BatchNorm eps (1e-3 to train as published)
+        dropout:float=0.1,           # Probability of dropping a channel in front of the classifier
+        bn_eps:float=1e-5,           # BatchNorm eps (1e-3 to train as published)
     ):
-        super().__init__()
-        self.channels = tuple(channels)
+        super().__init__(channels, num_classes)
         *low,top = self.channels
-        cbr = lambda ci,k=1: conv_bn_relu(ci, width, k, eps=bn_eps)
-        self.psp_modules = nn.ModuleList(nn.Sequential(nn.AdaptiveAvgPool2d(s), *cbr(top)) for s in pool_scales)
-        self.bottleneck = cbr(top+len(pool_scales)*width, 3)
-        self.lateral_convs = nn.ModuleList(cbr(c) for c in low)
-        self.fpn_convs = nn.ModuleList(cbr(width, 3) for _ in low)
-        self.fpn_bottleneck = cbr(len(channels)*width, 3)
+        def brick(in_channels, kernel=1): return conv_bn_relu(in_channels, width, kernel, eps=bn_eps)
+        self.psp_modules = nn.ModuleList(nn.Sequential(nn.AdaptiveAvgPool2d(side), *brick(top)) for side in pool_scales)
+        self.bottleneck = brick(top+len(pool_scales)*width, 3)
+        self.lateral_convs = nn.ModuleList(brick(c) for c in low)
+        self.fpn_convs = nn.ModuleList(brick(width, 3) for _ in low)
+        self.fpn_bottleneck = brick(len(channels)*width, 3)
         self.dropout = nn.Dropout2d(dropout)
         self.conv_seg = nn.Conv2d(width, num_classes, 1)
         init_head_(self)
-    def pool(self, f:Tensor, # Coarsest map `(B, C_4, H_4, W_4)`
-    ) -> Tensor: # `(B, E, H_4, W_4)`
+
+    def pool(self, top:Tensor) -> Tensor: # Coarsest map `(B, C_4, H_4, W_4)` to `(B, E, H_4, W_4)`
         "Pyramid pooling: the map, and its averages on coarse grids, fused by a 3x3 convolution."
-        return self.bottleneck(torch.cat([f]+[resize(p(f), f.shape[-2:]) for p in self.psp_modules], 1))
-    def forward(self, pyramid:list, # Four maps `(B, C_i, H_i, W_i)`
-    ) -> Tensor: # Logits `(B, classes, H_1, W_1)`
+        pooled = [resize(branch(top), top.shape[-2:]) for branch in self.psp_modules]
+        return self.bottleneck(torch.cat([top, *pooled], 1))
+
+    def forward(self, pyramid:list) -> Tensor: # Four maps `(B, C_i, H_i, W_i)` to logits `(B, classes, H_1, W_1)`
         "Logits on the finest grid."
-        *low,top = check_pyramid(pyramid, self.channels, 'UPerHead')
-        ls = [self.pool(top)]
-        for f,lat in zip(low[::-1], list(self.lateral_convs)[::-1]):
-            l = lat(f); ls.insert(0, l+resize(ls[0], l.shape[-2:]))
-        ps = [c(l) for c,l in zip(self.fpn_convs, ls)]+ls[-1:]
-        y = torch.cat([ps[0]]+[resize(p, ps[0].shape[-2:]) for p in ps[1:]], 1)
-        return self.conv_seg(self.dropout(self.fpn_bottleneck(y)))
+        *low,top = self.check(pyramid)
+        levels = [self.pool(top)]
+        for f,lateral in zip(low[::-1], list(self.lateral_convs)[::-1]):
+            side = lateral(f)
+            levels.insert(0, side + resize(levels[0], side.shape[-2:]))
+        maps = [conv(level) for conv,level in zip(self.fpn_convs, levels)] + levels[-1:]
+        fused = self.fpn_bottleneck(torch.cat([resize(f, maps[0].shape[-2:]) for f in maps], 1))
+        return self.conv_seg(self.dropout(fused))

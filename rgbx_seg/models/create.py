@@ -98,9 +98,11 @@ class _Parts:
         return FUSIONS[self.fusion](widths, n, **settings) if n > 1 else []
 
     def aux(self, name, widths, num_classes, settings):
+        "An auxiliary head by name, on the map that its class asks for."
         if not name: return None
-        third = {'level': 2} if name == 'fcn' else {}     # the map an auxiliary FCN reads in every publication
-        return HEADS[name](widths, num_classes, **third | settings)
+        head = HEADS[name]
+        level = head.aux_level if isinstance(head, type) else None
+        return head(widths, num_classes, **({} if level is None else {'level': level}) | settings)
 
 # %% ../../nbs/models/10_create.ipynb #6ad58655
 def parts(encoder:str,           # A name in `ENCODERS`, or a timm name

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn, Tensor
 from ..core import RGBXError
 from ..encoders.base import Encoder
+from ..heads.base import Head
 from ..ops.layers import resize
 
 # %% ../../nbs/models/00_segmenter.ipynb #47d42702
@@ -25,10 +26,12 @@ class FusedBackbone(nn.Module):
         self.encoders,self.fusions,self.n = nn.ModuleList(encoders),nn.ModuleList(fusions),n
         self.stems = nn.ModuleDict({str(i):s for i,s in (stems or {}).items()})
         self.channels,self.strides = self.encoders[0].channels,self.encoders[0].strides
-        if len(self.encoders) not in (1, n): raise ValueError(f'{len(self.encoders)} encoders for {n} modalities: give one, or one each')
-        if n > 1 and len(self.fusions) != len(self.channels): raise ValueError(f'{len(self.fusions)} fusions for {len(self.channels)} stages')
+        if len(self.encoders) not in (1, n):
+            raise RGBXError('backbone', f'{len(self.encoders)} encoders for {n} modalities', 'one, or one each')
+        if n > 1 and len(self.fusions) != len(self.channels):
+            raise RGBXError('backbone', f'{len(self.fusions)} fusions for {len(self.channels)} stages', 'one for every stage')
         if any(f.enriches for f in self.fusions):
-            for e in self.encoders: e.accept_enriched()
+            for e in self.encoders: e.expect_enriched()
 
     def encoder(self, i:int) -> Encoder: # The encoder of modality number `i`
         return self.encoders[i if len(self.encoders) > 1 else 0]
@@ -44,17 +47,17 @@ class FusedBackbone(nn.Module):
             seen = each(lambda i,f: self.encoder(i).outs[s](f), feats)
             if self.n == 1: pyramid.append(seen[0]); continue
             fused,back = self.fusions[s](*seen)
-            if self.fusions[s].enriches: feats = each(lambda i,f: self.encoder(i).take_back(s, f, seen[i], back[i]), feats)
+            if self.fusions[s].enriches: feats = each(lambda i,f: self.encoder(i).resume_from(s, f, seen[i], back[i]), feats)
             pyramid.append(fused)
         return pyramid
 
 # %% ../../nbs/models/00_segmenter.ipynb #869c1e49
 def grow(logits:Tensor, # `(B, C, h, w)`
     size,               # The image's `(height, width)`
-    head:nn.Module,     # Its attribute `align_corners`, False where it has none, is obeyed
+    head:Head,          # Says by `align_corners` how
 ) -> Tensor:            # `(B, C, height, width)`
     "Logits on the image's grid, resized as their head wants it."
-    if getattr(head, 'align_corners', False): return F.interpolate(logits, tuple(size), mode='bilinear', align_corners=True)
+    if head.align_corners: return F.interpolate(logits, tuple(size), mode='bilinear', align_corners=True)
     return resize(logits, size)
 
 # %% ../../nbs/models/00_segmenter.ipynb #522d0ca7
@@ -62,14 +65,16 @@ class RGBXSegmenter(nn.Module):
     "Images of named modalities to logits: `backbone(*images) -> pyramid`, `head(pyramid) -> logits`, resized to the images."
     def __init__(self,
         backbone:nn.Module,          # `backbone(*images) -> pyramid`
-        head:nn.Module,              # `head(pyramid) -> logits`
+        head:Head,                   # `head(pyramid) -> logits`
         modalities=('rgb','x'),      # Their names, in the order of the backbone's images
         num_classes:int=2,           # Channels of the logits
         in_channels=None,            # `{name: channels}`; 3 each by default
-        aux_head:nn.Module=None,     # Another head, used in training only
+        aux_head:Head=None,          # Another head, used in training only
         config:dict=None,            # What rebuilds this model: `create_model(**config)`
     ):
         super().__init__()
+        for part in filter(None, (head, aux_head)):
+            if not isinstance(part, Head): raise RGBXError('head', type(part).__name__, 'a subclass of `rgbx_seg.heads.base.Head`')
         self.backbone,self.head,self.aux_head = backbone,head,aux_head
         self.modalities,self.num_classes,self.config = tuple(modalities),num_classes,dict(config or {})
         self.in_channels = {m:(in_channels or {}).get(m, 3) for m in self.modalities}
@@ -92,7 +97,7 @@ class RGBXSegmenter(nn.Module):
 
     def forward(self, *images, mask=None, **named):
         "Normalised images `(B, C_i, H, W)` by position or name, `None` or absent when missing, to logits `(B, num_classes, H, W)`. `mask`: see `takes_mask`."
-        takes = self.training and getattr(self.head, 'takes_mask', False)
+        takes = self.training and self.head.takes_mask
         if takes and mask is None and len(images) == len(self.modalities)+1: *images,mask = images
         ims = self.inputs(*images, **named)
         size = next(i for i in ims if i is not None).shape[-2:]

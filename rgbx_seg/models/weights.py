@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['CLASSIFIER', 'HEAD_KEYS', 'OWN', 'read_weights', 'unwrap', 'head_keys', 'decoder_names', 'LoadReport', 'find_format',
-           'our_names', 'load_published']
+           'our_names', 'load_published', 'plain_model', 'save_weights']
 
 # %% ../../nbs/models/20_weights.ipynb #2d2988f1
 import argparse, pickle, re
 from dataclasses import dataclass
 from pathlib import Path
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn, Tensor
-from ..core import RGBXError
+from ..core import RGBXError, atomic_path
 from ..encoders.formats import Format, encoder_names, encoder_only
 from ..heads.mlp import MLPHead, mlp_keys
 from ..ops.loading import load_named
@@ -133,3 +133,20 @@ def load_published(model:nn.Module, # A segmenter, an encoder or a classifier of
         fix += ' (num_classes?), or pass skip= a pattern of tensors to leave out.' if 'another shape' in e.found else '.'
         raise RGBXError(where, e.found, f'a {known.name} checkpoint of this model', fix) from None
     return LoadReport(known.name, **report)
+
+# %% ../../nbs/models/20_weights.ipynb #dcc7e2e7
+def plain_model(model:nn.Module # Perhaps inside `DistributedDataParallel` or `torch.compile`
+) -> nn.Module:                 # The module itself
+    "What a wrapper wraps; its `state_dict` has the plain names."
+    while True:
+        inner = getattr(model, '_orig_mod', None) or getattr(model, 'module', None)
+        if not isinstance(inner, nn.Module): return model
+        model = inner
+
+def save_weights(model, # `nn.Module`, or its `state_dict`
+    path                # A `.safetensors` file
+):
+    "Write the weights of `model` to `path`, atomically; tensors that share memory are written once each."
+    state_dict = model if isinstance(model, dict) else plain_model(model).state_dict()
+    tensors = {name: value.detach().cpu().contiguous().clone() for name,value in state_dict.items()}
+    with atomic_path(path) as temporary: save_file(tensors, str(temporary))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ROUTES', 'route_index', 'cross_scan', 'cross_merge', 'concat_scan', 'concat_merge', 'swapped_scan', 'ss2d_unfused',
-           'ss2d']
+           'ss2d', 'init_dt', 'init_A_log']
 
 # %% ../../nbs/ops/20_routes.ipynb #118629b9
 import functools, math
@@ -270,3 +270,19 @@ def _ss2d_inputs(B, H, W, D, R, N, K=4, seed=0, dtype=torch.float32): # Random i
     ts = dict(x=r(B,H,W,D), x_dbl=r(B,H*W,K,R+2*N), dt_w=r(K,D,R)*.5/R**.5,
               A=-torch.arange(1.,N+1)*torch.exp(.1*r(K*D,N)), D=r(K*D), dt_bias=dt+torch.log(-torch.expm1(-dt)))
     return {k:t.to(dtype) for k,t in ts.items()}
+
+# %% ../../nbs/ops/20_routes.ipynb #5867ad61
+def init_dt(shape,    # Shape of the bias, `(..., D)`
+    lo:float=1e-3,    # Smallest step size drawn
+    hi:float=1e-1,    # Largest step size drawn
+    floor:float=1e-4, # No step is smaller than this
+) -> Tensor:
+    "A bias whose softplus is log-uniform in `[lo, hi]` (Gu & Dao, Mamba)."
+    dt = torch.exp(torch.rand(shape)*(math.log(hi)-math.log(lo))+math.log(lo)).clamp(min=floor)
+    return dt + torch.log(-torch.expm1(-dt))
+
+def init_A_log(rows:int, # Number of channels
+    n:int,               # State size N
+) -> Tensor:             # `(rows, N)`
+    "`log(1..N)` in every row: the real S4D initialisation."
+    return torch.log(torch.arange(1., n+1)).repeat(rows, 1)

@@ -11,17 +11,18 @@ __all__ = ['GRID', 'ss2d_outputs', 'segman_stage_outputs', 'malleable_conv_outpu
 # %% ../../nbs/parity/20_parts.ipynb #ffffa1b4
 import numpy as np
 import torch
-from timm.models.vision_transformer_sam import get_rel_pos
+from ..encoders.sam import relative_table
 from torch import nn
 from ..ops.loading import load_named
-from ..encoders.malleable import FixedConv2_5d, MalleableConv2d
+from ..ops.malleable_conv import FixedConv2_5d, MalleableConv2d
 from ..encoders.sam import SamViT, resize_positions, sam_keys
 from ..encoders.segman import SegMANStage
 from ..encoders.vmamba import SS2D, ss2d_parts
 from ..fusion.sa_gate import SAGate, sagate_keys
 from ..fusion.sam_adapter import Extractor, Injector, adapter_keys
 from ..fusion.sigma import ConMB, CroMB
-from ..heads.diffusion import Denoiser, FPNMerge, SCHEDULES, diffusion_name, log_snr, sine_positions, strengths, time_pairs
+from ..heads.denoiser import Denoiser, SCHEDULES, log_snr, sine_positions, strengths, time_pairs
+from ..heads.diffusion import FPNMerge, diffusion_name
 from ..heads.mamba import CVSSBlock
 from ..heads.sa_gate import SAGateAuxHead, SAGateHead, sa_gate_head_keys
 from ..heads.segformer import SegFormerHead, segformer_keys
@@ -91,11 +92,11 @@ def sam_outputs(case:dict, # Parity case `sam_image_encoder_*`
     m = SamViT(c['embed_dim'], c['depth'], c['num_heads'], c['global_attn_indexes'], c['window_size'], c['pretrained_size']//16, c['mlp_ratio']).eval()
     load_named(m, state_dict, sam_keys)
     with torch.no_grad():
-        x = torch.as_tensor(inputs['x']); p = m.patch_embed(x); t = m.embed(x); H,W = t.shape[1:3]
+        x = torch.as_tensor(inputs['x']); p = m.patch_embed(x).permute(0,2,3,1); t = m.embed(x); H,W = t.shape[1:3]
         got = dict(patch=p.flatten(1,2), pos=resize_positions(m.pos_embed, (H,W)).flatten(1,2))
         for i,b in enumerate(m.blocks):
             t = b(t); got[f'block.{i}'] = t.flatten(1,2)
-            if b.window_size == 0: got |= {f'rel_h.{i}':get_rel_pos(H, H, b.attn.rel_pos_h), f'rel_w.{i}':get_rel_pos(W, W, b.attn.rel_pos_w)}
+            if b.window == 0: got |= {f'rel_h.{i}':relative_table(b.attn.rel_pos_h, H), f'rel_w.{i}':relative_table(b.attn.rel_pos_w, W)}
     return pick(got, case['outputs'])
 
 # %% ../../nbs/parity/20_parts.ipynb #8c760309
