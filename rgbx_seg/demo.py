@@ -13,7 +13,7 @@ import torch
 from .core import repo_root, set_seed, write_text
 from .cli import exit_status
 from .data.folder import DataFolder
-from .training.loaders import rgbx_dls
+from .training.loaders import dataloaders
 from .data.toy import write_toy
 from .data.transforms import JointAugment
 from .evaluation.inference import infer_mask, model_inputs
@@ -43,7 +43,7 @@ def demo_data(data,      # Folder of the scenes
 ):                       # (`DataLoaders`, test set, class weights)
     "The demo's scenes for one choice of modalities."
     train,val,test = (Decoded(DataFolder(data, s, modalities=modalities)) for s in ('train','val','test'))
-    dls = rgbx_dls(train, val, bs=bs, augment=JointAugment(train.card.size, scales=None), seed=seed, valid_bs=16)
+    dls = dataloaders(train, val, bs=bs, augment=JointAugment(train.card.size, scales=None), seed=seed, valid_bs=16)
     return dls, test, class_weights(label_counts((o[-1] for o in train.items), train.card.num_classes))
 
 def demo_run(data,       # Folder of the scenes

@@ -92,6 +92,7 @@ class Epochs(Tables):
         "All epochs side by side, with all classes."
         return compare(self.reports)
 
+
 # %% ../../nbs/evaluation/50_epochs.ipynb #b586ff5c
 def evaluate_epochs(
     folder,              # Of the run, or of snapshots

@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from pathlib import Path
 from torch import Tensor, nn
 from ..core import RGBXError, choose
+from ..data.cards import IMAGENET
 from ..data.open import open_data
 from .protocol import Protocol, get_protocol
 from .published import ARITHMETICS
-from .scales import IMAGENET, Forward, at_scale, image_size, map_present, mirrored, to_tensor
+from .scales import Forward, at_scale, image_size, map_present, mirrored, to_tensor
 from ..models.runs import Run, load_run
 from ..ops.layers import resize
 from ..ops.windows import windows
