@@ -193,13 +193,13 @@ def predict(run:str,        # RUN: a run folder, a saved model, or a checkpoint 
     device:str=None,        # cpu, cuda ...; default: the GPU where there is one
 ):
     "Write the mask, the coloured mask and a picture of every image."
-    from rgbx_seg.data.sets.submission import write_submission
+    from rgbx_seg.data.sets.base import benchmark
     given = _inputs(inputs)
     opened = _run(run, model, given, card, device)
     done = rx.predict(opened, given, out, protocol, split, card, drop, pictures, scores=scores)
     print(f"{len(done)} images predicted; masks in {Path(out)/'mask'}")
     if submission is not None:
-        print(f'upload {write_submission(done, Path(out)/submission, submission, full=not part)}')
+        print(f'upload {benchmark(submission).write(done, Path(out)/submission, full=not part)}')
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b0010
 def _read_reports(files):
