@@ -46,6 +46,7 @@ def _open(run, data, split, card, drop=(), recipe=None):
     print(describe(dataset))
     return dataset
 
+
 # %% ../../nbs/cli/10_runs.ipynb #c11b0009
 def _augment(word):
     "The augmentations that a word stands for."
