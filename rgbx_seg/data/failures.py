@@ -16,45 +16,50 @@ def _as_type(x, like):
     "Rounded and cut off where the image is of 8 bits."
     return np.clip(np.rint(x), 0, 255).astype(np.uint8) if like.dtype == np.uint8 else x.astype(like.dtype)
 
-def _exposed(a, gain): return _as_type(255*np.clip((a.astype(np.float32)/255)**2.2*gain, 0, 1)**(1/2.2), a)
+def _exposed(image, gain): return _as_type(255*np.clip((image.astype(np.float32)/255)**2.2*gain, 0, 1)**(1/2.2), image)
 
-def _motionblur(a, r, amount=.02):
-    length = amount*a.shape[1]
-    return _as_type(motion(a.astype(np.float32), max(2, length), max(1, length), 0), a)
+def _motionblur(image, rng, amount=.02):
+    length = amount*image.shape[1]
+    return _as_type(motion(image.astype(np.float32), max(2, length), max(1, length), 0), image)
 
-def _overexposure(a, r, amount=4.): return _exposed(a, amount)
+def _overexposure(image, rng, amount=4.): return _exposed(image, amount)
 
-def _underexposure(a, r, amount=.08): return _exposed(a, amount)
+def _underexposure(image, rng, amount=.08): return _exposed(image, amount)
 
-def _lidarjitter(a, r, amount=.012):
+def _lidarjitter(image, rng, amount=.012):
     "Every measured pixel moves by chance."
-    h,w = a.shape[:2]
+    h,w = image.shape[:2]
     rows,columns = np.mgrid[:h,:w]
-    dy,dx = np.rint(amount*w*r.standard_normal((2, h, w))).astype(int)
-    out,hit = np.zeros_like(a),a.max(2) > 0
-    out[(rows+dy).clip(0, h-1)[hit],(columns+dx).clip(0, w-1)[hit]] = a[hit]
+    dy,dx = np.rint(amount*w*rng.standard_normal((2, h, w))).astype(int)
+    out,hit = np.zeros_like(image),image.max(2) > 0
+    out[(rows+dy).clip(0, h-1)[hit],(columns+dx).clip(0, w-1)[hit]] = image[hit]
     return out
 
-def _eventlowres(a, r, amount=None): return a[np.ix_(np.arange(a.shape[0])//2*2, np.arange(a.shape[1])//2*2)]
+def _eventlowres(image, rng, amount=None):
+    "Every second row and column, twice."
+    h,w = image.shape[:2]
+    return image[np.ix_(np.arange(h)//2*2, np.arange(w)//2*2)]
 
-def _drop(a, r, amount=None): return np.zeros_like(a)
+def _drop(image, rng, amount=None): return np.zeros_like(image)
 
-def _noise(a, r, amount=.1):
-    top = 255 if a.dtype == np.uint8 else float(np.abs(a).max() or 1)
-    return _as_type(a+amount*top*r.standard_normal(a.shape), a)
+def _noise(image, rng, amount=.1):
+    top = 255 if image.dtype == np.uint8 else float(np.abs(image).max() or 1)
+    return _as_type(image+amount*top*rng.standard_normal(image.shape), image)
 
-def _misalign(a, r, amount=.03):
+def _misalign(image, rng, amount=.03):
     "Moved along both axes, by half of the amount to all of it."
-    h,w = a.shape[:2]
-    dx,dy = np.rint(amount*w*r.choice([-1, 1], 2)*r.uniform(.5, 1, 2))
+    h,w = image.shape[:2]
+    dx,dy = np.rint(amount*w*rng.choice([-1, 1], 2)*rng.uniform(.5, 1, 2))
     cv2 = cv2_()
-    return cv2.warpAffine(a, np.float32([[1, 0, dx], [0, 1, dy]]), (w, h), flags=cv2.INTER_NEAREST).reshape(a.shape)
+    moved = cv2.warpAffine(image, np.float32([[1, 0, dx], [0, 1, dy]]), (w, h), flags=cv2.INTER_NEAREST)
+    return moved.reshape(image.shape)
 
-def _sparse(a, r, amount=.5): return a*(r.random((*a.shape[:2], 1)) >= amount).astype(a.dtype)
+def _sparse(image, rng, amount=.5): return image*(rng.random((*image.shape[:2], 1)) >= amount).astype(image.dtype)
 
 # %% ../../nbs/data/74_failures.ipynb #7b90e0aa
-FAILURE_KINDS = dict(motionblur=_motionblur, overexposure=_overexposure, underexposure=_underexposure, lidarjitter=_lidarjitter,
-                     eventlowres=_eventlowres, drop=_drop, noise=_noise, misalign=_misalign, sparse=_sparse)
+FAILURE_KINDS = dict(
+    motionblur=_motionblur, overexposure=_overexposure, underexposure=_underexposure, lidarjitter=_lidarjitter,
+    eventlowres=_eventlowres, drop=_drop, noise=_noise, misalign=_misalign, sparse=_sparse)
 
 def fail(image:np.ndarray, # (H, W, C) uint8 or float32
     kind:str,              # One of `FAILURE_KINDS`

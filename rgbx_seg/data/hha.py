@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NYU_CAMERA', 'camera_matrix', 'point_cloud', 'box_sum', 'window_rank', 'plane_normals', 'gravity', 'rotation_to',
-           'hha_parts', 'check_depth', 'hha', 'read_depth', 'write_hha']
+           'check_depth', 'hha_parts', 'hha', 'read_depth', 'write_hha']
 
 # %% ../../nbs/data/60_hha.ipynb #6bae34dc
 import concurrent.futures
@@ -18,12 +18,12 @@ from ..core import RGBXError, atomic_path, cv2_
 NYU_CAMERA = np.array([[518.85790117450188, 0, 325.58244941119034],
                        [0, 519.46961112127485, 253.73616633400465], [0, 0, 1]])
 
-def camera_matrix(fx, # Focal length in pixels, horizontal
-    fy=None, # Focal length in pixels, vertical
-    cx=None, # Principal point, column
-    cy=None, # Principal point, row; pixels count from 1, the centre of `size` by default
-    size=None, # (height, width)
-) -> np.ndarray: # 3x3
+def camera_matrix(fx:float, # Focal length in pixels, horizontal
+    fy:float=None,          # Focal length in pixels, vertical
+    cx:float=None,          # Principal point, column
+    cy:float=None,          # Principal point, row; pixels count from 1, the centre of `size` by default
+    size:tuple=None,        # (height, width)
+) -> np.ndarray:            # 3x3
     "A pin-hole matrix."
     if size is None and (cx is None or cy is None):
         raise RGBXError('camera_matrix', 'no centre', 'cx and cy, or size=(height, width)')
@@ -109,9 +109,9 @@ def plane_normals(points:np.ndarray, # (3, H, W) of every pixel
 
 # %% ../../nbs/data/60_hha.ipynb #67408328
 def gravity(normals:np.ndarray, # (3, H, W) or (3, n), NaN where unknown
-    thresholds=(45,15),         # Degrees
-    iterations=(5,5),           # Rounds for each
-    y0=(0.,1.,0.),              # First guess
+    thresholds:tuple=(45,15),   # Degrees
+    iterations:tuple=(5,5),     # Rounds for each
+    y0:tuple=(0.,1.,0.),        # First guess
 ) -> list:                      # The direction after each threshold, unit vectors; the last one is the answer
     "Which way is down (Gupta et al., ECCV 2014)."
     N = normals.reshape(3,-1)
@@ -139,16 +139,32 @@ def rotation_to(y:np.ndarray, # Unit vector
     p = np.deg2rad(phi)
     return np.eye(3)+np.sin(p)*K+(1-np.cos(p))*K@K
 
+# %% ../../nbs/data/60_hha.ipynb #69d8c571
+def check_depth(depth:np.ndarray # (H, W) metres, floating point
+) -> np.ndarray:                 # float64
+    "Depth as float64, or an `RGBXError` that says what is wrong with it."
+    z = np.asarray(depth)
+    if z.ndim != 2: raise RGBXError('depth', f'an array {z.shape}', '(H, W)')
+    if not np.issubdtype(z.dtype, np.floating):
+        raise RGBXError('depth', f'{z.dtype} values', 'metres, as floating point numbers', 'Millimetres: depth/1000.')
+    z = z.astype(np.float64)
+    top = np.nanmax(z) if np.isfinite(z).any() else 0
+    if np.nanmin(z, initial=0.) < 0:
+        raise RGBXError('depth', f'a depth of {np.nanmin(z):g} m', 'metres, 0 where missing')
+    if np.isfinite(top) and top > 1000:
+        raise RGBXError('depth', f'depths up to {top:g} m', 'metres', 'Millimetres? Then depth/1000.')
+    return z
+
 # %% ../../nbs/data/60_hha.ipynb #5cef93bc
-def hha_parts(depth:np.ndarray, # (H, W) metres, 0 = missing
-    camera:np.ndarray=None, # 3x3; `NYU_CAMERA` by default
-    raw:np.ndarray=None, # (H, W): pixels where it is 0 do not count for normals; `depth` itself by default
-    radii=(3,10), # Windows for the encoded normals and for finding gravity
-    thresholds=(45,15), # Angles in degrees, one per refinement of the gravity direction
-    iterations=(5,5), # See `gravity`
-    floor=(-90.,-130.), # When the lowest point is above the first (cm), the floor is put at the second
-    published:bool=False, # See above
-) -> dict: # points (3, H, W) cm, normals and normals_far (3, H, W), gravity (list), rotation (3, 3), height (H, W) cm, angle (H, W) degrees
+def hha_parts(depth:np.ndarray,  # (H, W) metres, 0 = missing
+    camera:np.ndarray=None,      # 3x3; `NYU_CAMERA` by default
+    raw:np.ndarray=None,         # (H, W): pixels where it is 0 do not count for normals; `depth` itself by default
+    radii:tuple=(3,10),          # Windows for the encoded normals and for finding gravity
+    thresholds:tuple=(45,15),    # Angles in degrees, one per refinement of the gravity direction
+    iterations:tuple=(5,5),      # See `gravity`
+    floor:tuple=(-90.,-130.),    # When the lowest point is above the first (cm), the floor is put at the second
+    published:bool=False,        # See above
+) -> dict: # points (3, H, W) cm, normals, normals_far (3, H, W), gravity (list), rotation (3, 3), height (H, W) cm, angle (degrees)
     "Everything between depth and HHA, for looking inside. Raises `RGBXError` on depth that is no map of metres."
     z = check_depth(depth)
     camera = NYU_CAMERA if camera is None else np.asarray(camera, float)
@@ -169,20 +185,7 @@ def hha_parts(depth:np.ndarray, # (H, W) metres, 0 = missing
     angle[np.isnan(angle)] = 180.
     return dict(points=points, normals=N, normals_far=N2, gravity=ys, rotation=R, height=h, angle=angle)
 
-def check_depth(depth) -> np.ndarray: # (H, W) float64
-    "Depth as float64, or an `RGBXError` that says what is wrong with it."
-    z = np.asarray(depth)
-    if z.ndim != 2: raise RGBXError('depth', f'an array {z.shape}', '(H, W)')
-    if not np.issubdtype(z.dtype, np.floating):
-        raise RGBXError('depth', f'{z.dtype} values', 'metres, as floating point numbers', 'Millimetres: depth/1000.')
-    z = z.astype(np.float64)
-    top = np.nanmax(z) if np.isfinite(z).any() else 0
-    if np.nanmin(z, initial=0.) < 0:
-        raise RGBXError('depth', f'a depth of {np.nanmin(z):g} m', 'metres, 0 where missing')
-    if np.isfinite(top) and top > 1000:
-        raise RGBXError('depth', f'depths up to {top:g} m', 'metres', 'Millimetres? Then depth/1000.')
-    return z
-
+# %% ../../nbs/data/60_hha.ipynb #09efbcc5
 def hha(depth:np.ndarray,      # (H, W) metres, 0 = missing
     camera:np.ndarray=None,    # 3x3; `NYU_CAMERA` by default
     raw:np.ndarray=None,       # (H, W), 0 where nothing was measured; `depth` itself by default
@@ -198,7 +201,7 @@ def hha(depth:np.ndarray,      # (H, W) metres, 0 = missing
     return np.clip(np.rint(out), 0, 255).astype(np.uint8)
 
 # %% ../../nbs/data/60_hha.ipynb #c3b33c6f
-def read_depth(path,      # A `.npy` in metres or a 16-bit `.png`
+def read_depth(path:Path, # A `.npy` in metres or a 16-bit `.png`
     per_metre:float=None, # Values of a PNG per metre
 ) -> np.ndarray:          # (H, W) float64 metres
     "A depth map in metres, or an `RGBXError` with the file's name."
@@ -219,14 +222,15 @@ def read_depth(path,      # A `.npy` in metres or a 16-bit `.png`
     except RGBXError as e: raise RGBXError(path, e.found, e.expected, e.fix) from None
 
 def _convert(job, camera, per_metre, kwargs):
+    "One depth map to one HHA image."
     src,dst = job
     img = hha(read_depth(src, per_metre), camera, **kwargs)
     with atomic_path(dst) as t: t.write_bytes(cv2_().imencode('.png', img[...,::-1])[1].tobytes())
     return dst
 
-def write_hha(depth_dir,  # Folder of `.npy` or `.png` depth maps
-    out_dir,              # Folder of the HHA images, `<name>.png`; existing files are kept
-    camera=None,          # 3x3; `NYU_CAMERA` by default
+def write_hha(depth_dir:Path, # Folder of `.npy` or `.png` depth maps
+    out_dir:Path,         # Folder of the HHA images, `<name>.png`; existing files are kept
+    camera:np.ndarray=None, # 3x3; `NYU_CAMERA` by default
     per_metre:float=None, # See `read_depth`
     workers:int=0,        # Processes; 0: this one
     overwrite:bool=False, # Make existing files again

@@ -17,15 +17,15 @@ _GG = np.array([254, 251, 245, 238, 233, 230, 229, 227, 226, 225, 223, 222], np.
 _GB = np.array([250, 235, 206, 176, 152, 138, 130, 122, 115, 108, 101, 96], np.float32)
 _SMOKE = np.array([0, 0, 16, 52, 75, 122, 165, 175, 179, 183], np.float32)
 
-def gauss(x, sigma):
+def gauss(image:np.ndarray, sigma:float) -> np.ndarray:
     "Gaussian blur; what is outside is as its edge."
     cv2 = cv2_()
-    return cv2.GaussianBlur(x, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE).reshape(x.shape)
+    return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE).reshape(image.shape)
 
-def _over(x, colour, alpha):
+def _over(image, colour, alpha):
     "A colour over the image; its mean where there are not three channels."
-    if x.shape[2] != 3 and np.ndim(colour): colour = np.mean(colour, -1, keepdims=True)
-    return x*(1-alpha[...,None])+colour*alpha[...,None]
+    if image.shape[2] != 3 and np.ndim(colour): colour = np.mean(colour, -1, keepdims=True)
+    return image*(1-alpha[...,None])+colour*alpha[...,None]
 
 @lru_cache(16)
 def _noise_map(h, w, octaves, seed):
@@ -38,10 +38,10 @@ def _noise_map(h, w, octaves, seed):
     rank[np.argsort(t, axis=None)] = (np.arange(t.size)+.5)/t.size
     return rank.reshape(h, w)
 
-def _sunglare(x, c, r):
+def _sunglare(image, amount, rng):
     "A bright disk with rays and a line."
-    h,w = x.shape[:2]
-    v,u = ((1-c)/2+c*(np.arange(n, dtype=np.float32)+.5)/n for n in (h, w))
+    h,w = image.shape[:2]
+    v,u = ((1-amount)/2+amount*(np.arange(n, dtype=np.float32)+.5)/n for n in (h, w))
     dx,dy = u[None]-.457,v[:,None]-.462
     d = np.hypot(dx, dy)
     at = (np.arange(14)+.5)*.05
@@ -49,20 +49,20 @@ def _sunglare(x, c, r):
     th = np.arctan2(dy, dx)
     t = np.linspace(-math.pi, math.pi, 2048)
     def ray(strength, angle): return strength*np.exp(-(((t-angle+math.pi)%(2*math.pi)-math.pi)/.012)**2)
-    rays = sum(ray(r.uniform(5, 15), r.uniform(-math.pi, math.pi)) for _ in range(int(r.integers(20, 41))))
+    rays = sum(ray(rng.uniform(5, 15), rng.uniform(-math.pi, math.pi)) for _ in range(int(rng.integers(20, 41))))
     a += rays.astype(np.float32)[((th+math.pi)*(2047/(2*math.pi))).astype(int)]*np.exp(-d/.4)
     a += 14*np.exp(-(dy/.008)**2)*np.exp(-np.abs(dx)/.3)
     col = np.stack([np.full_like(a, 255), np.interp(d, at[:12], _GG), np.interp(d, at[:12], _GB)], 2)
-    return _over(x, (col/255).astype(np.float32), np.clip(a/255, 0, 1))
+    return _over(image, (col/255).astype(np.float32), np.clip(a/255, 0, 1))
 
-def _wildfire_smoke(x, c, r):
+def _wildfire_smoke(image, amount, rng):
     "White smoke, thicker below."
-    h,w = x.shape[:2]
-    n = cv2_().resize(_noise_map(128, 192, 5, int(r.integers(0, 8))), (w, h))
-    v = 1-c+c*(np.arange(h)+.5)/h
+    h,w = image.shape[:2]
+    n = cv2_().resize(_noise_map(128, 192, 5, int(rng.integers(0, 8))), (w, h))
+    v = 1-amount+amount*(np.arange(h)+.5)/h
     ramp = np.interp(v, (np.arange(10)+.5)/10, _SMOKE)
     g = 255/np.maximum(ramp, .25)-1                                                        # the mean of n**g is 1/(g+1)
-    return _over(x, np.float32(1), np.power(n, g[:,None]).astype(np.float32))
+    return _over(image, np.float32(1), np.power(n, g[:,None]).astype(np.float32))
 
 # %% ../../nbs/data/72_overlays.ipynb #79d6a5d1
 @lru_cache(8)
@@ -87,36 +87,37 @@ def _streaks(h, w, seed, target=32.):
     a = cv2.GaussianBlur(a, (0, 0), .8*max(k, .5))
     return a*(target/max(a.mean(), 1e-3))
 
-def _rain(x, c, r):
-    h,w = x.shape[:2]
-    k = int(r.integers(0, 8))
+def _rain(image, amount, rng):
+    h,w = image.shape[:2]
+    k = int(rng.integers(0, 8))
     shade = 1+.9*(_noise_map(96, 128, 6, k)-.5)  # streaks are not all of one grey
-    colour = (134/255*c*cv2_().resize(shade, (w, h)))[...,None].astype(np.float32)
-    return _over(x, colour, np.clip(_streaks(h, w, k)/255, 0, 1))
+    colour = (134/255*amount*cv2_().resize(shade, (w, h)))[...,None].astype(np.float32)
+    return _over(image, colour, np.clip(_streaks(h, w, k)/255, 0, 1))
 
-def _rain_mono(x, c, r):
-    return _over(x, np.float32(200/255), c*np.clip(_streaks(*x.shape[:2], int(r.integers(0, 8)))/255, 0, 1))
+def _rain_mono(image, amount, rng):
+    streaks = _streaks(*image.shape[:2], int(rng.integers(0, 8)))
+    return _over(image, np.float32(200/255), amount*np.clip(streaks/255, 0, 1))
 
-def _dust(x, c, r):
+def _dust(image, amount, rng):
     "Brownish haze, and particles."
-    h,w = x.shape[:2]
+    h,w = image.shape[:2]
     cv2 = cv2_()
-    n = _noise_map(128, 192, 4, int(r.integers(0, 8)))
-    n = cv2.resize(np.ascontiguousarray(n[:int(128*c),:int(192*c)]), (w, h))
-    s = (1-c)/.3
+    n = _noise_map(128, 192, 4, int(rng.integers(0, 8)))
+    n = cv2.resize(np.ascontiguousarray(n[:int(128*amount),:int(192*amount)]), (w, h))
+    s = (1-amount)/.3
     a = (.35+.25*s)+.4*(n-.5)
-    k = r.integers(0, h*w, int(h*w*.004))
+    k = rng.integers(0, h*w, int(h*w*.004))
     p = np.zeros(h*w, np.float32)
-    p[k] = r.uniform(.3, 1, len(k))
+    p[k] = rng.uniform(.3, 1, len(k))
     p = cv2.GaussianBlur(p.reshape(h, w), (0, 0), max(.7, h/480))*2
-    return _over(x, np.array([200, 170, 120], np.float32)/255, np.clip(a+p, 0, 1).astype(np.float32))
+    return _over(image, np.array([200, 170, 120], np.float32)/255, np.clip(a+p, 0, 1).astype(np.float32))
 
 # %% ../../nbs/data/72_overlays.ipynb #2f7c5330
-def _waterdrop(x, c, r):
+def _waterdrop(image, amount, rng):
     "Refraction by drops; a drop is where a periodic pattern exceeds c."
-    h,w = x.shape[:2]
+    h,w = image.shape[:2]
     cv2 = cv2_()
-    n = cv2.resize(r.random((256, 256, 4), np.float32), (w, h), interpolation=cv2.INTER_CUBIC)
+    n = cv2.resize(rng.random((256, 256, 4), np.float32), (w, h), interpolation=cv2.INTER_CUBIC)
     u,v = (np.arange(w, dtype=np.float32)+.5)/w,(np.arange(h, dtype=np.float32)+.5)/h
     u,v = np.meshgrid(u, v)
     def look(a, b):
@@ -129,29 +130,29 @@ def _waterdrop(x, c, r):
         px,py = 6.28*u*gx+2*(n0[...,0]-.5),6.28*v*gy+2*(n0[...,1]-.5)
         d = look(np.rint(u*gx-.25)/gx, np.rint(v*gy-.25)/gy)
         t = (np.sin(px)+np.sin(py))*np.maximum(0, 1-2*np.mod(10*(d[...,2]+.1)+d[...,1], 1))
-        on = (d[...,0] < .25*(5-k)) & (t > c)
+        on = (d[...,0] < .25*(5-k)) & (t > amount)
         cx,cy,cz = np.cos(px),np.cos(py),.2+1.8*(t-.5)
         scale = -.3/np.maximum(np.sqrt(cx*cx+cy*cy+cz*cz), 1e-6)
         mx[on],my[on] = (scale*cx)[on],(scale*cy)[on]
     columns,rows = ((u-mx)*w-.5).astype(np.float32),((v-my)*h-.5).astype(np.float32)
-    return cv2.remap(x, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(x.shape)
+    return cv2.remap(image, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(image.shape)
 
-def _spatter(x, c, r):
+def _spatter(image, amount, rng):
     "Drops of water, or mud."
-    m,s,g,t,k,mud = c
+    m,s,g,t,k,mud = amount
     cv2 = cv2_()
-    water = gauss((m+s*r.standard_normal(x.shape[:2])).astype(np.float32), g)
+    water = gauss((m+s*rng.standard_normal(image.shape[:2])).astype(np.float32), g)
     water[water < t] = 0
     if mud:
         a = gauss((water > t).astype(np.float32), k)
         a[a < .8] = 0
-        return _over(x, np.array([63, 42, 20], np.float32)/255, a)
+        return _over(image, np.array([63, 42, 20], np.float32)/255, a)
     d = cv2.distanceTransform(255-cv2.Canny((water*255).astype(np.uint8), 50, 150), cv2.DIST_L2, 5)
     d = cv2.blur(np.minimum(d, 20), (3, 3)).astype(np.uint8)
     relief = cv2.filter2D(cv2.equalizeHist(d), cv2.CV_8U, np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]]))
     a = water*cv2.blur(relief, (3, 3)).astype(np.float32)
     a = k*a/max(a.max(), 1e-6)
-    return x+a[...,None]*np.array([175, 238, 238], np.float32)/255 if x.shape[2] == 3 else x+a[...,None]*.85
+    return image+a[...,None]*np.array([175, 238, 238], np.float32)/255 if image.shape[2] == 3 else image+a[...,None]*.85
 
 # %% ../../nbs/data/72_overlays.ipynb #577cefea
 OVERLAYS = dict(sunglare=_sunglare, wildfire_smoke=_wildfire_smoke, rain=_rain, rain_mono=_rain_mono, dust=_dust,

@@ -15,24 +15,24 @@ _E = np.array([1., .8, .5], np.float32)                                   # grou
 _GAMMA = (255*np.linspace(0, 1, 4096)**(1/2.2)).round().astype(np.uint8)
 LUMA = np.array([.299, .587, .114], np.float32)
 
-def _headlights(s, ids, u, v, z):
+def _headlights(street, ids, u, v, z):
     "Illumination by night; the sky has none."
-    k = 128/s.w
-    angle = np.arctan((u-s.cx)/s.f).astype(np.float32)
-    beam = .9*np.exp(-(angle/.3)**2)*np.exp(-((k*(v-s.v0)-12)/16)**2)/(1+(z/7)**2)
+    k = 128/street.w
+    angle = np.arctan((u-street.cx)/street.f).astype(np.float32)
+    beam = .9*np.exp(-(angle/.3)**2)*np.exp(-((k*(v-street.v0)-12)/16)**2)/(1+(z/7)**2)
     return 3*np.where(ids == 0, np.float32(.004), .006+beam)
 
-def _light(s, ids, u, v, n, albedo, gain=1.):
+def _light(street, ids, u, v, n, albedo, gain=1.):
     "Radiance (..., k) of pixels with surfaces `ids` at `u`, `v`, texture `n`, from an albedo table (S, k); no noise."
-    z = 1/inverse_depth(s.look_plane, ids, u, v)
-    light = _headlights(s, ids, u, v, z) if s.condition == 'night' else _E[s.shade].take(ids)
+    z = 1/inverse_depth(street.look_plane, ids, u, v)
+    light = _headlights(street, ids, u, v, z) if street.condition == 'night' else _E[street.shade].take(ids)
     r = albedo.take(ids, 0)*((1+.1*n)*light)[...,None]
-    if s.condition == 'fog':
-        t = np.exp(-np.float32(s.beta)*z)[...,None]
+    if street.condition == 'fog':
+        t = np.exp(-np.float32(street.beta)*z)[...,None]
         r = r*t+.78*(1-t)
-    if s.condition == 'overexp':
-        x,y,reach = s.glare
-        r = r*s.gain+(1.2*np.exp(-np.hypot(u-x, v-y)/reach))[...,None]
+    if street.condition == 'overexp':
+        x,y,reach = street.glare
+        r = r*street.gain+(1.2*np.exp(-np.hypot(u-x, v-y)/reach))[...,None]
     return (np.maximum(r, 0)*gain).astype(np.float32)
 
 def _camera(rng, r, N):
@@ -40,32 +40,34 @@ def _camera(rng, r, N):
     r = r+np.sqrt(r/N+.004**2)*rng.standard_normal(r.shape, dtype=np.float32)
     return _GAMMA.take((np.clip(r, 0, 1)*4095).astype(np.int16))
 
-def sense_rgb(s, rng, ids, failure=None):
+def sense_rgb(street, rng, ids, failure=None):
     "(h, w, 3) uint8."
     exposure = dict(overexposure=4., underexposure=.08).get(failure, 1.)
-    r = _light(s, ids, s.u, s.v, s.n, s.albedo, exposure)
-    if failure == 'motionblur': r = cv2_().blur(r, (max(3, int(9*s.w/128)|1), 1))
-    return _camera(rng, r, 150 if s.condition == 'night' else 3000)
+    r = _light(street, ids, street.u, street.v, street.n, street.albedo, exposure)
+    if failure == 'motionblur': r = cv2_().blur(r, (max(3, int(9*street.w/128)|1), 1))
+    return _camera(rng, r, 150 if street.condition == 'night' else 3000)
 
 # %% ../../nbs/data/52_toy_sensors.ipynb #c11519c1
-def sense_thermal(s, rng, ids):
+def sense_thermal(street, rng, ids):
     "(h, w) float32, degrees C."
-    t = s.temp.take(ids)+.4*texture(rng, s.h, s.w)
-    if s.condition == 'fog': t = s.amb+(t-s.amb)*np.exp(-.15*s.beta/inverse_depth(s.plane, ids, s.u, s.v))
+    t = street.temp.take(ids)+.4*texture(rng, street.h, street.w)
+    if street.condition == 'fog':
+        iz = inverse_depth(street.plane, ids, street.u, street.v)
+        t = street.amb+(t-street.amb)*np.exp(-.15*street.beta/iz)
     t = cv2_().GaussianBlur(t.astype(np.float32), (5, 5), .7)
-    return t+.15*rng.standard_normal(t.shape, dtype=np.float32)+.1*rng.standard_normal((1, s.w), dtype=np.float32)
+    return t+.15*rng.standard_normal(t.shape, dtype=np.float32)+.1*rng.standard_normal((1, street.w), dtype=np.float32)
 
-def sense_depth(s, rng, ids):
+def sense_depth(street, rng, ids):
     "(h, w) uint16, mm; 0 where there is no measurement."
-    iz = inverse_depth(s.plane, ids, s.u, s.v)
-    k = 50*s.w/128
+    iz = inverse_depth(street.plane, ids, street.u, street.v)
+    k = 50*street.w/128
     true = k*iz
     d = np.round(8*(true+.06*rng.standard_normal(iz.shape, dtype=np.float32)))/8
-    other = true-s.u                                      # hidden if something to the right reaches further left in the other view
+    other = true-street.u                    # hidden if something to the right reaches further left in the other view
     right = np.maximum.accumulate(other[:,::-1], 1)[:,::-1]
     bad = (d < k/60) | (ids == 0)
     bad[:,:-1] |= right[:,1:] > other[:,:-1]+.5
-    lost = dict(fog=1-np.exp(-.5*s.beta/iz), night=.25).get(s.condition)
+    lost = dict(fog=1-np.exp(-.5*street.beta/iz), night=.25).get(street.condition)
     if lost is not None: bad |= rng.random(iz.shape, dtype=np.float32) < lost
     return np.where(bad, 0, 1000*k/np.maximum(d, .125)).round().astype(np.uint16)
 
@@ -73,54 +75,54 @@ def sense_depth(s, rng, ids):
 _EL = np.deg2rad(np.linspace(-16, 8, 28))
 _AZ = np.deg2rad(np.arange(-32, 32.01, .75))
 
-def _pixel_of(s, e, a):
+def _pixel_of(street, e, a):
     "(row, column) of a ray at elevation `e` and azimuth `a`."
-    row = np.rint(s.v0-s.f*np.tan(e)/np.cos(a)).astype(int)
-    return row,np.rint(s.cx+s.f*np.tan(a)).astype(int)
+    row = np.rint(street.v0-street.f*np.tan(e)/np.cos(a)).astype(int)
+    return row,np.rint(street.cx+street.f*np.tan(a)).astype(int)
 
-def _inside(s, r, c): return (r >= 0) & (r < s.h) & (c >= 0) & (c < s.w)
+def _inside(street, r, c): return (r >= 0) & (r < street.h) & (c >= 0) & (c < street.w)
 
-def sense_lidar(s, rng, ids, jitter=False):
+def sense_lidar(street, rng, ids, jitter=False):
     "Points (N, 6) float64 and their pixels (row, column)."
     el,az = (o.ravel() for o in np.meshgrid(_EL, _AZ, indexing='ij'))
     ring = np.repeat(np.arange(len(_EL)), len(_AZ))
     noise,kept,turn = rng.standard_normal(len(el)),rng.random(len(el)),np.deg2rad(rng.standard_normal((2, len(el))))
-    r,c = _pixel_of(s, el+turn[0], az+turn[1]) if jitter else _pixel_of(s, el, az)
-    ok = _inside(s, r, c)
+    r,c = _pixel_of(street, el+turn[0], az+turn[1]) if jitter else _pixel_of(street, el, az)
+    ok = _inside(street, r, c)
     r,c = np.where(ok, r, 0),np.where(ok, c, 0)
     hit = ids[r,c]
-    z = 1/inverse_depth(s.plane, hit, c.astype(np.float32), r.astype(np.float32)).astype(np.float64)
-    p = np.exp(-(z/55)**2)*(np.exp(-.6*s.beta*z) if s.condition == 'fog' else 1)
-    r0,c0 = _pixel_of(s, el, az)
-    ok &= (hit != 0) & (kept < p) & _inside(s, r0, c0)
+    z = 1/inverse_depth(street.plane, hit, c.astype(np.float32), r.astype(np.float32)).astype(np.float64)
+    p = np.exp(-(z/55)**2)*(np.exp(-.6*street.beta*z) if street.condition == 'fog' else 1)
+    r0,c0 = _pixel_of(street, el, az)
+    ok &= (hit != 0) & (kept < p) & _inside(street, r0, c0)
     distance = z/np.cos(az)/np.cos(el)+.03*noise
-    intensity = 255*(s.albedo @ LUMA)[hit]*np.exp(-z/60)
+    intensity = 255*(street.albedo @ LUMA)[hit]*np.exp(-z/60)
     xyz = distance*np.cos(el)*np.cos(az),-distance*np.cos(el)*np.sin(az),distance*np.sin(el)
     time = .1*(az-_AZ[0])/(_AZ[-1]-_AZ[0])
     return np.stack([*xyz, intensity, ring.astype(float), time], 1)[ok],(r0[ok], c0[ok])
 
-def lidar_image(s, points, pixels):
+def lidar_image(street, points, pixels):
     "(h, w, 3) float32: range, intensity, height."
-    image = np.zeros((s.h, s.w, 3), np.float32)
+    image = np.zeros((street.h, street.w, 3), np.float32)
     image[pixels] = np.stack([np.linalg.norm(points[:,:3], axis=1), points[:,3], points[:,2]+1.5], 1)
     return image
 
 # %% ../../nbs/data/52_toy_sensors.ipynb #5a59ef31
-def sense_events(s, rng, ids, lowres=False):
+def sense_events(street, rng, ids, lowres=False):
     "(h, w, 2) uint8: positive and negative counts."
-    then = rasterise(s, moved=True)
+    then = rasterise(street, moved=True)
     r,c = np.nonzero(ids != then)
-    events = np.zeros((s.h, s.w, 2), np.uint8)
-    u,v,n = c.astype(np.float32),r.astype(np.float32),s.n[r,c]
-    dark = .01 if s.condition == 'night' else .05
-    luma = (s.albedo @ LUMA)[:,None]
-    before,after = (np.log(_light(s, i[r,c], u, v, n, luma)+dark) for i in (ids, then))
+    events = np.zeros((street.h, street.w, 2), np.uint8)
+    u,v,n = c.astype(np.float32),r.astype(np.float32),street.n[r,c]
+    dark = .01 if street.condition == 'night' else .05
+    luma = (street.albedo @ LUMA)[:,None]
+    before,after = (np.log(_light(street, i[r,c], u, v, n, luma)+dark) for i in (ids, then))
     d = (after-before)[:,0]/.15
     events[r,c] = np.clip(np.floor(np.stack([d, -d], 1)), 0, 20)
-    k = rng.integers(0, s.h*s.w, s.h*s.w//100)
+    k = rng.integers(0, street.h*street.w, street.h*street.w//100)
     events.reshape(-1, 2)[k,rng.integers(0, 2, len(k))] += 1
     events = np.minimum(events, 20)
-    return np.repeat(np.repeat(events[::2,::2], 2, 0), 2, 1)[:s.h,:s.w] if lowres else events
+    return np.repeat(np.repeat(events[::2,::2], 2, 0), 2, 1)[:street.h,:street.w] if lowres else events
 
 # %% ../../nbs/data/52_toy_sensors.ipynb #67b57e2a
 SIGMA0 = np.array([-10, -8.5, -10, -22, -4, -16], np.float64)             # dB, in the order of AERIAL_CLASSES

@@ -73,96 +73,96 @@ def draw_street(rng, condition, h, w):
     return s.done()
 
 # %% ../../nbs/data/50_toy_world.ipynb #39c2420e
-def _objects(s, rng, edge, x0, sun):
-    "Draw buildings, poles and the twin pairs onto `s`, far to near."
-    drawn = []    # (distance, method of `s` or function, arguments)
-    _draw_buildings(s, rng, edge, x0, drawn)
-    _draw_poles(s, rng, edge, x0, drawn)
-    _draw_people(s, rng, edge, x0, drawn)
-    _draw_vehicles(s, rng, edge, x0, drawn)
-    _draw_obstacles(s, rng, edge, x0, sun, drawn)
+def _objects(street, rng, edge, x0, sun):
+    "Draw buildings, poles and the twin pairs, far to near."
+    drawn = []    # (distance, function, arguments, keywords)
+    _draw_buildings(street, rng, edge, x0, drawn)
+    _draw_poles(street, rng, edge, x0, drawn)
+    _draw_people(street, rng, edge, x0, drawn)
+    _draw_vehicles(street, rng, edge, x0, drawn)
+    _draw_obstacles(street, rng, edge, x0, sun, drawn)
     for _,paint,args,kw in sorted(drawn, key=lambda o: -o[0]): paint(*args, **kw)
 
-def _place(s, rng, edge, x0):
+def _place(street, rng, edge, x0):
     "A distance and a place across the street."
     Z = rng.uniform(4.5, 22.)
-    return Z,np.clip((rng.uniform(.04, .96)*s.w-s.cx)*Z/s.f, x0-edge, x0+edge)
+    return Z,np.clip((rng.uniform(.04, .96)*street.w-street.cx)*Z/street.f, x0-edge, x0+edge)
 
-def _draw_buildings(s, rng, edge, x0, drawn):
+def _draw_buildings(street, rng, edge, x0, drawn):
     U = rng.uniform
     for side in (-1, 1):
         for _ in range(rng.integers(1, 4)):
             Z,deep,X = U(12, 45),U(5, 15),x0+side*(edge+U(.5, 3))
             width,height = U(6, 14),U(5, 12)
-            albedo,temp = U(.15, .7)*U(.8, 1.2, 3),s.amb+U(1, 5)
-            drawn.append((Z, _building, (s, Z, deep, X, width, height, albedo, temp, side), {}))
+            albedo,temp = U(.15, .7)*U(.8, 1.2, 3),street.amb+U(1, 5)
+            drawn.append((Z, _building, (street, Z, deep, X, width, height, albedo, temp, side), {}))
 
-def _draw_poles(s, rng, edge, x0, drawn):
+def _draw_poles(street, rng, edge, x0, drawn):
     U = rng.uniform
     for _ in range(rng.integers(2, 5)):
         Z,X = U(4.5, 22),x0+rng.choice([-1, 1])*U(edge-1.2, edge)
-        kw = dict(width=U(.14, .24), height=U(3, 6), albedo=np.full(3, U(.08, .35)), temp=s.amb+U(0, 2))
-        drawn.append((Z, s.face, ('pole', _RECT, X, Z), kw))
+        kw = dict(width=U(.14, .24), height=U(3, 6), albedo=np.full(3, U(.08, .35)), temp=street.amb+U(0, 2))
+        drawn.append((Z, street.face, ('pole', _RECT, X, Z), kw))
 
 # %% ../../nbs/data/50_toy_world.ipynb #2cd5e403
-def _draw_people(s, rng, edge, x0, drawn):
+def _draw_people(street, rng, edge, x0, drawn):
     U = rng.uniform
     for cls,n in (('person', rng.integers(1, 4)), ('mannequin', rng.integers(1, 4))):
         for _ in range(n):
-            Z,X = _place(s, rng, edge, x0)
+            Z,X = _place(street, rng, edge, x0)
             kw = dict(width=U(.5, .75), height=U(1.5, 1.9), albedo=U(.05, .85, 3), temp=31+U(-1, 1))
-            if cls == 'mannequin': kw['temp'] = s.amb+U(-1, 1)                                               # twin
-            drawn.append((Z, s.face, (cls, _BODY, X, Z), kw))
+            if cls == 'mannequin': kw['temp'] = street.amb+U(-1, 1)                                               # twin
+            drawn.append((Z, street.face, (cls, _BODY, X, Z), kw))
 
-def _draw_vehicles(s, rng, edge, x0, drawn):
+def _draw_vehicles(street, rng, edge, x0, drawn):
     U = rng.uniform
     for cls,n in (('vehicle_moving', rng.integers(0, 3)), ('vehicle_parked', rng.integers(0, 3))):
         for _ in range(n):
-            Z,X = _place(s, rng, edge, x0)
-            kw = dict(width=U(1.7, 2.1), height=U(1.3, 1.7), temp=s.amb+U(4, 10))
-            albedo,shift = U(.05, .85, 3),rng.choice([-1, 1])*U(1.5, 4)*s.w/128
+            Z,X = _place(street, rng, edge, x0)
+            kw = dict(width=U(1.7, 2.1), height=U(1.3, 1.7), temp=street.amb+U(4, 10))
+            albedo,shift = U(.05, .85, 3),rng.choice([-1, 1])*U(1.5, 4)*street.w/128
             if cls == 'vehicle_parked': shift = 0.                                                           # twin
             parts = (_CAR, albedo),(_SCREEN, .12*albedo+.02),(_STRIPE, .8-.6*albedo)
-            drawn.append((Z, _vehicle, (s, cls, parts, X, Z, shift), kw))
+            drawn.append((Z, _vehicle, (street, cls, parts, X, Z, shift), kw))
 
-def _vehicle(s, cls, parts, X, Z, shift, **kw):
-    for outline,albedo in parts: s.face(cls, outline, X, Z, albedo=albedo, shift=shift, **kw)
+def _vehicle(street, cls, parts, X, Z, shift, **kw):
+    for outline,albedo in parts: street.face(cls, outline, X, Z, albedo=albedo, shift=shift, **kw)
 
-def _draw_obstacles(s, rng, edge, x0, sun, drawn):
+def _draw_obstacles(street, rng, edge, x0, sun, drawn):
     U = rng.uniform
     for cls,n in (('obstacle', rng.integers(1, 3)), ('decal', rng.integers(1, 3))):
         for _ in range(n):
-            Z,X = _place(s, rng, edge, x0)
+            Z,X = _place(street, rng, edge, x0)
             albedo = U(.7, 1.3, 3)*(.45, .3, .12)
-            kw = dict(width=.8*U(.9, 1.1), height=.8*U(.9, 1.1), albedo=albedo, temp=s.amb+1.2*sun+U(-.5, .5))
-            if cls == 'decal': kw |= dict(plane=s.ground, look=(0., 0., 1/Z))                                # twin
-            drawn.append((Z if cls == 'obstacle' else 100+Z, s.face, ('obstacle', _BOX, X, Z), kw))
+            kw = dict(width=.8*U(.9, 1.1), height=.8*U(.9, 1.1), albedo=albedo, temp=street.amb+1.2*sun+U(-.5, .5))
+            if cls == 'decal': kw |= dict(plane=street.ground, look=(0., 0., 1/Z))                                # twin
+            drawn.append((Z if cls == 'obstacle' else 100+Z, street.face, ('obstacle', _BOX, X, Z), kw))
 
 # %% ../../nbs/data/50_toy_world.ipynb #c8a1a416
-def _building(s, Z, deep, X, width, height, albedo, temp, side):
+def _building(street, Z, deep, X, width, height, albedo, temp, side):
     "A front and the wall along the road."
-    def corner(x, z, y): return s.cx+s.f*x/z,s.v0+s.f*(1.5-y)/z
-    a = 1/(s.f*X)
+    def corner(x, z, y): return street.cx+street.f*x/z,street.v0+street.f*(1.5-y)/z
+    a = 1/(street.f*X)
     wall = [corner(X, Z, 0), corner(X, Z, height), corner(X, Z+deep, height), corner(X, Z+deep, 0)]
-    s.add('building', wall, (a, 0., -s.cx*a), albedo, temp, shade=2)
+    street.add('building', wall, (a, 0., -street.cx*a), albedo, temp, shade=2)
     X2 = X+side*width
     front = [corner(X, Z, 0), corner(X, Z, height), corner(X2, Z, height), corner(X2, Z, 0)]
-    s.add('building', front, (0., 0., 1/Z), albedo, temp, shade=1)
+    street.add('building', front, (0., 0., 1/Z), albedo, temp, shade=1)
     # windows, for something to look at
     for floor in range(1, int(height//2), 2):
         left,right,y = X+side*.8,X2-side*.8,floor*1.6
         window = [corner(left, Z, y), corner(left, Z, y+1), corner(right, Z, y+1), corner(right, Z, y)]
-        s.add('building', window, (0., 0., 1/Z), .5*albedo, temp, shade=1)
+        street.add('building', window, (0., 0., 1/Z), .5*albedo, temp, shade=1)
 
 # %% ../../nbs/data/50_toy_world.ipynb #33c17d6c
-def rasterise(s, moved=False):
+def rasterise(street, moved=False):
     "Map (h, w) of surface numbers."
     cv2 = cv2_()
-    ids = np.zeros((s.h, s.w), np.int16)
-    for i,(corners,shift) in enumerate(s.polygons):
+    ids = np.zeros((street.h, street.w), np.int16)
+    for i,(corners,shift) in enumerate(street.polygons):
         if moved and shift: corners = corners+(shift, 0)
         cv2.fillPoly(ids, [np.clip(corners*16, -1e6, 1e6).round().astype(np.int32)], i, shift=4)
-        if i == s.n_ground-1 and not moved: s.ground_ids = ids.copy()
+        if i == street.n_ground-1 and not moved: street.ground_ids = ids.copy()
     return ids
 
 def inverse_depth(plane, ids, u, v):
@@ -170,10 +170,10 @@ def inverse_depth(plane, ids, u, v):
     a,b,c = (p.take(ids) for p in plane)
     return np.maximum(a*u+b*v+c, np.float32(1/80))
 
-def street_label(s, ids):
+def street_label(street, ids):
     "Train ids (h, w) uint8."
-    label,decal = s.cls.take(ids),s.decal.take(ids)
-    label[decal] = s.cls.take(s.ground_ids[decal])
+    label,decal = street.cls.take(ids),street.decal.take(ids)
+    label[decal] = street.cls.take(street.ground_ids[decal])
     return label
 
 @lru_cache(4)

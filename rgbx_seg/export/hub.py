@@ -10,8 +10,10 @@ import json, re
 from pathlib import Path
 from .. import __version__
 from ..core import RGBXError, write_text
-from ..models.create import create_model
+from ..data.cards import Card
+from ..models.runs import load_run
 from ..models.segmenter import RGBXSegmenter
+from ..models.weights import save_weights
 
 # %% ../../nbs/export/10_hub.ipynb #f07ec07c
 _README = """---
@@ -20,58 +22,51 @@ pipeline_tag: image-segmentation
 ---
 # {name}
 
-`{name}` of rgbx_seg: {mods} to {n} classes{data}.
+`{name}` of rgbx_seg: {inputs} to {classes} classes{data}.
 
 ```python
-from rgbx_seg.export.hub import from_pretrained
-model = from_pretrained('FOLDER_OR_USER/NAME')
-logits = model({args})   # normalised (batch, channels, height, width) each, None for a missing one
+import rgbx_seg as rx
+model = rx.from_pretrained('FOLDER_OR_USER/NAME')
+logits = model({inputs})   # normalised (batch, channels, height, width) each, None for a missing one
 ```
 """
 
-def save_pretrained(model, # A `RGBXSegmenter` from `create_model`
-    folder,                # Where to; made if it is missing
-    card=None,             # The data's `Card`, or one as a dict: classes, palette, modalities
-) -> Path:                 # The folder
+def save_pretrained(model:RGBXSegmenter, # From `create_model`
+    folder,                              # Where to; made if it is missing
+    card:Card=None,                      # Of the data: classes, palette, modalities
+    reading=None,                        # How images are read, the `Reading` of a run
+) -> Path:                               # The folder
     "Write `config.json`, `model.safetensors` and `README.md`, each atomically; `RGBXError` for a model without a config."
-    from rgbx_seg.training.checkpoint import save_weights
-    cfg,folder = getattr(model, 'config', None),Path(folder)
-    if not cfg: raise RGBXError('save_pretrained', f'a {type(model).__name__} without `config`', 'a model made by create_model')
+    folder = Path(folder)
+    if not getattr(model, 'config', None):
+        raise RGBXError('save_pretrained', f'a {type(model).__name__} without `config`', 'a model made by create_model')
     if folder.exists() and not folder.is_dir(): raise RGBXError(folder, 'a file', 'a folder')
-    card = card.to_dict() if hasattr(card, 'to_dict') else card
-    meta = dict(library_name='rgbx_seg', rgbx_seg_version=__version__, model=cfg, card=card)
-    folder.mkdir(parents=True, exist_ok=True); save_weights(model, folder/'model.safetensors')
-    write_text(folder/'config.json', json.dumps(meta, indent=1, ensure_ascii=False)+'\n')
-    about = dict(name=cfg['name'], mods=', '.join(model.modalities), args=', '.join(model.modalities), n=model.num_classes, data=f" of {card['name']}" if card else '')
+    config = dict(library_name='rgbx_seg', rgbx_seg_version=__version__, model=model.config,
+                  card=None if card is None else card.to_dict(), reading=None if reading is None else reading.to_dict())
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(model, folder/'model.safetensors')
+    write_text(folder/'config.json', json.dumps(config, indent=1, ensure_ascii=False)+'\n')
+    about = dict(name=model.config['name'], inputs=', '.join(model.modalities), classes=model.num_classes, data=f' of {card.name}' if card else '')
     write_text(folder/'README.md', _README.format(**about))
     return folder
 
 # %% ../../nbs/export/10_hub.ipynb #2810933f
 def _folder(name, revision): # An existing folder, or a snapshot from the hub
     if Path(name).is_dir(): return Path(name)
-    if not re.fullmatch(r'[\w-][\w.-]*/[\w-][\w.-]*', str(name)): raise RGBXError(name, 'no such folder', 'a saved model, a run, or user/name at the Hugging Face hub')
+    expected = 'a saved model, a run, or user/name at the Hugging Face hub'
+    if not re.fullmatch(r'[\w-][\w.-]*/[\w-][\w.-]*', str(name)): raise RGBXError(name, 'no such folder', expected)
     try: from huggingface_hub import snapshot_download
-    except ImportError: raise RGBXError(name, 'no such folder, and no huggingface_hub', 'a folder', 'To ask the hub: pip install huggingface_hub') from None
+    except ImportError:
+        raise RGBXError(name, 'no such folder, and no huggingface_hub', 'a folder', 'To ask the hub: pip install huggingface_hub') from None
     try: return Path(snapshot_download(str(name), revision=revision, allow_patterns=['config.json','model.safetensors']))
-    except Exception as e: raise RGBXError(name, f'no such folder, and the hub does not give it ({type(e).__name__})', 'a saved model or run, or user/name at the Hugging Face hub') from e
+    except Exception as e:
+        raise RGBXError(name, f'no such folder, and the hub does not give it ({type(e).__name__})', expected) from e
 
 def from_pretrained(name, # Folder of a saved model or a run; or 'user/name' at the Hugging Face hub
     with_card:bool=False, # Also return the data's `Card` (None where there is none)
     device='cpu',         # Where the model goes
     revision:str=None,    # Of the hub's repository
-):                        # The model in eval mode, or (model, card)
-    "Build and load a saved model; an `RGBXError` names what is missing or does not fit."
-    folder = _folder(name, revision); f = folder/'config.json'
-    try: cfg = json.loads(f.read_text(encoding='utf-8'))
-    except FileNotFoundError: raise RGBXError(f, 'no such file', 'the config.json of a saved model') from None
-    except (ValueError, UnicodeDecodeError) as e: raise RGBXError(f, f'broken JSON ({e})', 'the config.json of a saved model') from None
-    if not isinstance(cfg, dict) or not isinstance(cfg.get('model'), dict): raise RGBXError(f, 'no entry "model" with arguments', 'the config.json of a saved model')
-    try: model = create_model(**cfg['model'], pretrained=folder/'model.safetensors')
-    except TypeError as e: raise RGBXError(f, f'arguments that create_model does not take ({e})', 'the config.json of a saved model') from None
-    model = model.to(device).eval()
-    if not with_card: return model
-    from rgbx_seg.data.cards import Card
-    return model,Card.from_dict(cfg['card']) if cfg.get('card') else None
-
-# %% ../../nbs/export/10_hub.ipynb #b06a9362
-RGBXSegmenter.save_pretrained,RGBXSegmenter.from_pretrained = save_pretrained,staticmethod(from_pretrained)  # the usual methods
+):                        # The model in evaluation mode, or (model, card)
+    "Build and load a saved model; `RGBXError` names what is missing or does not fit."
+    run = load_run(_folder(name, revision), device=device)
+    return (run.model,run.card) if with_card else run.model

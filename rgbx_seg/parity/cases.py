@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['shared_dir', 'case_names', 'weights_from_name', 'make_state_dict', 'make_input', 'load_case', 'relative_error',
-           'slices', 'pick', 'run_block']
+           'slices', 'pick', 'run_block', 'count']
 
 # %% ../../nbs/parity/00_cases.ipynb #d2ec85d8
 import hashlib, json, os, re
@@ -116,3 +116,8 @@ def run_block(m:nn.Module, # The block
     ps = dict(m.named_parameters()); keys = [k for k in state_dict if rename(k) in ps]
     gs = torch.autograd.grad(loss, [*xs, *(ps[rename(k)] for k in keys)])
     return {o:y.detach().numpy() for o,y in zip(outs, ys)} | {f'd{k}':g.numpy() for k,g in zip([*names, *keys], gs)}
+
+# %% ../../nbs/parity/00_cases.ipynb #f64b6257
+def count(*modules:nn.Module) -> int: # Parameters of them all
+    "The number of parameters."
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())

@@ -11,6 +11,7 @@ import re
 from functools import partial
 import torch
 from ..core import choose
+from ..encoders.formats import Format, encoder_names, encoder_only
 from ..encoders.mit import MIT_VARIANTS, mit_encoder, mit_keys
 from ..encoders.swin import SWIN_VARIANTS, swin_encoder, swin_imagenet_keys, swin_keys
 from ..fusion.cmx import cmx_fusion
@@ -18,9 +19,10 @@ from ..heads.deeplab import DeepLabV3PlusHead
 from ..heads.fcn import FCNHead, published_aux_head
 from ..heads.mlp import MLPHead
 from ..heads.upernet import UPerHead
+from ..models.create import parts
 from ..models.segmenter import FusedBackbone, RGBXSegmenter
-from ..models.weights import Format, decoder_names, encoder_names, encoder_only, register_format
-from ..registry import MODELS
+from ..models.weights import decoder_names
+from ..registry import FORMATS, MODELS
 
 # %% ../../nbs/systems/15_cmx.ipynb #e886ad32
 def published_decoder(name:str, # `MLPDecoder`, `UPernet`, `deeplabv3+`; anything else is the FCN head, as published
@@ -63,9 +65,9 @@ def cmx_model(encoder:str='mit_b2', # A MiT or Swin variant
     return RGBXSegmenter(backbone, head, modalities, num_classes, chans, aux_head)
 
 # %% ../../nbs/systems/15_cmx.ipynb #5afa3368
-for _encoder in MIT_VARIANTS: MODELS(f'cmx_{_encoder}')(dict(encoder=_encoder, fusion='cmx', head='mlp', siamese=False))
+for _encoder in MIT_VARIANTS: MODELS(f'cmx_{_encoder}')(parts(_encoder, 'cmx', 'mlp'))
 for _encoder in SWIN_VARIANTS:
-    MODELS(f'cmx_{_encoder}')(dict(encoder=_encoder, fusion='cmx', head='upernet', siamese=False, encoder_kw=dict(out_norm=False), fusion_kw=dict(norm=True)))
+    MODELS(f'cmx_{_encoder}')(parts(_encoder, 'cmx', 'upernet', encoder_kw=dict(out_norm=False), fusion_kw=dict(norm=True)))
 
 # %% ../../nbs/systems/15_cmx.ipynb #e4bc9f9a
 FUSION_KEYS = [(r'^FRMs\.(\d)\.', r'fusions.\1.pairs.0.frm.'), (r'^FFMs\.(\d)\.', r'fusions.\1.pairs.0.ffm.')]
@@ -114,7 +116,7 @@ CMX_FORMATS = [
     Format('timm Swin ImageNet', lambda ks: _swin(ks) and any(k.startswith('layers.3.downsample.') for k in ks),
            partial(imagenet_names, partial(swin_imagenet_keys, timm=True)), encoder_only),
     Format('Swin ImageNet', _swin, partial(imagenet_names, swin_imagenet_keys), encoder_only)]
-register_format(*CMX_FORMATS)
+for _format in CMX_FORMATS: FORMATS(_format.name)(_format)
 
 # %% ../../nbs/systems/15_cmx.ipynb #1a1e4605
 def decoder_width(state_dict:dict, # {published name: array}

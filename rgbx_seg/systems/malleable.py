@@ -9,12 +9,13 @@ __all__ = ['MALLEABLE_MODELS', 'MALLEABLE', 'malleable_model', 'malleable_names'
 import re
 from functools import partial
 from ..core import RGBXError, choose
+from ..encoders.formats import Format
 from ..encoders.malleable import malleable_resnet
 from ..encoders.resnet import resnet_keys
 from ..heads.malleable import MalleableHead, malleable_head_keys
+from ..models.create import ModelEntry
 from ..models.segmenter import RGBXSegmenter
-from ..models.weights import Format, register_format
-from ..registry import MODELS
+from ..registry import FORMATS, MODELS
 
 # %% ../../nbs/systems/40_malleable.ipynb #c5033536
 MALLEABLE_MODELS = dict(malleable_r50='malleable_resnet50', malleable_r101='malleable_resnet101', malleable_r152='malleable_resnet152', malleable_nano='malleable_resnet_nano')
@@ -39,7 +40,7 @@ def malleable_model(name:str='malleable_r101', # In `MALLEABLE_MODELS`
 
 # %% ../../nbs/systems/40_malleable.ipynb #d5d5e82d
 for _variant,_encoder in MALLEABLE_MODELS.items():
-    MODELS(_variant)(dict(build=partial(malleable_model, _variant), encoder=_encoder, fusion='-', head='malleable', modalities=('rgb','depth')))
+    MODELS(_variant)(ModelEntry(partial(malleable_model, _variant), _encoder, head='malleable', modalities=('rgb','depth')))
 
 # %% ../../nbs/systems/40_malleable.ipynb #9b9f77e2
 def malleable_names(model, # The model
@@ -50,4 +51,4 @@ def malleable_names(model, # The model
     return None if key.startswith('seg_layer_2.') and getattr(model.head, 'seg_layer_2', 0) is None else 'head.'+malleable_head_keys(key)
 
 MALLEABLE = Format('malleable 2.5D', lambda ks: any(re.match(r'backbone\.layer\d\.0\.conv2\.depth_anchor$', k) for k in ks), malleable_names)
-register_format(MALLEABLE)
+FORMATS(MALLEABLE.name)(MALLEABLE)

@@ -10,12 +10,13 @@ __all__ = ['MAMBA_DIFFUSION', 'BACKBONE_KEYS', 'DEAD', 'MAMBA_DIFFUSION_FORMAT',
 import re
 import numpy as np
 from ..core import RGBXError, choose
+from ..encoders.formats import Format
 from ..encoders.vmamba2 import vmamba2_encoder
 from ..fusion.dcf import dcf_fusion
 from ..heads.diffusion import DiffusionHead, diffusion_name
+from ..models.create import parts
 from ..models.segmenter import FusedBackbone, RGBXSegmenter
-from ..models.weights import Format, register_format
-from ..registry import MODELS
+from ..registry import FORMATS, MODELS
 from ..training.recipe import Recipe, register_recipe
 
 # %% ../../nbs/systems/50_mamba_diffusion.ipynb #0ea04b46
@@ -45,7 +46,7 @@ def mamba_diffusion(
     return RGBXSegmenter(FusedBackbone(encoders, fusions, len(modalities)), head, modalities, num_classes, chans, None, config)
 
 # %% ../../nbs/systems/50_mamba_diffusion.ipynb #5142132e
-for _variant,_entry in MAMBA_DIFFUSION.items(): MODELS(_variant)(_entry)
+for _variant,_settings in MAMBA_DIFFUSION.items(): MODELS(_variant)(parts(**_settings))
 
 # %% ../../nbs/systems/50_mamba_diffusion.ipynb #1ffaf23c
 _stem = {'0':'conv1', '2':'norm1.norm', '5':'conv2', '7':'norm2.norm'}
@@ -68,7 +69,7 @@ def mamba_diffusion_names(model, # `RGBXSegmenter`
     return key if key.startswith('backbone.') else 'head.' + diffusion_name(key)
 
 MAMBA_DIFFUSION_FORMAT = Format('Mamba-Diffusion', lambda ks: any(k.startswith('backbone.fuse_layersv2.') for k in ks), mamba_diffusion_names)
-register_format(MAMBA_DIFFUSION_FORMAT)
+FORMATS(MAMBA_DIFFUSION_FORMAT.name)(MAMBA_DIFFUSION_FORMAT)
 
 # %% ../../nbs/systems/50_mamba_diffusion.ipynb #95e35c0e
 def published_model(c:dict,   # `model` of a published configuration (its `config` in a parity case)

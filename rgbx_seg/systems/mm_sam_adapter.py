@@ -15,21 +15,20 @@ import torch
 import numpy as np
 from torch import nn, Tensor
 from ..core import RGBXError, choose, cv2_
-from ..data.photometric import IMAGENET, PhotometricDistortion
+from ..data.cards import IMAGENET
+from ..data.photometric import PHOTOMETRIC, PhotometricDistortion
 from ..encoders.base import Encoder
 from ..encoders.convnext import convnext_encoder, convnext_keys
-from ..encoders.sam import SamStem, SamViT, sam_vit
+from ..encoders.formats import Format, translate
+from ..encoders.sam import SamStem, SamViT, sam_keys, sam_vit
 from ..fusion.roadformer import roadformer_fusion
-from ..fusion.sam_adapter import Interaction, init_adapter, spatial_prior, split_levels
+from ..fusion.sam_adapter import Interaction, adapter_keys, init_adapter, spatial_prior, split_levels
 from ..heads.segformer import SegFormerHead
+from ..models.create import ModelEntry
 from ..models.segmenter import FusedBackbone, RGBXSegmenter
-from ..models.weights import Format, register_format, translate
 from ..ops.layers import resize
-from ..fusion.sam_adapter import adapter_keys
-from ..encoders.sam import sam_keys
-from ..registry import MODELS
+from ..registry import FORMATS, MODELS
 from ..training.recipe import Recipe, register_recipe
-from ..data.photometric import PHOTOMETRIC
 
 # %% ../../nbs/systems/60_mm_sam_adapter.ipynb #82aa6590
 def pixels(size) -> tuple: # An int, `(height, width)` or None
@@ -181,7 +180,7 @@ def mm_sam_adapter(variant:str='mm_sam_adapter_l', # One of `MM_SAM_VARIANTS`
 
 # %% ../../nbs/systems/60_mm_sam_adapter.ipynb #720ce560
 for _variant,_settings in MM_SAM_VARIANTS.items():
-    MODELS(_variant)(dict(build=partial(mm_sam_adapter, _variant), encoder=_settings['vit'], fusion='roadformer', head='segformer'))
+    MODELS(_variant)(ModelEntry(partial(mm_sam_adapter, _variant), _settings['vit'], 'roadformer', 'segformer'))
 
 # %% ../../nbs/systems/60_mm_sam_adapter.ipynb #5bec6f7f
 def freeze_vit(model:MMSamAdapter) -> MMSamAdapter: # The same
@@ -275,7 +274,7 @@ def convnext_optional(model, # The model
 
 CONVNEXT = Format('ConvNeXt', lambda ks: has(ks, r'^(backbone\.)?(downsample_layers\.0\.0|stages\.0\.blocks\.0\.conv_dw)\.weight$'),
                   convnext_names, convnext_optional)
-register_format(MM_SAM, SAM, CONVNEXT)
+for _format in (MM_SAM, SAM, CONVNEXT): FORMATS(_format.name)(_format)
 
 # %% ../../nbs/systems/60_mm_sam_adapter.ipynb #ce6fc78b
 def resample_positions(state_dict:dict, # A published or one of our state dicts

@@ -10,14 +10,13 @@ __all__ = ['SA_GATE_VARIANTS', 'SA_GATE', 'RESNET_IMAGENET', 'sa_gate_model', 's
 import re
 from functools import partial
 from ..core import RGBXError, choose
+from ..encoders.formats import Format
 from ..encoders.resnet import resnet_encoder, resnet_keys, share_projections
-from ..fusion.sa_gate import sa_gate_fusion
-from ..heads.sa_gate import SAGateAuxHead, SAGateHead
+from ..fusion.sa_gate import sa_gate_fusion, sagate_keys
+from ..heads.sa_gate import SAGateAuxHead, SAGateHead, sa_gate_head_keys
+from ..models.create import ModelEntry
 from ..models.segmenter import FusedBackbone, RGBXSegmenter
-from ..models.weights import Format, register_format
-from ..heads.sa_gate import sa_gate_head_keys
-from ..fusion.sa_gate import sagate_keys
-from ..registry import MODELS
+from ..registry import FORMATS, MODELS
 from ..training.recipe import Recipe, register_recipe
 
 # %% ../../nbs/systems/30_sa_gate.ipynb #964d7720
@@ -46,7 +45,7 @@ def sa_gate_model(name:str='sa_gate_r101', # In `SA_GATE_VARIANTS`
 
 # %% ../../nbs/systems/30_sa_gate.ipynb #aa7de31c
 for _variant,_encoder in SA_GATE_VARIANTS.items():
-    MODELS(_variant)(dict(build=partial(sa_gate_model, _variant), encoder=_encoder, fusion='sa_gate', head='sa_gate', modalities=('rgb','hha')))
+    MODELS(_variant)(ModelEntry(partial(sa_gate_model, _variant), _encoder, 'sa_gate', 'sa_gate', ('rgb','hha')))
 
 # %% ../../nbs/systems/30_sa_gate.ipynb #cbf05fb8
 def sa_gate_keys(key:str, # Published name
@@ -85,7 +84,7 @@ def imagenet_optional(model, # The model
 # %% ../../nbs/systems/30_sa_gate.ipynb #5f7eed3b
 SA_GATE = Format('SA-Gate', lambda ks: any(k.startswith('backbone.sagates.') for k in ks), sa_gate_names)
 RESNET_IMAGENET = Format('deep-stem ResNet ImageNet', lambda ks: any(re.match(r'conv1\.0\.(bn\.)?weight$', k) for k in ks) and any(k.startswith('layer1.0.conv1.') for k in ks), imagenet_names, imagenet_optional)
-register_format(SA_GATE, RESNET_IMAGENET)
+for _format in (SA_GATE, RESNET_IMAGENET): FORMATS(_format.name)(_format)
 
 # %% ../../nbs/systems/30_sa_gate.ipynb #bcfa10b1
 def furnace_sgd(

@@ -11,14 +11,15 @@ from functools import partial
 import torch
 from torch import nn
 from ..core import RGBXError
+from ..encoders.formats import Format, encoder_names, encoder_only, translate
 from ..encoders.segman import SEGMAN_KEYS, SEGMAN_VARIANTS, SegMANClassifier, segman_encoder
-from ..heads.segman import SegMANHead
+from ..heads.segman import SegMANHead, segman_taps
+from ..models.create import parts
 from ..models.segmenter import FusedBackbone, RGBXSegmenter
-from ..models.weights import Format, encoder_names, encoder_only, load_published, read_weights, register_format, translate, unwrap
+from ..models.weights import load_published, read_weights, unwrap
 from ..ops.windows import windows
-from ..heads.segman import segman_taps
-from ..registry import MODELS
-from ..training.recipe import CLASSIFIERS, Recipe, register_recipe
+from ..registry import FORMATS, MODELS
+from ..training.recipe import Recipe, register_recipe
 
 # %% ../../nbs/systems/20_segman.ipynb #d17b73f4
 def segman_model(
@@ -34,7 +35,8 @@ def segman_model(
     return RGBXSegmenter(FusedBackbone([enc], [], 1), head, ('rgb',), num_classes, {'rgb':in_channels}, config=cfg)
 
 # %% ../../nbs/systems/20_segman.ipynb #f0acf1a7
-for _variant in SEGMAN_VARIANTS: MODELS(_variant)(dict(encoder=_variant, fusion='sum', head='segman', siamese=False, modalities=('rgb',)))
+for _variant in SEGMAN_VARIANTS:
+    MODELS(_variant)(parts(_variant, 'sum', 'segman', modalities=('rgb',), classifier=partial(SegMANClassifier, _variant)))
 
 # %% ../../nbs/systems/20_segman.ipynb #d9c99d9c
 def segman_flow(model:RGBXSegmenter, # SegMAN with one modality
@@ -67,7 +69,7 @@ def _without_head(m, k): return not isinstance(m, SegMANClassifier) and encoder_
 
 SEGMAN = Format('SegMAN', lambda ks: 'backbone.layers.0.rope.angle' in ks and 'backbone.patch_embed.10.weight' in ks, segman_names, _fusion)
 SEGMAN_IMAGENET = Format('SegMAN ImageNet classifier', lambda ks: 'layers.0.rope.angle' in ks and 'patch_embed.10.weight' in ks, segman_names, _without_head)
-register_format(SEGMAN, SEGMAN_IMAGENET)
+for _format in (SEGMAN, SEGMAN_IMAGENET): FORMATS(_format.name)(_format)
 
 # %% ../../nbs/systems/20_segman.ipynb #6f256826
 def segman_config(weights:dict, # `{published name: tensor or array}`
@@ -97,8 +99,6 @@ def segman_from(weights, # Path of a published checkpoint, or its `{name: tensor
     load_published(m, sd); return m.eval()
 
 # %% ../../nbs/systems/20_segman.ipynb #bfe8371e
-for _variant in SEGMAN_VARIANTS: CLASSIFIERS[_variant] = partial(SegMANClassifier, _variant)
-
 def _imagenet(variant, bs, lr, drop_path, part, score, precision='fp16'):
     return Recipe(f'segman_{variant}/imagenet',
         model=dict(name=f'segman_{variant}', nano='segman_nano', args=dict(drop_path=drop_path)),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['run_files', 'PickModalities', 'GiveMask', 'SegLearner', 'RunSettings', 'take_settings', 'rgbx_learner', 'silence',
-           'train_run', 'run_settings', 'finish_run', 'load_run']
+           'train_run', 'run_settings', 'finish_run']
 
 # %% ../../nbs/training/45_learner.ipynb #178739b9
 import contextlib, dataclasses, fcntl, json, math, os, random
@@ -18,7 +18,8 @@ from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.progress import ProgressCallback, no_bar
 from fastai.torch_core import to_detach
 from ..core import RGBXError, choose, set_seed, shows_bars, write_text
-from .checkpoint import Checkpoint, History, KeepBest, KeepEpochs, ResumableLearner, check_settings, load_checkpoint, save_weights
+from .checkpoint import Checkpoint, History, KeepBest, KeepEpochs, ResumableLearner, check_settings, load_checkpoint
+from ..models.weights import save_weights
 from ..models.segmenter import RGBXSegmenter
 from .callbacks.accumulate import ValidLoss
 from .data_parallel import data_parallel
@@ -127,7 +128,7 @@ def _callbacks(dls, model, optim, modality_dropout):
     return cbs
 
 def rgbx_learner(
-    dls,                          # `DataLoaders` of batches (image, ..., mask); with `card` and `modalities` when from `rgbx_dls`
+    dls,                          # `DataLoaders` of batches (image, ..., mask); with `card` and `modalities` when from `dataloaders`
     model:nn.Module,              # From `create_model`, or any model with `num_classes` that takes the images
     loss=None,                    # Loss function; None = `SegLoss` with the data's ignore value
     optim:OptimSettings=None,     # How the weights are moved; `ema` is `train_run`'s
@@ -203,7 +204,7 @@ def _nan_free(row): return {k: None if isinstance(v, float) and not math.isfinit
 
 # %% ../../nbs/training/45_learner.ipynb #d0823938
 def train_run(
-    dls,                          # `DataLoaders`, from `rgbx_dls`; what changes from epoch to epoch must follow from its seed
+    dls,                          # `DataLoaders`, from `dataloaders`; what changes from epoch to epoch must follow from its seed
     model:nn.Module,              # From `create_model`
     out,                          # Folder of the run
     epochs:int=20,                # How many
@@ -333,28 +334,3 @@ def _read_json(p):
     try: return json.loads(p.read_text(encoding='utf-8'))
     except FileNotFoundError: raise RGBXError(p, 'no such file', 'the config.json of a run', 'give the folder that rgbx train wrote') from None
     except (ValueError, UnicodeDecodeError) as e: raise RGBXError(p, f'broken JSON ({e})', 'the config.json of a run') from None
-
-def load_run(
-    path,                     # Folder of a run
-    weights:str='model',      # Which weights: 'model' (the kept ones), 'best' or 'last'
-    model:nn.Module=None      # A model to fill, for one that `create_model` does not know
-):                            # (model in eval mode, card or None)
-    "The model and the data card of a run. Raises `RGBXError` on anything that is not one."
-    path = Path(path); cfg = _read_json(path/'config.json')
-    if not isinstance(cfg, dict) or 'model' not in cfg: raise RGBXError(path/'config.json', 'no entry "model"', 'the config.json of a run')
-    if model is None:
-        if not cfg['model']: raise RGBXError(path/'config.json', 'a run of a model that was not made by create_model', 'load_run(path, model=...)')
-        from rgbx_seg.models.create import create_model
-        try: model = create_model(**cfg['model'])
-        except TypeError as e: raise RGBXError(path/'config.json', f'arguments that create_model does not take ({e})', 'the config.json of a run') from None
-    file = path/f'{weights}.safetensors'
-    if not file.exists() and (path/'model.safetensors').exists() and weights in ('best','last'): file = path/'model.safetensors'
-    try: sd = load_file(file)
-    except FileNotFoundError: raise RGBXError(file, 'no such file', 'weights', 'the run has not finished its first epoch; resume it') from None
-    except Exception as e: raise RGBXError(file, f'a file that does not load ({type(e).__name__}: {e})', 'safetensors') from None
-    want = model.state_dict()
-    bad = [f'{k} {tuple(sd[k].shape) if k in sd else "missing"}' for k in want if k not in sd or sd[k].shape!=want[k].shape] + [f'{k} left over' for k in sd if k not in want]
-    if bad: raise RGBXError(file, f"weights of another model ({len(bad)} differences: {', '.join(bad[:3])}{' ...' if len(bad)>3 else ''})", 'the weights of the model in config.json')
-    model.load_state_dict(sd)
-    from rgbx_seg.data.cards import Card
-    return model.eval(),Card.from_dict(cfg['card']) if cfg.get('card') else None

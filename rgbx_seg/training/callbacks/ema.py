@@ -10,7 +10,7 @@ import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from fastai.callback.core import Callback
 from ...core import RGBXError
-from ..checkpoint import plain_model
+from ...models.weights import plain_model
 
 # %% ../../../nbs/training/callbacks/10_ema.ipynb #8626fb91
 class EMA(Callback):

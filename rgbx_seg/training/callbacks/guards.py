@@ -10,7 +10,7 @@ import torch
 from pathlib import Path
 from safetensors.torch import save_file
 from ...core import RGBXError, atomic_path
-from ..checkpoint import plain_model
+from ...models.weights import plain_model
 from ..distributed import ranks
 from .recompute import frozen_stats
 

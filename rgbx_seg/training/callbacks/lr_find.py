@@ -10,7 +10,8 @@ import contextlib
 import fastai.callback.schedule
 from fastai.callback.schedule import valley
 from fastai.learner import Learner
-from ..checkpoint import plain_model, rng_state, set_rng_state
+from ...models.weights import plain_model
+from ..checkpoint import rng_state, set_rng_state
 
 # %% ../../../nbs/training/callbacks/70_lr_find.ipynb #6d5c9e36
 @contextlib.contextmanager
