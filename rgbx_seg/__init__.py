@@ -6,10 +6,11 @@ __version__ = "0.1.0"
 # %% auto #0
 __all__ = ['create_model', 'list_models', 'load_published', 'load_run', 'from_pretrained', 'RGBXSegmenter', 'Encoder', 'Fusion',
            'PairwiseFusion', 'Head', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data', 'check_data', 'Card',
-           'Modality', 'list_datasets', 'prepare_data', 'write_toy', 'Recipe', 'get_recipe', 'list_recipes', 'train',
-           'learner', 'Protocol', 'evaluate', 'predict', 'infer', 'compare', 'Report', 'explore', 'show_item',
-           'show_predictions', 'show_fusion', 'contributions', 'export_onnx', 'export_program', 'ops', 'data', 'models',
-           'show', 'systems', 'export', 'parity', 'RGBXError', '__version__']
+           'Modality', 'dataloaders', 'list_datasets', 'prepare_data', 'write_toy', 'Recipe', 'get_recipe',
+           'list_recipes', 'train', 'learner', 'Protocol', 'evaluate', 'predict', 'infer', 'compare', 'Report',
+           'bootstrap', 'robustness', 'explore', 'show_item', 'show_predictions', 'show_fusion', 'contributions',
+           'export_onnx', 'export_program', 'ops', 'data', 'models', 'show', 'systems', 'export', 'parity', 'RGBXError',
+           '__version__']
 
 # %% ../nbs/05_face.ipynb #face0003
 import importlib, importlib.util
@@ -19,9 +20,9 @@ __doc__ = 'A notebook-first workbench for RGB-X semantic segmentation.'
 
 _all_ = ['create_model', 'list_models', 'load_published', 'load_run', 'from_pretrained', 'RGBXSegmenter',
          'Encoder', 'Fusion', 'PairwiseFusion', 'Head', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data',
-         'check_data', 'Card', 'Modality', 'list_datasets', 'prepare_data', 'write_toy', 'Recipe', 'get_recipe',
+         'check_data', 'Card', 'Modality', 'dataloaders', 'list_datasets', 'prepare_data', 'write_toy', 'Recipe', 'get_recipe',
          'list_recipes', 'train', 'learner', 'Protocol', 'evaluate', 'predict', 'infer', 'compare', 'Report',
-         'explore', 'show_item', 'show_predictions', 'show_fusion', 'contributions', 'export_onnx',
+         'bootstrap', 'robustness', 'explore', 'show_item', 'show_predictions', 'show_fusion', 'contributions', 'export_onnx',
          'export_program', 'ops', 'data', 'models', 'show', 'systems', 'export', 'parity', 'RGBXError',
          '__version__']
 
@@ -47,7 +48,11 @@ _HOMES = {
     'training.recipe': 'Recipe get_recipe list_recipes',
     'training.run': 'train learner',
     'evaluation.protocol': 'Protocol',
-    'evaluation.report': 'evaluate compare Report',
+    'evaluation.evaluator': 'evaluate',
+    'evaluation.report': 'compare Report',
+    'evaluation.bootstrap': 'bootstrap',
+    'evaluation.robustness': 'robustness',
+    'training.loaders': 'dataloaders',
     'evaluation.predict': 'predict',
     'evaluation.inference': 'infer',
     'explorer.panel': 'explore',

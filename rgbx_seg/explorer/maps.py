@@ -14,17 +14,6 @@ from ..core import RGBXError
 from ..data.open import open_data
 from ..data.reading import Reading
 from ..evaluation.inference import infer_mask, item_images, model_inputs
-from ..models.runs import load_run
-from ..show.colours import mapped_picture, mask_picture
-from ..show.grid import item_pictures, picture_grid, prediction_grid
-
-# %% ../../nbs/explorer/00_maps.ipynb #048d0244
-from pathlib import Path
-import numpy as np
-import torch
-from ..core import RGBXError
-from ..data.open import open_data
-from ..evaluation.inference import infer_mask, item_images, model_inputs
 from ..models.runs import Run, load_run
 from ..show.colours import mapped_picture, mask_picture
 from ..show.grid import item_pictures, picture_grid, prediction_grid
