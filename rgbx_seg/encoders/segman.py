@@ -15,7 +15,8 @@ from torch import nn, Tensor
 from ..core import RGBXError, choose
 from .base import Encoder
 from ..ops.layers import ConvFFN, DropPath, LayerNorm2d, Pointwise, depthwise
-from ..ops.routes import init_A_log, init_dt, ss2d
+from ..ops.routes import init_A_log, init_dt
+from ..ops.ss2d import ss2d
 from ..ops.window_attention import neighborhood_attention
 from ..registry import ENCODERS
 

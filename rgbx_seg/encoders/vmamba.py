@@ -16,7 +16,8 @@ from ..core import choose
 from .base import Encoder
 from .formats import Format, encoder_names, encoder_only, names_like, translate
 from ..ops.layers import ChannelNorm, DropPath, PatchEmbed, PatchMerging
-from ..ops.routes import cross_merge, cross_scan, init_A_log, init_dt, ss2d
+from ..ops.routes import cross_merge, cross_scan, init_A_log, init_dt
+from ..ops.ss2d import ss2d
 from ..ops.scan import selective_scan
 from ..registry import ENCODERS, FORMATS
 

@@ -13,7 +13,7 @@ import ipywidgets as W
 from fastcore.basics import patch
 from ..core import RGBXError, atomic_path, write_text
 from ..data.open import open_data
-from ..evaluation.inference import infer, model_inputs
+from ..evaluation.inference import infer
 from ..evaluation.protocol import get_protocol
 from .state import (
     DAMAGE_KINDS, Setting, StepWorker, check_fit, damage_image, explorer_data, modalities_used, named_runs,
@@ -21,7 +21,6 @@ from .state import (
 from .view import (
     View, blank_png, effect_html, error_text, iou_html, legend_html, message_html, png_bytes, sensor_picture,
     state_html, view_figure, view_numbers)
-from ..models.runs import load_run
 from ..show.colours import error_picture, mapped_picture, mask_picture
 from ..show.tables import SHORT_NOTE
 

@@ -17,7 +17,7 @@ from ..encoders.vmamba import init_vmamba
 from ..ops.layers import MLP
 from .base import PairwiseFusion
 from ..ops.layers import DropPath
-from ..ops.routes import ss2d
+from ..ops.ss2d import ss2d
 from ..registry import FUSIONS
 
 # %% ../../nbs/fusion/40_dcf.ipynb #6af0c808
