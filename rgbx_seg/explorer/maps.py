@@ -6,7 +6,7 @@
 __all__ = ['open_run', 'model_and_data', 'item_index', 'show_predictions', 'per_modality_predictions', 'show_per_modality',
            'fusion_maps', 'show_fusion']
 
-# %% ../../nbs/explorer/00_maps.ipynb #048d0244
+# %% ../../nbs/explorer/00_maps.ipynb #112e0ad9
 from pathlib import Path
 import numpy as np
 import torch
