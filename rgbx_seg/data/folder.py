@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from ..core import RGBXError
 from .cards import Card, get_card, safe_name, trailing_number
-from .files import IMAGE_EXTS, read_label, read_modality
+from .files import IMAGE_EXTS, read_label
+from .decoders import read_modality
 
 # %% ../../nbs/data/10_folder.ipynb #8f80ae56
 def fill_pattern(pattern:str, # With {id}, or {0}, {1} ... for the parts of the name
