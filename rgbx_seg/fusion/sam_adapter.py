@@ -148,14 +148,14 @@ def init_adapter(module:nn.Module): # Applied to every module
     if isinstance(module, MSDeformAttn): module.reset_parameters()
 
 # %% ../../nbs/fusion/50_sam_adapter.ipynb #f8ac10ac
-def spatial_prior(width:int=48, # Channels p at stride 4
-    in_channels:int=3,          # Of the image
-) -> Encoder:                   # Channels (p, 2p, 4p, 4p)
+def spatial_prior(p:int=48, # Channels at stride 4
+    in_channels:int=3,      # Of the image
+) -> Encoder:               # Channels (p, 2p, 4p, 4p)
     "ViT-Adapter's spatial prior module (arXiv 2205.08534)."
     def convolution(i, o, stride=1): return conv_bn_relu(i, o, 3, stride, bias=False)
-    first = [*convolution(in_channels, width, 2), *convolution(width, width), *convolution(width, width)]
+    first = [*convolution(in_channels, p, 2), *convolution(p, p), *convolution(p, p)]
     stem = nn.Sequential(*first, nn.MaxPool2d(3, 2, 1))
-    channels = (width, 2*width, 4*width, 4*width)
+    channels = (p, 2*p, 4*p, 4*p)
     stages = [nn.Identity(), *(convolution(i, o, 2) for i,o in zip(channels, channels[1:]))]
     return Encoder(stem, stages, channels, in_channels=in_channels)
 
