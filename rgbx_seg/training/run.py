@@ -19,7 +19,7 @@ from ..data.sets.catalogue import layout_card
 from ..data.sets.imagenet import ClassAugment
 from ..data.transforms import JointAugment
 from ..evaluation.report import evaluate
-from ..models.create import create_model
+from ..models.create import create_classifier, create_model
 from ..models.weights import load_published
 from ..registry import LOSSES
 from .callbacks.accumulate import Accumulate
@@ -29,7 +29,7 @@ from .distributed import distributed, share_batch
 from .learner import RunSettings, SegLearner, rgbx_learner, take_settings, train_run
 from .loaders import rgbx_dls
 from .losses import class_weights, label_counts
-from .recipe import CLASSIFIERS, OptimSettings, Recipe, get_recipe, scale_sizes
+from .recipe import OptimSettings, Recipe, get_recipe, scale_sizes
 from .schedules import LRSchedule
 
 # %% ../../nbs/training/50_run.ipynb #aa56f94f
@@ -45,7 +45,7 @@ def recipe_model(
     "The recipe's model for a data set, with the weights of `pretrained` when it names a file."
     card,settings = dataset.card,recipe.model
     if getattr(card, 'classification', False):
-        model = choose(settings.name, CLASSIFIERS, 'classifier')(num_classes=card.num_classes, **settings.args)
+        model = create_classifier(settings.name, card.num_classes, **settings.args)
     else:
         names = tuple(dataset.modalities)
         model = create_model(settings.name, card.num_classes, names, {name: card.in_channels[name] for name in names}, **settings.args)
