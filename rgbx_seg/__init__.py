@@ -5,11 +5,11 @@ __version__ = "0.1.0"
 
 # %% auto #0
 __all__ = ['create_model', 'list_models', 'load_published', 'load_run', 'from_pretrained', 'RGBXSegmenter', 'Encoder', 'Fusion',
-           'PairwiseFusion', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data', 'Card', 'Modality', 'write_toy',
-           'Recipe', 'get_recipe', 'list_recipes', 'train', 'learner', 'Protocol', 'evaluate', 'predict', 'infer',
-           'compare', 'Report', 'explore', 'show_item', 'show_predictions', 'show_fusion', 'contributions',
-           'export_onnx', 'export_program', 'ops', 'data', 'models', 'show', 'systems', 'export', 'parity', 'RGBXError',
-           '__version__']
+           'PairwiseFusion', 'Head', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data', 'check_data', 'Card',
+           'Modality', 'list_datasets', 'prepare_data', 'write_toy', 'Recipe', 'get_recipe', 'list_recipes', 'train',
+           'learner', 'Protocol', 'evaluate', 'predict', 'infer', 'compare', 'Report', 'explore', 'show_item',
+           'show_predictions', 'show_fusion', 'contributions', 'export_onnx', 'export_program', 'ops', 'data', 'models',
+           'show', 'systems', 'export', 'parity', 'RGBXError', '__version__']
 
 # %% ../nbs/05_face.ipynb #face0003
 import importlib, importlib.util
@@ -18,11 +18,12 @@ import importlib, importlib.util
 __doc__ = 'A notebook-first workbench for RGB-X semantic segmentation.'
 
 _all_ = ['create_model', 'list_models', 'load_published', 'load_run', 'from_pretrained', 'RGBXSegmenter',
-         'Encoder', 'Fusion', 'PairwiseFusion', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data', 'Card',
-         'Modality', 'write_toy', 'Recipe', 'get_recipe', 'list_recipes', 'train', 'learner', 'Protocol',
-         'evaluate', 'predict', 'infer', 'compare', 'Report', 'explore', 'show_item', 'show_predictions',
-         'show_fusion', 'contributions', 'export_onnx', 'export_program', 'ops', 'data', 'models', 'show',
-         'systems', 'export', 'parity', 'RGBXError', '__version__']
+         'Encoder', 'Fusion', 'PairwiseFusion', 'Head', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data',
+         'check_data', 'Card', 'Modality', 'list_datasets', 'prepare_data', 'write_toy', 'Recipe', 'get_recipe',
+         'list_recipes', 'train', 'learner', 'Protocol', 'evaluate', 'predict', 'infer', 'compare', 'Report',
+         'explore', 'show_item', 'show_predictions', 'show_fusion', 'contributions', 'export_onnx',
+         'export_program', 'ops', 'data', 'models', 'show', 'systems', 'export', 'parity', 'RGBXError',
+         '__version__']
 
 _ROOMS = ('ops', 'data', 'models', 'show', 'systems', 'export')   # `parity` is one too; it is imported on use
 
@@ -35,9 +36,13 @@ _HOMES = {
     'models.segmenter': 'RGBXSegmenter',
     'encoders.base': 'Encoder',
     'fusion.base': 'Fusion PairwiseFusion',
+    'heads.base': 'Head',
     'registry': 'ENCODERS FUSIONS HEADS MODELS',
     'data.open': 'open_data',
+    'data.doctor': 'check_data',
     'data.cards': 'Card Modality',
+    'data.sets.base': 'list_datasets',
+    'data.prepare': 'prepare_data',
     'data.toy': 'write_toy',
     'training.recipe': 'Recipe get_recipe list_recipes',
     'training.run': 'train learner',

@@ -9,16 +9,15 @@ __all__ = []
 import fnmatch
 import rgbx_seg as rx
 from ..core import RGBXError, nearest
-from ..registry import ENCODERS, FUSIONS, HEADS, MODELS, PROTOCOLS, RECIPES
+from ..registry import DATASETS, ENCODERS, FUSIONS, HEADS, MODELS, PROTOCOLS, RECIPES
 from .parser import Names, Size, verb
 
 # %% ../../nbs/cli/20_lists.ipynb #c11c0006
 @verb('know your data', 'rgbx check mydata')
-def check(data:str,         # A folder, or a known data set's name followed by the folder
-    path:str=None,          # Where a known data set lies; default: DATA is the folder
+def check(data:str,         # A folder
     *,
     # what is looked at
-    layout:str=None,        # Which form of a known data set; default: the one that is there
+    card:str=None,          # What the folder is: a known data set's name, or a card.json; default: its own card, or what it looks like
     modalities:Names=None,  # Which; default: all
     part:bool=False,        # A part of the data: do not compare counts and sizes
     n:int=0,                # Items to read of each split; 0: all
@@ -26,8 +25,8 @@ def check(data:str,         # A folder, or a known data set's name followed by t
     workers:int=0,          # Threads; 0: one per core
 ):
     "Say what a folder or a known data set was taken for, what is wrong with it, and what to do."
-    from rgbx_seg.data.doctor import check_dataset
-    report = check_dataset(data, path, layout, modalities, full=not part, n=n or None, workers=workers or None)
+    from rgbx_seg.data.doctor import check_data
+    report = check_data(data, card, modalities, full=not part, n=n or None, workers=workers or None)
     print(report)
     return report.status
 
@@ -45,7 +44,7 @@ def prepare(name:str,       # A name of `rgbx datasets`
     workers:int=0,          # Threads; 0: one per core
 ):
     "Write the processed layout of a data set from its original download; a stopped run goes on."
-    from rgbx_seg.data.prepare import prepare as prepare_data
+    from rgbx_seg.data.prepare import prepare_data
     print(f'written to {prepare_data(name, src, dst, to, size, inpaint, tile, workers=workers or None)}')
 
 # %% ../../nbs/cli/20_lists.ipynb #c11c0008
@@ -124,10 +123,10 @@ def protocols(pattern:str='*', # A pattern, e.g. sigma/* or */nyudv2*
 def datasets(pattern:str='*', # A pattern, or one name to show all about it
 ):
     "List the data sets that are read as they were downloaded, or as a published system keeps them."
-    from rgbx_seg.data.sets.catalogue import LAYOUTS
-    for name in _matching('datasets', pattern, LAYOUTS):
-        card = next(iter(LAYOUTS[name].values()))
-        print(f"{name:14} {len(card.classes):3} classes  {' '.join(card.modalities):24} layouts {', '.join(LAYOUTS[name])}")
+    for name in _matching('datasets', pattern, DATASETS):
+        known = DATASETS[name]
+        modalities = ' '.join(known.card.modalities)
+        print(f"{name:14} {len(known.card.classes):3} classes  {modalities:24} layouts {', '.join(known.layouts)}")
 
 # %% ../../nbs/cli/20_lists.ipynb #c11c000b
 @verb('trust', "rgbx parity 'sigma_*'")

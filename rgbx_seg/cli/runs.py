@@ -38,12 +38,11 @@ def _open(data, split, **how):
     print(describe(dataset))
     return dataset
 
-def _model(run, model, card, device):
-    "The model of RUN."
-    if model is None: return rx.load_run(run).model.to(_device(device))
-    channels = {name: o.channels for name,o in card.modalities.items()}
-    made = rx.create_model(model, len(card.classes), tuple(card.modalities), channels, pretrained=run)
-    return made.eval().to(_device(device))
+def _load(run, model, card, device):
+    "RUN, on its device; a card says what a checkpoint file was trained on."
+    from rgbx_seg.data.cards import get_card
+    known = None if model is None or card is None else get_card(card)
+    return rx.load_run(run, model, device=_device(device), card=known)
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b0009
 def _augment(word):
@@ -151,11 +150,12 @@ def eval_(run:str,          # RUN: a run folder, a saved model, or a checkpoint 
     from rgbx_seg.training.distributed import distributed
     with distributed(device and _device(device)):            # a launcher's processes share the items
         by = rx.get_recipe(recipe) if recipe else None
-        dataset = _open(data, split or (by.data.test if by else 'test'), card=card, recipe=by)
+        loaded = _load(run, model, card, device)
+        dataset = _open(data, split or (by.data.test if by else 'test'), card=card, recipe=by, reading=loaded.reading)
         protocol = protocol or (by.judge.protocol if by else None)
         how = dict(protocol=protocol or None, bs=bs, drop=drop, num_workers=workers, name=Path(run).name,
                    conditions=_conditions(conditions), save=save or '', scores=scores)
-        if epochs is None: report = rx.evaluate(_model(run, model, dataset.card, device), dataset, **how)
+        if epochs is None: report = rx.evaluate(loaded.model, dataset, **how)
         else: report = evaluate_epochs(run, dataset, epochs, device=_device(device), **how)
         print(report)
         if out is None: return
@@ -191,16 +191,14 @@ def predict(run:str,        # RUN: a run folder, a saved model, or a checkpoint 
     device:str=None,        # cpu, cuda ...; default: the GPU where there is one
 ):
     "Write the mask, the coloured mask and a picture of every image."
-    from rgbx_seg.data.cards import get_card
-    from rgbx_seg.data.sets.submission import write_submission
-    given = _inputs(inputs)
-    described = isinstance(given, str) and (Path(given)/'card.json').is_file()
-    if card is None and not described: card = rx.load_run(run).card
-    network = _model(run, model, None if card is None else get_card(card), device)
-    done = rx.predict(network, card, given, out, protocol, split, drop, pictures, scores=scores)
+    from rgbx_seg.data.sets.base import benchmark
+    loaded = _load(run, model, card, device)
+    kept = [name for name in loaded.model.modalities if name not in drop]     # what is withheld need not be there
+    dataset = _open(_inputs(inputs), split, card=card, reading=loaded.reading, modalities=kept or None, labels=False)
+    done = rx.predict(loaded.model, inputs=dataset, out=out, protocol=protocol, drop=drop, pictures=pictures, scores=scores)
     print(f"{len(done)} images predicted; masks in {Path(out)/'mask'}")
     if submission is not None:
-        print(f'upload {write_submission(done, Path(out)/submission, submission, full=not part)}')
+        print(f'upload {benchmark(submission).write(done, Path(out)/submission, full=not part)}')
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b0010
 def _read_reports(files):
@@ -264,8 +262,8 @@ def robust(run:str,         # RUN: a run folder, a saved model, or a checkpoint 
     "Measure what damaged images and missing sensors cost a run."
     from rgbx_seg.evaluation.robustness import corruption_benchmark, missing_benchmark
     if what not in ('corruptions', 'missing'): raise RGBXError('--what', repr(what), 'corruptions or missing')
-    dataset = _open(data, split, card=card)
-    network = _model(run, model, dataset.card, device)
+    loaded = _load(run, model, card, device)
+    network,dataset = loaded.model,_open(data, split, card=card, reading=loaded.reading)
     how = dict(protocol=protocol, bs=bs, num_workers=workers, n=n or None, seed=seed, name=Path(run).name)
     sets = corruptions[0] if len(corruptions) == 1 else list(corruptions)
     if what == 'missing': result = missing_benchmark(network, dataset, missing=missing, **how)

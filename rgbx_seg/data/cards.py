@@ -4,24 +4,25 @@
 
 # %% auto #0
 __all__ = ['IMAGENET', 'TOY_CLASSES', 'AERIAL_CLASSES', 'STREET_CONDITIONS', 'AERIAL_CONDITIONS', 'TOY_NOTES', 'CARDS',
-           'voc_palette', 'Modality', 'safe_name', 'check_pattern', 'Card', 'trailing_number', 'folder_card',
-           'toy_modality', 'toy_card', 'all_cards', 'get_card']
+           'voc_palette', 'Modality', 'safe_name', 'check_pattern', 'trailing_number', 'Card', 'DataSet', 'folder_card',
+           'toy_modality', 'toy_card', 'get_card']
 
 # %% ../../nbs/data/00_cards.ipynb #c68cd98f
 import html, json, re
-from dataclasses import dataclass, field, asdict, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from fastcore.basics import patch
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Protocol, runtime_checkable
 import numpy as np
 from ..core import RGBXError, choose, write_text
+from ..registry import DATASETS
 
 # %% ../../nbs/data/00_cards.ipynb #753703b1
 def voc_palette(n:int=256, # How many colours
 ) -> np.ndarray:           # (n, 3) uint8, RGB
     "The bit-interleaved colour map of PASCAL VOC (Everingham et al., IJCV 2010)."
-    i = np.arange(n)[:,None]
-    return sum(((i >> (3*k+np.arange(3))) & 1) << (7-k) for k in range(3)).astype(np.uint8)
+    number = np.arange(n)[:,None]
+    return sum(((number >> (3*k+np.arange(3))) & 1) << (7-k) for k in range(3)).astype(np.uint8)
 
 # %% ../../nbs/data/00_cards.ipynb #2c5a3358
 IMAGENET = (.485, .456, .406), (.229, .224, .225)   # mean and std of ImageNet's RGB, values in 0..1
@@ -45,46 +46,227 @@ class Modality:
     fit:bool=False      # Enlarge or shrink to the size of the first modality, by nearest neighbour
     view:tuple=None     # Channels that a picture shows as red, green, blue; None: the first three
     order:str='rgb'     # Channels of colour files; 'bgr': they stay blue, green, red (quirk of Sigma, CMX and DFormer)
-    def __post_init__(self):
-        c,where = self.channels,f'modality {self.name!r}'
-        if not isinstance(c, int) or c < 1: raise RGBXError(where, f'channels={c!r}', 'a positive integer')
-        if self.bits not in (8, 16, 32): raise RGBXError(where, f'bits={self.bits!r}', '8, 16 or 32')
-        if self.order not in ('rgb', 'bgr'): raise RGBXError(where, f'order={self.order!r}', "'rgb' or 'bgr'")
-        self.folder = safe_name(self.folder, f'folder of {where}')
-        if self.path is not None: check_pattern(self.path, where)
-        for k,default in (('mean', (.5,)*c), ('std', (.25,)*c)):
-            v = getattr(self, k)
-            v = (IMAGENET[k == 'std'] if c == 3 else default) if v is None else tuple(float(o) for o in v)
-            if len(v) != c: raise RGBXError(where, f'{len(v)} values of {k}', f'{c}, one per channel')
-            setattr(self, k, v)
-        if min(self.std) <= 0: raise RGBXError(where, f'std={self.std}', 'positive values')
-        if self.view is not None: self.view = tuple(self.view)
-        if self.span is not None:
-            self.span = tuple(self.span)
-            if len(self.span) != 2 or not self.span[0] < self.span[1]: raise RGBXError(where, f'span={self.span}', '(lo, hi) with lo < hi')
+    def __post_init__(self): _check_modality(self, f'modality {self.name!r}')
+
+# %% ../../nbs/data/00_cards.ipynb #2c5a3359
+def _constants(values, key, default, channels, where):
+    "Mean or std as a tuple, one per channel."
+    if values is None: return default
+    values = tuple(float(value) for value in values)
+    if len(values) != channels: raise RGBXError(where, f'{len(values)} values of {key}', f'{channels}, one per channel')
+    return values
+
+def _check_modality(m, where):
+    "Defaults filled in, wrong values refused."
+    if not isinstance(m.channels, int) or m.channels < 1: raise RGBXError(where, f'channels={m.channels!r}', 'a positive integer')
+    if m.bits not in (8, 16, 32): raise RGBXError(where, f'bits={m.bits!r}', '8, 16 or 32')
+    if m.order not in ('rgb', 'bgr'): raise RGBXError(where, f'order={m.order!r}', "'rgb' or 'bgr'")
+    m.folder = safe_name(m.folder, f'folder of {where}')
+    if m.path is not None: check_pattern(m.path, where)
+    mean,std = IMAGENET if m.channels == 3 else ((.5,)*m.channels, (.25,)*m.channels)
+    m.mean = _constants(m.mean, 'mean', mean, m.channels, where)
+    m.std = _constants(m.std, 'std', std, m.channels, where)
+    if min(m.std) <= 0: raise RGBXError(where, f'std={m.std}', 'positive values')
+    if m.view is not None: m.view = tuple(m.view)
+    if m.span is None: return
+    m.span = tuple(m.span)
+    if len(m.span) != 2 or not m.span[0] < m.span[1]: raise RGBXError(where, f'span={m.span}', '(lo, hi) with lo < hi')
 
 # %% ../../nbs/data/00_cards.ipynb #832a5abb
+def _leads_out(text):
+    "Does a path leave its folder, by the rules of POSIX or of Windows?"
+    if not text.strip() or '\0' in text: return True
+    paths = PurePosixPath(text),PureWindowsPath(text)
+    return any(path.is_absolute() or path.drive or path.root or '..' in path.parts for path in paths)
+
 def safe_name(name, # A relative path as it stands in a list or a card
-    where='',       # For the message
+    where:str='',   # For the message
 ) -> str:           # The same, checked
     "`name` if it stays below the folder it is joined to, else an `RGBXError`."
-    s = str(name)
-    bad = not s.strip() or '\0' in s or any(p.is_absolute() or p.drive or p.root or '..' in p.parts for p in (PurePosixPath(s), PureWindowsPath(s)))
-    if bad: raise RGBXError(where or 'path', repr(s), 'a name below the root of the data set, without `..`')
-    return s
+    text = str(name)
+    if _leads_out(text):
+        raise RGBXError(where or 'path', repr(text), 'a name below the root of the data set, without `..`')
+    return text
 
-def check_pattern(pattern, # Of files, with {id} or {0}, {1} ...
-    where='',              # For the message
-) -> str:                  # The same, checked
+def check_pattern(pattern:str, # Of files, with {id} or {0}, {1} ...
+    where:str='',              # For the message
+) -> str:                      # The same, checked
     "A pattern that names every item another file and stays below the root."
-    s = safe_name(re.sub(r'\{(id|\d)\}', 'x', str(pattern)), where); slots = re.findall(r'\{(id|\d)\}', str(pattern))
-    if '{' in s or '}' in s or not slots or ('id' in slots and len(set(slots)) > 1): raise RGBXError(where or 'pattern', repr(pattern),
-        'a path with {id}, or with {0}, {1} ... for the parts of a name')
+    text = safe_name(re.sub(r'\{(id|\d)\}', 'x', str(pattern)), where)
+    slots = re.findall(r'\{(id|\d)\}', str(pattern))
+    mixed = 'id' in slots and len(set(slots)) > 1
+    if '{' in text or '}' in text or not slots or mixed:
+        raise RGBXError(where or 'pattern', repr(pattern), 'a path with {id}, or with {0}, {1} ... for the parts of a name')
     return pattern
 
 # %% ../../nbs/data/00_cards.ipynb #c09afec5
+def trailing_number(name:str, # An item's name
+) -> int:                     # -1 where it ends in none
+    "The number that a name ends in."
+    found = re.search(r'(\d+)$', name)
+    return int(found[1]) if found else -1
+
+class _Conditions:
+    "What a card says of an item by its name."
+    @property
+    def condition_names(self) -> list: # Without repetition, in the card's order
+        "The conditions an item can have."
+        parts = ['-'.join(words) for words in product(*self.condition_parts)] if self.condition_parts else []
+        return list(dict.fromkeys([*self.conditions.values(), *parts, *self.condition_ids]))
+
+    def condition(self, name:str # An item's name
+    ) -> str:                    # Its condition, None where the name says nothing
+        "By the parts of the name, by its number, or by the longest ending in `conditions` that fits."
+        if self.condition_parts: return self._condition_of_parts(set(re.split('[/_]', name)))
+        if self.condition_ids:
+            number = trailing_number(name)
+            fits = (c for c,ranges in self.condition_ids.items() if any(a <= number <= b for a,b in ranges))
+            return next(fits, None)
+        endings = ((len(ending), c) for ending,c in self.conditions.items() if name.endswith(ending))
+        return max(endings, default=(0, None))[1]
+
+    def _condition_of_parts(self, words):
+        "One word of each group, or None."
+        found = []
+        for group in self.condition_parts:
+            found.append(next((word for word in group if word in words), 'normal' if 'normal' in group else None))
+        return None if None in found else '-'.join(found)
+
+# %% ../../nbs/data/00_cards.ipynb #c09afec6
+class _Copies:
+    "Cards made from a card."
+    def normalised(self, system:str # A key of `card.norms`: 'mmsam', 'dformer' ...
+    ):                              # A copy
+        "The card with the normalisation constants of a publication."
+        norms = choose(system, self.norms, f'normalisation of {self.name}')
+        def with_norm(name, modality):
+            if name not in norms: return modality
+            mean,std = norms[name]
+            return replace(modality, mean=mean, std=std)
+        return replace(self, modalities={name: with_norm(name, m) for name,m in self.modalities.items()})
+
+    def in_order(self, order:str # 'rgb', or 'bgr': colour files stay blue, green, red
+    ):                           # A copy
+        "The card with another order of the channels of colour files."
+        return replace(self, modalities={name: replace(m, order=order) for name,m in self.modalities.items()})
+
+    def select(self, modalities # Names, in the order the model wants
+    ):                          # A copy with these modalities alone
+        "The card for some of its modalities."
+        names = [modalities] if isinstance(modalities, str) else list(modalities)
+        chosen = {name: choose(name, self.modalities, f'modality of {self.name}') for name in names}
+        return replace(self, modalities=chosen, default=None)
+
+    def paint(self, mask:np.ndarray # (H, W) train ids
+    ) -> np.ndarray:                # (H, W, 3) uint8, RGB; void is black
+        "The mask in the card's colours."
+        colours = np.zeros((256, 3), np.uint8)
+        colours[:self.num_classes] = self.palette
+        mask = np.asarray(mask)
+        return colours[np.where((mask < 0) | (mask > 255), 255, mask).astype(np.uint8)]
+
+# %% ../../nbs/data/00_cards.ipynb #c09afec8
+class _Json:
+    "A card as a file."
+    def to_dict(self) -> dict: # Of strings, numbers, lists and dicts alone
+        "The card as plain data, for `card.json` and `config.json`."
+        modalities = [asdict(modality) for modality in self.modalities.values()]
+        return json.loads(json.dumps(asdict(self) | dict(palette=self.palette.tolist(), modalities=modalities)))
+
+    @classmethod
+    def from_dict(cls, data:dict, # What `to_dict` wrote
+        where='card',             # For messages: the file it came from
+    ):
+        "The card of a dict; unknown or missing entries raise."
+        _check_entries(cls, data, where)
+        modalities = {m['name']: Modality(**m) for m in data['modalities']}
+        try: return cls(**data | dict(modalities=modalities))
+        except (TypeError, AttributeError) as e:
+            raise RGBXError(where, f'an entry of the wrong type ({e})', 'the types that `Card.to_dict` writes') from e
+
+    def save(self, path): # The file to write, usually `card.json`
+        "Write the card as JSON, atomically."
+        write_text(path, json.dumps(self.to_dict(), indent=1)+'\n')
+
+    @classmethod
+    def load(cls, path): # A `card.json`
+        "Read a card."
+        path = Path(path)
+        if not path.is_file(): raise RGBXError(path, 'no such file', 'a card.json')
+        try: data = json.loads(path.read_text(encoding='utf-8'))
+        except ValueError as e: raise RGBXError(path, f'text that is not JSON ({e})', 'a card as `Card.save` writes it') from e
+        return cls.from_dict(data, path)
+
+# %% ../../nbs/data/00_cards.ipynb #c09afec9
+def _check_entries(cls, data, where):
+    "Raise unless a dict has the entries of a card."
+    if not isinstance(data, dict): raise RGBXError(where, f'a {type(data).__name__}', 'an object with name, classes and modalities')
+    for key in ('name', 'classes', 'modalities'):
+        if key not in data: raise RGBXError(where, f'no entry {key!r}', 'name, classes and modalities')
+    for key in data: choose(key, cls.__dataclass_fields__, f'{where}: entry')
+    modalities,known = data['modalities'],Modality.__dataclass_fields__.keys()
+    def is_modality(entry): return isinstance(entry, dict) and {'name', 'folder'} <= entry.keys() <= known
+    if not isinstance(modalities, list) or not all(map(is_modality, modalities)):
+        expected = f"a list of objects with name, folder and some of {', '.join(known)}"
+        raise RGBXError(where, f'modalities {str(modalities)[:80]}', expected)
+
+# %% ../../nbs/data/00_cards.ipynb #c09afed1
+def _swatch(colour):
+    "A square in a colour."
+    style = 'display:inline-block;width:1em;height:1em;border:1px solid #888'
+    return f'<span style="{style};background:rgb({colour[0]},{colour[1]},{colour[2]})"></span>'
+
+def _class_table(card):
+    "Rows of number, colour and name; several columns where there are many classes."
+    shown = min(card.num_classes, 200)
+    columns = -(-shown//(10 if shown <= 60 else 25))
+    rows = -(-shown//columns)
+    def cell(i):
+        if i >= shown: return ''
+        name = html.escape(card.classes[i])
+        return f'<td>{i}</td><td>{_swatch(card.palette[i])}</td><td style="text-align:left">{name}</td>'
+    return ''.join('<tr>'+''.join(cell(c*rows+r) for c in range(columns))+'</tr>' for r in range(rows))
+
+def _facts(card):
+    "What a card says besides its classes, in words, escaped."
+    e = html.escape
+    files = ', '.join(f'<code>{e(m.path or m.folder+"/")}</code> {e(name)} ({m.channels})' for name,m in card.modalities.items())
+    protocols = {split: f' ({e(card.protocols[split])})' if split in card.protocols else '' for split in card.counts}
+    counts = ', '.join(f'{e(str(split))} {n}{protocols[split]}' for split,n in card.counts.items())
+    conditions = ', '.join(map(e, card.condition_names[:8]))
+    if len(card.condition_names) > 8: conditions += f' ... ({len(card.condition_names)} conditions)'
+    facts = [f'{card.layout} layout' if card.layout else '', f'{card.num_classes} classes', files,
+             ' x '.join(map(str, card.size)) if card.size else '', counts, conditions,
+             f'labels: {card.label_rule}' if card.layout else '', e(card.source),
+             f'licence: {e(card.licence)}' if card.licence else '', f'<code>{e(card.url)}</code>' if card.url else '']
+    return '; '.join(filter(None, facts))
+
+# %% ../../nbs/data/00_cards.ipynb #c09afed2
+class _Shown:
+    "A card to look at."
+    def _repr_html_(self):
+        e = html.escape
+        synthetic = ' (synthetic toy scenes)' if self.synthetic else ''
+        notes = '<ul>'+''.join(f'<li>{e(note)}</li>' for note in self.notes)+'</ul>' if self.notes else ''
+        cite = f'<br>cite: {e(self.citation)}' if self.citation else ''
+        table = '' if self.classification else _class_table(self)
+        return f"<b>{e(self.name)}</b>{synthetic}<br>{_facts(self)}{cite}{notes}<table>{table}</table>"
+
+    @property
+    def label_rule(self) -> str: # In words
+        "How a label on disk becomes a train id."
+        n = self.num_classes
+        if self.label_map: return f'{len(self.label_map)} values on disk by a map, {self.ignore} void'
+        if not self.label_shift: return f'0..{n-1} are the train ids, {self.ignore} void'
+        return f'0 and {self.ignore} void, 1..{n} are the train ids 0..{n-1}'
+
+    def __repr__(self):
+        synthetic = ', synthetic' if self.synthetic else ''
+        return f"Card({self.name!r}, {self.num_classes} classes, modalities {', '.join(self.modalities)}{synthetic})"
+
+# %% ../../nbs/data/00_cards.ipynb #c09afed4
 @dataclass(eq=False, repr=False)
-class Card:
+class Card(_Conditions, _Copies, _Json, _Shown):
     "The facts of a data set."
     name:str                     # Its name
     classes:list                 # Names of the train ids 0..C-1
@@ -126,215 +308,133 @@ class Card:
     void:bool=True               # Labels may hold the void value
     class_sets:dict=field(default_factory=dict)      # {name: [class, ...]}: other sets that publications average over
     classification:bool=False    # One class per image, folders of images
-    def __post_init__(self):
-        self.classes = list(map(str, self.classes)); n = len(self.classes); where = f'card {self.name!r}'
-        if not n: raise RGBXError(where, 'no classes', 'at least one class name')
-        if n > 255 and not self.classification: raise RGBXError(where, f'{n} classes', 'at most 255 (labels are 8 bit, 255 is void)')
-        if self.palette is None: self.palette = voc_palette(n+1)[1:] if n < 256 else np.full((n, 3), 128)
-        p = np.asarray(self.palette)
-        if p.shape != (n, 3): raise RGBXError(where, f'a palette of shape {p.shape}', f'{(n, 3)}, one RGB colour per class')
-        if p.min() < 0 or p.max() > 255: raise RGBXError(where, f'palette values {p.min()}..{p.max()}', '0..255')
-        self.palette = p.astype(np.uint8)
-        if self.label_shift not in (0, -1): raise RGBXError(where, f'label_shift={self.label_shift!r}', '0 or -1')
-        if not self.modalities: raise RGBXError(where, 'no modalities', 'at least one')
-        if self.size is not None: self.size = tuple(self.size)
-        if self.label_folder is not None: safe_name(self.label_folder, f'label folder of {where}')
-        if self.label_path is not None: check_pattern(self.label_path, f'label of {where}')
-        if self.label_map is not None: self.label_map = {int(k):int(v) for k,v in self.label_map.items()}
-        for k in self.default or []: choose(k, self.modalities, f'modality of {self.name}')
-        for f in self.splits.values():
-            for o in ([f] if isinstance(f, str) else f if isinstance(f, list) else []): safe_name(o, f'list of {where}')
-            if isinstance(f, dict) and not {'names'} <= f.keys() <= {'names', 'ids', 'only'}: raise RGBXError(f'split of {where}', str(f)[:80],
-                'names, and perhaps ids or only')
+    def __post_init__(self): _check_card(self, f'card {self.name!r}')
 
-# %% ../../nbs/data/00_cards.ipynb #5371d10e
-@patch(as_prop=True)
-def num_classes(self:Card) -> int: # C
-    "How many classes."
-    return len(self.classes)
+    @property
+    def num_classes(self) -> int: # C
+        "How many classes."
+        return len(self.classes)
 
-@patch(as_prop=True)
-def in_channels(self:Card) -> dict: # {modality: channels}
-    "Channels of each modality as a model gets them."
-    return {k:m.channels for k,m in self.modalities.items()}
+    @property
+    def in_channels(self) -> dict: # {modality: channels}
+        "Channels of each modality as a model gets them."
+        return {name: modality.channels for name,modality in self.modalities.items()}
 
-@patch(as_prop=True)
-def condition_names(self:Card) -> list: # Without repetition, in the card's order
-    "The conditions an item can have."
-    parts = ['-'.join(o) for o in product(*self.condition_parts)] if self.condition_parts else []
-    return list(dict.fromkeys([*self.conditions.values(), *parts, *self.condition_ids]))
+# %% ../../nbs/data/00_cards.ipynb #c09afed5
+def _check_classes(card, where):
+    "Names and colours of the classes."
+    card.classes = list(map(str, card.classes))
+    n = len(card.classes)
+    if not n: raise RGBXError(where, 'no classes', 'at least one class name')
+    if n > 255 and not card.classification:
+        raise RGBXError(where, f'{n} classes', 'at most 255 (labels are 8 bit, 255 is void)')
+    if card.palette is None: card.palette = voc_palette(n+1)[1:] if n < 256 else np.full((n, 3), 128)
+    palette = np.asarray(card.palette)
+    if palette.shape != (n, 3):
+        raise RGBXError(where, f'a palette of shape {palette.shape}', f'{(n, 3)}, one RGB colour per class')
+    if palette.min() < 0 or palette.max() > 255:
+        raise RGBXError(where, f'palette values {palette.min()}..{palette.max()}', '0..255')
+    card.palette = palette.astype(np.uint8)
 
-@patch
-def condition(self:Card, name:str, # An item's name
-) -> str:                          # Its condition, None where the name says nothing
-    "The condition of an item: from the parts of its name, from its number, or the longest ending in `card.conditions` that fits."
-    if self.condition_parts:
-        words = set(re.split('[/_]', name))
-        found = [next((w for w in group if w in words), 'normal' if 'normal' in group else None) for group in self.condition_parts]
-        return None if None in found else '-'.join(found)
-    if self.condition_ids:
-        k = trailing_number(name)
-        return next((c for c,r in self.condition_ids.items() if any(a <= k <= b for a,b in r)), None)
-    return max(((len(e), c) for e,c in self.conditions.items() if name.endswith(e)), default=(0, None))[1]
+def _check_splits(card, where):
+    "Lists that stay below the root, and rules for names."
+    for spec in card.splits.values():
+        for name in [spec] if isinstance(spec, str) else spec if isinstance(spec, list) else []: safe_name(name, f'list of {where}')
+        if isinstance(spec, dict) and not {'names'} <= spec.keys() <= {'names', 'ids', 'only'}:
+            raise RGBXError(f'split of {where}', str(spec)[:80], 'names, and perhaps ids or only')
 
-def trailing_number(name:str, # An item's name
-) -> int:                     # -1 where it ends in none
-    "The number that a name ends in."
-    m = re.search(r'(\d+)$', name)
-    return int(m[1]) if m else -1
+def _check_card(card, where):
+    "Defaults filled in, wrong values refused."
+    _check_classes(card, where)
+    if card.label_shift not in (0, -1): raise RGBXError(where, f'label_shift={card.label_shift!r}', '0 or -1')
+    if not card.modalities: raise RGBXError(where, 'no modalities', 'at least one')
+    if card.size is not None: card.size = tuple(card.size)
+    if card.label_folder is not None: safe_name(card.label_folder, f'label folder of {where}')
+    if card.label_path is not None: check_pattern(card.label_path, f'label of {where}')
+    if card.label_map is not None: card.label_map = {int(value): int(train_id) for value,train_id in card.label_map.items()}
+    for name in card.default or []: choose(name, card.modalities, f'modality of {card.name}')
+    _check_splits(card, where)
 
-@patch
-def normalised(self:Card, system:str, # A key of `card.norms`: 'mmsam', 'dformer' ...
-) -> Card:                            # A copy
-    "The card with the normalisation constants of a publication."
-    n = choose(system, self.norms, f'normalisation of {self.name}')
-    return replace(self, modalities={k:replace(m, mean=n[k][0], std=n[k][1]) if k in n else m for k,m in self.modalities.items()})
-
-@patch
-def in_order(self:Card, order:str, # 'rgb', or 'bgr': colour files stay blue, green, red
-) -> Card:                         # A copy
-    "The card with another order of the channels of colour files."
-    return replace(self, modalities={k: replace(m, order=order) for k,m in self.modalities.items()})
-
-@patch
-def select(self:Card, modalities, # Names, in the order the model wants
-) -> Card:                        # A copy with these modalities alone
-    "The card for some of its modalities."
-    names = [modalities] if isinstance(modalities, str) else list(modalities)
-    return replace(self, modalities={k:choose(k, self.modalities, f'modality of {self.name}') for k in names}, default=None)
-
-@patch
-def paint(self:Card, mask, # (H, W) train ids
-) -> np.ndarray:           # (H, W, 3) uint8, RGB; void is black
-    "The mask in the card's colours."
-    lut = np.zeros((256, 3), np.uint8); lut[:self.num_classes] = self.palette
-    m = np.asarray(mask)
-    return lut[np.where((m < 0) | (m > 255), 255, m).astype(np.uint8)]
-
-# %% ../../nbs/data/00_cards.ipynb #3caee9a3
-@patch
-def to_dict(self:Card) -> dict: # Of strings, numbers, lists and dicts alone
-    "The card as plain data, for `card.json` and `config.json`."
-    d = asdict(self) | dict(palette=self.palette.tolist(), modalities=[asdict(m) for m in self.modalities.values()])
-    return json.loads(json.dumps(d))
-
-@patch(cls_method=True)
-def from_dict(cls:Card, d:dict, # What `to_dict` wrote
-    where='card',               # For messages: the file it came from
-) -> Card:
-    "The card of a dict; unknown or missing entries raise."
-    if not isinstance(d, dict): raise RGBXError(where, f'a {type(d).__name__}', 'an object with name, classes and modalities')
-    for k in ('name', 'classes', 'modalities'):
-        if k not in d: raise RGBXError(where, f'no entry {k!r}', 'name, classes and modalities')
-    for k in d: choose(k, cls.__dataclass_fields__, f'{where}: entry')
-    mods = d['modalities']
-    known = Modality.__dataclass_fields__.keys()
-    if not isinstance(mods, list) or not all(isinstance(m, dict) and {'name', 'folder'} <= m.keys() <= known for m in mods):
-        raise RGBXError(where, f'modalities {str(mods)[:80]}', f"a list of objects with name, folder and some of {', '.join(known)}")
-    try: return cls(**d | dict(modalities={m['name']:Modality(**m) for m in mods}))
-    except (TypeError, AttributeError) as e: raise RGBXError(where, f'an entry of the wrong type ({e})', 'the types that `Card.to_dict` writes') from e
-
-@patch
-def save(self:Card, path): # The file to write, usually `card.json`
-    "Write the card as JSON, atomically."
-    write_text(path, json.dumps(self.to_dict(), indent=1)+'\n')
-
-@patch(cls_method=True)
-def load(cls:Card, path) -> Card: # A `card.json`
-    "Read a card."
-    path = Path(path)
-    if not path.is_file(): raise RGBXError(path, 'no such file', 'a card.json')
-    try: d = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as e: raise RGBXError(path, f'text that is not JSON ({e})', 'a card as `Card.save` writes it') from e
-    return cls.from_dict(d, path)
-
-# %% ../../nbs/data/00_cards.ipynb #db4afe43
-def _swatch(c): return f'<span style="display:inline-block;width:1em;height:1em;border:1px solid #888;background:rgb({c[0]},{c[1]},{c[2]})"></span>'
-
-@patch
-def _repr_html_(self:Card):
-    e,n = html.escape,self.num_classes; shown = min(n, 200)
-    cols = -(-shown//(10 if shown <= 60 else 25)); rows = -(-shown//cols)
-    td = lambda i: f'<td>{i}</td><td>{_swatch(self.palette[i])}</td><td style="text-align:left">{e(self.classes[i])}</td>' if i < shown else ''
-    body = ''.join('<tr>'+''.join(td(c*rows+r) for c in range(cols))+'</tr>' for r in range(rows)) if not self.classification else ''
-    mods = ', '.join(f'<code>{e(m.path or m.folder+"/")}</code> {e(k)} ({m.channels})' for k,m in self.modalities.items())
-    facts = [f'{self.layout} layout' if self.layout else '', f'{n} classes', mods, ' x '.join(map(str, self.size)) if self.size else '',
-             ', '.join(f'{e(str(k))} {v}'+(f' ({e(self.protocols[k])})' if k in self.protocols else '') for k,v in self.counts.items()),
-             ', '.join(map(e, self.condition_names[:8]))+(f' ... ({len(self.condition_names)} conditions)' if len(self.condition_names) > 8 else ''),
-             f'labels: {self.label_rule}' if self.layout else '', e(self.source), f'licence: {e(self.licence)}' if self.licence else '', f'<code>{e(self.url)}</code>' if self.url else '']
-    syn = ' (synthetic toy scenes)' if self.synthetic else ''
-    notes = '<ul>'+''.join(f'<li>{e(o)}</li>' for o in self.notes)+'</ul>' if self.notes else ''
-    cite = f'<br>cite: {e(self.citation)}' if self.citation else ''
-    return f"<b>{e(self.name)}</b>{syn}<br>{'; '.join(f for f in facts if f)}{cite}{notes}<table>{body}</table>"
-
-@patch(as_prop=True)
-def label_rule(self:Card) -> str: # In words
-    "How a label on disk becomes a train id."
-    if self.label_map: return f'{len(self.label_map)} values on disk by a map, {self.ignore} void'
-    return f'0..{self.num_classes-1} are the train ids, {self.ignore} void' if not self.label_shift else f'0 and {self.ignore} void, 1..{self.num_classes} are the train ids 0..{self.num_classes-1}'
-
-@patch
-def __repr__(self:Card):
-    return f"Card({self.name!r}, {self.num_classes} classes, modalities {', '.join(self.modalities)}" + (', synthetic)' if self.synthetic else ')')
+# %% ../../nbs/data/00_cards.ipynb #c09afed7
+@runtime_checkable
+class DataSet(Protocol):
+    "`ds[i]` is (rgb, x1, ..., mask): uint8 or float32 (H, W, C), and uint8 (H, W) or None."
+    card:Card           # Its facts
+    modalities:tuple    # Names, in the order of the images of an item
+    names:list          # Of all items
+    def __len__(self) -> int: ...
+    def __getitem__(self, i:int) -> tuple: ...
+    def name(self, i:int) -> str: ...
+    def condition(self, i:int) -> str: ...
 
 # %% ../../nbs/data/00_cards.ipynb #3a1fcf7e
-def folder_card(classes, # Names, or how many
-    x='ModalX',          # Folder of the one further modality, or {name: folder or Modality}; None: RGB alone
-    rgb='RGB',           # Folder of the RGB images, or a Modality
-    label='Label',       # Folder of the labels; None: there are none
-    name='own',          # Name of the data set
-    **kw,                # Further fields of `Card`
+def _as_modality(name, folder):
+    "A modality of a folder of images; what is one stays as it is."
+    return folder if isinstance(folder, Modality) else Modality(name, folder, cmap=None if name == 'rgb' else 'inferno')
+
+def folder_card(classes,    # Names, or how many
+    x='ModalX',             # Folder of the one further modality, or {name: folder or Modality}; None: RGB alone
+    rgb='RGB',              # Folder of the RGB images, or a Modality
+    label:str='Label',      # Folder of the labels; None: there are none
+    name:str='own',         # Name of the data set
+    **kw,                   # Further fields of `Card`
 ) -> Card:
     "A card for a folder of your own."
     if isinstance(classes, int): classes = [f'class {i}' for i in range(classes)]
-    x = {} if x is None else dict(x) if isinstance(x, dict) else {'x': x}
-    mods = {k:f if isinstance(f, Modality) else Modality(k, f, cmap=None if k == 'rgb' else 'inferno') for k,f in ({'rgb': rgb} | x).items()}
-    return Card(name, classes, mods, label_folder=label, **kw)
+    others = {} if x is None else dict(x) if isinstance(x, dict) else {'x': x}
+    modalities = {key: _as_modality(key, folder) for key,folder in ({'rgb': rgb} | others).items()}
+    return Card(name, classes, modalities, label_folder=label, **kw)
 
 # %% ../../nbs/data/00_cards.ipynb #deb97fef
-TOY_CLASSES = dict(sky=(70,130,180), road=(128,64,128), sidewalk=(244,35,232), terrain=(152,251,152), building=(90,90,90), pole=(255,220,0),
-                   person=(220,20,60), mannequin=(255,160,170), vehicle_moving=(0,60,255), vehicle_parked=(0,190,200), obstacle=(150,80,0))
-AERIAL_CLASSES = dict(farmland=(240,220,90), forest=(30,120,40), bare=(190,140,90), water=(40,90,220), builtup=(220,50,50), road=(120,120,120))
+TOY_CLASSES = dict(sky=(70,130,180), road=(128,64,128), sidewalk=(244,35,232), terrain=(152,251,152), building=(90,90,90),
+                   pole=(255,220,0), person=(220,20,60), mannequin=(255,160,170), vehicle_moving=(0,60,255),
+                   vehicle_parked=(0,190,200), obstacle=(150,80,0))
+AERIAL_CLASSES = dict(farmland=(240,220,90), forest=(30,120,40), bare=(190,140,90), water=(40,90,220),
+                      builtup=(220,50,50), road=(120,120,120))
 STREET_CONDITIONS,AERIAL_CONDITIONS = ('day', 'night', 'fog', 'overexp'),('clear', 'cloud')
 TOY_NOTES = dict(
-    rgb='8 bit, gamma 1/2.2', thermal='8 bit, 255 (T + 20)/65, T in degrees C', depth='8 bit, 637.5/Z, Z in m (255 at 2.5 m), 0: no measurement',
+    rgb='8 bit, gamma 1/2.2', thermal='8 bit, 255 (T + 20)/65, T in degrees C',
+    depth='8 bit, 637.5/Z, Z in m (255 at 2.5 m), 0: no measurement',
     lidar='8 bit, R: 255 - 2.5 range (m), at least 1, G: intensity, B: 20 (height (m) + 1); 0: no return',
     event='8 bit, R: 12 x positive, G: 12 x negative count (cap 20), B: 0',
-    sar='8 bit, 255 (dB + 30)/36 of the amplitude', nir='8 bit, reflectance', thermal_raw='16 bit, centikelvin', depth_raw='16 bit, mm, 0: no measurement')
+    sar='8 bit, 255 (dB + 30)/36 of the amplitude', nir='8 bit, reflectance', thermal_raw='16 bit, centikelvin',
+    depth_raw='16 bit, mm, 0: no measurement')
+_TOY_SPANS = dict(thermal_raw=(25315, 31815), depth_raw=(0, 60000))
+_TOY_MAPS = dict(thermal='inferno', thermal_raw='inferno', depth='turbo', depth_raw='turbo', sar='gray', nir='gray')
 
+# %% ../../nbs/data/00_cards.ipynb #deb97ff0
 def toy_modality(name:str, # 'thermal', 'depth', 'lidar', 'event', 'sar', 'nir', 'thermal_raw', 'depth_raw' or 'rgb'
     folder:str=None,       # None: the folder has the modality's name
 ) -> Modality:
     "A modality of the toy scenes, as written to disk."
     choose(name, TOY_NOTES, 'toy modality')
-    raw = dict(thermal_raw=(25315, 31815), depth_raw=(0, 60000)).get(name)
-    cmap = dict(thermal='inferno', thermal_raw='inferno', depth='turbo', depth_raw='turbo', sar='gray', nir='gray').get(name)
-    return Modality(name, folder or ('RGB' if name == 'rgb' else name), '.png', cmap=cmap, bits=16 if raw else 8, span=raw, note=TOY_NOTES[name])
+    span = _TOY_SPANS.get(name)
+    folder = folder or ('RGB' if name == 'rgb' else name)
+    return Modality(name, folder, '.png', cmap=_TOY_MAPS.get(name), bits=16 if span else 8, span=span, note=TOY_NOTES[name])
 
 def toy_card(modalities=('rgb', 'thermal'), # RGB first; 'sar' or 'nir' among them: the aerial scenes
     size=(96, 128),                         # (height, width)
     **kw,                                   # Further fields of `Card`
 ) -> Card:
     "The card of the synthetic toy scenes in Sigma's layout: one X is in `ModalX`, several are in folders with their own names."
-    mods = list(modalities); xs = [m for m in mods if m != 'rgb']
-    aerial = bool({'sar', 'nir'} & set(xs)); cls = AERIAL_CLASSES if aerial else TOY_CLASSES
-    conds = AERIAL_CONDITIONS if aerial else STREET_CONDITIONS
-    subsets = dict(rgb_easy=['clear'], rgb_hard=['cloud']) if aerial else dict(rgb_easy=['day'], rgb_hard=['night', 'fog', 'overexp'])
-    return Card('toy_aerial' if aerial else 'toy', list(cls), {m:toy_modality(m, 'ModalX' if [m] == xs else None) for m in mods}, np.array(list(cls.values())),
-                label_ext='.png', conditions={'_'+c:c for c in conds}, subsets=subsets, size=size, synthetic=True, **kw)
+    names = list(modalities)
+    others = [name for name in names if name != 'rgb']
+    aerial = bool({'sar', 'nir'} & set(others))
+    classes,conditions = (AERIAL_CLASSES, AERIAL_CONDITIONS) if aerial else (TOY_CLASSES, STREET_CONDITIONS)
+    subsets = dict(rgb_easy=list(conditions[:1]), rgb_hard=list(conditions[1:]))
+    cards = {name: toy_modality(name, 'ModalX' if [name] == others else None) for name in names}
+    return Card('toy_aerial' if aerial else 'toy', list(classes), cards, np.array(list(classes.values())), label_ext='.png',
+                conditions={'_'+c: c for c in conditions}, subsets=subsets, size=size, synthetic=True, **kw)
 
 # %% ../../nbs/data/00_cards.ipynb #db6c32c5
-CARDS = dict(toy=toy_card(), toy_aerial=toy_card(('rgb', 'sar')))   # the catalogue adds to it
+CARDS = dict(toy=toy_card(), toy_aerial=toy_card(('rgb', 'sar')))   # the toy scenes
 
-def all_cards() -> dict: # {name: Card}
-    "`CARDS`, complete."
-    from rgbx_seg.data.sets import catalogue# noqa: F401
-    return CARDS
-
-def get_card(name, # A name in `CARDS`, the path of a `card.json` or of its folder, or a card
+def get_card(name, # A name in `CARDS` or `DATASETS`, the path of a `card.json` or of its folder, or a card
 ) -> Card:
     "The card that is meant."
     if isinstance(name, Card): return name
-    p = Path(name)
-    if p.suffix == '.json' or (p/'card.json').is_file(): return Card.load(p if p.suffix == '.json' else p/'card.json')
-    return choose(str(name), all_cards(), 'card')
+    path = Path(name)
+    if path.suffix == '.json': return Card.load(path)
+    if (path/'card.json').is_file(): return Card.load(path/'card.json')
+    if str(name) in CARDS: return CARDS[str(name)]
+    return choose(str(name), CARDS | {key: known.card for key,known in DATASETS.items()}, 'card')

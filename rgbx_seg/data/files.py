@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['IMAGE_EXTS', 'LABEL_DECODERS', 'CAMERAS', 'DECODERS', 'read_image', 'repeat', 'read_label', 'raw_label', 'map_label',
-           'need', 'load_array', 'raw_image', 'read_modality']
+           'need', 'load_array', 'raw_image', 'read_modality', 'write_mask']
 
 # %% ../../nbs/data/05_files.ipynb #f6047339
 import importlib, io, json, struct, warnings, zipfile, zlib
 from pathlib import Path
 from functools import lru_cache
 import numpy as np
-from ..core import RGBXError, choose, cv2_
+from ..core import RGBXError, atomic_path, choose, cv2_
 from .cards import Modality
 from ..registry import DATASETS
 
@@ -371,3 +371,20 @@ def read_modality(path, # The file
     if m.decode is None: return read_image(path, m)
     name,_,arg = m.decode.partition(':')
     return _decoder(name)(path, m, arg, memo)
+
+# %% ../../nbs/data/05_files.ipynb #b3e63526
+def write_mask(path,   # The PNG to write
+    mask:np.ndarray,   # (H, W) class numbers 0..255
+    palette=None,      # (C, 3) colours: writes a palette PNG; None: a grey PNG
+):
+    "Write a mask as an 8-bit PNG whose values are the class numbers, atomically."
+    from PIL import Image
+    mask = np.asarray(mask)
+    if mask.ndim != 2 or mask.min() < 0 or mask.max() > 255:
+        raise RGBXError(path, f'a mask of shape {mask.shape} with values {mask.min()}..{mask.max()}', '(H, W) with values 0..255')
+    image = Image.fromarray(mask.astype(np.uint8))
+    if palette is not None:
+        colours = np.zeros((256, 3), np.uint8)
+        colours[:len(palette)] = palette
+        image.putpalette(colours.tobytes())
+    with atomic_path(path) as part: image.save(part, format='PNG', optimize=True)

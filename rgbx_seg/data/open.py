@@ -15,15 +15,14 @@ from .folder import DataFolder, split_names
 from .item_files import ItemFiles
 from .propose import propose_card, told_folders
 from .reading import Reading
-from .sets.catalogue import LAYOUTS
-from .sets.readers import READERS, NamedFolder, find_layout
-from ..registry import RECIPES
+from .sets.base import layout_of
+from ..registry import DATASETS, RECIPES
 
 # %% ../../nbs/data/40_open.ipynb #1cb5dfdc
 def _known_card(root, name, layout=None):
     "(card, folder) of a published data set in the form that lies in `root`."
-    if layout is None: layout,root = find_layout(name, root)
-    return choose(layout, LAYOUTS[name], f'layout of {name}'),root
+    if layout is None: layout,root = layout_of(name, root)
+    return choose(layout, DATASETS[name].layouts, f'layout of {name}'),root
 
 def _named_card(root, card):
     "(card, folder, what was taken) for a card that was named: a `Card`, words, a file, or a name."
@@ -33,7 +32,7 @@ def _named_card(root, card):
     path = Path(card)
     if path.suffix == '.json' or path.is_file(): return Card.load(path),root,f'the card {path}'
     name,_,layout = str(card).partition('/')
-    if name not in LAYOUTS: return choose(name, CARDS | LAYOUTS, 'card'),root,f'the card {name!r}'
+    if name not in DATASETS: return choose(name, {**CARDS, **DATASETS}, 'card'),root,f'the card {name!r}'
     own = _own_card(root)
     if own is not None and own.name == name and layout in ('', own.layout): found,folder = own,root
     else: found,folder = _known_card(root, name, layout or None)
@@ -46,8 +45,8 @@ def _own_card(root):
 # %% ../../nbs/data/40_open.ipynb #67cc03b8
 def _open_card(root, card, split, modalities=None, labels=True):
     "A folder by a card, with the reader of its data set."
-    reader = READERS.get((card.name, card.layout), NamedFolder if card.name in LAYOUTS and card.layout else DataFolder)
-    return reader(root, split, card, modalities, labels=labels)
+    known = DATASETS.get(card.name) if card.layout else None
+    return (known.open if known else DataFolder)(root, split, card, modalities, labels=labels)
 
 def _is_it(card, root):
     "Does the first item read by the card, and do size, numbers or names speak for it?"
@@ -62,7 +61,7 @@ def _is_it(card, root):
 def _recognise(root):
     "([(name, card) of each published data set that the folder is], why others with its marks are not it)."
     found,why = [],[]
-    for name in LAYOUTS:
+    for name in DATASETS:
         try: card,folder = _known_card(root, name)
         except RGBXError: continue
         if folder != root: continue

@@ -6,15 +6,16 @@
 __all__ = ['SYSTEMS', 'outputs', 'parity_errors', 'check_case', 'parity_table']
 
 # %% ../../nbs/parity/05_outputs.ipynb #3ad10a2e
-import fnmatch
+import fnmatch, importlib
 from pathlib import Path
 import numpy as np
 from ..core import choose
-from . import mamba_diffusion, mm_sam_adapter, ops, parts, pipelines, systems
 from .cases import case_names, load_case, make_state_dict, relative_error
 
 # %% ../../nbs/parity/05_outputs.ipynb #500e24ef
-SYSTEMS = {system: run for room in (ops, parts, systems, mamba_diffusion, mm_sam_adapter, pipelines) for system,run in room.CASES.items()}
+_MODULES = 'ops', 'parts', 'systems', 'mamba_diffusion', 'mm_sam_adapter', 'pipelines'
+SYSTEMS = {}                                             # system of a case -> function(case, state_dict, inputs)
+for _module in _MODULES: SYSTEMS |= importlib.import_module(f'rgbx_seg.parity.{_module}').CASES
 
 def outputs(case:dict, # A parsed case file: `system`, `config`, `outputs` ...
     state_dict:dict,   # `{published name: array}`, see `make_state_dict`

@@ -13,7 +13,7 @@ import torch
 from ..core import cv2_
 from ..data.hha import hha, hha_parts, window_rank
 from ..data.photometric import brightness, contrast, deliver_test, fmb_test, hue, muses_test, rescale, saturation
-from ..data.sets.catalogue import layout_card
+from ..data.sets.base import layout_card
 from ..data.transforms import normalise
 from ..evaluation.protocol import Protocol
 from ..evaluation.scales import fitted

@@ -14,14 +14,13 @@ from torch import Tensor, nn
 from ..core import RGBXError
 from ..encoders.vmamba import VMambaClassifier
 from ..evaluation.scales import Forward
-from ..ops.windows import windows
 from ..heads.fcn import published_aux_head
 from ..models.create import create_model, list_models
 from ..models.segmenter import grow
 from ..models.weights import load_published
 from ..ops.layers import resize
+from ..ops.windows import windows
 from .cases import pick, weights_from_name
-from .parts import segman_decoder_outputs, segman_stage_outputs
 from ..systems.cmx import cmx_model, decoder_width, published_decoder
 from ..systems.malleable import malleable_model
 from ..systems.sa_gate import sa_gate_model

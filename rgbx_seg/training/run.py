@@ -15,7 +15,7 @@ from ..core import RGBXError, choose, set_seed
 from ..data.miniatures import write_miniature
 from ..data.open import describe, open_both, open_data
 from ..data.photometric import PHOTOMETRIC
-from ..data.sets.catalogue import layout_card
+from ..data.sets.base import layout_card
 from ..data.sets.imagenet import ClassAugment
 from ..data.transforms import JointAugment
 from ..evaluation.report import evaluate
