@@ -15,7 +15,7 @@ from .cli import exit_status
 from .core import repo_root, set_seed, write_text
 from .data.transforms import JointAugment
 from .training.learner import train_run
-from .training.loaders import rgbx_dls
+from .training.loaders import dataloaders
 from .training.losses import SegLoss, class_weights, label_counts
 
 # %% ../nbs/96_demo.ipynb #4d26b05f
@@ -42,7 +42,7 @@ def _loaders(data, modalities, seed, bs):
     train,valid = (_scenes(data, split, modalities) for split in ('train', 'val'))
     flips = JointAugment(train.card.size, scales=None)
     counts = label_counts((item[-1] for item in train.items), train.card.num_classes)
-    return rgbx_dls(train, valid, bs=bs, augment=flips, seed=seed, valid_bs=16), class_weights(counts)
+    return dataloaders(train, valid, bs=bs, augment=flips, seed=seed, valid_bs=16), class_weights(counts)
 
 def demo_run(data,       # Folder of the scenes
     out,                 # Folder of the run
