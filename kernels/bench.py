@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 warnings.filterwarnings('ignore', category=FutureWarning)
 import torch, torch._dynamo
 import torch.nn.functional as F
-from rgbx_seg.ops import routes, scan
+from rgbx_seg.ops import routes, scan, scan_native, ss2d
 
 SHAPES = dict(s1=(192,19200), s2=(384,4800), s3=(768,1200), s4=(1536,300), c1=(192,768), c2=(384,192), c3=(768,48), c4=(1536,12))
 GRIDS = dict(s1=(192,120,160), s2=(384,60,80), s3=(768,30,40), s4=(1536,15,20), c1=(192,24,32), c2=(384,12,16))
@@ -222,7 +222,7 @@ def ss2d_pieces(x, xw, dt_w, A, D, bias):
 def ss2d_fused(x, xw, dt_w, A, D, bias):
     b,h,w,d = x.shape; t = [time.process_time()]
     x_dbl = F.linear(x.view(b,h*w,d), xw.view(-1,d)).view(b, h*w, *xw.shape[:2]); t.append(time.process_time())
-    y = routes.ss2d(x, x_dbl, dt_w, A, D, bias); t.append(time.process_time())
+    y = ss2d.ss2d(x, x_dbl, dt_w, A, D, bias); t.append(time.process_time())
     return y,[q-p for p,q in zip(t, t[1:])]
 
 def ss2d_table(shapes, rounds, results):
@@ -230,7 +230,7 @@ def ss2d_table(shapes, rounds, results):
     for s in shapes:
         d,h,w = GRIDS[s]; r = -(-d//32)
         for N in (16,4,1):
-            p = routes._ss2d_inputs(1, h, w, d, r, N); g = torch.Generator().manual_seed(2)
+            p = ss2d.ss2d_inputs(1, h, w, d, r, N); g = torch.Generator().manual_seed(2)
             a = (p['x'], torch.randn(4, r+2*N, d, generator=g)/d**.5, p['dt_w'], p['A'], p['D'], p['dt_bias'])
             with torch.no_grad():
                 assert error(ss2d_fused(*a)[0], ss2d_pieces(*a)[0].double())<1e-5
@@ -248,7 +248,7 @@ def ss2d_table(shapes, rounds, results):
 # ---- threads, instruction sets, the port bound, denormals
 
 def hardware_table(rounds, results):
-    lib = scan._native(); best = {'generic':0,'avx2':1,'avx512':2}[scan.native_isa()]
+    lib = scan_native.native_library(); best = {'generic':0,'avx2':1,'avx512':2}[scan_native.native_isa()]
     lib.rgbx_fma_rate.restype = ctypes.c_double
     t = Table('instruction set','shape','forward ms','forward + backward ms','G states/s','vector FMA/s (G)','port bound (forward, backward)','reached of it','target','')
     for isa in range(best, -1, -1):
@@ -263,7 +263,7 @@ def hardware_table(rounds, results):
             bound = rate*width/(12+45/16), rate*width/(25+90/16)
             got = st/b0[0]/bound[0], st/(b0[1]-b0[0])/bound[1]
             tgt = isa==best and s=='c1'
-            t.add(scan.native_isa(), s, fmt(b0[0]), fmt(b0[1]), f'{st/b0[0]:.2f} / {st/b0[1]:.2f}', f'{rate:.2f}', f'{bound[0]:.2f}, {bound[1]:.2f}',
+            t.add(scan_native.native_isa(), s, fmt(b0[0]), fmt(b0[1]), f'{st/b0[0]:.2f} / {st/b0[1]:.2f}', f'{rate:.2f}', f'{bound[0]:.2f}, {bound[1]:.2f}',
                   f'{got[0]:.0%}, {got[1]:.0%}', '>= 60%, 50%' if tgt else '', '' if not tgt else 'reached' if got[0]>=.6 and got[1]>=.5 else '**not reached**')
             if tgt: results['targets'] += [('port bound, forward, in cache', .6, round(got[0],2)), ('port bound, backward, in cache', .5, round(got[1],2))]
     lib.rgbx_set_isa(best)
@@ -293,7 +293,7 @@ def memory_child(what, s, N):
     "Print the peak of resident memory above its level before the call, with everything loaded, in MB."
     torch.set_num_threads(1)
     if what.startswith('ss2d'):
-        d,h,w = GRIDS[s]; p = routes._ss2d_inputs(1, h, w, d, -(-d//32), N); f = lambda q: routes.ss2d(**q); small = routes._ss2d_inputs(1, 3, 3, 16, 2, N)
+        d,h,w = GRIDS[s]; p = ss2d.ss2d_inputs(1, h, w, d, -(-d//32), N); f = lambda q: ss2d.ss2d(**q); small = ss2d.ss2d_inputs(1, 3, 3, 16, 2, N)
         size = sum(v.numel() for v in p.values())*4; out = p['x'].numel()*4
         call,warm = (lambda: f(p)),(lambda: f(small))
     else:
@@ -331,7 +331,7 @@ def memory_table(results, quick):
 @contextlib.contextmanager
 def without_scan():
     "Replace every scan in the loaded rgbx_seg modules by the identity on its input."
-    fake = {scan.selective_scan:lambda u,*a,return_last=False,**k: u.float(), routes.ss2d:lambda x,*a,**k: x.float(), routes.ss2d_unfused:lambda x,*a,**k: x.float()}
+    fake = {scan.selective_scan:lambda u,*a,return_last=False,**k: u.float(), ss2d.ss2d:lambda x,*a,**k: x.float(), ss2d.ss2d_unfused:lambda x,*a,**k: x.float()}
     done = []
     for name,m in list(sys.modules.items()):
         if not name.startswith('rgbx_seg'): continue
@@ -414,7 +414,7 @@ def main():
         import bench_gpu
         bench_gpu.run(dry=a.dry)
         if a.dry: return
-    if scan._native() is None: sys.exit('no native kernel to measure')
+    if scan_native.native_library() is None: sys.exit('no native kernel to measure')
     torch.set_num_threads(1); torch.manual_seed(0); t0 = time.time()
     compile = not a.no_compile and not a.quick; rounds = 3 if a.quick else a.rounds
     res = dict(targets=[], text=[], quick=a.quick); only = a.only.split(',')
@@ -432,14 +432,14 @@ def main():
     bad = sum(('not reached' in r[3]) for r in t.rows[1:])
     head = f"""# Selective scan on {cpu_name()}
 
-{cpu_detail()}, {scan.native_isa()}, torch {torch.__version__.split('+')[0]}, float32, batch 1, K = 4. `python kernels/bench.py{' --quick' if a.quick else ''}`, {time.time()-t0:.0f} s; load average at the start {load:.1f}.
+{cpu_detail()}, {scan_native.native_isa()}, torch {torch.__version__.split('+')[0]}, float32, batch 1, K = 4. `python kernels/bench.py{' --quick' if a.quick else ''}`, {time.time()-t0:.0f} s; load average at the start {load:.1f}.
 CPU time of one thread, median of {rounds} rounds in which the contenders take turns on the same tensors, each after one call outside the clock
 (slower than 1 s: without); outputs are allocated inside; of calls shorter than 0.2 s the median over 0.2 s of them counts as one. The anchors are our own renderings of the published formulas (the chunked cumulative sum is leaner than VMamba's). Error: largest deviation over the largest value, against float64
 (a loop forward, the blocked version for gradients). Shapes: s1..s4 are the stages of Sigma-T at 480x640 (K*D x L = 768 x 19200 ... 6144 x 300), c1..c4 those of a 96x128 crop.
 
 {len(t.rows)-1-bad} of {len(t.rows)-1} targets reached.
 """
-    slug = re.sub(r'[^a-z0-9]+', '-', cpu_name().lower()).strip('-')+'-'+scan.native_isa()
+    slug = re.sub(r'[^a-z0-9]+', '-', cpu_name().lower()).strip('-')+'-'+scan_native.native_isa()
     out = Path(a.out) if a.out else Path(__file__).parent/'results'/f"{slug}{'-quick' if a.quick else ''}.md"
     out.parent.mkdir(exist_ok=True, parents=True); picture = []
     if res.get('ms'): plot(res['ms'], out.with_suffix('.png')); picture = [f'![times of all contenders]({out.with_suffix(".png").name})']

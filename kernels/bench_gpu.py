@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
-from rgbx_seg.ops import routes, scan
+from rgbx_seg.ops import scan, ss2d
 from rgbx_seg.ops.window_attention import attention_backends, neighborhood_attention
 from rgbx_seg.ops.deform_attention import deform_attention, deform_backends
 from rgbx_seg.models.create import create_model
@@ -96,8 +96,8 @@ def fused(clock, dev, rate):
     ours = 'blocked' if clock.dry else 'triton'; rows = []
     for name,(d,h,w) in (DRY if clock.dry else SHAPES).items():
         for N in (16,4,1):
-            p = {k:t.to(dev) for k,t in routes._ss2d_inputs(1, h, w, d, max(1, -(-d//32)), N).items()}; gy = torch.randn_like(p['x']); v = {k:t.clone().requires_grad_() for k,t in p.items()}
-            one,two = (lambda **q: routes.ss2d(**q, backend=ours)),(lambda **q: routes.ss2d_unfused(**q, backend=ours))
+            p = {k:t.to(dev) for k,t in ss2d.ss2d_inputs(1, h, w, d, max(1, -(-d//32)), N).items()}; gy = torch.randn_like(p['x']); v = {k:t.clone().requires_grad_() for k,t in p.items()}
+            one,two = (lambda **q: ss2d.ss2d(**q, backend=ours)),(lambda **q: ss2d.ss2d_unfused(**q, backend=ours))
             with torch.no_grad(): a = clock(dict(fused=lambda: one(**p), steps=lambda: two(**p)))
             run = lambda f: torch.autograd.grad(f(**v), list(v.values()), gy); b = clock(dict(fused=lambda: run(one), steps=lambda: run(two)))
             x,xd = p['x'].numel()*4,p['x_dbl'].numel()*4

@@ -18,7 +18,7 @@ from rgbx_seg.ops import scan
 from rgbx_seg.ops.window_attention import neighborhood_attention
 from rgbx_seg.encoders.segman import SEGMAN_VARIANTS
 from rgbx_seg.systems.segman import segman_model
-from rgbx_seg.ops.routes import ss2d
+from rgbx_seg.ops.ss2d import ss2d
 
 def cpu_name():
     try: n = re.search(r'model name\s*:\s*(.+)', Path('/proc/cpuinfo').read_text())[1]

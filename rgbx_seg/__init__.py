@@ -5,9 +5,10 @@ __version__ = "0.1.0"
 
 # %% auto #0
 __all__ = ['create_model', 'list_models', 'load_published', 'load_run', 'from_pretrained', 'RGBXSegmenter', 'Encoder', 'Fusion',
-           'PairwiseFusion', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data', 'Card', 'Modality', 'write_toy',
-           'Recipe', 'get_recipe', 'list_recipes', 'train', 'learner', 'Protocol', 'evaluate', 'predict', 'infer',
-           'compare', 'Report', 'explore', 'show_item', 'show_predictions', 'show_fusion', 'contributions',
+           'PairwiseFusion', 'Head', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data', 'check_data', 'Card',
+           'Modality', 'dataloaders', 'list_datasets', 'prepare_data', 'write_toy', 'Recipe', 'get_recipe',
+           'list_recipes', 'train', 'learner', 'Protocol', 'evaluate', 'predict', 'infer', 'compare', 'Report',
+           'bootstrap', 'robustness', 'explore', 'show_item', 'show_predictions', 'show_fusion', 'contributions',
            'export_onnx', 'export_program', 'ops', 'data', 'models', 'show', 'systems', 'export', 'parity', 'RGBXError',
            '__version__']
 
@@ -18,11 +19,12 @@ import importlib, importlib.util
 __doc__ = 'A notebook-first workbench for RGB-X semantic segmentation.'
 
 _all_ = ['create_model', 'list_models', 'load_published', 'load_run', 'from_pretrained', 'RGBXSegmenter',
-         'Encoder', 'Fusion', 'PairwiseFusion', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data', 'Card',
-         'Modality', 'write_toy', 'Recipe', 'get_recipe', 'list_recipes', 'train', 'learner', 'Protocol',
-         'evaluate', 'predict', 'infer', 'compare', 'Report', 'explore', 'show_item', 'show_predictions',
-         'show_fusion', 'contributions', 'export_onnx', 'export_program', 'ops', 'data', 'models', 'show',
-         'systems', 'export', 'parity', 'RGBXError', '__version__']
+         'Encoder', 'Fusion', 'PairwiseFusion', 'Head', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data',
+         'check_data', 'Card', 'Modality', 'dataloaders', 'list_datasets', 'prepare_data', 'write_toy', 'Recipe', 'get_recipe',
+         'list_recipes', 'train', 'learner', 'Protocol', 'evaluate', 'predict', 'infer', 'compare', 'Report',
+         'bootstrap', 'robustness', 'explore', 'show_item', 'show_predictions', 'show_fusion', 'contributions', 'export_onnx',
+         'export_program', 'ops', 'data', 'models', 'show', 'systems', 'export', 'parity', 'RGBXError',
+         '__version__']
 
 _ROOMS = ('ops', 'data', 'models', 'show', 'systems', 'export')   # `parity` is one too; it is imported on use
 
@@ -35,14 +37,22 @@ _HOMES = {
     'models.segmenter': 'RGBXSegmenter',
     'encoders.base': 'Encoder',
     'fusion.base': 'Fusion PairwiseFusion',
+    'heads.base': 'Head',
     'registry': 'ENCODERS FUSIONS HEADS MODELS',
     'data.open': 'open_data',
+    'data.doctor': 'check_data',
     'data.cards': 'Card Modality',
+    'data.sets.base': 'list_datasets',
+    'data.prepare': 'prepare_data',
     'data.toy': 'write_toy',
     'training.recipe': 'Recipe get_recipe list_recipes',
     'training.run': 'train learner',
     'evaluation.protocol': 'Protocol',
-    'evaluation.report': 'evaluate compare Report',
+    'evaluation.evaluator': 'evaluate',
+    'evaluation.report': 'compare Report',
+    'evaluation.bootstrap': 'bootstrap',
+    'evaluation.robustness': 'robustness',
+    'training.loaders': 'dataloaders',
     'evaluation.predict': 'predict',
     'evaluation.inference': 'infer',
     'explorer.panel': 'explore',

@@ -10,6 +10,7 @@ import shlex
 from pathlib import Path
 import rgbx_seg as rx
 from ..core import RGBXError, atomic_path
+from ..data.cards import get_card
 from .parser import Names, Size, verb
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b0006
@@ -31,19 +32,20 @@ def _command(verb, *words):
     return shlex.join(['rgbx', verb, *map(str, words)])
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b0007
-def _open(data, split, **how):
-    "One split of DATA, after the line that says what it was taken for."
+def _run(run, model, data, card, device):
+    "RUN, opened; a checkpoint file is for the model of that name, with the classes of the data."
+    if model is None: return rx.load_run(run, device=_device(device))
+    if card is None and isinstance(data, str): card = rx.open_data(data, None, labels=None).card
+    return rx.load_run(run, model=model, card=card if card is None else get_card(card), device=_device(device))
+
+def _open(run, data, split, card, drop=(), recipe=None):
+    "One split of DATA as RUN reads it, after the line that says what it was taken for."
     from rgbx_seg.data.open import describe
-    dataset = rx.open_data(data, split, **how)
+    from rgbx_seg.evaluation.inference import open_for
+    dataset = open_for(run, data, split, card, drop, recipe)
     print(describe(dataset))
     return dataset
 
-def _model(run, model, card, device):
-    "The model of RUN."
-    if model is None: return rx.load_run(run).model.to(_device(device))
-    channels = {name: o.channels for name,o in card.modalities.items()}
-    made = rx.create_model(model, len(card.classes), tuple(card.modalities), channels, pretrained=run)
-    return made.eval().to(_device(device))
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b0009
 def _augment(word):
@@ -151,11 +153,12 @@ def eval_(run:str,          # RUN: a run folder, a saved model, or a checkpoint 
     from rgbx_seg.training.distributed import distributed
     with distributed(device and _device(device)):            # a launcher's processes share the items
         by = rx.get_recipe(recipe) if recipe else None
-        dataset = _open(data, split or (by.data.test if by else 'test'), card=card, recipe=by)
+        opened = _run(run, model, data, card, device)
+        dataset = _open(opened, data, split or (by.data.test if by else 'test'), card, drop, by)
         protocol = protocol or (by.judge.protocol if by else None)
         how = dict(protocol=protocol or None, bs=bs, drop=drop, num_workers=workers, name=Path(run).name,
                    conditions=_conditions(conditions), save=save or '', scores=scores)
-        if epochs is None: report = rx.evaluate(_model(run, model, dataset.card, device), dataset, **how)
+        if epochs is None: report = rx.evaluate(opened, dataset, **how)
         else: report = evaluate_epochs(run, dataset, epochs, device=_device(device), **how)
         print(report)
         if out is None: return
@@ -191,13 +194,10 @@ def predict(run:str,        # RUN: a run folder, a saved model, or a checkpoint 
     device:str=None,        # cpu, cuda ...; default: the GPU where there is one
 ):
     "Write the mask, the coloured mask and a picture of every image."
-    from rgbx_seg.data.cards import get_card
     from rgbx_seg.data.sets.base import benchmark
     given = _inputs(inputs)
-    described = isinstance(given, str) and (Path(given)/'card.json').is_file()
-    if card is None and not described: card = rx.load_run(run).card
-    network = _model(run, model, None if card is None else get_card(card), device)
-    done = rx.predict(network, card, given, out, protocol, split, drop, pictures, scores=scores)
+    opened = _run(run, model, given, card, device)
+    done = rx.predict(opened, given, out, protocol, split, card, drop, pictures, scores=scores)
     print(f"{len(done)} images predicted; masks in {Path(out)/'mask'}")
     if submission is not None:
         print(f'upload {benchmark(submission).write(done, Path(out)/submission, full=not part)}')
@@ -221,12 +221,11 @@ def compare(*reports:str,   # Reports that `rgbx eval --out` wrote (.json)
     out:str=None,           # Also write the table: .md, .csv, .tex, .txt, .html or .json; default: print it
 ):
     "Put reports side by side; of two on the same images, say whether the difference is more than chance."
-    from rgbx_seg.evaluation.bootstrap import paired_bootstrap
     loaded = _read_reports(reports)
     table = rx.compare({report.name: report for report in loaded})
     print(table)
     if len(loaded) == 2 and draws and all(report.images for report in loaded):
-        print(f'\n{paired_bootstrap(*loaded, row=row, classes=classes, draws=draws, seed=seed)}')
+        print(f'\n{rx.bootstrap(*loaded, row=row, classes=classes, draws=draws, seed=seed)}')
     if out is None: return
     table.save(out)
     print(f'table written to {out}')
@@ -262,14 +261,13 @@ def robust(run:str,         # RUN: a run folder, a saved model, or a checkpoint 
     device:str=None,        # cpu, cuda ...; default: the GPU where there is one
 ):
     "Measure what damaged images and missing sensors cost a run."
-    from rgbx_seg.evaluation.robustness import corruption_benchmark, missing_benchmark
     if what not in ('corruptions', 'missing'): raise RGBXError('--what', repr(what), 'corruptions or missing')
-    dataset = _open(data, split, card=card)
-    network = _model(run, model, dataset.card, device)
+    opened = _run(run, model, data, card, device)
+    dataset = _open(opened, data, split, card)
     how = dict(protocol=protocol, bs=bs, num_workers=workers, n=n or None, seed=seed, name=Path(run).name)
-    sets = corruptions[0] if len(corruptions) == 1 else list(corruptions)
-    if what == 'missing': result = missing_benchmark(network, dataset, missing=missing, **how)
-    else: result = corruption_benchmark(network, dataset, sets, _severities(severities), list(damage), **how)
+    if what == 'missing': how |= dict(missing=missing)
+    else: how |= dict(corruptions=list(corruptions) if len(corruptions) > 1 else corruptions[0], severities=_severities(severities), modalities=list(damage))
+    result = rx.robustness(opened, dataset, what, **how)
     print(result)
     if out is None: return
     result.save(out)

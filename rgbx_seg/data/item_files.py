@@ -9,7 +9,8 @@ __all__ = ['ItemFiles']
 from pathlib import Path
 from ..core import RGBXError, choose
 from .cards import Card
-from .files import read_label, read_modality
+from .files import read_label
+from .decoders import read_modality
 from .folder import check_size
 
 # %% ../../nbs/data/12_item_files.ipynb #ae7b676b
@@ -51,7 +52,8 @@ class ItemFiles:
 
     def _mask(self, path):
         card = self.card
-        return read_label(path, card.num_classes, card.label_shift, card.ignore, label_map=card.label_map, decode=card.label_decode)
+        return read_label(path, card.num_classes, card.label_shift, card.ignore, label_map=card.label_map,
+                          decode=card.label_decode)
 
 # %% ../../nbs/data/12_item_files.ipynb #c32a46e0
 def _check_lengths(lists):
@@ -67,6 +69,7 @@ def _names(files):
     seen = set()
     for file in files:
         if file.stem in seen:
-            raise RGBXError(file, f'a second item {file.stem!r}', 'different file names, because results are named after them')
+            raise RGBXError(file, f'a second item {file.stem!r}',
+                            'different file names, because results are named after them')
         seen.add(file.stem)
     return [file.stem for file in files]

@@ -17,7 +17,8 @@ from .files import IMAGE_EXTS, raw_image, raw_label
 # %% ../../nbs/data/38_propose.ipynb #f0f11cd4
 _LABEL_WORDS = 'label', 'mask', 'gt', 'annot', 'semantic', 'seg'
 _RGB_WORDS = 'rgb', 'color', 'colour', 'image', 'img', 'visible', 'vis'
-_SPLIT_WORDS = dict(train='train', training='train', val='val', valid='val', validation='val', test='test', testing='test')
+_SPLIT_WORDS = dict(train='train', training='train', val='val', valid='val', validation='val',
+                    test='test', testing='test')
 
 @dataclass
 class _Place:
@@ -32,7 +33,9 @@ class _Place:
     @property
     def all_files(self): return [p for files in self.files.values() for p in files]
     @property
-    def stems(self): return {f'{split}/{p.stem}' if split else p.stem for split,files in self.files.items() for p in files}
+    def stems(self):
+        pairs = [(split, p.stem) for split,files in self.files.items() for p in files]
+        return {f'{split}/{stem}' if split else stem for split,stem in pairs}
     @property
     def ext(self):
         endings = {p.suffix for p in self.all_files}
@@ -101,8 +104,7 @@ def _best(root, places, points, what):
 def _words(places, what, chosen):
     "The words to type for one choice."
     kind = 'label' if what == 'labels' else 'rgb'
-    rest = [f'{place.name.lower()}={place.key}' for place in places if place is not chosen and place.key != chosen.key]
-    return f"--card {kind}={chosen.key}{',...' if rest else ''}"
+    return f"--card {kind}={chosen.key}{',...' if len(places) > 1 else ''}"
 
 def _label_place(root, places):
     "The place of the labels, or None."
@@ -120,14 +122,15 @@ def told_folders(words:str, # 'rgb=images,thermal=ir,label=masks'
 def _told(root, places, told, what):
     "The place that was told for `what`."
     by_key = {place.key: place for place in places}
-    if told not in by_key: raise RGBXError(root/told, f'no folder of images for {what!r}', f"one of {', '.join(by_key)}")
-    return by_key[told]
+    if told in by_key: return by_key[told]
+    raise RGBXError(root/told, f'no folder of images for {what!r}', f"one of {', '.join(by_key)}")
 
 def _sort_out(root, places, told):
     "(RGB's place, {name: place of a further modality}, the labels' place or None, {place: affix})."
     chosen = {what: _told(root, places, folder, what) for what,folder in told.items()}
     label = chosen.pop('label', None) or _label_place(root, [p for p in places if p not in chosen.values()] or places)
-    rest = [place for place in places if place is not label and (place in chosen.values() or not _has_word(place, _LABEL_WORDS))]
+    rest = [place for place in places if place in chosen.values() or not _has_word(place, _LABEL_WORDS)]
+    rest = [place for place in rest if place is not label]
     rgb = chosen.pop('rgb', None)
     if rgb is None: rgb = _best(root, [p for p in rest if p not in chosen.values()], _rgb_points, 'RGB images')
     if rgb is None: raise RGBXError(root, f"folders {', '.join(p.key for p in places)}", 'one with colour images')
@@ -160,14 +163,15 @@ def _pattern(place, affixes):
     if '{0}' not in place.key and not end: return None
     if place.ext is None:
         endings = ', '.join(sorted({p.suffix for p in place.all_files}))
-        raise RGBXError(place.all_files[0].parent, f'files that end in {endings}', 'one ending, where splits are folders or names have endings of their own', 'Write them in one format')
+        raise RGBXError(place.all_files[0].parent, f'files that end in {endings}',
+                        'one ending, where splits are folders or names have endings of their own', 'Write them in one format')
     name = '{1}' if '{0}' in place.key else '{id}'
     return f"{place.key}/{name}{end}{place.ext}"
 
 # %% ../../nbs/data/38_propose.ipynb #46f98d1f
-def divide(names, # Of items
-    seed:int=0,   # Of the order
-) -> dict:        # {'train', 'val', 'test': sorted names}; fewer than three items are all for training
+def divide(names:list, # Of items
+    seed:int=0,        # Of the order
+) -> dict:             # {'train', 'val', 'test': sorted names}; fewer than three items are all for training
     "Items divided by a seed, about 70, 15 and 15 %; the same way every time."
     names = sorted(names)
     order = np.random.default_rng(seed).permutation(len(names))
@@ -179,7 +183,8 @@ def _splits(root, rgb, names):
     "The splits of a card: lists, folders, or divided by seed 0."
     lists = {split: f'{split}.txt' for split in ('train', 'val', 'test') if (root/f'{split}.txt').is_file()}
     if lists: return lists
-    if '{0}' in rgb.key: return {_SPLIT_WORDS[split.lower()]: dict(names=f'{split}/*') for split in rgb.files if split}
+    folders = [split for split in rgb.files if split]
+    if folders: return {_SPLIT_WORDS[split.lower()]: dict(names=f'{split}/*') for split in folders}
     return {split: dict(names='*', only=only) for split,only in divide(names).items()}
 
 # %% ../../nbs/data/38_propose.ipynb #718476c0
@@ -193,13 +198,14 @@ def _modality(name, place, affixes):
     "The modality of a place."
     sixteen = place.bits == 16
     path = _pattern(place, affixes)
-    return Modality(name, place.key.replace('{0}', '.'), None if path else place.ext, bits=16 if sixteen else 8, path=path,
-                    span=_span(place) if sixteen and place.values else None,
-                    cmap=None if name == 'rgb' or place.channels >= 3 else 'inferno')
+    cmap = None if name == 'rgb' or place.channels >= 3 else 'inferno'
+    span = _span(place) if sixteen and place.values else None
+    return Modality(name, place.key.replace('{0}', '.'), None if path else place.ext, bits=16 if sixteen else 8,
+                    span=span, cmap=cmap, path=path)
 
-def propose_card(root, # Folder
-    told:dict=None,    # {what: folder} that is known: 'rgb', 'label', or a further modality
-) -> Card:             # Not saved
+def propose_card(root:Path, # Folder
+    told:dict=None,         # {what: folder} that is known: 'rgb', 'label', or a further modality
+) -> Card:                  # Not saved
     "A card for a folder of images that has none; `RGBXError` with the choices where two folders may be meant."
     root = Path(root)
     if not root.is_dir(): raise RGBXError(root, 'no such folder', 'the folder of a data set')
@@ -208,6 +214,8 @@ def propose_card(root, # Folder
     rgb,others,label,affixes = _sort_out(root, places, told or {})
     top = max((v for v in _look(label, 200).values if v != 255), default=0) if label else 0
     modalities = {name: _modality(name, place, affixes) for name,place in dict(rgb=rgb, **others).items()}
-    return Card(root.name, [f'class {i}' for i in range(max(1, top+1))], modalities, splits=_splits(root, rgb, _names(rgb, affixes)),
-                label_folder=label.key.replace('{0}', '.') if label else None, label_ext=label.ext if label else None,
-                label_path=_pattern(label, affixes) if label else None)
+    labels = dict(label_folder=None)
+    if label:
+        labels = dict(label_folder=label.key.replace('{0}', '.'), label_ext=label.ext, label_path=_pattern(label, affixes))
+    classes = [f'class {i}' for i in range(max(1, top+1))]
+    return Card(root.name, classes, modalities, splits=_splits(root, rgb, _names(rgb, affixes)), **labels)

@@ -11,7 +11,8 @@ from ..core import RGBXError
 
 # %% ../../nbs/encoders/00_base.ipynb #7321c4b5
 class Encoder(nn.Module):
-    "An image encoder in parts: `stem`, `stages`, and `outs` that turn a stage's features into what fusion and head see."
+    """An image encoder in parts: `stem`, `stages`, and `outs` that turn a stage's features into what fusion and head
+    see."""
     joint = False  # Does it read all modalities itself, `encoder(rgb, x) -> pyramid`, with no fusion beside it?
     def __init__(self,
         stem:nn.Module,      # `(B, in_channels, H, W)` -> features at stride 4

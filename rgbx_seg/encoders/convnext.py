@@ -7,14 +7,17 @@ __all__ = ['CONVNEXT_VARIANTS', 'CONVNEXT_BLOCK', 'convnext_encoder', 'convnext_
 
 # %% ../../nbs/encoders/75_convnext.ipynb #b0607c36
 import re
+from functools import partial
 from ..core import RGBXError, choose
 from .base import Encoder
+from ..registry import ENCODERS
 from ..ops.layers import DropPath, LayerNorm2d
 
 # %% ../../nbs/encoders/75_convnext.ipynb #11b805c7
-_CONVNEXT = dict(nano_test=((1,1,2,1), 16), atto=((2,2,6,2), 40), femto=((2,2,6,2), 48), pico=((2,2,6,2), 64), nano=((2,2,8,2), 80), tiny=((3,3,9,3), 96),
-                 small=((3,3,27,3), 96), base=((3,3,27,3), 128), large=((3,3,27,3), 192), xlarge=((3,3,27,3), 256), huge=((3,3,27,3), 352))
-CONVNEXT_VARIANTS = {v:dict(depths=d, dims=tuple(w*2**i for i in range(4))) for v,(d,w) in _CONVNEXT.items()}
+_SIZES = dict(nano_test=((1,1,2,1), 16), atto=((2,2,6,2), 40), femto=((2,2,6,2), 48), pico=((2,2,6,2), 64),
+              nano=((2,2,8,2), 80), tiny=((3,3,9,3), 96), small=((3,3,27,3), 96), base=((3,3,27,3), 128),
+              large=((3,3,27,3), 192), xlarge=((3,3,27,3), 256), huge=((3,3,27,3), 352))   # depths, first width
+CONVNEXT_VARIANTS = {k:dict(depths=depths, dims=tuple(width*2**i for i in range(4))) for k,(depths,width) in _SIZES.items()}
 
 def convnext_encoder(variant:str='small', # One of `CONVNEXT_VARIANTS`; 'nano_test' is ours
     in_channels:int=3,                    # Channels of the image
@@ -25,22 +28,28 @@ def convnext_encoder(variant:str='small', # One of `CONVNEXT_VARIANTS`; 'nano_te
 ) -> Encoder:                             # Strides 4, 8, 16, 32
     "ConvNeXt with a channel norm (eps 1e-6) on what leaves every stage."
     from timm.models.convnext import ConvNeXt
-    v = choose(variant, CONVNEXT_VARIANTS, 'ConvNeXt variant')
-    depths,dims = tuple(depths or v['depths']),tuple(dims or v['dims'])
-    if len(depths) != 4 or len(dims) != 4: raise RGBXError('convnext_encoder', f'depths {depths} and dims {dims}', 'four of each')
+    settings = choose(variant, CONVNEXT_VARIANTS, 'ConvNeXt variant')
+    depths,dims = tuple(depths or settings['depths']),tuple(dims or settings['dims'])
+    if len(depths) != 4 or len(dims) != 4:
+        raise RGBXError('convnext_encoder', f'depths {depths} and dims {dims}', 'four of each')
     net = ConvNeXt(in_channels, num_classes=0, depths=depths, dims=dims, ls_init_value=gamma)
-    blocks = [b for s in net.stages for b in s.blocks]
-    for i,b in enumerate(blocks): b.drop_path = DropPath(drop_path*i/max(1, len(blocks)-1))
-    return Encoder(net.stem, net.stages, dims, [LayerNorm2d(d, eps=1e-6) for d in dims], in_channels=in_channels)
+    blocks = [block for stage in net.stages for block in stage.blocks]
+    for i,block in enumerate(blocks): block.drop_path = DropPath(drop_path*i/max(1, len(blocks)-1))
+    return Encoder(net.stem, net.stages, dims, [LayerNorm2d(dim) for dim in dims], in_channels=in_channels)
+
+for _name in CONVNEXT_VARIANTS: ENCODERS(f'convnext_normed_{_name}')(partial(convnext_encoder, _name))
 
 # %% ../../nbs/encoders/75_convnext.ipynb #e03447d3
-CONVNEXT_BLOCK = {'depthwise_conv':'conv_dw', 'pointwise_conv1':'mlp.fc1', 'pointwise_conv2':'mlp.fc2', 'norm':'norm', 'gamma':'gamma'}
+CONVNEXT_BLOCK = {'depthwise_conv':'conv_dw', 'pointwise_conv1':'mlp.fc1', 'pointwise_conv2':'mlp.fc2', 'norm':'norm',
+                  'gamma':'gamma'}
 
 def convnext_keys(key:str, # A name in a classifier's file, mmclassification's or timm's
 ):                         # A name in our encoder; None for the classifier's own layers
     "Published ConvNeXt names to ours."
     k = key.removeprefix('backbone.')
     if re.match(r'(norm3|head|norm_pre)\.', k): return None
-    if m := re.match(r'downsample_layers\.(\d)\.(\d)\.(.*)', k): return f'stem.{m[2]}.{m[3]}' if m[1] == '0' else f'stages.{m[1]}.downsample.{m[2]}.{m[3]}'
-    if m := re.match(r'stages\.(\d)\.(\d+)\.(\w+)(.*)', k): return f'stages.{m[1]}.blocks.{m[2]}.{CONVNEXT_BLOCK.get(m[3], m[3])}{m[4]}'
+    if m := re.match(r'downsample_layers\.(\d)\.(\d)\.(.*)', k):
+        return f'stem.{m[2]}.{m[3]}' if m[1] == '0' else f'stages.{m[1]}.downsample.{m[2]}.{m[3]}'
+    if m := re.match(r'stages\.(\d)\.(\d+)\.(\w+)(.*)', k):
+        return f'stages.{m[1]}.blocks.{m[2]}.{CONVNEXT_BLOCK.get(m[3], m[3])}{m[4]}'
     return k

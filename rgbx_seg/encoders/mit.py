@@ -40,7 +40,7 @@ class ReducedAttention(nn.Module):
     ) -> Tensor: # Same shape
         "Attend from every position to the reduced map."
         B,H,W,C = x.shape
-        split = lambda t: t.reshape(B, -1, self.heads, C//self.heads).transpose(1, 2)
+        def split(t): return t.reshape(B, -1, self.heads, C//self.heads).transpose(1, 2)
         q,(k,v) = split(self.q(x)), map(split, self.kv(self.reduce(x)).chunk(2, -1))
         y = F.scaled_dot_product_attention(q, k, v)
         return self.proj(y.transpose(1, 2).reshape(B, H, W, C))
@@ -53,7 +53,9 @@ class MixFFN(nn.Module):
     ):
         super().__init__()
         hid = int(dim*ratio)
-        self.fc1, self.dwconv, self.fc2 = nn.Linear(dim, hid), nn.Conv2d(hid, hid, 3, padding=1, groups=hid), nn.Linear(hid, dim)
+        self.fc1 = nn.Linear(dim, hid)
+        self.dwconv = nn.Conv2d(hid, hid, 3, padding=1, groups=hid)
+        self.fc2 = nn.Linear(hid, dim)
     def forward(self, x:Tensor, # `(B, H, W, C)`
     ) -> Tensor: # Same shape
         "Mix neighbours inside the MLP."
@@ -129,7 +131,8 @@ def init_mit_(m:nn.Module, # Encoder, fusion, or any module
     "SegFormer's initial values: linears truncated normal 0.02, convolutions normal by fan out, norms 1/0, biases 0."
     for c in m.modules():
         if isinstance(c, nn.Linear): nn.init.trunc_normal_(c.weight, std=.02)
-        elif isinstance(c, nn.Conv2d): nn.init.normal_(c.weight, std=math.sqrt(2/(c.kernel_size[0]*c.kernel_size[1]*c.out_channels/c.groups)))
+        elif isinstance(c, nn.Conv2d):
+            nn.init.normal_(c.weight, std=math.sqrt(2/(c.kernel_size[0]*c.kernel_size[1]*c.out_channels/c.groups)))
         elif isinstance(c, (nn.LayerNorm, nn.BatchNorm2d)): nn.init.ones_(c.weight)
         else: continue
         if c.bias is not None: nn.init.zeros_(c.bias)
@@ -160,7 +163,8 @@ def mit_keys(key:str, # Published name within one stream, e.g. `block2.0.attn.q.
     "SegFormer's names -> ours."
     if key.startswith('head.'): return None
     key = re.sub(r'^patch_embed1\.', 'stem.', key)
-    key = re.sub(r'^(patch_embed|block|norm)(\d)\.', lambda m: f"stages.{int(m[2])-1}.{dict(patch_embed='embed', block='blocks', norm='norm')[m[1]]}.", key)
+    key = re.sub(r'^(patch_embed|block|norm)(\d)\.',
+                 lambda m: f"stages.{int(m[2])-1}.{dict(patch_embed='embed', block='blocks', norm='norm')[m[1]]}.", key)
     return key.replace('dwconv.dwconv.', 'dwconv.')
 
 # %% ../../nbs/encoders/20_mit.ipynb #5d029270
@@ -169,4 +173,5 @@ def load_mit_imagenet(encoder:Encoder, # Encoder to fill
     drop_attn:bool=False, # As published: leave every attention tensor as it is
 ) -> dict: # Names `loaded`, `dropped` and `kept`, as `load_named`
     "Load SegFormer's ImageNet checkpoint; strict but for its classifier."
-    return load_named(encoder, state_dict, lambda k: None if drop_attn and 'attn' in k else mit_keys(k), optional=lambda k: drop_attn and '.attn.' in k)
+    return load_named(encoder, state_dict, lambda k: None if drop_attn and 'attn' in k else mit_keys(k),
+                      optional=lambda k: drop_attn and '.attn.' in k)

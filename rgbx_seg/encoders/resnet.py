@@ -35,7 +35,9 @@ def set_output_stride_(stages, # The four stages of a ResNet
     if output_stride not in (8, 16, 32): raise RGBXError('output_stride', output_stride, '8, 16 or 32')
     strides = []
     for i,stage in enumerate(stages):
-        full = 4*2**i; strides.append(min(full, output_stride)); d = full//strides[-1]
+        full = 4*2**i
+        strides.append(min(full, output_stride))
+        d = full//strides[-1]
         last = i == len(stages)-1 and multi_grid
         for b,block in enumerate(stage):
             g = multi_grid[min(b, len(multi_grid)-1)] if last else 1
@@ -44,7 +46,8 @@ def set_output_stride_(stages, # The four stages of a ResNet
 
 # %% ../../nbs/encoders/50_resnet.ipynb #010b442b
 RESNET_VARIANTS = dict(
-    resnet50_deep=dict(layers=(3,4,6,3)), resnet101_deep=dict(layers=(3,4,23,3)), resnet152_deep=dict(layers=(3,8,36,3)),
+    resnet50_deep=dict(layers=(3,4,6,3)), resnet101_deep=dict(layers=(3,4,23,3)),
+    resnet152_deep=dict(layers=(3,8,36,3)),
     resnet18_deep=dict(layers=(2,2,2,2), block='basic'), resnet34_deep=dict(layers=(3,4,6,3), block='basic'),
     resnet_nano=dict(layers=(1,1,1,1), stem_width=8, channels=(8,12,16,24)))
 

@@ -81,7 +81,8 @@ class SamBlock(nn.Module):
     ):
         super().__init__()
         self.window = window
-        self.norm1,self.attn = nn.LayerNorm(dim, eps=1e-6),SamAttention(dim, heads, (window or grid,)*2)
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = SamAttention(dim, heads, (window or grid,)*2)
         self.norm2,self.mlp = nn.LayerNorm(dim, eps=1e-6),MLP(dim, mlp_ratio)
 
     def attend(self, x:Tensor) -> Tensor: # `(B, H, W, C)`, normed -> the same

@@ -15,7 +15,8 @@ from torch import nn, Tensor
 from ..core import RGBXError, choose
 from .base import Encoder
 from ..ops.layers import ConvFFN, DropPath, LayerNorm2d, Pointwise, depthwise
-from ..ops.routes import init_A_log, init_dt, ss2d
+from ..ops.routes import init_A_log, init_dt
+from ..ops.ss2d import ss2d
 from ..ops.window_attention import neighborhood_attention
 from ..registry import ENCODERS
 
@@ -27,9 +28,11 @@ class Rotary(nn.Module):
         if dim%4: raise RGBXError('Rotary', f'{dim} channels a head', 'a multiple of 4')
         self.register_buffer('angle', (10000.**-torch.linspace(0, 1, dim//4)).repeat_interleave(2))
     def forward(self, H:int, W:int) -> tuple: # (cosine, sine with the sign of the pair's turn), each `(H, W, head_dim)`
-        rows,cols = (torch.arange(n, device=self.angle.device, dtype=self.angle.dtype)[:,None]*self.angle for n in (H,W))
-        both = lambda r,c: torch.cat((r[:,None].expand(H,W,-1), c[None].expand(H,W,-1)), -1)
-        sign = torch.ones_like(self.angle); sign[::2] = -1
+        rows,cols = (torch.arange(n, device=self.angle.device, dtype=self.angle.dtype)[:,None]*self.angle
+                     for n in (H,W))
+        def both(r, c): return torch.cat((r[:,None].expand(H,W,-1), c[None].expand(H,W,-1)), -1)
+        sign = torch.ones_like(self.angle)
+        sign[::2] = -1
         return both(rows.cos(), cols.cos()),both(rows.sin()*sign, cols.sin()*sign)
 
 def rotate(x:Tensor, # `(B, H, W, ..., C)`
@@ -41,17 +44,21 @@ def rotate(x:Tensor, # `(B, H, W, ..., C)`
 
 # %% ../../nbs/encoders/40_segman.ipynb #d2feaba6
 class BareSS2D(nn.Module):
-    "Four-way selective scan of a map and nothing else, `(B, C, H, W) -> (B, C, H, W)` (SegMAN, section 2.6 of VMamba's SS2D without its projections)."
+    """Four-way selective scan of a map and nothing else, `(B, C, H, W) -> (B, C, H, W)` (SegMAN, section 2.6 of
+    VMamba's SS2D without its projections)."""
     def __init__(self,
         dim:int,        # Channels C
         d_state:int=1,  # State size N
     ):
         super().__init__()
-        self.dim,self.d_state,self.rank = dim,d_state,math.ceil(dim/16); K,R = 4,self.rank; bound = dim**-.5
+        self.dim,self.d_state,self.rank = dim,d_state,math.ceil(dim/16)
+        K,R = 4,self.rank
+        bound = dim**-.5
         self.x_proj_weight = nn.Parameter(torch.empty(K*(R+2*d_state), dim, 1).uniform_(-bound, bound))
         self.dt_projs_weight = nn.Parameter(torch.empty(K, dim, R).uniform_(-R**-.5, R**-.5))
         self.dt_projs_bias = nn.Parameter(init_dt((K, dim)))
-        self.A_logs,self.Ds = nn.Parameter(init_A_log(K*dim, d_state)),nn.Parameter(torch.ones(K*dim))
+        self.A_logs = nn.Parameter(init_A_log(K*dim, d_state))
+        self.Ds = nn.Parameter(torch.ones(K*dim))
     def forward(self, x:Tensor) -> Tensor: # Float32 (float64 for float64)
         x = x.permute(0,2,3,1)
         x_dbl = F.linear(x.flatten(1,2), self.x_proj_weight[...,0]).unflatten(-1, (4,-1))
@@ -60,8 +67,12 @@ class BareSS2D(nn.Module):
 
 # %% ../../nbs/encoders/40_segman.ipynb #3bebc967
 def _bicubic(t, size): # (heads, n, m) -> (heads, size, m): each new row is four old ones, weighted as F.interpolate weights them
-    n = t.shape[1]; at = (torch.arange(size, device=t.device, dtype=t.dtype)+.5)*(n/size)-.5
-    first = at.floor(); x = (at-first)[:,None]; d = torch.stack((x+1, x, 1-x, 2-x), 0); a = -.75
+    n = t.shape[1]
+    at = (torch.arange(size, device=t.device, dtype=t.dtype)+.5)*(n/size)-.5
+    first = at.floor()
+    x = (at-first)[:,None]
+    d = torch.stack((x+1, x, 1-x, 2-x), 0)
+    a = -.75
     w = torch.where(d<=1, ((a+2)*d-(a+3))*d*d+1, ((a*d-5*a)*d+8*a)*d-4*a)
     rows = (first.long()+torch.arange(-1, 3, device=t.device)[:,None]).clamp(0, n-1)
     return sum(w[i]*t.index_select(1, rows[i]) for i in range(4))
@@ -75,13 +86,27 @@ def resize_global_bias(table:Tensor, # `(heads, n*n, n*n)`
     if how=='flat': return _bicubic(_bicubic(table, H*W).mT.contiguous(), H*W).mT
     if how!='grid': raise RGBXError('global_bias', repr(how), "'flat' or 'grid'")
     h,n = table.shape[0],math.isqrt(table.shape[1])
-    grid = lambda t: _bicubic(_bicubic(t.reshape(-1, n, n), H).mT.contiguous(), W).mT      # (..., n, n) -> (..., H, W)
+    def grid(t): return _bicubic(_bicubic(t.reshape(-1, n, n), H).mT.contiguous(), W).mT  # (..., n, n) -> (..., H, W)
     t = grid(table).reshape(h, n*n, H*W)                                                     # keys
     return grid(t.mT).reshape(h, H*W, H*W).mT                                             # queries
 
 # %% ../../nbs/encoders/40_segman.ipynb #4a70ea5c
-class SegMANMixer(nn.Module):
-    "SegMAN's token mixer on a normed map `(B, C, H, W)`: neighbourhood attention, then scan (`local`) or global attention."
+class _MixerLayers(nn.Module):
+    "The layers of SegMAN's token mixer under their published names."
+    def __init__(self, dim, heads, window, is_global, table):
+        super().__init__()
+        self.heads,self.window,self.is_global = heads,window,is_global
+        self.qkv,self.lepe,self.proj = Pointwise(dim, 3*dim),depthwise(dim, 5),Pointwise(dim, dim)
+        bias = [torch.zeros(heads, 2*window-1, 2*window-1)]
+        if is_global: bias.append(torch.zeros(heads, table, table))
+        else:
+            self.dwconv = nn.Sequential(depthwise(dim), nn.BatchNorm2d(dim))
+            self.ssm,self.norm = BareSS2D(dim),LayerNorm2d(dim)
+        self.rpb = nn.ParameterList(nn.Parameter(b) for b in bias)
+
+# %% ../../nbs/encoders/40_segman.ipynb #59e7b503
+class SegMANMixer(_MixerLayers):
+    "SegMAN's token mixer on a normed map `(B, C, H, W)`: neighbourhood attention, then a scan or global attention."
     def __init__(self,
         dim:int,                 # Channels C
         heads:int,               # Attention heads
@@ -91,32 +116,27 @@ class SegMANMixer(nn.Module):
         clip:bool=True,          # Accept maps smaller than the window?
         table:int=49,            # Positions of the global bias table
     ):
-        super().__init__()
-        self.heads,self.window,self.is_global,self.global_bias,self.clip = heads,window,is_global,global_bias,clip
-        self.qkv,self.lepe,self.proj = Pointwise(dim, 3*dim),depthwise(dim, 5),Pointwise(dim, dim)
-        bias = [torch.zeros(heads, 2*window-1, 2*window-1)]
-        if is_global: bias.append(torch.zeros(heads, table, table))
-        else:
-            self.dwconv = nn.Sequential(depthwise(dim), nn.BatchNorm2d(dim))
-            self.ssm,self.norm = BareSS2D(dim),LayerNorm2d(dim)
-        self.rpb = nn.ParameterList(nn.Parameter(b) for b in bias)
-    def forward(self, x:Tensor, tables:tuple) -> Tensor:
-        (B,C,H,W),h = x.shape,self.heads
-        qkv = self.qkv(x); lepe = self.lepe(qkv[:,2*C:])
-        qk,v = qkv.permute(0,2,3,1).unflatten(-1, (3,h,-1)).split((2,1), 3)                    # (B, H, W, 2 and 1, heads, C/heads)
-        q,k = (t.permute(0,3,1,2,4) for t in rotate(qk, tables).unbind(3))
-        q = q*(C//h)**-.5
-        a = neighborhood_attention(q, k, v[:,:,:,0].permute(0,3,1,2,4), self.window, rpb=self.rpb[0], clip=self.clip)
-        if self.is_global: y = self.attend(q, k, a)
-        else:
-            a = a.permute(0,2,3,1,4).flatten(3).permute(0,3,1,2)
-            y = self.norm(self.ssm(F.silu(self.dwconv(a))))+a
-        return self.proj(y+lepe)
+        super().__init__(dim, heads, window, is_global, table)
+        self.global_bias,self.clip = global_bias,clip
+
     def attend(self, q:Tensor, k:Tensor, v:Tensor) -> Tensor: # `(B, heads, H, W, C/heads)` -> `(B, C, H, W)`
         "Attention of every position to all others."
-        B,h,H,W,_ = q.shape; R = resize_global_bias(self.rpb[1], H, W, self.global_bias).to(q.dtype)
-        y = F.scaled_dot_product_attention(q.flatten(2,3), k.flatten(2,3), v.to(q.dtype).flatten(2,3), R[None], scale=1.)
+        B,_,H,W,_ = q.shape
+        bias = resize_global_bias(self.rpb[1], H, W, self.global_bias).to(q.dtype)[None]
+        y = F.scaled_dot_product_attention(q.flatten(2,3), k.flatten(2,3), v.to(q.dtype).flatten(2,3), bias, scale=1.)
         return y.permute(0,2,1,3).reshape(B, H, W, -1).permute(0,3,1,2)
+
+    def forward(self, x:Tensor, tables:tuple) -> Tensor: # `(B, C, H, W)`, from `Rotary` -> `(B, C, H, W)`
+        C = x.shape[1]
+        qkv = self.qkv(x)
+        local = self.lepe(qkv[:,2*C:])
+        heads = qkv.permute(0,2,3,1).unflatten(-1, (3, self.heads, -1))                # (B, H, W, 3, heads, C/heads)
+        q,k = (t.permute(0,3,1,2,4) for t in rotate(heads[:,:,:,:2], tables).unbind(3))
+        q,v = q*(C//self.heads)**-.5,heads[:,:,:,2].permute(0,3,1,2,4)
+        near = neighborhood_attention(q, k, v, self.window, rpb=self.rpb[0], clip=self.clip)
+        if self.is_global: return self.proj(self.attend(q, k, near) + local)
+        near = near.permute(0,2,3,1,4).flatten(3).permute(0,3,1,2)
+        return self.proj(self.norm(self.ssm(F.silu(self.dwconv(near)))) + near + local)
 
 # %% ../../nbs/encoders/40_segman.ipynb #9dad6fac
 class LayerScale(nn.Module):
@@ -124,7 +144,9 @@ class LayerScale(nn.Module):
     def __init__(self, dim:int, # Channels
         init:float=1e-6,        # Initial scale
     ):
-        super().__init__(); self.weight,self.bias = nn.Parameter(torch.full((dim,1,1,1), init)),nn.Parameter(torch.zeros(dim))
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((dim,1,1,1), init))
+        self.bias = nn.Parameter(torch.zeros(dim))
     def forward(self, x:Tensor) -> Tensor: return x*self.weight[:,0]+self.bias[:,None,None]
 
 class SegMANBlock(nn.Module):
@@ -140,9 +162,13 @@ class SegMANBlock(nn.Module):
     ):
         super().__init__()
         scale = LayerScale if layer_scale else (lambda dim: nn.Identity())
-        self.cpe1,self.norm1,self.token_mixer = depthwise(dim),LayerNorm2d(dim),SegMANMixer(dim, heads, window, **kwargs)
+        self.cpe1 = depthwise(dim)
+        self.norm1 = LayerNorm2d(dim)
+        self.token_mixer = SegMANMixer(dim, heads, window, **kwargs)
         self.cpe2,self.norm2,self.mlp = depthwise(dim),LayerNorm2d(dim),ConvFFN(dim, hidden)
-        self.layer_scale1,self.layer_scale2,self.drop_path = scale(dim),scale(dim),DropPath(drop_path)
+        self.layer_scale1 = scale(dim)
+        self.layer_scale2 = scale(dim)
+        self.drop_path = DropPath(drop_path)
     def forward(self, x:Tensor, tables:tuple) -> Tensor:
         x = x+self.cpe1(x)
         x = x+self.drop_path(self.layer_scale1(self.token_mixer(self.norm1(x), tables)))
@@ -151,7 +177,8 @@ class SegMANBlock(nn.Module):
 
 # %% ../../nbs/encoders/40_segman.ipynb #7455fd47
 class SegMANStage(nn.Module):
-    "Down-sampling (not in the first stage) and blocks; the rotary tables are made once. `(B, C', H, W) -> (B, C, ceil(H/2), ceil(W/2))`."
+    """Down-sampling (not in the first stage) and blocks; the rotary tables are made once. `(B, C', H, W) -> (B, C,
+    ceil(H/2), ceil(W/2))`."""
     def __init__(self,
         dim:int,           # Channels of the result
         depth:int,         # Blocks
@@ -163,9 +190,11 @@ class SegMANStage(nn.Module):
         **kwargs           # Passed to `SegMANBlock`
     ):
         super().__init__()
-        self.down = None if before is None else nn.Sequential(nn.Conv2d(before, dim, 3, 2, 1, bias=False), nn.BatchNorm2d(dim))
+        self.down = None if before is None else nn.Sequential(nn.Conv2d(before, dim, 3, 2, 1, bias=False),
+                                                              nn.BatchNorm2d(dim))
         self.rope = Rotary(dim//heads)
-        self.blocks = nn.ModuleList(SegMANBlock(dim, heads, window, hidden, drop_path=drop_path[i] if drop_path else 0., **kwargs) for i in range(depth))
+        self.blocks = nn.ModuleList(SegMANBlock(dim, heads, window, hidden, drop_path=drop_path[i] if drop_path else 0.,
+                                                **kwargs) for i in range(depth))
     def forward(self, x:Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         if self.down is not None: x = self.down(x)
@@ -183,20 +212,23 @@ def segman_stem(dim:int, # Channels of the result
     return nn.Sequential(*layers)
 
 # %% ../../nbs/encoders/40_segman.ipynb #5486348b
+def _variant(dims, depths, heads, windows, ffn=(4,4,3,3), layer_scale=False): return dict(locals())
+
 SEGMAN_VARIANTS = dict(
-    segman_nano=dict(dims=(16, 32, 48, 64),   depths=(1,1,2,1),  heads=(1,2,3,4),   windows=(7,5,5,3),  ffn=(2,2,2,2)),
-    segman_t =dict(dims=(32, 64, 144, 192),  depths=(2,2,4,2),  heads=(1,2,4,8),   windows=(11,9,9,7), ffn=(4,4,3,3)),
-    segman_s =dict(dims=(64, 144, 288, 512), depths=(2,2,10,4), heads=(2,4,8,16),  windows=(11,9,7,7), ffn=(4,4,3.4,3.4)),
-    segman_b =dict(dims=(96, 160, 364, 560), depths=(4,4,18,4), heads=(4,8,13,20), windows=(11,9,7,7), ffn=(4,4,3,3), layer_scale=True),
-    segman_l =dict(dims=(96, 192, 432, 640), depths=(4,4,28,4), heads=(4,8,12,20), windows=(11,9,7,7), ffn=(4,4,3,3), layer_scale=True),
-    segman_l2=dict(dims=(96, 192, 448, 640), depths=(4,4,26,4), heads=(4,8,14,20), windows=(11,9,7,7), ffn=(4,4,3,3), layer_scale=True))
+    segman_nano=_variant((16, 32, 48, 64), (1,1,2,1), (1,2,3,4), (7,5,5,3), ffn=(2,2,2,2)),
+    segman_t=_variant((32, 64, 144, 192), (2,2,4,2), (1,2,4,8), (11,9,9,7)),
+    segman_s=_variant((64, 144, 288, 512), (2,2,10,4), (2,4,8,16), (11,9,7,7), ffn=(4,4,3.4,3.4)),
+    segman_b=_variant((96, 160, 364, 560), (4,4,18,4), (4,8,13,20), (11,9,7,7), layer_scale=True),
+    segman_l=_variant((96, 192, 432, 640), (4,4,28,4), (4,8,12,20), (11,9,7,7), layer_scale=True),
+    segman_l2=_variant((96, 192, 448, 640), (4,4,26,4), (4,8,14,20), (11,9,7,7), layer_scale=True))
 
-def init_segman(m:nn.Module): # Applied to every module
+def init_segman(module:nn.Module): # Applied to every module
     "Truncated normal (0.02) convolutions and linear layers, biases 0."
-    if isinstance(m, (nn.Conv2d, nn.Linear)):
-        nn.init.trunc_normal_(m.weight, std=.02, a=-2, b=2)
-        if m.bias is not None: nn.init.zeros_(m.bias)
+    if not isinstance(module, (nn.Conv2d, nn.Linear)): return
+    nn.init.trunc_normal_(module.weight, std=.02, a=-2, b=2)
+    if module.bias is not None: nn.init.zeros_(module.bias)
 
+# %% ../../nbs/encoders/40_segman.ipynb #065273c9
 def segman_encoder(
     variant:str='segman_t', # One of `SEGMAN_VARIANTS`
     in_channels:int=3,      # Channels of the image
@@ -206,12 +238,20 @@ def segman_encoder(
     **kwargs                # Replace entries of the variant: `dims`, `depths`, `heads`, `windows`, `ffn`, `layer_scale`
 ) -> Encoder:               # Channels `dims`, strides 4, 8, 16, 32, every level the half of the one before, rounded up
     "SegMAN's encoder (CVPR 2025, arXiv 2412.11890), randomly initialised."
-    v = dict(choose(variant, SEGMAN_VARIANTS, 'SegMAN variant')) | kwargs
-    extra = set(v)-{'dims','depths','heads','windows','ffn','layer_scale'}
-    if extra: raise RGBXError('segman_encoder', f'argument {sorted(extra)[0]!r}', 'dims, depths, heads, windows, ffn or layer_scale')
-    dims,depths = tuple(v['dims']),v['depths']; rates = [drop_path*i/max(sum(depths)-1, 1) for i in range(sum(depths))]
-    stages = [SegMANStage(d, depths[s], v['heads'][s], v['windows'][s], int(v['ffn'][s]*d+1e-6), dims[s-1] if s else None, rates[sum(depths[:s]):sum(depths[:s+1])],
-                          layer_scale=v.get('layer_scale', False), is_global=s==3, global_bias=global_bias, clip=clip) for s,d in enumerate(dims)]
+    settings = dict(choose(variant, SEGMAN_VARIANTS, 'SegMAN variant'))
+    unknown = sorted(set(kwargs)-set(settings))
+    if unknown: raise RGBXError('segman_encoder', f'argument {unknown[0]!r}', ', '.join(settings))
+    settings |= kwargs
+    dims,depths = tuple(settings['dims']),settings['depths']
+    options = dict(layer_scale=settings['layer_scale'], global_bias=global_bias, clip=clip)
+    blocks = sum(depths)
+    rates = iter([drop_path*i/max(blocks-1, 1) for i in range(blocks)])
+    stages = []
+    for s,dim in enumerate(dims):
+        hidden,before = int(settings['ffn'][s]*dim+1e-6),dims[s-1] if s else None
+        stage_rates = [next(rates) for _ in range(depths[s])]
+        stages.append(SegMANStage(dim, depths[s], settings['heads'][s], settings['windows'][s], hidden, before, stage_rates,
+                                  is_global=s==3, **options))
     return Encoder(segman_stem(dims[0], in_channels), stages, dims, in_channels=in_channels).apply(init_segman)
 
 for _name in SEGMAN_VARIANTS: ENCODERS(_name)(partial(segman_encoder, _name))
@@ -227,7 +267,8 @@ class SegMANClassifier(nn.Module):
     ):
         super().__init__()
         self.encoder,self.num_classes = segman_encoder(variant, **kwargs),num_classes
-        self.classifier = nn.Sequential(nn.Conv2d(self.encoder.channels[-1], width, 1), nn.BatchNorm2d(width), nn.SiLU(), nn.AdaptiveAvgPool2d(1),
+        self.classifier = nn.Sequential(nn.Conv2d(self.encoder.channels[-1], width, 1), nn.BatchNorm2d(width),
+                                        nn.SiLU(), nn.AdaptiveAvgPool2d(1),
                                         nn.Conv2d(width, num_classes, 1)).apply(init_segman)
     def forward(self, image:Tensor) -> Tensor: # `(B, 3, H, W)` -> `(B, num_classes)`
         return self.classifier(self.encoder(image)[-1]).flatten(1)

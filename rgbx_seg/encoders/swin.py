@@ -43,7 +43,8 @@ def shift_mask(H:int, # Rows of the padded map
     like:Tensor, # Gives device and dtype
 ) -> Tensor: # `(nW, m*m, m*m)`, 0 where two positions may meet, -100 elsewhere
     "Which positions of a window of the rolled map were neighbours before rolling."
-    part = lambda n: (torch.arange(n, device=like.device)>=n-m).int()+(torch.arange(n, device=like.device)>=n-s).int()
+    def part(n):
+        return (torch.arange(n, device=like.device)>=n-m).int()+(torch.arange(n, device=like.device)>=n-s).int()
     region = to_windows((3*part(H)[:, None]+part(W)[None])[None, :, :, None], m)[..., 0]
     return (region[:, None]!=region[:, :, None]).to(like.dtype)*-100
 
@@ -68,7 +69,8 @@ class WindowAttention(nn.Module):
         "Attend within each window."
         N,L,C = x.shape
         q,k,v = self.qkv(x).reshape(N, L, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        a = (q*self.scale)@k.transpose(-1, -2)+self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
+        a = (q*self.scale)@k.transpose(-1, -2)+self.relative_position_bias_table[self.relative_position_index].permute(
+            2, 0, 1)
         if mask is not None: a = (a.reshape(-1, len(mask), *a.shape[1:])+mask[:, None]).reshape(a.shape)
         return self.proj((self.attn_drop(a.softmax(-1))@v).transpose(1, 2).reshape(N, L, C))
 
@@ -127,7 +129,8 @@ class SwinStage(nn.Module):
     ):
         super().__init__()
         self.down = PatchMerging(dim//2) if down else nn.Identity()
-        self.blocks = nn.Sequential(*(SwinBlock(dim, heads, window, window//2*(i%2), 4, attn_drop, d) for i,d in enumerate(drop_path)))
+        self.blocks = nn.Sequential(*(SwinBlock(dim, heads, window, window//2*(i%2), 4, attn_drop, d)
+                                      for i,d in enumerate(drop_path)))
     def forward(self, f:Tensor, # `(B, C, H, W)`
     ) -> Tensor: # `(B, D, H', W')`
         "One stage."
@@ -141,7 +144,8 @@ SWIN_VARIANTS = {                      # width, depths, heads, window
 # %% ../../nbs/encoders/30_swin.ipynb #de0714de
 def init_swin_(m:nn.Module, # Encoder, or any module
 ) -> nn.Module: # The same module
-    "Swin's initial values: linears and bias tables truncated normal 0.02, linear biases 0, norms 1/0; convolutions keep the default."
+    """Swin's initial values: linears and bias tables truncated normal 0.02, linear biases 0, norms 1/0; convolutions
+    keep the default."""
     for c in m.modules():
         if isinstance(c, nn.Linear):
             nn.init.trunc_normal_(c.weight, std=.02)
@@ -162,9 +166,14 @@ def swin_encoder(variant:str='swin_s', # One of `SWIN_VARIANTS`
 ) -> Encoder: # `(B, in_channels, H, W)` -> maps at strides 4, 8, 16, 32
     "A Swin encoder (Liu et al. 2021, arXiv 2103.14030), randomly initialised."
     w,d,h,m = choose(variant, SWIN_VARIANTS, 'Swin variant')
-    w,d,h,m = width or w, tuple(depths or d), tuple(heads or h), window or m
-    channels, rates = tuple(w<<s for s in range(len(d))), iter(np.linspace(0, drop_path, sum(d)).tolist())
-    stages = [SwinStage(c, h[s], [next(rates) for _ in range(d[s])], m, attn_drop, down=s>0) for s,c in enumerate(channels)]
+    w = width or w
+    d = tuple(depths or d)
+    h = tuple(heads or h)
+    m = window or m
+    channels = tuple(w<<s for s in range(len(d)))
+    rates = iter(np.linspace(0, drop_path, sum(d)).tolist())
+    stages = [SwinStage(c, h[s], [next(rates) for _ in range(d[s])], m, attn_drop, down=s>0)
+              for s,c in enumerate(channels)]
     outs = [LayerNorm2d(c, eps=1e-5) for c in channels] if out_norm else None
     enc = init_swin_(Encoder(SwinStem(in_channels, w), stages, channels, outs=outs, in_channels=in_channels))
     enc.heads = h                                     # the fusion's cross attention takes the same numbers
@@ -193,4 +202,5 @@ def load_swin_imagenet(encoder:Encoder, # Encoder to fill; its output norms keep
 ) -> dict: # Names `loaded`, `dropped` and `kept`, as `load_named`
     "Load an ImageNet Swin checkpoint; strict but for classifier, final norm and masks."
     timm = any(k.startswith('layers.3.downsample') for k in state_dict)
-    return load_named(encoder, state_dict, lambda k: swin_imagenet_keys(k, timm), optional=lambda k: k.startswith('outs.'))
+    return load_named(encoder, state_dict, lambda k: swin_imagenet_keys(k, timm),
+                      optional=lambda k: k.startswith('outs.'))

@@ -18,7 +18,8 @@ class Stage(nn.Module):
         last_in:bool,    # Do they take channels-last tensors?
         last_out:bool,   # Do they return channels-last tensors?
     ):
-        super().__init__(); self.body,self.last_in,self.last_out = nn.Sequential(*modules),last_in,last_out
+        super().__init__()
+        self.body,self.last_in,self.last_out = nn.Sequential(*modules),last_in,last_out
     def forward(self, x:Tensor) -> Tensor:
         x = self.body(x.permute(0,2,3,1) if self.last_in else x)
         return x.permute(0,3,1,2) if self.last_out else x
@@ -32,19 +33,25 @@ def timm_encoder(name:str,  # A timm model name, e.g. 'convnext_tiny'
     "A timm backbone as an `Encoder`; `RGBXError` where it is unknown or has no sequential four-level pyramid."
     import timm
     if not timm.is_model(name):
-        raise RGBXError(f'encoder {name!r}', 'no timm model of that name', f"one like {', '.join(nearest(name, timm.list_models()))}")
-    expected = 'a hierarchical backbone with maps at strides 4, 8, 16 and 32 in a FeatureListNet (ResNet, ConvNeXt, Swin, PVT ...)'
+        raise RGBXError(f'encoder {name!r}', 'no timm model of that name',
+                        f"one like {', '.join(nearest(name, timm.list_models()))}")
+    expected = ('a hierarchical backbone with maps at strides 4, 8, 16 and 32 in a FeatureListNet (ResNet, ConvNeXt, '
+                'Swin, PVT ...)')
     try: net = timm.create_model(name, features_only=True, pretrained=pretrained, in_chans=in_channels, **kwargs)
-    except (RuntimeError, AssertionError) as e: raise RGBXError(f'encoder {name!r}', f'no features ({e})', expected) from None
+    except (RuntimeError, AssertionError) as e:
+        raise RGBXError(f'encoder {name!r}', f'no features ({e})', expected) from None
     info = {r:i for i,r in enumerate(net.feature_info.reduction())}
     if type(net).__name__ != 'FeatureListNet' or not all(r in info for r in (4,8,16,32)):
-        raise RGBXError(f'encoder {name!r}', f'{type(net).__name__} at strides {net.feature_info.reduction()}', expected)
+        raise RGBXError(f'encoder {name!r}',
+                        f'{type(net).__name__} at strides {net.feature_info.reduction()}', expected)
     cuts,groups = list(net.return_layers),[[]]
     for child,module in net.items():
         groups[-1].append(module)
         if child in cuts: groups.append([])
-    parts = groups[:len(cuts)]; first = info[4]
-    stem = sum(parts[:first], []) or []; stages = [parts[info[r]] for r in (4,8,16,32)]
+    parts = groups[:len(cuts)]
+    first = info[4]
+    stem = sum(parts[:first], []) or []
+    stages = [parts[info[r]] for r in (4,8,16,32)]
     if not stem: stem,stages[0] = stages[0][:-1],stages[0][-1:]
     last = str(getattr(net, 'output_fmt', 'NCHW')).endswith('NHWC')
     channels = [net.feature_info.channels()[info[r]] for r in (4,8,16,32)]

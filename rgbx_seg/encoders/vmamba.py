@@ -16,13 +16,14 @@ from ..core import choose
 from .base import Encoder
 from .formats import Format, encoder_names, encoder_only, names_like, translate
 from ..ops.layers import ChannelNorm, DropPath, PatchEmbed, PatchMerging
-from ..ops.routes import cross_merge, cross_scan, init_A_log, init_dt, ss2d
+from ..ops.routes import cross_merge, cross_scan, init_A_log, init_dt
+from ..ops.ss2d import ss2d
 from ..ops.scan import selective_scan
 from ..registry import ENCODERS, FORMATS
 
 # %% ../../nbs/encoders/10_vmamba.ipynb #501f608b
 class SS2D(nn.Module):
-    "Selective scan of a feature map along its 2-D routes, `(B, H, W, C) -> (B, H, W, C)` (VMamba, arXiv 2401.10166, section 3)."
+    "Selective scan of a feature map along its 2-D routes, `(B, H, W, C) -> (B, H, W, C)` (VMamba, section 3)."
     def __init__(self,
         dim:int,             # Channels C
         d_state:int=16,      # State size N
@@ -32,11 +33,11 @@ class SS2D(nn.Module):
     ):
         super().__init__()
         D,R,K = int(ratio*dim),math.ceil(dim/16),4
-        self.dim,self.d_state,self.rank,self.route,self.gate = dim,d_state,R,route,gate
+        self.dim,self.d_state,self.rank = dim,d_state,R
+        self.route,self.gate = route,gate
         self.in_proj = nn.Linear(dim, 2*D if gate else D, bias=False)
         self.conv2d = nn.Conv2d(D, D, 3, padding=1, groups=D)
-        bound = D**-.5
-        self.x_proj_weight = nn.Parameter(torch.empty(K, R+2*d_state, D).uniform_(-bound, bound))
+        self.x_proj_weight = nn.Parameter(torch.empty(K, R+2*d_state, D).uniform_(-D**-.5, D**-.5))
         self.dt_projs_weight = nn.Parameter(torch.empty(K, D, R).uniform_(-R**-.5, R**-.5))
         self.dt_projs_bias = nn.Parameter(init_dt((K, D)))
         self.A_logs,self.Ds = nn.Parameter(init_A_log(K*D, d_state)),nn.Parameter(torch.ones(K*D))
@@ -50,14 +51,14 @@ class SS2D(nn.Module):
 
     def scan(self, x:Tensor) -> Tensor: # `(B, H, W, D)` -> `(B, H, W, D)`, float32
         "Scan along all routes and sum."
-        return ss2d(x, self.project(x), self.dt_projs_weight, -torch.exp(self.A_logs.float()), self.Ds, self.dt_projs_bias, route=self.route)
+        return ss2d(x, self.project(x), self.dt_projs_weight, -torch.exp(self.A_logs.float()), self.Ds,
+                    self.dt_projs_bias, route=self.route)
 
     def forward(self, x:Tensor) -> Tensor: # `(B, H, W, C)` -> `(B, H, W, C)`
-        x = self.in_proj(x); z = None
-        if self.gate: x,z = x.chunk(2, -1)
+        x,*z = self.in_proj(x).chunk(2, -1) if self.gate else (self.in_proj(x),)
         x = F.silu(self.conv2d(x.permute(0,3,1,2))).permute(0,2,3,1)
         y = self.out_norm(self.scan(x))
-        return self.out_proj(y if z is None else y*F.silu(z))
+        return self.out_proj(y*F.silu(z[0]) if self.gate else y)
 
 # %% ../../nbs/encoders/10_vmamba.ipynb #a0b67d1c
 def ss2d_parts(m:SS2D, # The block
@@ -70,10 +71,12 @@ def ss2d_parts(m:SS2D, # The block
     xs = cross_scan(conv)
     dt,Bs,Cs = torch.einsum('bkdl,kcd->bkcl', xs, m.x_proj_weight).split((R,N,N), 2)
     dts = torch.einsum('bkrl,kdr->bkdl', dt, m.dt_projs_weight)
-    ys = selective_scan(xs.flatten(1,2), dts.flatten(1,2), -m.A_logs.exp(), Bs, Cs, m.Ds, m.dt_projs_bias.flatten(), delta_softplus=True).unflatten(1, (4,-1))
+    ys = selective_scan(xs.flatten(1,2), dts.flatten(1,2), -m.A_logs.exp(), Bs, Cs, m.Ds, m.dt_projs_bias.flatten(),
+                        delta_softplus=True).unflatten(1, (4,-1))
     merged = cross_merge(ys, H, W)
     normed = m.out_norm(merged.transpose(1,2).reshape(B,H,W,-1))
-    return dict(conv=conv, xs=xs, dts=dts, Bs=Bs, Cs=Cs, ys=ys, merged=merged, normed=normed, out=m.out_proj(normed*F.silu(z)))
+    return dict(conv=conv, xs=xs, dts=dts, Bs=Bs, Cs=Cs, ys=ys, merged=merged, normed=normed,
+                out=m.out_proj(normed*F.silu(z)))
 
 # %% ../../nbs/encoders/10_vmamba.ipynb #942375d3
 class VSSBlock(nn.Module):
@@ -85,7 +88,9 @@ class VSSBlock(nn.Module):
         **kwargs           # Passed to `SS2D`
     ):
         super().__init__()
-        self.norm,self.op,self.drop_path = nn.LayerNorm(dim),SS2D(dim, d_state, **kwargs),DropPath(drop_path)
+        self.norm = nn.LayerNorm(dim)
+        self.op = SS2D(dim, d_state, **kwargs)
+        self.drop_path = DropPath(drop_path)
     def forward(self, x:Tensor) -> Tensor: return x + self.drop_path(self.op(self.norm(x)))
 
 # %% ../../nbs/encoders/10_vmamba.ipynb #2a330023
@@ -101,7 +106,8 @@ class VSSStage(nn.Module):
     ):
         super().__init__()
         self.down = PatchMerging(dim//2) if down else None
-        self.blocks = nn.ModuleList(VSSBlock(dim, d_state, drop_path[i] if drop_path else 0., **kwargs) for i in range(depth))
+        self.blocks = nn.ModuleList(VSSBlock(dim, d_state, drop_path[i] if drop_path else 0., **kwargs)
+                                    for i in range(depth))
     def forward(self, x:Tensor) -> Tensor:
         x = x.permute(0,2,3,1)
         if self.down is not None: x = self.down(x)
@@ -130,7 +136,8 @@ def vmamba_encoder(
     v = dict(choose(variant, VMAMBA_VARIANTS, 'VMamba variant')) | kwargs
     dims,depths = v['dims'],v['depths']
     rates = torch.linspace(0, v['drop_path'], sum(depths)).tolist()
-    stages = [VSSStage(d, n, s>0, v['d_state'], rates[sum(depths[:s]):sum(depths[:s+1])]) for s,(d,n) in enumerate(zip(dims, depths))]
+    stages = [VSSStage(d, n, s>0, v['d_state'], rates[sum(depths[:s]):sum(depths[:s+1])])
+              for s,(d,n) in enumerate(zip(dims, depths))]
     stem = PatchEmbed(in_channels, dims[0], 4, 4, norm=ChannelNorm(dims[0]))
     enc = Encoder(stem, stages, dims, outs=[ChannelNorm(d) for d in dims], in_channels=in_channels)
     return enc.apply(init_vmamba)

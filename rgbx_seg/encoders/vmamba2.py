@@ -18,7 +18,8 @@ from ..registry import ENCODERS
 
 # %% ../../nbs/encoders/15_vmamba2.ipynb #52cc54d1
 class PlainSS2D(SS2D):
-    "`SS2D` without gate and without bias in the depth-wise convolution, `(B, H, W, C) -> (B, H, W, C)` (VMamba's *v05_noz*)."
+    """`SS2D` without gate and without bias in the depth-wise convolution, `(B, H, W, C) -> (B, H, W, C)` (VMamba's
+    *v05_noz*)."""
     def __init__(self,
         dim:int,        # Channels C
         d_state:int=1,  # State size N
@@ -106,8 +107,8 @@ def vmamba2_encoder(
     v = dict(choose(variant, VMAMBA2_VARIANTS, 'VMamba variant')) | kwargs
     dims,depths = tuple(v['dims']),tuple(v['depths'])
     rates = iter(torch.linspace(0, v['drop_path'], sum(depths)).tolist())
-    stages = [VSSStage2(d, n, s and dims[s-1], [next(rates) for _ in range(n)], d_state=d_state, ratio=ratio, mlp_ratio=mlp_ratio)
-              for s,(d,n) in enumerate(zip(dims, depths))]
+    stages = [VSSStage2(d, n, s and dims[s-1], [next(rates) for _ in range(n)], d_state=d_state, ratio=ratio,
+                        mlp_ratio=mlp_ratio) for s,(d,n) in enumerate(zip(dims, depths))]
     outs = [ChannelNorm(d) for d in dims] if out_norm else None
     return Encoder(ConvStem(dims[0], in_channels), stages, dims, outs, in_channels=in_channels).apply(init_vmamba)
 

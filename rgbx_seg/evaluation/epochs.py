@@ -9,78 +9,107 @@ __all__ = ['epoch_files', 'Epochs', 'evaluate_epochs']
 import re
 from pathlib import Path
 from ..core import RGBXError
-from .report import compare, evaluate
+from .evaluator import evaluate
+from .inference import as_run
+from .report import compare
 from ..models.runs import load_run
 from ..show.tables import Tables, pct
 
 # %% ../../nbs/evaluation/50_epochs.ipynb #fe966fb8
-def epoch_files(folder, # Of a run or of snapshots
-    epochs:str,         # '12', '10-20', '10-20:2', '10-', 'last', 'best', 'model', a path; several with commas
-) -> dict:              # {label: file}, in the order asked for
+def _epochs_there(folder):
+    "{number: file} of the weights that were kept."
+    matches = [(re.fullmatch(r'epoch-(\d+)\.(safetensors|pth)', file.name), file) for file in sorted(folder.glob('epoch-*'))]
+    return {int(match[1]): file for match,file in matches if match}
+
+def _named_file(folder, name):
+    "The file of 'last', 'best' or 'model', or None."
+    files = [folder/f'{start}{name}{end}' for end in ('.safetensors','.pth') for start in ('','epoch-')]
+    return next((file for file in files if file.is_file()), None)
+
+def _range(match, there, bad):
+    "The kept epochs that `12`, `10-20`, `10-20:2` or `10-` stand for."
+    first,dash,last,step = match.groups()
+    start,step = int(first),int(step or 1)
+    end = int(last) if last else max(there, default=0) if dash else start
+    if (last and end<start) or not step: raise bad(match[0], 'FROM-TO:STEP with FROM up to TO and a positive STEP')
+    return [n for n in range(start, end+1, step) if n in there]
+
+# %% ../../nbs/evaluation/50_epochs.ipynb #4ae8c963
+def epoch_files(
+    folder,              # Of a run or of snapshots
+    epochs:str,          # '12', '10-20', '10-20:2', '10-', 'last', 'best', 'model', a path; several with commas
+) -> dict:               # {label: file}, in the order asked for
     "The checkpoints of a folder that a text stands for."
-    folder,out = Path(folder),{}; there = {}
-    for f in sorted(folder.glob('epoch-*')):
-        if (m := re.fullmatch(r'epoch-(\d+)\.(safetensors|pth)', f.name)): there[int(m[1])] = f
-    have = ', '.join(map(str, sorted(there))) or 'none'; where = f'epochs {epochs!r}'
-    for part in filter(None, (o.strip() for o in str(epochs).split(','))):
+    def bad(found, expected, fix=''): return RGBXError(f'epochs {epochs!r}', found, expected, fix)
+    folder,files = Path(folder),{}
+    there = _epochs_there(folder)
+    have = f"epochs {', '.join(map(str, sorted(there))) or 'none'}"
+    for part in filter(None, (text.strip() for text in str(epochs).split(','))):
+        match = re.fullmatch(r'(\d+)(?:(-)(\d*)(?::(\d+))?)?', part)
         if Path(part).suffix in ('.safetensors','.pth'):
-            if not Path(part).is_file(): raise RGBXError(where, f'no file {part}', 'a checkpoint')
-            out[Path(part).stem] = Path(part)
+            if not Path(part).is_file(): raise bad(f'no file {part}', 'a checkpoint')
+            files[Path(part).stem] = Path(part)
         elif part in ('last','best','model'):
-            f = next((f for e in ('.safetensors','.pth') for f in (folder/f'{part}{e}', folder/f'epoch-{part}{e}') if f.is_file()), None)
-            if f is None: raise RGBXError(where, f'no {part}.safetensors in {folder}', f'epochs {have}')
-            out[part] = f
-        elif (m := re.fullmatch(r'(\d+)(?:(-)(\d*)(?::(\d+))?)?', part)):
-            a,b,step = int(m[1]),int(m[3]) if m[3] else (max(there, default=0) if m[2] else int(m[1])),int(m[4] or 1)
-            if b<a and m[3] or not step: raise RGBXError(where, part, 'FROM-TO:STEP with FROM up to TO and a positive STEP')
-            some = [n for n in range(a, b+1, step) if n in there]
-            if not some: raise RGBXError(where, f'no epoch-<n>.safetensors for {part} in {folder}', f'epochs {have}', 'train with periodic checkpoints')
-            out |= {str(n): there[n] for n in some}
-        else: raise RGBXError(where, part, "a number, FROM-TO, FROM-TO:STEP, FROM-, 'last', 'best', 'model' or a path")
-    if not out: raise RGBXError(where, 'nothing', 'at least one epoch')
-    return out
+            files[part] = _named_file(folder, part)
+            if files[part] is None: raise bad(f'no {part}.safetensors in {folder}', have)
+        elif match:
+            found = _range(match, there, bad)
+            if not found: raise bad(f'no epoch-<n>.safetensors for {part} in {folder}', have, 'train with periodic checkpoints')
+            files |= {str(n): there[n] for n in found}
+        else: raise bad(part, "a number, FROM-TO, FROM-TO:STEP, FROM-, 'last', 'best', 'model' or a path")
+    if not files: raise bad('nothing', 'at least one epoch')
+    return files
 
 # %% ../../nbs/evaluation/50_epochs.ipynb #7d821049
 class Epochs(Tables):
     "Reports of several checkpoints of one run."
-    def __init__(self, reports:dict): # {label: `Report`}
-        self.reports = dict(reports)
+    def __init__(self,
+        reports:dict     # {label: `Report`}
+    ): self.reports = dict(reports)
     @property
     def best(self) -> str: # A label
         "The checkpoint with the highest mIoU."
-        return max(self.reports, key=lambda k: self.reports[k].miou)
-    def __getitem__(self, k): return self.reports[str(k)]
+        return max(self.reports, key=lambda label: self.reports[label].miou)
+    def __getitem__(self, label): return self.reports[str(label)]
     def heading(self):
-        r,n = self[self.best],len(self.reports)
-        return [f"{r.name}: {n} checkpoint{'s' if n!=1 else ''}, best {self.best}: mIoU {pct(r.miou)}", *r.heading()[1:]]+(['the best of several on a test set is an optimistic choice'] if n>1 else [])
+        "Which is best, how it was judged, and a warning."
+        report,n = self[self.best],len(self.reports)
+        lines = [f"{report.name}: {n} checkpoint{'s' if n!=1 else ''}, best {self.best}: mIoU {pct(report.miou)}", *report.heading()[1:]]
+        return lines+['the best of several on a test set is an optimistic choice']*(n>1)
     def tables(self, digits=1):
-        first = next(iter(self.reports.values())); p = lambda v: pct(v, digits)
-        rows = [[k+(' *' if k==self.best and len(self.reports)>1 else ''), *(p(getattr(r, s)) for s in ('miou','macc','aacc')), *(p(r.mean_iou(v)) for v in first.class_sets.values()),
-                 *(p(r.mean_iou(row=c)) for c in first.rows[1:])] for k,r in self.reports.items()]
-        return [('epochs', ['epoch','mIoU','mAcc','aAcc', *(f'mIoU {k}' for k in first.class_sets), *first.rows[1:]], rows)]
+        "One row per checkpoint."
+        first,several = next(iter(self.reports.values())),len(self.reports)>1
+        rows = []
+        for label,report in self.reports.items():
+            values = [report.miou, report.macc, report.aacc, *(report.mean_iou(classes) for classes in first.class_sets.values()),
+                      *(report.mean_iou(row=row) for row in first.rows[1:])]
+            rows.append([label+' *'*(label==self.best and several), *(pct(value, digits) for value in values)])
+        return [('epochs', ['epoch', 'mIoU', 'mAcc', 'aAcc', *(f'mIoU {name}' for name in first.class_sets), *first.rows[1:]], rows)]
     def to_dict(self) -> dict: # JSON-able
         "All reports, and which is best."
-        return dict(best=self.best, reports={k: r.to_dict() for k,r in self.reports.items()})
+        return dict(best=self.best, reports={label: report.to_dict() for label,report in self.reports.items()})
     def compare(self): # `Comparison`
         "All epochs side by side, with all classes."
         return compare(self.reports)
 
-def evaluate_epochs(run, # Folder of the run, or of snapshots
-    ds,                  # Data set, as for `evaluate`
+
+# %% ../../nbs/evaluation/50_epochs.ipynb #b586ff5c
+def evaluate_epochs(
+    folder,              # Of the run, or of snapshots
+    data,                # Data, as for `evaluate`
     epochs:str='0-',     # See `epoch_files`
     load=None,           # Function of a file -> model; default: the run's model with these weights
-    save='',             # Folder for the predictions, one sub-folder per epoch when there are several
+    save:str='',         # Folder for the predictions, one sub-folder per epoch when there are several
     device=None,         # Where to run
     name:str='',         # Of the run; default: its folder's
     **kwargs             # Passed to `evaluate`
 ) -> Epochs:
     "Evaluate several checkpoints of a run."
-    files,reports,model = epoch_files(run, epochs),{},None
-    for k,f in files.items():
-        if load is not None: model = load(f)
-        else:
-            if f.suffix!='.safetensors': raise RGBXError(f, f.suffix, 'weights of a run (.safetensors)', 'for a published checkpoint give the name of its model and --weights')
-            model = load_run(run, model, f.stem).model
-        if device: model = model.to(device)
-        reports[k] = evaluate(model, ds, name=name or Path(run).name, save=Path(save)/f'epoch-{k}' if save and len(files)>1 else save, device=device, **kwargs)
+    files,reports = epoch_files(folder, epochs),{}
+    for label,file in files.items():
+        if load is None and file.suffix!='.safetensors':
+            raise RGBXError(file, file.suffix, 'weights of a run (.safetensors)', 'a published checkpoint needs the name of its model (--model)')
+        run = load_run(folder, weights=str(file.resolve().with_suffix(''))) if load is None else load(file)
+        below = Path(save)/f'epoch-{label}' if save and len(files)>1 else save
+        reports[label] = evaluate(as_run(run, device), data, name=name or Path(folder).name, save=below, device=device, **kwargs)
     return Epochs(reports)

@@ -10,96 +10,129 @@ import dataclasses, json
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, atomic_path, bar, write_text
-from ..data.cards import Card, Modality, get_card, safe_name
+from ..data.cards import Card, safe_name
 from ..data.files import read_label, write_mask
 from ..data.folder import DataFolder
 from ..data.item_files import ItemFiles
-from ..data.open import open_data
-from .inference import infer, infer_mask, item_images, model_inputs, real_names
+from .inference import as_run, infer, infer_mask, item_images, model_inputs, open_for, real_names
 from .protocol import get_protocol
 from ..show.grid import show_item
 
 # %% ../../nbs/evaluation/40_predict.ipynb #5763ac35
-def save_prediction(out, # Folder
+def save_prediction(
+    out,                 # Folder
     name:str,            # Of the item
-    mask,                # (H, W) class numbers
-    card,                # Classes and colours
+    mask:np.ndarray,     # (H, W) class numbers
+    card:Card,           # Classes and colours
     scores=None,         # (H, W, classes): also write these
 ) -> dict:               # name, and the paths 'mask', 'color' (and 'scores')
-    "Write one prediction below `out`: class numbers, colours, and scores as float16 (float32 where they are larger than that holds)."
+    "Write one prediction: class numbers, colours, and scores as float16 (float32 where they are larger than that holds)."
     name,mask = safe_name(name, 'item'),np.asarray(mask)
-    if mask.max()>=len(card.classes): raise RGBXError(name, f'class {mask.max()} predicted', f'0..{len(card.classes)-1}, the classes of {card.name!r}')
-    r = dict(name=name, **{k: Path(out)/k/f'{name}.png' for k in ('mask','color')})
-    write_mask(r['mask'], mask); write_mask(r['color'], mask, card.palette)
-    if scores is None: return r
-    s = np.asarray(scores).transpose(2,0,1); r['scores'] = Path(out)/'scores'/f'{name}.npz'
-    with atomic_path(r['scores']) as t: np.savez_compressed(t, scores=s.astype(np.float16 if np.abs(s).max() < 6e4 else np.float32), classes=np.array(card.classes))
-    return r
+    if mask.max()>=len(card.classes):
+        raise RGBXError(name, f'class {mask.max()} predicted', f'0..{len(card.classes)-1}, the classes of {card.name!r}')
+    record = dict(name=name, **{kind: Path(out)/kind/f'{name}.png' for kind in ('mask','color')})
+    write_mask(record['mask'], mask)
+    write_mask(record['color'], mask, card.palette)
+    if scores is None: return record
+    planes = np.asarray(scores).transpose(2,0,1)
+    planes = planes.astype(np.float16 if np.abs(planes).max() < 6e4 else np.float32)
+    record['scores'] = Path(out)/'scores'/f'{name}.npz'
+    with atomic_path(record['scores']) as file: np.savez_compressed(file, scores=planes, classes=np.array(card.classes))
+    return record
 
 # %% ../../nbs/evaluation/40_predict.ipynb #f0cfa9fb
 def _as_card(card, model):
     "A card; from modalities alone, one with numbered classes."
-    if card is None or isinstance(card, (str,Path,Card)): return None if card is None else get_card(card)
-    mods = {m.name: m for m in (card.values() if isinstance(card, dict) else card)}
+    if card is None or isinstance(card, (str,Path,Card)): return card
+    modalities = {m.name: m for m in (card.values() if isinstance(card, dict) else card)}
     n = getattr(model, 'num_classes', None)
     if n is None: raise RGBXError('predict', 'modalities without a card, and a model without num_classes', 'a card')
-    return Card('own files', [f'class {i}' for i in range(n)], mods, label_folder=None)
+    return Card('own files', [f'class {i}' for i in range(n)], modalities, label_folder=None)
 
-# %% ../../nbs/evaluation/40_predict.ipynb #498b6f3d
-def _mask_of(ds, i, item):
+def _mask_of(dataset, i, item):
     "The item's mask: as given, or of a folder read without labels, the label file if there is one."
-    if item[-1] is not None or not isinstance(ds, DataFolder) or ds.card.label_folder is None: return item[-1]
-    p = ds.path('label', ds.name(i))
-    return read_label(p, len(ds.card.classes), ds.card.label_shift, ds.card.ignore) if p.is_file() else None
+    if item[-1] is not None or not isinstance(dataset, DataFolder) or dataset.card.label_folder is None: return item[-1]
+    file = dataset.path('label', dataset.name(i))
+    return read_label(file, len(dataset.card.classes), dataset.card.label_shift, dataset.card.ignore) if file.is_file() else None
 
-def _check_out(ds, out):
+def _check_out(dataset, out):
     "Predictions must not land among the inputs."
-    if isinstance(ds, ItemFiles): taken = {f.parent.resolve() for v in [*ds.files.values(), ds.label_files or []] for f in v}
-    elif isinstance(ds, DataFolder): taken = {(ds.root/f).resolve() for f in [m.folder for m in ds.card.modalities.values()]+[ds.card.label_folder or '.']}
+    if isinstance(dataset, ItemFiles):
+        taken = {file.parent.resolve() for files in [*dataset.files.values(), dataset.label_files or []] for file in files}
+    elif isinstance(dataset, DataFolder):
+        folders = [m.folder for m in dataset.card.modalities.values()]+[dataset.card.label_folder or '.']
+        taken = {(dataset.root/folder).resolve() for folder in folders}
     else: return
-    for k in ('mask','color','picture'):
-        if (Path(out)/k).resolve() in taken: raise RGBXError(Path(out)/k, 'a folder of the inputs', 'a folder of its own for the predictions')
-
-# %% ../../nbs/evaluation/40_predict.ipynb #c12206bc
-def predict(model,       # A segmentation model; or any function of the modalities' tensors that returns logits
-    card=None,           # `Card`, its name or path, or modalities (dict or list of `Modality`); None: the data set's own
-    inputs=None,         # Data set, path of a folder, or {modality: [file, ...]} (with 'label' for masks)
-    out='predictions',   # Folder for the results
-    protocol=None,       # `Protocol`, its name, or None: whole image, one scale
-    split:str='all',     # Of a folder: a split of its card, or 'all' files
-    drop=(),             # Modalities to withhold from the model
-    pictures:bool=True,  # Also write the side-by-side pictures
-    skip_existing:bool=False, # Leave out items whose files are all there
-    progress:bool=True,  # Show a bar
-    device=None,         # Where to run; default: where the model is
-    scores:bool=False    # Also write what the argmax is taken of, as `scores/<item>.npz`
-) -> list:               # One dict per item: name, and the paths 'mask', 'color' (and 'picture', 'scores')
-    "Predict every item of `inputs` and write its masks and picture below `out`."
-    ds,p,out = open_data(inputs, split, _as_card(card, model), labels=isinstance(inputs, dict)),dataclasses.replace(get_protocol(protocol), at_size=False),Path(out)
-    card,have,n = ds.card,list(ds.modalities),getattr(model, 'num_classes', None)
-    if n is not None and n!=len(card.classes): raise RGBXError('predict', f'a model of {n} classes', f'{len(card.classes)}, the classes of {card.name!r}')
-    if not len(ds): raise RGBXError('predict', 'no items', 'at least one')
-    picks,stats = model_inputs(model, card, have, drop); _check_out(ds, out)
-    names = [safe_name(s, 'item') for s in ds.names]
-    kinds = ('mask','color')+(('picture',) if pictures else ())
-    if scores: kinds += ('scores',)
-    records = [dict(name=s, **{k: out/k/f"{s}.{'npz' if k=='scores' else 'png'}" for k in kinds}) for s in names]
-    for i in bar(range(len(ds)), progress):
-        if not (skip_existing and all(records[i][k].is_file() for k in kinds)): _one(model, ds, i, records[i], out, picks, stats, p, device)
-    info = dict(data=card.name, classes=card.classes, palette=np.asarray(card.palette).tolist(), protocol=p.to_dict(), synthetic=bool(card.synthetic),
-                modalities=real_names(getattr(model, 'modalities', have), have), dropped=[drop] if isinstance(drop, str) else list(drop),
-                items=[{k: v if k=='name' else v.relative_to(out).as_posix() for k,v in r.items()} for r in records])
-    write_text(out/'predictions.json', json.dumps(info, indent=1)+'\n')
-    return records
+    for kind in ('mask','color','picture'):
+        if (Path(out)/kind).resolve() in taken:
+            raise RGBXError(Path(out)/kind, 'a folder of the inputs', 'a folder of its own for the predictions')
 
 # %% ../../nbs/evaluation/40_predict.ipynb #12026e47
-def _one(model, ds, i, record, out, picks, stats, p, device):
-    "Predict item `i` and write its files."
-    item,card = ds[i],ds.card
-    images = item_images(item, picks); s = infer(model, images, p, stats, device) if 'scores' in record else None
-    pred = infer_mask(model, images, p, stats, device) if s is None else s.argmax(-1)
-    save_prediction(out, record['name'], pred, card, s)
-    if 'picture' not in record: return
-    ims = [o[...,::-1] if card.modalities[k].order == 'bgr' and card.modalities[k].cmap is None else o for k,o in zip(ds.modalities, item)]
-    fig = show_item((*ims, _mask_of(ds, i, item)), card, pred, ds.modalities, title=record['name'], width=float(np.clip(pred.shape[1]/100, 2, 6.4)), dpi=100)
-    with atomic_path(record['picture']) as t: fig.savefig(t, format='png')
+def _predict_item(model, dataset, i, record, out, how):
+    "Predict item `i` and write its files. `how`: picks, (means, stds), protocol, device."
+    picks,stats,protocol,device = how
+    item,card = dataset[i],dataset.card
+    images = item_images(item, picks)
+    scores = infer(model, images, protocol, stats, device) if 'scores' in record else None
+    mask = infer_mask(model, images, protocol, stats, device) if scores is None else scores.argmax(-1)
+    save_prediction(out, record['name'], mask, card, scores)
+    if 'picture' in record: _save_picture(record, dataset, i, item, mask)
+
+def _turned(image, modality):
+    "A colour image as red, green, blue."
+    return image[...,::-1] if modality.order == 'bgr' and modality.cmap is None else image
+
+def _save_picture(record, dataset, i, item, mask):
+    "Modalities, prediction, label and errors, side by side."
+    card,names = dataset.card,dataset.modalities
+    images = [_turned(image, card.modalities[name]) for name,image in zip(names, item)]
+    width = float(np.clip(mask.shape[1]/100, 2, 6.4))
+    figure = show_item((*images, _mask_of(dataset, i, item)), card, mask, names, title=record['name'], width=width, dpi=100)
+    with atomic_path(record['picture']) as file: figure.savefig(file, format='png')
+
+# %% ../../nbs/evaluation/40_predict.ipynb #c12206bc
+def _records(names, out, kinds):
+    "What is written for each item."
+    names = [safe_name(name, 'item') for name in names]
+    return [dict(name=name, **{kind: out/kind/f"{name}.{'npz' if kind=='scores' else 'png'}" for kind in kinds}) for name in names]
+
+def _write_index(out, dataset, model, protocol, drop, records):
+    "`predictions.json`: what this was."
+    card,have = dataset.card,list(dataset.modalities)
+    items = [{kind: v if kind=='name' else v.relative_to(out).as_posix() for kind,v in record.items()} for record in records]
+    info = dict(data=card.name, classes=card.classes, palette=np.asarray(card.palette).tolist(), protocol=protocol.to_dict(),
+                synthetic=bool(card.synthetic), modalities=real_names(getattr(model, 'modalities', have), have),
+                dropped=[drop] if isinstance(drop, str) else list(drop), items=items)
+    write_text(out/'predictions.json', json.dumps(info, indent=1)+'\n')
+
+def predict(
+    run,                      # A run folder, a saved model or a `Run`; a model, or any function of the modalities' tensors to logits
+    inputs,                   # A folder, {modality: [file, ...]} (with 'label' for masks), or an open data set
+    out='predictions',        # Folder for the results
+    protocol=None,            # `Protocol`, its name, or None: whole image, one scale
+    split:str='all',          # Of a folder: a split of its card, or 'all' files
+    card=None,                # `Card`, its name or file, or modalities, where neither run nor data say how the files are read
+    drop=(),                  # Modalities to withhold from the model
+    pictures:bool=True,       # Also write the side-by-side pictures
+    scores:bool=False,        # Also write what the argmax is taken of, as `scores/<item>.npz`
+    skip_existing:bool=False, # Leave out items whose files are all there
+    progress:bool=True,       # Show a bar
+    device=None               # Where to run; default: where the model is
+) -> list:                    # One dict per item: name, and the paths 'mask', 'color' (and 'picture', 'scores')
+    "Predict every item of `inputs` and write its masks and picture below `out`."
+    run,protocol,out = as_run(run),dataclasses.replace(get_protocol(protocol), at_size=False),Path(out)
+    model = run.model
+    dataset = open_for(run, inputs, split, _as_card(card, model), drop, labels=isinstance(inputs, dict))
+    classes,n = dataset.card.classes,getattr(model, 'num_classes', None)
+    if n is not None and n!=len(classes):
+        raise RGBXError('predict', f'a model of {n} classes', f'{len(classes)}, the classes of {dataset.card.name!r}')
+    if not len(dataset): raise RGBXError('predict', 'no items', 'at least one')
+    how = (*model_inputs(model, dataset.card, list(dataset.modalities), drop), protocol, device)
+    _check_out(dataset, out)
+    kinds = ['mask', 'color', *['picture']*pictures, *['scores']*scores]
+    records = _records(dataset.names, out, kinds)
+    for i in bar(range(len(dataset)), progress):
+        done = skip_existing and all(records[i][kind].is_file() for kind in kinds)
+        if not done: _predict_item(model, dataset, i, records[i], out, how)
+    _write_index(out, dataset, model, protocol, drop, records)
+    return records

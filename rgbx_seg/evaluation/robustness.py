@@ -4,45 +4,58 @@
 
 # %% auto #0
 __all__ = ['Some', 'corruption_names', 'Benchmark', 'Robustness', 'corruption_benchmark', 'Disturbed', 'Missing',
-           'missing_benchmark', 'BenchmarkComparison', 'compare_benchmarks']
+           'missing_benchmark', 'BenchmarkComparison', 'compare_benchmarks', 'robustness']
 
 # %% ../../nbs/evaluation/60_robustness.ipynb #0a36c0c1
 import math, zlib
 import numpy as np
 import torch
+import matplotlib.pyplot as plt
+from fastcore.basics import patch
 from torch import nn
 from ..core import RGBXError, bar, choose
 from ..data.corruptions import CORRUPTION_TABLE, Corrupted, NOISE3, PRESETS
 from ..data.failures import corruption_summary, emm, missing_subsets, noisy, random_zero
-from .inference import real_names
-from .report import evaluate
+from .evaluator import evaluate
+from .inference import as_run, open_for, real_names
 from ..show.tables import NOTE, Tables, pct
 
 # %% ../../nbs/evaluation/60_robustness.ipynb #11b0ed6b
 class Some:
     "Evenly spread items of a data set; kept in memory where they fit."
-    def __init__(self, ds,  # Data set, as for `evaluate`
+    def __init__(self,
+        dataset,            # Data set, as for `evaluate`
         n:int=None,         # How many; None: all
         memory:float=1e9,   # Bytes up to which items are kept
     ):
         if n is not None and n<1: raise RGBXError('n', n, 'at least one item')
-        self.ds,self.card,self.modalities = ds,ds.card,tuple(ds.modalities)
-        self.at = np.unique(np.linspace(0, len(ds)-1, min(n or len(ds), len(ds))).round().astype(int)).tolist(); self.names = [self._of(i) for i in self.at]
-        self.kept = {} if self.at and sum(a.nbytes for a in ds[self.at[0]] if a is not None)*len(self.at) < memory else None
-    def _of(self, i): return self.ds.name(i) if hasattr(self.ds, 'name') else str(self.ds.names[i])
+        self.dataset,self.card,self.modalities = dataset,dataset.card,tuple(dataset.modalities)
+        numbers = np.linspace(0, len(dataset)-1, min(n or len(dataset), len(dataset)))
+        self.at = np.unique(numbers.round().astype(int)).tolist()
+        self.names = [dataset.name(i) if hasattr(dataset, 'name') else str(dataset.names[i]) for i in self.at]
+        size = sum(array.nbytes for array in dataset[self.at[0]] if array is not None)*len(self.at) if self.at else memory
+        self.kept = {} if size < memory else None
     def __len__(self): return len(self.at)
-    def name(self, i): return self.names[i]
-    def condition(self, i): return getattr(self.ds, 'condition', lambda i: None)(self.at[i])
+    def name(self, i:int) -> str: # Index -> the item's name
+        "Its name in the data set."
+        return self.names[i]
+    def condition(self, i:int) -> str: # Index -> condition, or None
+        "Its condition in the data set."
+        return self.dataset.condition(self.at[i]) if hasattr(self.dataset, 'condition') else None
     def __getitem__(self, i):
-        if self.kept is None: return self.ds[self.at[i]]
-        if i not in self.kept: self.kept[i] = self.ds[self.at[i]]
+        if self.kept is None: return self.dataset[self.at[i]]
+        if i not in self.kept: self.kept[i] = self.dataset[self.at[i]]
         return self.kept[i]
 
-def corruption_names(corruptions='vgc20', # A preset, a corruption, or a list of these
-) -> list:                                # Corruptions, without repetition
+def corruption_names(
+    corruptions='vgc20', # A preset, a corruption, or a list of these
+) -> list:               # Corruptions, without repetition
     "The corruptions that presets and names stand for."
-    names = [corruptions] if isinstance(corruptions, str) else list(corruptions)
-    return list(dict.fromkeys(c for n in names for c in (PRESETS.get(n) or [n] if n in PRESETS or n in CORRUPTION_TABLE else choose(n, PRESETS | CORRUPTION_TABLE, 'corruption'))))
+    found = []
+    for name in [corruptions] if isinstance(corruptions, str) else list(corruptions):
+        if name not in PRESETS: choose(name, PRESETS | CORRUPTION_TABLE, 'corruption')
+        found += PRESETS.get(name, [name])
+    return list(dict.fromkeys(found))
 
 # %% ../../nbs/evaluation/60_robustness.ipynb #4a3c5185
 class Benchmark(Tables):
@@ -51,205 +64,337 @@ class Benchmark(Tables):
         "The numbers that are compared between models."
         raise NotImplementedError(type(self).__name__)
     def _top(self, what):
-        r = self.clean; return [f'{r.name}: {what}', '; '.join([r.data, f'{r.n()} items', *r.heading()[1].split('; ')[3:]])]+[NOTE]*r.synthetic
+        report = self.clean
+        facts = [report.data, f'{report.n()} items', *report.heading()[1].split('; ')[3:]]
+        return [f'{report.name}: {what}', '; '.join(facts)]+[NOTE]*report.synthetic
+    def __repr__(self): return f'{type(self).__name__}({self.heading()[0]!r})'
 
 class Robustness(Benchmark):
     "Reports by modality, corruption and severity."
     def __init__(self,
-        clean,          # `Report` without damage
-        reports:dict,   # {(damaged modalities, corruption): {severity: `Report`}}
-        skipped=(),     # Combinations that are not defined
-        reference=None, # `Robustness` of another model
+        clean,               # `Report` without damage
+        reports:dict,        # {(damaged modalities, corruption): {severity: `Report`}}
+        skipped:list=(),     # Combinations that are not defined
+        reference=None,      # `Robustness` of another model
     ): self.clean,self.reports,self.skipped,self.reference = clean,reports,list(skipped),reference
-    def scores(self, which:str=None, # Damaged modalities, 'rgb' or 'rgb+thermal'; None: the first
-        row:str='all',               # A row of the reports
-    ) -> dict:                       # {corruption: {severity: mIoU}}
-        "mIoU in 0..1."
-        which = which or next(iter(self.reports))[0]; choose(which, dict(self.reports.keys()), 'damaged modality')
-        return {c: {s: r.mean_iou(row=row) for s,r in d.items()} for (w,c),d in self.reports.items() if w==which and all(row in r.rows for r in d.values())}
-    def means(self, which:str=None, # As for `scores`
-        row:str='all',              # As for `scores`
-    ) -> dict:                      # 'clean', 'mPC', 'rPC', 'RD' {corruption: ratio}
-        "The literature's means."
-        ref = self.reference.scores(which, row) if self.reference is not None else None; clean = self.clean.mean_iou(row=row)
-        return dict(clean=clean) | corruption_summary(self.scores(which, row), clean, ref)
     def which(self) -> list: # Damaged modalities
         "What was damaged."
-        return list(dict.fromkeys(w for w,_ in self.reports))
+        return list(dict.fromkeys(damaged for damaged,_ in self.reports))
+    def scores(self,
+        which:str=None,      # Damaged modalities, 'rgb' or 'rgb+thermal'; None: the first
+        row:str='all',       # A row of the reports
+    ) -> dict:               # {corruption: {severity: mIoU}}
+        "mIoU in 0..1."
+        which = which or self.which()[0]
+        choose(which, dict.fromkeys(self.which()), 'damaged modality')
+        mine = {corruption: some for (damaged,corruption),some in self.reports.items() if damaged==which}
+        return {corruption: {severity: report.mean_iou(row=row) for severity,report in some.items()}
+                for corruption,some in mine.items() if all(row in report.rows for report in some.values())}
+    def means(self,
+        which:str=None,      # As for `scores`
+        row:str='all',       # As for `scores`
+    ) -> dict:               # 'clean', 'mPC', 'rPC', 'RD' {corruption: ratio}
+        "The literature's means."
+        reference = None if self.reference is None else self.reference.scores(which, row)
+        clean = self.clean.mean_iou(row=row)
+        return dict(clean=clean) | corruption_summary(self.scores(which, row), clean, reference)
 
 # %% ../../nbs/evaluation/60_robustness.ipynb #f2f6c564
-def _rob_tables(self:Robustness, digits:int=1):
-    p,out = lambda v: pct(v, digits),[]
-    for w in self.which():
-        sc,m = self.scores(w),self.means(w); sev = sorted({s for d in sc.values() for s in d}); ref = bool(m['RD'])
-        rows = [[c, *(p(d.get(s)) for s in sev), p(np.mean(list(d.values()))), *([f"{m['RD'][c]:.2f}"] if ref else [])] for c,d in sc.items()]
-        col = [p(np.mean([d[s] for d in sc.values() if s in d])) for s in sev]
-        out.append((f'damage on {w}', [f'damage on {w}, mIoU', *(f'severity {s}' for s in sev), 'mean']+['RD']*ref, rows+[['mean (mPC)', *col, p(m['mPC'])]+([f"{np.mean(list(m['RD'].values())):.2f}"] if ref else [])]))
-    rows = [[w if r=='all' else f'{w}, {r}', p(m['clean']), p(m['mPC']), p(m['rPC'])] for w in self.which() for r in self.clean.rows if (m := self.means(w, r))]
-    return [('means', ['damaged', 'clean', 'mPC', 'rPC'], rows), *out]
+def _mean(values): return float(np.mean(list(values)))
 
-def _rob_summary(self:Robustness) -> dict:
+def _damage_table(robustness, which, digits):
+    "(title, head, rows): corruption by severity."
+    scores,ratios = robustness.scores(which),robustness.means(which)['RD']
+    severities = sorted({severity for some in scores.values() for severity in some})
+    def percent(value): return pct(value, digits)
+    rows = [[name, *(percent(some.get(s)) for s in severities), percent(_mean(some.values())), *([f'{ratios[name]:.2f}'] if ratios else [])]
+            for name,some in scores.items()]
+    columns = [percent(_mean(some[s] for some in scores.values() if s in some)) for s in severities]
+    last = ['mean (mPC)', *columns, percent(robustness.means(which)['mPC']), *([f'{_mean(ratios.values()):.2f}'] if ratios else [])]
+    head = [f'damage on {which}, mIoU', *(f'severity {s}' for s in severities), 'mean']+['RD']*bool(ratios)
+    return f'damage on {which}',head,rows+[last]
+
+@patch
+def tables(self:Robustness, digits:int=1) -> list: # (name, head, rows) of each
+    "Means by condition, then corruption by severity."
+    rows = []
+    for which in self.which():
+        for row in self.clean.rows:
+            means = self.means(which, row)
+            if means: rows.append([which if row=='all' else f'{which}, {row}', *(pct(means[key], digits) for key in ('clean','mPC','rPC'))])
+    return [('means', ['damaged', 'clean', 'mPC', 'rPC'], rows), *(_damage_table(self, which, digits) for which in self.which())]
+
+# %% ../../nbs/evaluation/60_robustness.ipynb #743de7ce
+@patch
+def summary(self:Robustness) -> dict: # {row: value}
+    "The numbers that are compared between models."
     out = {'clean': self.clean.miou}
-    for w in self.which():
-        m = self.means(w); out |= {f'mPC {w}': m['mPC'], f'rPC {w}': m['rPC']} | {f'{w}: {c}': float(np.mean(list(d.values()))) for c,d in self.scores(w).items()}
+    for which in self.which():
+        means = self.means(which)
+        out |= {f'mPC {which}': means['mPC'], f'rPC {which}': means['rPC']}
+        out |= {f'{which}: {name}': _mean(some.values()) for name,some in self.scores(which).items()}
     return out
 
-def _rob_heading(self:Robustness):
-    head = self._top(f"mIoU {pct(self.clean.miou)} clean; "+', '.join(f"damage on {w}: mPC {pct(m['mPC'])}, rPC {pct(m['rPC'])}" for w in self.which() for m in [self.means(w)]))
-    return head+([f"not defined: {', '.join(f'{c} on {w}' for w,c in self.skipped)}"] if self.skipped else [])+([f'RD against {self.reference.clean.name}'] if self.reference is not None else [])
+@patch
+def heading(self:Robustness) -> list: # Lines
+    "The means, and what they rest on."
+    means = {which: self.means(which) for which in self.which()}
+    parts = [f"damage on {which}: mPC {pct(m['mPC'])}, rPC {pct(m['rPC'])}" for which,m in means.items()]
+    lines = self._top(f"mIoU {pct(self.clean.miou)} clean; {', '.join(parts)}")
+    if self.skipped: lines.append(f"not defined: {', '.join(f'{name} on {which}' for which,name in self.skipped)}")
+    return lines+([] if self.reference is None else [f'RD against {self.reference.clean.name}'])
 
-Robustness.tables,Robustness.summary,Robustness.heading = _rob_tables,_rob_summary,_rob_heading
-Robustness.to_dict = lambda self: dict(clean=self.clean.to_dict(), means={w: self.means(w) for w in self.which()}, scores={w: {c: {str(s): v for s,v in d.items()} for c,d in self.scores(w).items()} for w in self.which()})
-Robustness.__repr__ = lambda self: f'Robustness({self.heading()[0]!r})'
+@patch
+def to_dict(self:Robustness) -> dict: # JSON-able
+    "The clean report, means and scores."
+    def plain(which): return {name: {str(s): v for s,v in some.items()} for name,some in self.scores(which).items()}
+    return dict(clean=self.clean.to_dict(), means={which: self.means(which) for which in self.which()},
+                scores={which: plain(which) for which in self.which()})
 
 # %% ../../nbs/evaluation/60_robustness.ipynb #7be0053d
-def _rob_plot(self:Robustness, which:str=None): # Damaged modality; None: the first
+@patch
+def plot(self:Robustness,
+    which:str=None       # Damaged modality; None: the first
+):                       # The axes
     "A picture: corruption by severity, as a part of the clean mIoU."
-    import matplotlib.pyplot as plt
-    sc,clean = self.scores(which),self.clean.miou; sev = sorted({s for d in sc.values() for s in d}); a = np.array([[d.get(s, math.nan) for s in sev] for d in sc.values()])/clean
-    fig,ax = plt.subplots(figsize=(1.9+.42*len(sev), .6+.17*len(sc)), dpi=75, layout='constrained'); ax.imshow(a, cmap='RdYlGn', vmin=0, vmax=1, aspect='auto')
-    ax.set_xticks(range(len(sev)), sev); ax.set_yticks(range(len(sc)), list(sc)); ax.tick_params(labelsize=7, length=0)
+    scores = self.scores(which)
+    severities = sorted({severity for some in scores.values() for severity in some})
+    values = np.array([[some.get(s, math.nan) for s in severities] for some in scores.values()])/self.clean.miou
+    size = 1.9+.42*len(severities),.6+.17*len(scores)
+    _,ax = plt.subplots(figsize=size, dpi=75, layout='constrained')
+    ax.imshow(values, cmap='cividis', vmin=0, vmax=1, aspect='auto')
+    ax.set_xticks(range(len(severities)), severities)
+    ax.set_yticks(range(len(scores)), list(scores))
+    ax.tick_params(labelsize=7, length=0)
     ax.set_title(f'{self.clean.name}\n% of clean mIoU, by severity', fontsize=7)
-    for (i,j),v in np.ndenumerate(a):
-        if not math.isnan(v): ax.text(j, i, f'{100*v:.0f}', ha='center', va='center', fontsize=6)
+    for (i,j),value in np.ndenumerate(values):
+        if math.isnan(value): continue
+        ax.text(j, i, f'{100*value:.0f}', ha='center', va='center', fontsize=6, color='black' if value > .5 else 'white')
     return ax
 
-Robustness.plot = _rob_plot
-
 # %% ../../nbs/evaluation/60_robustness.ipynb #c170c5e0
-def _combos(ds, corruptions, severities, which):
+def _combinations(dataset, corruptions, severities, which):
     "Every (modalities, corruption, severity) that is defined, and the (modalities, corruption) that are not."
     todo,skipped = [],[]
-    for w in which:
-        for k in w: choose(k, ds.card.modalities, f'modality of {ds.card.name!r}')
-        for c in corruption_names(corruptions):
-            try: Corrupted(ds, c, 1, w)
-            except RGBXError: skipped.append(('+'.join(w), c)); continue          # e.g. saturation of one channel
-            todo += [(w, c, s) for s in severities if not (corruptions=='cityscapes_c16' and c in NOISE3 and s>3)]
+    for names in which:
+        for name in names: choose(name, dataset.card.modalities, f'modality of {dataset.card.name!r}')
+        for corruption in corruption_names(corruptions):
+            try: Corrupted(dataset, corruption, 1, names)
+            except RGBXError:                                                # e.g. saturation of one channel
+                skipped.append(('+'.join(names), corruption))
+                continue
+            least = corruptions=='cityscapes_c16' and corruption in NOISE3   # noise up to severity 3
+            todo += [(names, corruption, severity) for severity in severities if not (least and severity>3)]
     return todo,skipped
 
-def corruption_benchmark(model, # As for `evaluate`
-    ds,                         # Data set, as for `evaluate`
+def _same_settings(a, b):
+    def keys(robustness): return {(key, severity) for key,some in robustness.reports.items() for severity in some}
+    differ = keys(a)^keys(b)
+    if not differ: return
+    raise RGBXError('reference', f'other settings ({len(differ)} combinations differ)', 'the same corruptions, severities and modalities')
+
+# %% ../../nbs/evaluation/60_robustness.ipynb #8e7f7dab
+def corruption_benchmark(
+    run,                        # As for `evaluate`
+    data,                       # As for `evaluate`
     corruptions='vgc20',        # A preset, a corruption, or a list of these
     severities=(1,2,3,4,5),     # Which
     modalities=('rgb',),        # Damaged one after the other; 'rgb+thermal' damages both at once
     n:int=None,                 # So many items, evenly spread; None: all
     seed:int=0,                 # Of the damage
-    reference=None,             # `Robustness` of another model with the same settings, for RD
+    reference:Robustness=None,  # Of another model with the same settings, for RD
     progress:bool=True,         # Show a bar
-    name:str=None,              # Of the reports; default: the model's
+    name:str=None,              # Of the reports; default: the run's
     **kwargs                    # Passed to `evaluate`: protocol, bs, num_workers, device ...
 ) -> Robustness:
-    "Evaluate a model on damaged images: every corruption at every severity."
-    some = Some(ds, n); which = [tuple(m.split('+')) for m in ([modalities] if isinstance(modalities, str) else modalities)]; severities = [severities] if isinstance(severities, int) else list(severities)
+    "Evaluate a run on damaged images: every corruption at every severity."
+    run = as_run(run)
+    some = Some(open_for(run, data), n)
+    which = [tuple(names.split('+')) for names in ([modalities] if isinstance(modalities, str) else modalities)]
+    severities = [severities] if isinstance(severities, int) else list(severities)
     if not severities or not set(severities) <= {1,2,3,4,5}: raise RGBXError('severities', severities, 'some of 1 to 5')
-    todo,skipped = _combos(some, corruptions, severities, which)
+    todo,skipped = _combinations(some, corruptions, severities, which)
     if not todo: raise RGBXError('corruption_benchmark', 'no corruption that is defined for these modalities', 'at least one')
-    one = lambda d: evaluate(model, d, progress=False, name=name, **kwargs); clean,out = one(some),{}
-    for w,c,s in bar(todo, progress): out.setdefault(('+'.join(w), c), {})[s] = one(Corrupted(some, c, s, w, seed))
-    r = Robustness(clean, out, skipped, reference)
-    if reference is not None: _same_settings(r, reference)
-    return r
-
-def _same_settings(a, b):
-    keys = lambda r: {(k, s) for k,d in r.reports.items() for s in d}
-    if diff := keys(a)^keys(b): raise RGBXError('reference', f'other settings ({len(diff)} combinations differ)', 'the same corruptions, severities and modalities')
+    def score(dataset): return evaluate(run.model, dataset, progress=False, name=name or run.name, **kwargs)
+    clean,reports = score(some),{}
+    for names,corruption,severity in bar(todo, progress):
+        damaged = Corrupted(some, corruption, severity, names, seed)
+        reports.setdefault(('+'.join(names), corruption), {})[severity] = score(damaged)
+    result = Robustness(clean, reports, skipped, reference)
+    if reference is not None: _same_settings(result, reference)
+    return result
 
 # %% ../../nbs/evaluation/60_robustness.ipynb #7156732b
 class Disturbed(nn.Module):
     "A model whose inputs are changed before it sees them: `change(modality, x, generator)`."
-    def __init__(self, model, # A segmentation model
+    def __init__(self,
+        model,                # A segmentation model
         change,               # Function of name, (1, C, H, W) tensor and generator -> tensor
         names,                # The data set's words for the model's modalities
         seed:int=0,           # Of the generators
     ):
-        super().__init__(); self.model,self.change,self.names,self.seed = model,change,list(names),seed
-        for k in ('modalities','num_classes','name'):
-            if hasattr(model, k): setattr(self, k, getattr(model, k))
-    def forward(self, *xs):
-        out = [None if x is None else torch.cat([self._one(k, o[None]) for o in x]) for k,x in zip(self.names, xs)]
-        return self.model(*out)
-    def _one(self, k, x):
-        crc = zlib.crc32(x.detach().cpu().contiguous().numpy().tobytes(), self.seed)
-        g = torch.Generator(x.device).manual_seed(crc*1000003+zlib.crc32(k.encode()))
-        return self.change(k, x, g)
+        super().__init__()
+        self.model,self.change,self.names,self.seed = model,change,list(names),seed
+        for key in ('modalities','num_classes','name'):
+            if hasattr(model, key): setattr(self, key, getattr(model, key))
+    def forward(self, *images):
+        changed = [None if image is None else torch.cat([self._one(name, one[None]) for one in image])
+                   for name,image in zip(self.names, images)]
+        return self.model(*changed)
+    def _one(self, name, image):
+        content = zlib.crc32(image.detach().cpu().contiguous().numpy().tobytes(), self.seed)
+        generator = torch.Generator(image.device).manual_seed(content*1000003+zlib.crc32(name.encode()))
+        return self.change(name, image, generator)
 
 class Missing(Benchmark):
     "Reports by what is left of the modalities, and by level of noise."
     def __init__(self,
-        modalities,  # All
-        left:dict,   # {'EMM' or 'RMM r': {modalities left (tuple): `Report`}}
-        noise:dict,  # {level: `Report`}
-        p=(.2,.1,.05) # Probabilities of the expectations
-    ): self.modalities,self.left,self.noise,self.p = tuple(modalities),left,noise,tuple(p); self.clean = next(iter(left.values()))[self.modalities] if left else None
+        modalities:tuple,     # All
+        left:dict,            # {'EMM' or 'RMM r': {modalities left (tuple): `Report`}}
+        noise:dict,           # {level: `Report`}
+        p:tuple=(.2,.1,.05)   # Probabilities of the expectations
+    ):
+        self.modalities,self.left,self.noise,self.p = tuple(modalities),left,noise,tuple(p)
+        self.clean = next(iter(left.values()))[self.modalities] if left else None
     def scores(self, kind:str='EMM', row:str='all') -> dict: # {modalities left: mIoU}
         "mIoU in 0..1 of one protocol, in a row of the reports."
-        return {k: r.mean_iou(row=row) for k,r in choose(kind, self.left, 'protocol').items()}
-    def summary(self):
-        out = {'clean': self.clean.miou}
-        for kind in self.left: sc = self.scores(kind); out |= {f'{kind}, mean': emm(sc)} | {f'{kind}, expected, p = {p:g}': emm(sc, p) for p in self.p}
-        return out | {f"EMM, {' + '.join(k)}": v for k,v in self.scores(next(iter(self.left))).items()} | {f'NM {k}': r.miou for k,r in self.noise.items()}
+        return {left: report.mean_iou(row=row) for left,report in choose(kind, self.left, 'protocol').items()}
 
 # %% ../../nbs/evaluation/60_robustness.ipynb #a631ace4
-def _mis_tables(self:Missing, digits:int=1):
-    p,kinds = lambda v: pct(v, digits),list(self.left); sc = {k: self.scores(k) for k in kinds}; first = sc[kinds[0]]
-    rows = [[' + '.join(s), *(p(sc[k][s]) for k in kinds)] for s in first]
-    rows += [['mean', *(p(emm(sc[k])) for k in kinds)]]+[[f'expected, p = {q:g}', *(p(emm(sc[k], q)) for k in kinds)] for q in self.p]
-    conds = self.clean.rows[1:]; out = [('missing', ['left, mIoU', *kinds], rows)]
-    if conds: out.append(('conditions', [f'left, mIoU ({kinds[0]})', *conds], [[' + '.join(s), *(p(r.mean_iou(row=c)) for c in conds)] for s,r in self.left[kinds[0]].items()]))
-    return out+([('noise', ['NM', 'mIoU'], [[k, p(r.miou)] for k,r in self.noise.items()])] if self.noise else [])
+def _joined(names): return ' + '.join(names)
 
-Missing.tables,Missing.heading = _mis_tables,lambda self: self._top(f"mIoU {pct(self.clean.miou)} with {' + '.join(self.modalities)}; mean over what may be missing {pct(emm(self.scores(next(iter(self.left)))))}")
-Missing.to_dict = lambda self: dict(clean=self.clean.to_dict(), left={k: {'+'.join(s): v for s,v in self.scores(k).items()} for k in self.left}, noise={k: r.miou for k,r in self.noise.items()}, summary=self.summary())
-Missing.__repr__ = lambda self: f'Missing({self.heading()[0]!r})'
+@patch
+def summary(self:Missing) -> dict: # {row: value}
+    "The numbers that are compared between models."
+    out = {'clean': self.clean.miou}
+    for kind in self.left:
+        scores = self.scores(kind)
+        out[f'{kind}, mean'] = emm(scores)
+        for p in self.p: out[f'{kind}, expected, p = {p:g}'] = emm(scores, p)
+    for left,value in self.scores(next(iter(self.left))).items(): out[f'EMM, {_joined(left)}'] = value
+    return out | {f'NM {level}': report.miou for level,report in self.noise.items()}
 
-def missing_benchmark(model, # As for `evaluate`
-    ds,                      # Data set, as for `evaluate`
-    rmm=(.25,.5,.75),        # Probabilities that an element is lost; (): no RMM
-    nm=('low','mid','high'), # Levels of noise; (): none
-    missing:str='none',      # What the model gets of a missing modality: 'none' or 'zero'
-    subsets=None,            # What is left, tuples of names; default: all subsets
-    p=(.2,.1,.05),           # Probabilities of the expectations
-    n:int=None,              # So many items, evenly spread; None: all
-    seed:int=0,              # Of noise and losses
-    progress:bool=True,      # Show a bar
-    name:str=None,           # Of the reports; default: the model's
-    **kwargs                 # Passed to `evaluate`: protocol, bs, num_workers, device ...
+@patch
+def tables(self:Missing, digits:int=1) -> list: # (name, head, rows) of each
+    "What is left by protocol, by condition, and under noise."
+    kinds = list(self.left)
+    scores = [self.scores(kind) for kind in kinds]
+    def row(title, values): return [title, *(pct(value, digits) for value in values)]
+    rows = [row(_joined(left), (score[left] for score in scores)) for left in scores[0]]
+    rows.append(row('mean', map(emm, scores)))
+    rows += [row(f'expected, p = {p:g}', (emm(score, p) for score in scores)) for p in self.p]
+    out,conditions = [('missing', ['left, mIoU', *kinds], rows)],self.clean.rows[1:]
+    if conditions:
+        rows = [row(_joined(left), (report.mean_iou(row=c) for c in conditions)) for left,report in self.left[kinds[0]].items()]
+        out.append(('conditions', [f'left, mIoU ({kinds[0]})', *conditions], rows))
+    if self.noise: out.append(('noise', ['NM', 'mIoU'], [row(level, [report.miou]) for level,report in self.noise.items()]))
+    return out
+
+@patch
+def heading(self:Missing) -> list: # Lines
+    "The score with everything, and the mean over what may be missing."
+    mean = emm(self.scores(next(iter(self.left))))
+    return self._top(f'mIoU {pct(self.clean.miou)} with {_joined(self.modalities)}; mean over what may be missing {pct(mean)}')
+
+@patch
+def to_dict(self:Missing) -> dict: # JSON-able
+    "The clean report and all scores."
+    left = {kind: {'+'.join(names): value for names,value in self.scores(kind).items()} for kind in self.left}
+    noise = {level: report.miou for level,report in self.noise.items()}
+    return dict(clean=self.clean.to_dict(), left=left, noise=noise, summary=self.summary())
+
+# %% ../../nbs/evaluation/60_robustness.ipynb #9edce5d6
+def _subsets(names, subsets):
+    "What is to be left, all modalities first."
+    wrong = [left for left in subsets or [] if not left or not set(left) <= set(names)]
+    if wrong: raise RGBXError('subsets', wrong[0], f"some of {', '.join(names)}")
+    if subsets is None: return missing_subsets(names)
+    return [names]+[tuple(name for name in names if name in left) for left in subsets if set(left)!=set(names)]
+
+def missing_benchmark(
+    run,                       # As for `evaluate`
+    data,                      # As for `evaluate`
+    rmm:tuple=(.25,.5,.75),    # Probabilities that an element is lost; (): no RMM
+    nm:tuple=('low','mid','high'), # Levels of noise; (): none
+    missing:str='none',        # What the model gets of a missing modality: 'none' or 'zero'
+    subsets:list=None,         # What is left, tuples of names; default: all subsets
+    p:tuple=(.2,.1,.05),       # Probabilities of the expectations
+    n:int=None,                # So many items, evenly spread; None: all
+    seed:int=0,                # Of noise and losses
+    progress:bool=True,        # Show a bar
+    name:str=None,             # Of the reports; default: the run's
+    **kwargs                   # Passed to `evaluate`: protocol, bs, num_workers, device ...
 ) -> Missing:
-    "Evaluate a model without some of its modalities, with parts of them lost, and with noise."
+    "Evaluate a run without some of its modalities, with parts of them lost, and with noise."
     if missing not in ('none','zero'): raise RGBXError('missing', repr(missing), "'none' or 'zero'")
-    some = Some(ds, n); have = list(ds.modalities); names = tuple(real_names(getattr(model, 'modalities', have), have)); full = missing_subsets(names)
-    sets = full if subsets is None else [names]+[tuple(k for k in names if k in s) for s in subsets if set(s)!=set(names)]
-    if bad := [s for s in (subsets or []) if not s or not set(s) <= set(names)]: raise RGBXError('subsets', bad[0], f"some of {', '.join(names)}")
-    one = lambda m, drop=(): evaluate(m, some, progress=False, name=name or getattr(model, 'name', type(model).__name__), drop=drop, **kwargs)
-    changed = lambda f: Disturbed(model, f, names, seed)
-    def without(s, lose): return one(changed(lambda k, x, g: x if k in s else lose(x, g)))
-    def entire(s): return one(model, tuple(k for k in names if k not in s)) if missing=='none' else without(s, lambda x, g: torch.zeros_like(x))
-    jobs = [('EMM', s, lambda s=s: entire(s)) for s in sets]
-    jobs += [(f'RMM {r:g}', s, lambda s=s, r=r: without(s, lambda x, g: random_zero(x, r, g))) for r in rmm for s in sets]
-    jobs += [('NM', k, lambda k=k: one(changed(lambda m, x, g: noisy(x, k, m=='event', g)))) for k in nm]
-    got = {}
-    for kind,key,f in bar(jobs, progress): got.setdefault(kind, {})[key] = f()
-    noise = got.pop('NM', {}); return Missing(names, got, noise, p)
+    run = as_run(run)
+    some,model = Some(open_for(run, data), n),run.model
+    names = tuple(real_names(getattr(model, 'modalities', some.modalities), list(some.modalities)))
+    def score(model, drop=()): return evaluate(model, some, progress=False, name=name or run.name, drop=drop, **kwargs)
+    def changed(change): return score(Disturbed(model, change, names, seed))
+    def losing(left, lose): return changed(lambda name, x, generator: x if name in left else lose(x, generator))
+    def entire(left):
+        if missing=='zero': return losing(left, lambda x, generator: torch.zeros_like(x))
+        return score(model, tuple(name for name in names if name not in left))
+    def random(left, r): return losing(left, lambda x, generator: random_zero(x, r, generator))
+    def noised(level): return changed(lambda name, x, generator: noisy(x, level, name=='event', generator))
+    lefts = _subsets(names, subsets)
+    jobs = [('EMM', left, entire, (left,)) for left in lefts]
+    jobs += [(f'RMM {r:g}', left, random, (left, r)) for r in rmm for left in lefts]
+    jobs += [('NM', level, noised, (level,)) for level in nm]
+    found = {}
+    for kind,key,job,arguments in bar(jobs, progress): found.setdefault(kind, {})[key] = job(*arguments)
+    noise = found.pop('NM', {})
+    return Missing(names, found, noise, p)
 
 # %% ../../nbs/evaluation/60_robustness.ipynb #16b9b5af
 class BenchmarkComparison(Tables):
     "Benchmarks of several models side by side."
-    def __init__(self, benchmarks:dict): # {name: `Robustness` or `Missing`}
+    def __init__(self,
+        benchmarks:dict  # {name: `Robustness` or `Missing`}
+    ):
         self.benchmarks = dict(benchmarks)
         if not self.benchmarks: raise RGBXError('compare_benchmarks', 'nothing', 'at least one benchmark')
-        if len({type(b) for b in self.benchmarks.values()})>1: raise RGBXError('compare_benchmarks', 'different kinds', 'benchmarks of one kind')
-    def heading(self):
-        first = next(iter(self.benchmarks.values())).clean; return [f"{first.data}, {first.n()} items: {' against '.join(self.benchmarks)}"]+[NOTE]*first.synthetic
+        if len({type(benchmark) for benchmark in self.benchmarks.values()})>1:
+            raise RGBXError('compare_benchmarks', 'different kinds', 'benchmarks of one kind')
+    def heading(self) -> list: # Lines
+        "What is compared."
+        first = next(iter(self.benchmarks.values())).clean
+        return [f"{first.data}, {first.n()} items: {' against '.join(self.benchmarks)}"]+[NOTE]*first.synthetic
     def tables(self, digits=1):
-        cols = {k: b.summary() for k,b in self.benchmarks.items()}; vs = list(cols.values()); keys = [r for r in vs[0] if all(r in v for v in vs)]; two = len(cols)==2
-        return [('comparison', ['percent', *cols]+['difference']*two, [[r, *(pct(v[r], digits) for v in vs)]+[f'{100*(vs[-1][r]-vs[0][r]):+.{digits}f}']*two for r in keys])]
+        "The rows that all have."
+        columns = self.to_dict()
+        values,two = list(columns.values()),len(columns)==2
+        rows = []
+        for key in values[0]:
+            if not all(key in other for other in values): continue
+            difference = [f'{100*(values[-1][key]-values[0][key]):+.{digits}f}'] if two else []
+            rows.append([key, *(pct(value[key], digits) for value in values), *difference])
+        return [('comparison', ['percent', *columns]+['difference']*two, rows)]
     def to_dict(self) -> dict: # JSON-able
         "The summaries."
-        return {k: b.summary() for k,b in self.benchmarks.items()}
+        return {name: benchmark.summary() for name,benchmark in self.benchmarks.items()}
 
-def compare_benchmarks(benchmarks, # {name: benchmark} or a list of them
+def compare_benchmarks(
+    benchmarks           # {name: benchmark} or a list of them
 ) -> BenchmarkComparison:
     "Several models' benchmarks in one table."
-    if not isinstance(benchmarks, dict): names = [b.clean.name for b in benchmarks]; benchmarks = {k if names.count(k)==1 else f'{k} #{i}': b for i,(k,b) in enumerate(zip(names, benchmarks))}
+    if not isinstance(benchmarks, dict):
+        names = [benchmark.clean.name for benchmark in benchmarks]
+        keys = [name if names.count(name)==1 else f'{name} #{i}' for i,name in enumerate(names)]
+        benchmarks = dict(zip(keys, benchmarks))
     return BenchmarkComparison(benchmarks)
+
+# %% ../../nbs/evaluation/60_robustness.ipynb #f2eb12c7
+def robustness(
+    run,                        # A run folder, a saved model or a `Run`; or a model
+    data,                       # A folder, or an open data set
+    what:str='corruptions',     # 'corruptions', or 'missing' sensors
+    split:str=None,             # Of a folder; None: the last of train, val and test that is there
+    card=None,                  # What a folder is, where it does not say so itself
+    **kwargs                    # As `corruption_benchmark` or `missing_benchmark`
+) -> Benchmark:
+    "What damaged images, or missing sensors, cost a run."
+    benchmarks = dict(corruptions=corruption_benchmark, missing=missing_benchmark)
+    benchmark,run = choose(what, benchmarks, 'robustness against'),as_run(run)
+    return benchmark(run, open_for(run, data, split, card), **kwargs)

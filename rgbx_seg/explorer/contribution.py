@@ -176,9 +176,9 @@ class Contributions(Tables):
             heads.append([f'{name} {100*share:.0f} %' for name,share in shares(maps).items()])
         return picture_grid(rows, heads, ['',*self.maps], self.card, present, width, dpi)
 
-# %% ../../nbs/explorer/05_contribution.ipynb #2a234722
+# %% ../../nbs/explorer/05_contribution.ipynb #874087a2
 def contributions(
-    run,             # A model, or what `load_run` takes
+    run,             # What `open_run` takes
     data,            # What `open_data` takes
     item=0,          # Number or name
     target=None,     # As `occlusion_maps`

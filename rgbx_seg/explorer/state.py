@@ -143,18 +143,18 @@ def sensor_effects(
             if key=='without':
                 effect |= dict(lost=result.miou-other.miou, changed=float((result.pred!=other.pred).mean()), pred=other.pred)
 
-# %% ../../nbs/explorer/10_state.ipynb #cf488a76
+# %% ../../nbs/explorer/10_state.ipynb #65d3c213
 def named_runs(
-    runs # A run (a model, what `load_run` takes, a learner), or a list or {name: run}
+    runs    # What `open_run` takes, or a list or {name: run} of them
 ) -> tuple: # ({name: model}, [`Reading` of each run that has one])
     "Models by name, and how they read."
-    if isinstance(runs, dict): opened = [(name, *open_run(run)[1:]) for name,run in runs.items()]
-    else: opened = [open_run(run) for run in (runs if isinstance(runs, (list,tuple)) else [runs])]
+    if isinstance(runs, dict): opened = {name: open_run(run) for name,run in runs.items()}.items()
+    else: opened = [(run.name, run) for run in map(open_run, runs if isinstance(runs, (list,tuple)) else [runs])]
     if not opened: raise RGBXError('explore', 'no model', 'one model, or two to compare')
-    names = [str(name) for name,_,_ in opened]
+    names = [str(name) for name,_ in opened]
     unique = [name if names.count(name)==1 else f'{name} #{names[:i+1].count(name)}' for i,name in enumerate(names)]
-    models = dict(zip(unique, (model for _,model,_ in opened)))
-    return models,[reading for _,_,reading in opened if reading is not None]
+    models = dict(zip(unique, (run.model for _,run in opened)))
+    return models,[run.reading for _,run in opened if run.reading is not None]
 
 def _one_reading(readings):
     "What several runs read together; refused where they read the same sensor, or name the classes, differently."

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from ..ops import window_attention as attention, routes, scan
 from ..core import RGBXError, atomic_path
+from ..ops import scan, window_attention as attention
+from ..ops.ss2d import ss2d_unfused
 
 # %% ../../nbs/export/00_onnx.ipynb #05630427
 @torch.library.custom_op('rgbx_seg::scan_steps', mutates_args=())
@@ -30,7 +31,7 @@ def _(dt, du, B, C, A, h0): return torch.empty_like(dt)
 
 def _plain_scan(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, backend):
     "`rgbx_seg::scan` around `scan_steps`; for inference, so the last state and what a backward needs are left empty."
-    f = scan._types(u); b,kd,L = u.shape; k,n = B.shape[1:3]
+    f = scan.state_type(u); b,kd,L = u.shape; k,n = B.shape[1:3]
     u,delta,A,B,C = (t.to(f) for t in (u,delta,A,B,C))
     z = delta if delta_bias is None else delta+delta_bias.to(f)[:,None]
     dt = F.softplus(z) if delta_softplus else z
@@ -41,7 +42,7 @@ def _plain_scan(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, back
     return (y if D is None else y+D.to(f)[:,None]*u),u.new_empty(b,kd,n),u.new_empty(0)
 
 # %% ../../nbs/export/00_onnx.ipynb #9f816113
-def _plain_ss2d(x, x_dbl, dt_w, A, D, dt_bias, route, save, backend): return routes.ss2d_unfused(x, x_dbl, dt_w, A, D, dt_bias, route, 'blocked'),x.new_empty(0)
+def _plain_ss2d(x, x_dbl, dt_w, A, D, dt_bias, route, save, backend): return ss2d_unfused(x, x_dbl, dt_w, A, D, dt_bias, route, 'blocked'),x.new_empty(0)
 def _plain_attention(q, k, v, rpb, kernel, tile, backend): return attention.na_reference(q, k, v, tuple(kernel), 1, rpb)
 
 def _plain_split(x, size, dim=0): # slices: onnxscript's optimiser does not fold a split of unknown length
@@ -84,7 +85,7 @@ def export_program(model,  # A `RGBXSegmenter`
     dynamic:bool=True,     # May height and width differ from that later?
     modalities=None,       # Names of the inputs; default: all of the model's
 ) -> torch.export.ExportedProgram: # Of one image `(1, C, H, W)` per modality, in the model's order, to `(1, num_classes, H, W)`
-    "A `torch.export` program with this package's operators; to run it elsewhere, `import rgbx_seg.ops.routes, rgbx_seg.ops.window_attention` first."
+    "A `torch.export` program with this package's operators; to run it elsewhere, `import rgbx_seg.ops.ss2d, rgbx_seg.ops.window_attention` first."
     names = _names(model, modalities); h,w = size
     if h%32 or w%32 or min(h, w) < 64: raise RGBXError('export', f'size {h}x{w}', 'multiples of 32, at least 64')
     p = next(model.parameters()); call = _Call(model, names).eval()

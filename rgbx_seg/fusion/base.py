@@ -11,7 +11,8 @@ from ..core import RGBXError
 
 # %% ../../nbs/fusion/00_base.ipynb #2535d667
 class Fusion(nn.Module):
-    "The fusion of one stage: `fuse(*feats) -> (fused, feats)`, one `(B, C, H, W)` per modality, `None` where it is missing."
+    """The fusion of one stage: `fuse(*feats) -> (fused, feats)`, one `(B, C, H, W)` per modality, `None` where it is
+    missing."""
     enriches = False  # Do the returned feats travel on (True), or does each modality keep its own stage output (False)?
     def forward(self, *feats) -> tuple: # `fused`, `feats`
         raise NotImplementedError
@@ -28,7 +29,8 @@ def mean(tensors) -> Tensor: # Their mean; the tensor itself when there is one
 
 # %% ../../nbs/fusion/00_base.ipynb #fd9e34e9
 class PairwiseFusion(Fusion):
-    "A fusion of `n` modalities from a module for pairs, `pair()(rgb, x) -> (fused, rgb', x')`: RGB with each X, then the mean."
+    """A fusion of `n` modalities from a module for pairs, `pair()(rgb, x) -> (fused, rgb', x')`: RGB with each X, then
+    the mean."""
     def __init__(self,
         pair,                  # Makes a pair module, called without arguments once per X
         n:int=2,               # Number of modalities, RGB included; at least 2

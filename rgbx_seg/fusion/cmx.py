@@ -45,7 +45,9 @@ class RectifyModule(nn.Module):
         lam:float=0.5, # Weight of the channel term and of the spatial term
     ):
         super().__init__()
-        self.channel_weights, self.spatial_weights, self.lam = ChannelWeights(dim), SpatialWeights(dim), lam
+        self.channel_weights = ChannelWeights(dim)
+        self.spatial_weights = SpatialWeights(dim)
+        self.lam = lam
     def forward(self, x1:Tensor, # First modality `(B, C, H, W)`
         x2:Tensor, # Second modality, same shape
     ) -> tuple: # x1', x2': same shapes
@@ -96,7 +98,8 @@ class CrossPath(nn.Module):
         "Tokens of both, each informed by the other."
         (y1,u1),(y2,u2) = (F.relu(p(x)).chunk(2, -1) for p,x in ((self.channel_proj1, x1), (self.channel_proj2, x2)))
         v1,v2 = self.cross_attn(u1, u2)
-        return self.norm1(x1+self.end_proj1(torch.cat([y1, v1], -1))), self.norm2(x2+self.end_proj2(torch.cat([y2, v2], -1)))
+        return self.norm1(x1+self.end_proj1(torch.cat([y1, v1], -1))), self.norm2(
+            x2+self.end_proj2(torch.cat([y2, v2], -1)))
 
 # %% ../../nbs/fusion/20_cmx.ipynb #1a01f312
 class ChannelEmbed(nn.Module):
@@ -105,8 +108,8 @@ class ChannelEmbed(nn.Module):
     ):
         super().__init__()
         self.residual = nn.Conv2d(2*dim, dim, 1, bias=False)
-        self.channel_embed = nn.Sequential(nn.Conv2d(2*dim, dim, 1), nn.Conv2d(dim, dim, 3, padding=1, groups=dim), nn.ReLU(inplace=True),
-                                           nn.Conv2d(dim, dim, 1), nn.BatchNorm2d(dim))
+        self.channel_embed = nn.Sequential(nn.Conv2d(2*dim, dim, 1), nn.Conv2d(dim, dim, 3, padding=1, groups=dim),
+                                           nn.ReLU(inplace=True), nn.Conv2d(dim, dim, 1), nn.BatchNorm2d(dim))
         self.norm = nn.BatchNorm2d(dim)
     def forward(self, y:Tensor, # `(B, 2C, H, W)`
     ) -> Tensor: # `(B, C, H, W)`
@@ -130,7 +133,8 @@ class FuseModule(nn.Module):
 # %% ../../nbs/fusion/20_cmx.ipynb #33eef893
 def cmx_heads(channels:tuple, # Widths of the stages
 ) -> tuple: # Heads per stage
-    "Heads of the context exchange: the published numbers for MiT and Swin widths, heads of about 32 channels for others."
+    """Heads of the context exchange: the published numbers for MiT and Swin widths, heads of about 32 channels for
+    others."""
     width = 64 if channels[0]==64 else 32
     return tuple(next(h for h in range(max(1, c//width), 0, -1) if c%h==0) for c in channels)
 
@@ -162,5 +166,5 @@ def cmx_fusion(channels:tuple, # Widths of the stages
 ) -> list: # One `PairwiseFusion` per stage; the rectified features travel on
     "CMX's rectify and fuse modules (Zhang et al. 2023, arXiv 2203.04838), randomly initialised."
     heads = heads or cmx_heads(channels)
-    pair = lambda c,h: lambda: init_mit_(CMXPair(c, h, norm, lam))
+    def pair(c, h): return lambda: init_mit_(CMXPair(c, h, norm, lam))
     return [PairwiseFusion(pair(c, h), n, enriches=True) for c,h in zip(channels, heads)]

@@ -17,7 +17,7 @@ from ..encoders.vmamba import init_vmamba
 from ..ops.layers import MLP
 from .base import PairwiseFusion
 from ..ops.layers import DropPath
-from ..ops.routes import ss2d
+from ..ops.ss2d import ss2d
 from ..registry import FUSIONS
 
 # %% ../../nbs/fusion/40_dcf.ipynb #6af0c808
@@ -38,7 +38,8 @@ class TwoStreamScan(nn.Module):
         self.dt_projs_bias = nn.Parameter(init_dt((K, D)))
         self.A_logs,self.Ds = nn.Parameter(init_A_log(K*D, d_state)),nn.Parameter(torch.ones(K*D))
         self.out_norm = nn.LayerNorm(D)
-        lift,conv = (lambda: nn.Linear(dim, 2*D if self.gated else D, bias=False)),(lambda: nn.Conv2d(D, D, 3, padding=1, groups=D, bias=False))
+        def lift(): return nn.Linear(dim, 2*D if self.gated else D, bias=False)
+        def conv(): return nn.Conv2d(D, D, 3, padding=1, groups=D, bias=False)
         self.in_proj_a,self.in_proj_b,self.conv2d_a,self.conv2d_b = lift(),lift(),conv(),conv()
         self.out_proj_a = nn.Linear(D, dim, bias=False)
         if both: self.out_proj_b = nn.Linear(D, dim, bias=False)
@@ -51,15 +52,18 @@ class TwoStreamScan(nn.Module):
         return F.linear(u.flatten(1,2), w.flatten(0,1)).unflatten(-1, (len(w), -1))
     def scan(self, u:Tensor, params:Tensor) -> Tensor: # `(B, H, W, D)`, `(B, H*W, 4, R+2N)` -> `(B, H, W, D)`
         "Scan `u` along the four routes, sum, normalise."
-        return self.out_norm(ss2d(u, params, self.dt_projs_weight, -torch.exp(self.A_logs.float()), self.Ds, self.dt_projs_bias))
+        return self.out_norm(ss2d(u, params, self.dt_projs_weight, -torch.exp(self.A_logs.float()), self.Ds,
+                                  self.dt_projs_bias))
 
 # %% ../../nbs/fusion/40_dcf.ipynb #8297a029
 class DCFScan(TwoStreamScan):
-    "Double cross-fusion, `(p, q) -> p'`, each `(B, H, W, C)`: the reversed routes step by the other stream's parameters."
+    """Double cross-fusion, `(p, q) -> p'`, each `(B, H, W, C)`: the reversed routes step by the other stream's
+    parameters."""
     def forward(self, p:Tensor, q:Tensor):
-        a,b = self.conv(self.conv2d_a, self.in_proj_a(p)),self.conv(self.conv2d_b, self.in_proj_b(q))
+        a = self.conv(self.conv2d_a, self.in_proj_a(p))
+        b = self.conv(self.conv2d_b, self.in_proj_b(q))
         forth,back = slice(0,2),slice(2,4)
-        crossed = lambda own,other: torch.cat([self.project(own, forth), self.project(other, back)], 2)
+        def crossed(own, other): return torch.cat([self.project(own, forth), self.project(other, back)], 2)
         out = self.out_proj_a(self.scan(a, crossed(a, b)))
         return (out, self.out_proj_b(self.scan(b, crossed(b, a)))) if self.both else out
 
@@ -70,7 +74,8 @@ class DSS4Scan(TwoStreamScan):
     def forward(self, p:Tensor, q:Tensor):
         (a,z),b = self.in_proj_a(p).chunk(2, -1),F.linear(q, self.in_proj_b.weight[:self.D])
         u = torch.cat([self.conv(self.conv2d_a, a), self.conv(self.conv2d_b, b)])
-        ya,yb = self.scan(u, self.project(u)).chunk(2); z = F.silu(z)
+        ya,yb = self.scan(u, self.project(u)).chunk(2)
+        z = F.silu(z)
         out = self.out_proj_a((ya+yb)*z)
         return (out, self.out_proj_b(yb*z)) if self.both else out
 
@@ -85,9 +90,15 @@ class TwoStreamBlock(nn.Module):
         **kwargs            # Passed to `op`
     ):
         super().__init__()
-        norm = lambda: nn.LayerNorm(dim)
-        self.norm_A,self.norm_B,self.m_a,self.m_b = norm(),norm(),op(dim, **kwargs),op(dim, **kwargs)
-        self.norm2_A,self.norm2_B,self.mlp_A,self.mlp_B = norm(),norm(),MLP(dim, mlp_ratio),MLP(dim, mlp_ratio)
+        def norm(): return nn.LayerNorm(dim)
+        self.norm_A = norm()
+        self.norm_B = norm()
+        self.m_a = op(dim, **kwargs)
+        self.m_b = op(dim, **kwargs)
+        self.norm2_A = norm()
+        self.norm2_B = norm()
+        self.mlp_A = MLP(dim, mlp_ratio)
+        self.mlp_B = MLP(dim, mlp_ratio)
         self.drop_path = DropPath(drop_path)
     def forward(self, a:Tensor, b:Tensor):
         p,q = self.norm_A(a),self.norm_B(b)
@@ -139,9 +150,11 @@ def dcf_fusion(channels,      # Channels per stage
 ) -> list:                    # One `PairwiseFusion` per stage; it enriches
     "Mamba-Diffusion's fusion: DCF and DS-S4 per stage (DOI 10.1109/LGRS.2024.3476269)."
     if not len(depths) == len(depths2) == len(channels):
-        raise RGBXError('dcf_fusion', f'{len(depths)} and {len(depths2)} depths', f'{len(channels)} each, one per stage')
+        raise RGBXError('dcf_fusion', f'{len(depths)} and {len(depths2)} depths',
+                        f'{len(channels)} each, one per stage')
     r1,r2 = (fusion_rates(d, drop_path, published, encoder_depths) for d in (depths, depths2))
     kw = dict(d_state=d_state, ratio=ratio, mlp_ratio=mlp_ratio)
-    fs = [PairwiseFusion(lambda c=c,a=a,b=b: DCFPair(c, a, b, **kw), n, enriches=True) for c,a,b in zip(channels, r1, r2)]
+    fs = [PairwiseFusion(lambda c=c,a=a,b=b: DCFPair(c, a, b, **kw), n, enriches=True)
+          for c,a,b in zip(channels, r1, r2)]
     for f in fs: f.apply(init_vmamba)
     return fs

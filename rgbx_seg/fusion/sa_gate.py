@@ -39,7 +39,8 @@ class SAGate(nn.Module):
     ):
         super().__init__()
         self.published,self.relu = published,relu
-        self.fsp_rgb,self.fsp_x = FeatureSeparation(dim, reduction),FeatureSeparation(dim, reduction)
+        self.fsp_rgb = FeatureSeparation(dim, reduction)
+        self.fsp_x = FeatureSeparation(dim, reduction)
         self.gate_rgb,self.gate_x = nn.Conv2d(2*dim, 1, 1),nn.Conv2d(2*dim, 1, 1)
 
     def gate(self, r:Tensor, d:Tensor) -> Tensor: # Filtered features to `(B, 2, H, W)`, sums to one

@@ -13,99 +13,139 @@ from torch import nn, Tensor
 from torch.utils.checkpoint import checkpoint
 from ..encoders.base import Encoder
 from ..ops.deform_attention import MSDeformAttn, reference_points
-from ..ops.layers import DropPath, conv_bn_relu
+from ..ops.layers import DropPath, conv_bn_relu, depthwise
 
 # %% ../../nbs/fusion/50_sam_adapter.ipynb #17631ec4
-def levels(H:int, # Rows of the ViT's map
-    W:int, # Its columns
-) -> list: # `[(2H, 2W), (H, W), (H/2, W/2)]`
+def levels(rows:int, # Rows H of the ViT's map
+    columns:int,     # Its columns W
+) -> list:           # `[(2H, 2W), (H, W), (H/2, W/2)]`
     "Sizes of the pyramid's three levels."
-    return [(2*H,2*W), (H,W), (H//2,W//2)]
+    return [(2*rows,2*columns), (rows,columns), (rows//2,columns//2)]
 
-def split_levels(c:Tensor, # `(B, 21n, C)`
-    H:int, # Rows of the ViT's map
-    W:int, # Its columns, H*W = 4n
-) -> list: # Maps `(B, C, h, w)` of `levels(H, W)`
+def split_levels(tokens:Tensor, # `(B, 21n, C)`
+    rows:int,                   # Rows H of the ViT's map
+    columns:int,                # Its columns W, H*W = 4n
+) -> list:                      # Maps `(B, C, h, w)` of `levels(H, W)`
     "Tokens of the three levels to maps."
-    sizes = levels(H, W)
-    return [t.transpose(1,2).unflatten(-1, s) for t,s in zip(c.split([h*w for h,w in sizes], 1), sizes)]
+    sizes = levels(rows, columns)
+    parts = tokens.split([h*w for h,w in sizes], 1)
+    return [part.transpose(1,2).unflatten(-1, size) for part,size in zip(parts, sizes)]
 
 class PyramidFFN(nn.Module):
-    "MLP with a depth-wise convolution per level, `(B, 21n, C) -> (B, 21n, C)`."
-    def __init__(self, dim:int, # Channels C
-        hidden:int,             # Width inside
+    "MLP with a depth-wise convolution per level, `(B, 21n, C) -> (B, 21n, C)`; tensors `fc1.*`, `dwconv.*`, `fc2.*`."
+    def __init__(self,
+        dim:int,    # Channels C
+        hidden:int, # Width inside
     ):
         super().__init__()
-        self.fc1,self.dwconv,self.fc2,self.act = nn.Linear(dim, hidden),nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden),nn.Linear(hidden, dim),nn.GELU()
-    def forward(self, c:Tensor, H:int, W:int) -> Tensor:
-        maps = [self.dwconv(m).flatten(2).transpose(1,2) for m in split_levels(self.fc1(c), H, W)]
-        return self.fc2(self.act(torch.cat(maps, 1)))
+        self.fc1,self.dwconv,self.fc2 = nn.Linear(dim, hidden),depthwise(hidden),nn.Linear(hidden, dim)
+        self.act = nn.GELU()
 
+    def forward(self,
+        tokens:Tensor, # `(B, 21n, C)`
+        rows:int,      # Rows of the ViT's map
+        columns:int,   # Its columns
+    ) -> Tensor:       # `(B, 21n, C)`
+        maps = split_levels(self.fc1(tokens), rows, columns)
+        return self.fc2(self.act(torch.cat([self.dwconv(m).flatten(2).transpose(1,2) for m in maps], 1)))
+
+# %% ../../nbs/fusion/50_sam_adapter.ipynb #c98ac34c
 class Injector(nn.Module):
     "From the pyramid into the ViT: tokens `(B, H*W, C)` and pyramid `(B, 21n, C)` to tokens."
-    def __init__(self, dim:int, # Channels C
-        heads:int=16,           # Of the deformable attention
-        points:int=4,           # Per head and level
-        ratio:float=.5,         # Width of the attention's values
-        gamma:float=1e-6,       # Initial strength
+    def __init__(self,
+        dim:int,           # Channels C
+        heads:int=16,      # Of the deformable attention
+        points:int=4,      # Per head and level
+        ratio:float=.5,    # Width of the attention's values
+        gamma:float=1e-6,  # Initial strength
     ):
         super().__init__()
         self.query_norm,self.feat_norm = nn.LayerNorm(dim, eps=1e-6),nn.LayerNorm(dim, eps=1e-6)
-        self.attn,self.gamma = MSDeformAttn(dim, 3, heads, points, ratio),nn.Parameter(torch.full((dim,), gamma))
-    def forward(self, t:Tensor, c:Tensor, H:int, W:int) -> Tensor:
-        ref = reference_points([(H,W)], t.device)
-        return t + self.gamma*self.attn(self.query_norm(t), ref, self.feat_norm(c), levels(H, W))
+        self.attn = MSDeformAttn(dim, 3, heads, points, ratio)
+        self.gamma = nn.Parameter(torch.full((dim,), gamma))
 
+    def forward(self,
+        tokens:Tensor,  # `(B, H*W, C)`, the ViT's
+        pyramid:Tensor, # `(B, 21n, C)`
+        rows:int,       # H
+        columns:int,    # W
+    ) -> Tensor:        # `(B, H*W, C)`
+        reference = reference_points([(rows,columns)], tokens.device)
+        read = self.attn(self.query_norm(tokens), reference, self.feat_norm(pyramid), levels(rows, columns))
+        return tokens + self.gamma*read
+
+# %% ../../nbs/fusion/50_sam_adapter.ipynb #90d5a98b
 class Extractor(nn.Module):
     "From the ViT into the pyramid: pyramid `(B, 21n, C)` and tokens `(B, H*W, C)` to pyramid."
-    def __init__(self, dim:int, # Channels C
-        heads:int=16,           # Of the deformable attention
-        points:int=4,           # Per head
-        ratio:float=.5,         # Width of the attention's values
-        cffn_ratio:float=.25,   # Width of the FFN
-        drop_path:float=.3,     # Of the FFN's branch
+    def __init__(self,
+        dim:int,              # Channels C
+        heads:int=16,         # Of the deformable attention
+        points:int=4,         # Per head
+        ratio:float=.5,       # Width of the attention's values
+        cffn_ratio:float=.25, # Width of the FFN
+        drop_path:float=.3,   # Of the FFN's branch
     ):
         super().__init__()
         self.query_norm,self.feat_norm,self.ffn_norm = (nn.LayerNorm(dim, eps=1e-6) for _ in range(3))
-        self.attn,self.ffn,self.drop_path = MSDeformAttn(dim, 1, heads, points, ratio),PyramidFFN(dim, int(dim*cffn_ratio)),DropPath(drop_path)
-    def forward(self, c:Tensor, t:Tensor, H:int, W:int) -> Tensor:
-        ref = reference_points(levels(H, W), c.device)
-        c = c + self.attn(self.query_norm(c), ref, self.feat_norm(t), [(H,W)])
-        return c + self.drop_path(self.ffn(self.ffn_norm(c), H, W))
+        self.attn,self.ffn = MSDeformAttn(dim, 1, heads, points, ratio),PyramidFFN(dim, int(dim*cffn_ratio))
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self,
+        pyramid:Tensor, # `(B, 21n, C)`
+        tokens:Tensor,  # `(B, H*W, C)`, the ViT's
+        rows:int,       # H
+        columns:int,    # W
+    ) -> Tensor:        # `(B, 21n, C)`
+        reference = reference_points(levels(rows, columns), pyramid.device)
+        pyramid = pyramid + self.attn(self.query_norm(pyramid), reference, self.feat_norm(tokens), [(rows,columns)])
+        return pyramid + self.drop_path(self.ffn(self.ffn_norm(pyramid), rows, columns))
 
 # %% ../../nbs/fusion/50_sam_adapter.ipynb #84f732c9
 class Interaction(nn.Module):
-    "One exchange between ViT and pyramid: `(t, c)` to `(t', c')`."
+    "One exchange between ViT and pyramid: `(tokens, pyramid)` to the same."
     def __init__(self,
-        dim:int, # Channels
-        extra:int=0, # More extractors at the end
-        heads:int=16, # Attention heads
-        points:int=4, # Sampling points per head and level
-        ratio:float=.5, # Width of the values relative to the features
-        cffn_ratio:float=.25, # Width of the extractors' FFN relative to the features
-        drop_path:float=.3, # Of every extractor
-        gamma:float=1e-6, # Initial strength of the injector
+        dim:int,                  # Channels
+        extra:int=0,              # More extractors at the end
+        heads:int=16,             # Attention heads
+        points:int=4,             # Sampling points per head and level
+        ratio:float=.5,           # Width of the values relative to the features
+        cffn_ratio:float=.25,     # Width of the extractors' FFN relative to the features
+        drop_path:float=.3,       # Of every extractor
+        gamma:float=1e-6,         # Initial strength of the injector
         checkpointing:bool=False, # In training, recompute in the backward
     ):
         super().__init__()
-        make = lambda: Extractor(dim, heads, points, ratio, cffn_ratio, drop_path)
-        self.injector,self.extractor,self.checkpointing = Injector(dim, heads, points, ratio, gamma),make(),checkpointing
-        self.extra_extractors = nn.ModuleList(make() for _ in range(extra))
-    def forward(self, t:Tensor, c:Tensor, blocks, H:int, W:int) -> tuple: # `blocks`: `(B, H*W, C)` to the same
-        keep = self.checkpointing and self.training and torch.is_grad_enabled()
-        call = (lambda m,*a: checkpoint(m, *a, use_reentrant=False)) if keep else (lambda m,*a: m(*a))
-        t = blocks(call(self.injector, t, c, H, W))
-        for e in (self.extractor, *self.extra_extractors): c = call(e, c, t, H, W)
-        return t,c
+        def extractor(): return Extractor(dim, heads, points, ratio, cffn_ratio, drop_path)
+        self.injector,self.extractor = Injector(dim, heads, points, ratio, gamma),extractor()
+        self.checkpointing = checkpointing
+        self.extra_extractors = nn.ModuleList(extractor() for _ in range(extra))
 
-def init_adapter(m:nn.Module): # Applied to every module
-    "Initial values of interactions: truncated normal linear layers, He normal convolutions, deformable attention reset."
-    if isinstance(m, nn.Linear): nn.init.trunc_normal_(m.weight, std=.02); nn.init.zeros_(m.bias)
-    if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)):
-        fan = m.kernel_size[0]*m.kernel_size[1]*m.out_channels//m.groups
-        nn.init.normal_(m.weight, std=math.sqrt(2/fan))
-        if m.bias is not None: nn.init.zeros_(m.bias)
-    if isinstance(m, MSDeformAttn): m.reset_parameters()
+    def forward(self,
+        tokens:Tensor,  # `(B, H*W, C)`, the ViT's
+        pyramid:Tensor, # `(B, 21n, C)`
+        blocks,         # The ViT's next blocks, `(B, H*W, C)` to the same
+        rows:int,       # H
+        columns:int,    # W
+    ) -> tuple:         # `(tokens, pyramid)`
+        recompute = self.checkpointing and self.training and torch.is_grad_enabled()
+        def call(module, *args):
+            return checkpoint(module, *args, use_reentrant=False) if recompute else module(*args)
+        tokens = blocks(call(self.injector, tokens, pyramid, rows, columns))
+        for extractor in (self.extractor, *self.extra_extractors):
+            pyramid = call(extractor, pyramid, tokens, rows, columns)
+        return tokens,pyramid
+
+# %% ../../nbs/fusion/50_sam_adapter.ipynb #d76f9997
+def init_adapter(module:nn.Module): # Applied to every module
+    "Initial values: truncated normal linear layers, He normal convolutions, deformable attention reset."
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=.02)
+        nn.init.zeros_(module.bias)
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        fan = module.kernel_size[0]*module.kernel_size[1]*module.out_channels//module.groups
+        nn.init.normal_(module.weight, std=math.sqrt(2/fan))
+        if module.bias is not None: nn.init.zeros_(module.bias)
+    if isinstance(module, MSDeformAttn): module.reset_parameters()
 
 # %% ../../nbs/fusion/50_sam_adapter.ipynb #f8ac10ac
 def spatial_prior(width:int=48, # Channels p at stride 4

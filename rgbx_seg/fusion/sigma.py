@@ -15,6 +15,20 @@ from .base import PairwiseFusion
 from ..ops.scan import selective_scan
 from ..registry import FUSIONS
 
+# %% ../../nbs/fusion/10_sigma.ipynb #ba7a48ae
+def _both_ways(x:Tensor) -> Tensor: # `(B, L, 2, n)` -> `(B, 2, n, L)`
+    "Direction 0 as it is, direction 1 from its end."
+    return torch.stack([x[:,:,0], x[:,:,1].flip(1)], 1).transpose(2,3)
+
+def _conv_silu(conv:nn.Module, x:Tensor) -> Tensor: # `(B, H, W, D)` -> `(B, L, D)`
+    "A depth-wise convolution and a SiLU, then the positions in a row."
+    return F.silu(conv(x.permute(0,3,1,2))).permute(0,2,3,1).flatten(1,2)
+
+def _gate(D:int) -> nn.Sequential: # `(B, D)` -> the same, in (0, 1)
+    "A weight per channel from the means of all channels."
+    hidden = max(1, D//16)
+    return nn.Sequential(nn.Linear(D, hidden, bias=False), nn.SiLU(), nn.Linear(hidden, D, bias=False), nn.Sigmoid())
+
 # %% ../../nbs/fusion/10_sigma.ipynb #037fe8d5
 class CrossScan(nn.Module):
     "The two scans of CroMB with exchanged output matrices; `(B, L, D)` each, in and out. Parameter names as published."
@@ -23,57 +37,65 @@ class CrossScan(nn.Module):
         rank:int,      # Rank of the step projection
         d_state:int=4, # State size N
     ):
-        super().__init__(); self.rank,self.d_state = rank,d_state
+        super().__init__()
+        self.rank,self.d_state = rank,d_state
         for i in (1,2):
             setattr(self, f'x_proj_{i}', nn.Linear(D, rank+2*d_state, bias=False))
             setattr(self, f'dt_proj_{i}', nn.Linear(rank, D))
             setattr(self, f'A_log_{i}', nn.Parameter(init_A_log(D, d_state)))
             setattr(self, f'D_{i}', nn.Parameter(torch.ones(D)))
             setattr(self, f'out_norm_{i}', nn.LayerNorm(D))
-            dt = getattr(self, f'dt_proj_{i}')
-            nn.init.uniform_(dt.weight, -rank**-.5, rank**-.5); dt.bias.data = init_dt((D,))
+            step = getattr(self, f'dt_proj_{i}')
+            nn.init.uniform_(step.weight, -rank**-.5, rank**-.5)
+            step.bias.data = init_dt((D,))
 
-    def forward(self, rgb:Tensor, x:Tensor): # `(B, L, D)` each
+    def forward(self,
+        rgb:Tensor, # `(B, L, D)`
+        x:Tensor,   # `(B, L, D)`
+    ) -> tuple:     # Two of that shape
         "Both sequences scanned, each read by the other's C."
-        split = lambda i,u: getattr(self, f'x_proj_{i}')(u).split((self.rank, self.d_state, self.d_state), -1)
-        (t1,B1,C1),(t2,B2,C2) = split(1, rgb),split(2, x)
-        dt = torch.cat([F.linear(t1, self.dt_proj_1.weight), F.linear(t2, self.dt_proj_2.weight)], -1)
-        both = lambda a,b: torch.cat([a, b])
-        y = selective_scan(torch.cat([rgb, x], -1).transpose(1,2), dt.transpose(1,2), -torch.exp(both(self.A_log_1, self.A_log_2).float()),
-                           torch.stack([B1, B2], 1).transpose(2,3), torch.stack([C2, C1], 1).transpose(2,3),
-                           both(self.D_1, self.D_2), both(self.dt_proj_1.bias, self.dt_proj_2.bias), delta_softplus=True)
+        sizes = (self.rank, self.d_state, self.d_state)
+        low_rank1,B1,C1 = self.x_proj_1(rgb).split(sizes, -1)
+        low_rank2,B2,C2 = self.x_proj_2(x).split(sizes, -1)
+        u = torch.cat([rgb, x], -1).transpose(1,2)
+        delta = torch.cat([F.linear(low_rank1, self.dt_proj_1.weight), F.linear(low_rank2, self.dt_proj_2.weight)], -1)
+        A = -torch.exp(torch.cat([self.A_log_1, self.A_log_2]).float())
+        B,C = torch.stack([B1, B2], 1).transpose(2,3),torch.stack([C2, C1], 1).transpose(2,3)
+        skip,bias = torch.cat([self.D_1, self.D_2]),torch.cat([self.dt_proj_1.bias, self.dt_proj_2.bias])
+        y = selective_scan(u, delta.transpose(1,2), A, B, C, skip, bias, delta_softplus=True)
         y1,y2 = y.transpose(1,2).chunk(2, -1)
-        return self.out_norm_1(y1), self.out_norm_2(y2)
+        return self.out_norm_1(y1),self.out_norm_2(y2)
 
 # %% ../../nbs/fusion/10_sigma.ipynb #83e1aba7
 class CroMB(nn.Module):
-    "Cross Mamba block of Sigma: `(rgb, x) -> (rgb', x')`, each `(B, H, W, C)`; each modality's state is read with the other's C."
+    "Cross Mamba block of Sigma: `(rgb, x) -> (rgb', x')`, each `(B, H, W, C)`; each is read with the other's C."
     def __init__(self,
         dim:int,        # Channels C
         d_state:int=4,  # State size N
         ratio:float=2., # Inner width D = ratio * C
     ):
-        super().__init__(); D = int(ratio*dim)
+        super().__init__()
+        D = int(ratio*dim)
         self.in_proj,self.in_proj_modalx = nn.Linear(dim, D, bias=False),nn.Linear(dim, D, bias=False)
         self.conv2d = nn.Conv2d(D, D, 3, padding=1, groups=D)
         self.CMA_ssm = CrossScan(D, math.ceil(dim/16), d_state)
         self.out_proj_rgb,self.out_proj_e = nn.Linear(D, dim, bias=False),nn.Linear(D, dim, bias=False)
 
-    def forward(self, rgb:Tensor, x:Tensor): # `(B, H, W, C)` each
-        conv = lambda u: F.silu(self.conv2d(u.permute(0,3,1,2))).permute(0,2,3,1).flatten(1,2)
-        a,b = self.CMA_ssm(conv(self.in_proj(rgb)), conv(self.in_proj_modalx(x)))
+    def forward(self,
+        rgb:Tensor, # `(B, H, W, C)`
+        x:Tensor,   # `(B, H, W, C)`
+    ) -> tuple:     # Two of that shape
+        tokens = _conv_silu(self.conv2d, self.in_proj(rgb)),_conv_silu(self.conv2d, self.in_proj_modalx(x))
         shape = (*rgb.shape[:3], -1)
-        return rgb + self.out_proj_rgb(a.reshape(shape)), x + self.out_proj_e(b.reshape(shape))
+        rgb_read,x_read = (y.reshape(shape) for y in self.CMA_ssm(*tokens))
+        return rgb + self.out_proj_rgb(rgb_read),x + self.out_proj_e(x_read)
 
-# %% ../../nbs/fusion/10_sigma.ipynb #ba7a48ae
-class ConMB(nn.Module):
-    "Concat Mamba block of Sigma: `(rgb, x) -> fused`, each `(B, H, W, C)`; one scan over both modalities, forwards and backwards."
-    def __init__(self,
-        dim:int,        # Channels C
-        d_state:int=4,  # State size N
-        ratio:float=2., # Inner width D = ratio * C
-    ):
-        super().__init__(); D,R,K,N = int(ratio*dim),math.ceil(dim/16),2,d_state
+# %% ../../nbs/fusion/10_sigma.ipynb #2249f6aa
+class _ConMBLayers(nn.Module):
+    "The layers of ConMB under their published names, and its scan."
+    def __init__(self, dim, d_state, ratio):
+        super().__init__()
+        D,R,K,N = int(ratio*dim),math.ceil(dim/16),2,d_state
         self.rank,self.d_state = R,N
         self.in_proj,self.in_proj_modalx = nn.Linear(dim, D, bias=False),nn.Linear(dim, D, bias=False)
         self.conv2d,self.conv2d_modalx = nn.Conv2d(D, D, 3, padding=1, groups=D),nn.Conv2d(D, D, 3, padding=1, groups=D)
@@ -83,29 +105,41 @@ class ConMB(nn.Module):
         self.A_logs,self.Ds = nn.Parameter(init_A_log(K*D, N)),nn.Parameter(torch.ones(K*D))
         self.out_norm1,self.out_norm2 = nn.LayerNorm(D),nn.LayerNorm(D)
         self.out_proj = nn.Linear(2*D, dim, bias=False)
-        gate = lambda: nn.Sequential(nn.Linear(D, max(1, D//16), bias=False), nn.SiLU(), nn.Linear(max(1, D//16), D, bias=False), nn.Sigmoid())
-        self.fc1,self.fc2 = gate(),gate()
+        self.fc1,self.fc2 = _gate(D),_gate(D)
 
-    def scan(self, s:Tensor) -> Tensor: # `(B, 2L, D)` -> `(B, 2L, D)`
+    def scan(self, tokens:Tensor) -> Tensor: # `(B, 2L, D)` -> `(B, 2L, D)`
         "Scan a sequence forwards and backwards and add."
         R,N = self.rank,self.d_state
-        t,Bs,Cs = F.linear(s, self.x_proj_weight.flatten(0,1)).unflatten(-1, (2,-1)).split((R,N,N), -1)
-        way = lambda o: torch.stack([o[:,:,0], o[:,:,1].flip(1)], 1).transpose(2,3)  # (B, 2L, 2, n) -> (B, 2, n, 2L), the second reversed
-        dt = torch.einsum('blkr,kdr->blkd', t, self.dt_projs_weight)
-        u = way(s.unsqueeze(2).expand(-1,-1,2,-1))
-        y = selective_scan(u.flatten(1,2), way(dt).flatten(1,2), -torch.exp(self.A_logs.float()), way(Bs), way(Cs), self.Ds,
-                           self.dt_projs_bias.flatten(), delta_softplus=True)
-        a,b = y.chunk(2, 1)
-        return (a + b.flip(-1)).transpose(1,2)
+        projected = F.linear(tokens, self.x_proj_weight.flatten(0,1)).unflatten(-1, (2,-1))  # (B, 2L, direction, R+2N)
+        low_rank,B,C = projected.split((R,N,N), -1)
+        delta = torch.einsum('blkr,kdr->blkd', low_rank, self.dt_projs_weight)
+        u = tokens.unsqueeze(2).expand(-1,-1,2,-1)
+        A = -torch.exp(self.A_logs.float())
+        y = selective_scan(_both_ways(u).flatten(1,2), _both_ways(delta).flatten(1,2), A, _both_ways(B), _both_ways(C),
+                           self.Ds, self.dt_projs_bias.flatten(), delta_softplus=True)
+        forwards,backwards = y.chunk(2, 1)
+        return (forwards + backwards.flip(-1)).transpose(1,2)
 
-    def forward(self, rgb:Tensor, x:Tensor) -> Tensor: # `(B, H, W, C)` each
-        p,q = self.in_proj(rgb),self.in_proj_modalx(x)
-        act = lambda conv,u: F.silu(conv(u.permute(0,3,1,2))).permute(0,2,3,1).flatten(1,2)
-        y = self.scan(torch.cat([act(self.conv2d, p), act(self.conv2d_modalx, q)], 1))
-        a,b = y.chunk(2, 1)
-        gp,gq = self.fc1(p.mean((1,2))),self.fc2(q.mean((1,2)))
-        y = torch.cat([self.out_norm1(a)*gq[:,None], self.out_norm2(b)*gp[:,None]], -1)
-        return rgb + x + self.out_proj(y).reshape(rgb.shape)
+# %% ../../nbs/fusion/10_sigma.ipynb #e33b0896
+class ConMB(_ConMBLayers):
+    "Concat Mamba block of Sigma: `(rgb, x) -> fused`, each `(B, H, W, C)`; one scan over both modalities, both ways."
+    def __init__(self,
+        dim:int,        # Channels C
+        d_state:int=4,  # State size N
+        ratio:float=2., # Inner width D = ratio * C
+    ):
+        super().__init__(dim, d_state, ratio)
+
+    def forward(self,
+        rgb:Tensor,  # `(B, H, W, C)`
+        x:Tensor,    # `(B, H, W, C)`
+    ) -> Tensor:     # `(B, H, W, C)`
+        own,other = self.in_proj(rgb),self.in_proj_modalx(x)
+        tokens = torch.cat([_conv_silu(self.conv2d, own), _conv_silu(self.conv2d_modalx, other)], 1)
+        read_own,read_other = self.scan(tokens).chunk(2, 1)
+        gate_own,gate_other = self.fc1(own.mean((1,2))),self.fc2(other.mean((1,2)))
+        normed = self.out_norm1(read_own)*gate_other[:,None],self.out_norm2(read_other)*gate_own[:,None]
+        return rgb + x + self.out_proj(torch.cat(normed, -1)).reshape(rgb.shape)
 
 # %% ../../nbs/fusion/10_sigma.ipynb #2e448e99
 class SigmaPair(nn.Module):
@@ -114,7 +148,8 @@ class SigmaPair(nn.Module):
         dim:int,       # Channels C
         d_state:int=4, # State size of both blocks
     ):
-        super().__init__(); self.cross,self.concat = CroMB(dim, d_state),ConMB(dim, d_state)
+        super().__init__()
+        self.cross,self.concat = CroMB(dim, d_state),ConMB(dim, d_state)
     def forward(self, rgb:Tensor, x:Tensor): # `(B, C, H, W)` each
         a,b = self.cross(rgb.permute(0,2,3,1), x.permute(0,2,3,1))
         return self.concat(a, b).permute(0,3,1,2), rgb, x

@@ -13,7 +13,8 @@ from ..ops.layers import resize
 
 # %% ../../nbs/heads/00_base.ipynb #f3294676
 class Head(nn.Module):
-    "A pyramid to logits: `head(pyramid) -> (B, num_classes, h, w)`, or a tuple of logits and auxiliary logits in training."
+    """A pyramid to logits: `head(pyramid) -> (B, num_classes, h, w)`, or a tuple of logits and auxiliary logits in
+    training."""
     align_corners = False  # How its logits grow to the image
     takes_mask = False     # Does `training_logits(pyramid, mask)` stand for the call in training?
     aux_level = None       # Index of the one map that it reads as an auxiliary head
@@ -29,7 +30,8 @@ class Head(nn.Module):
         pyramid = list(pyramid)
         found = tuple(f.shape[1] if f.ndim == 4 else tuple(f.shape) for f in pyramid)
         if found == self.channels: return pyramid
-        raise RGBXError(type(self).__name__, f'a pyramid of widths {found}', f'maps (B, C, H, W) of widths {self.channels}')
+        raise RGBXError(type(self).__name__, f'a pyramid of widths {found}',
+                        f'maps (B, C, H, W) of widths {self.channels}')
 
     def forward(self, pyramid) -> Tensor: # `(B, num_classes, h, w)`
         raise NotImplementedError
@@ -37,7 +39,8 @@ class Head(nn.Module):
 # %% ../../nbs/heads/00_base.ipynb #22fcc1af
 def init_head_(head:nn.Module, # Head, or any module
 ) -> nn.Module:                # The same module
-    "Kaiming normal (fan in, ReLU) for every convolution, 1/0 for batch norms; linears keep the framework's default (Sigma's builder)."
+    """Kaiming normal (fan in, ReLU) for every convolution, 1/0 for batch norms; linears keep the framework's default
+    (Sigma's builder)."""
     for module in head.modules():
         if isinstance(module, nn.Conv2d): nn.init.kaiming_normal_(module.weight, mode='fan_in', nonlinearity='relu')
         elif isinstance(module, nn.BatchNorm2d):
@@ -50,7 +53,8 @@ def fuse_levels(conv:nn.Conv2d, # The 1x1 convolution over the concatenated leve
     feats:list,                 # Maps `(B, C_i, H_i, W_i)` in the order of concatenation
     size:tuple,                 # (H, W) of the result
 ) -> Tensor:                    # `(B, conv.out_channels, H, W)`
-    "`conv(cat([resize(f, size) for f in feats], 1))` without the concatenation: each level is multiplied on its own grid."
+    """`conv(cat([resize(f, size) for f in feats], 1))` without the concatenation: each level is multiplied on its own
+    grid."""
     weights = conv.weight.split([f.shape[1] for f in feats], 1)
     out = 0
     for f,weight in zip(feats, weights): out = out + resize(F.conv2d(f, weight), size)

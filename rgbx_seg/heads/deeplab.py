@@ -24,7 +24,8 @@ class _Branch(nn.Module):
 
 # %% ../../nbs/heads/30_deeplab.ipynb #a0832351
 class ASPP(nn.Module):
-    "Atrous spatial pyramid pooling: 1x1, three dilated 3x3 and the image mean, fused by a 1x1 convolution (arXiv 1706.05587)."
+    """Atrous spatial pyramid pooling: 1x1, three dilated 3x3 and the image mean, fused by a 1x1 convolution (arXiv
+    1706.05587)."""
     def __init__(self,
         in_channels:int,        # Input channels
         width:int=256,          # Channels of each branch and of the result
@@ -33,7 +34,8 @@ class ASPP(nn.Module):
         bn_eps:float=1e-5,      # BatchNorm eps
     ):
         super().__init__()
-        def brick(c, kernel=1, dilation=1): return conv_bn_relu(c, width, kernel, dilation=dilation, bias=False, eps=bn_eps)
+        def brick(c, kernel=1, dilation=1):
+            return conv_bn_relu(c, width, kernel, dilation=dilation, bias=False, eps=bn_eps)
         self.b0 = brick(in_channels)
         self.b1,self.b2,self.b3 = (_Branch('block', *brick(in_channels, 3, rate)) for rate in rates)
         self.b4 = _Branch('gap', nn.AdaptiveAvgPool2d(1), *brick(in_channels))
@@ -47,7 +49,8 @@ class ASPP(nn.Module):
 # %% ../../nbs/heads/30_deeplab.ipynb #ea0809de
 @HEADS('deeplabv3plus')
 class DeepLabV3PlusHead(Head):
-    "ASPP on the coarsest level, refined by the finest (DeepLabV3+, Chen et al. 2018, arXiv 1802.02611; Sigma's `deeplabv3+`)."
+    """ASPP on the coarsest level, refined by the finest (DeepLabV3+, Chen et al. 2018, arXiv 1802.02611; Sigma's
+    `deeplabv3+`)."""
     def __init__(self,
         channels:tuple,         # Widths of the pyramid, fine to coarse
         num_classes:int,        # Classes

@@ -78,7 +78,9 @@ class DenoiserLayer(nn.Module):
         time_width:int=1024, # Width of the time's embedding
     ):
         super().__init__()
-        self.attn,self.norm1,self.norm2 = MSDeformAttn(width, 1, heads, points),nn.LayerNorm(width),nn.LayerNorm(width)
+        self.attn = MSDeformAttn(width, 1, heads, points)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
         self.ffn = nn.Sequential(nn.Linear(width, 4*width), nn.GELU(), nn.Linear(4*width, width))
         self.time = nn.Sequential(nn.SiLU(), nn.Linear(time_width, 2*width))
         for linear in (self.ffn[0], self.ffn[2], self.time[1]): nn.init.xavier_uniform_(linear.weight)

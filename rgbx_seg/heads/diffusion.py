@@ -60,8 +60,8 @@ class _Denoising(Head):
         self.neck = FPNMerge(channels, width)
         self.embedding_table = nn.Embedding(num_classes+1, width)
         self.transform = nn.Conv2d(2*width, width, 1)
-        lift = nn.Linear(2*frequencies+1, 4*width)
-        self.time_mlp = nn.Sequential(TimeEmbedding(frequencies), lift, nn.GELU(), nn.Linear(4*width, 4*width))
+        self.time_mlp = nn.Sequential(TimeEmbedding(frequencies), nn.Linear(2*frequencies+1, 4*width), nn.GELU(),
+                                      nn.Linear(4*width, 4*width))
         self.denoiser = Denoiser(width, num_classes, layers, heads, points)
         self.aux = self._auxiliary() if aux else None
 
@@ -122,7 +122,8 @@ class _Sampling(_Denoising):
             if self.accumulation: total = total + logits.softmax(1)/T
             if j == T-1: break
             noise = None
-            if self.sampler != 'ddim': noise = full(draw() if step_noises is None else step_noises[j].to(x))*float(then > 0)
+            if self.sampler != 'ddim':
+                noise = full(draw() if step_noises is None else step_noises[j].to(x))*float(then > 0)
             z = SAMPLERS[self.sampler](z, self.embed(logits.argmax(1)), s.to(x.dtype), s_then.to(x.dtype), noise)
         out = (total if self.accumulation else logits).unflatten(0, (B,n))
         if mean: out = out.mean(1)
@@ -139,7 +140,8 @@ class _Training(_Sampling):
         if mask.ndim == 4: mask = mask[:,0]
         bad = (mask != 255) & ((mask < 0) | (mask >= self.num_classes))
         if bad.any():
-            raise RGBXError('DiffusionHead', f'label {int(mask[bad][0])} in the mask', f'0 to {self.num_classes-1}, or 255 to ignore')
+            raise RGBXError('DiffusionHead', f'label {int(mask[bad][0])} in the mask',
+                            f'0 to {self.num_classes-1}, or 255 to ignore')
         mask = F.interpolate(mask[:,None].float(), tuple(size), mode='nearest')[:,0].long()
         return torch.where(mask == 255, self.num_classes, mask)
 
@@ -163,7 +165,8 @@ class _Training(_Sampling):
         alpha,sigma = (strength.to(x.dtype).view(-1,1,1,1) for strength in strengths(s))
         z = alpha*self.embed(labels) + sigma*noise
         logits = self.denoise(x, z, s)
-        trace |= dict(neck=x, log_snr=s, alpha=alpha.flatten(), sigma=sigma.flatten(), noised_mask=z, decode_logits=logits)
+        trace |= dict(neck=x, log_snr=s, alpha=alpha.flatten(), sigma=sigma.flatten(), noised_mask=z,
+                      decode_logits=logits)
         return logits if self.aux is None else (logits, self.aux(x))
 
 # %% ../../nbs/heads/72_diffusion.ipynb #89c1a22b
@@ -199,7 +202,8 @@ class _Loss(_Training):
 # %% ../../nbs/heads/72_diffusion.ipynb #8339b4cc
 @HEADS('diffusion')
 class DiffusionHead(_Loss):
-    "Mask denoising guided by a pyramid (DDP, arXiv 2303.17559): `head(pyramid) -> logits`, `head.training_logits(pyramid, mask)`."
+    """Mask denoising guided by a pyramid (DDP, arXiv 2303.17559): `head(pyramid) -> logits`,
+    `head.training_logits(pyramid, mask)`."""
     def __init__(self,
         channels,                 # Widths of the pyramid, fine to coarse
         num_classes:int,          # Classes
@@ -248,11 +252,12 @@ def uncertainty(probs:Tensor, # Probabilities of several draws, `(draws, ..., cl
 # %% ../../nbs/heads/72_diffusion.ipynb #07525d5c
 _LAYER = r'^decode_head\.encoder\.layers\.(\d+)\.'
 _KEYS = [(r'^neck\.[01]\.', 'neck.'), (_LAYER+r'attentions\.0\.', r'denoiser.layers.\1.attn.'),
-    (_LAYER+r'norms\.0\.', r'denoiser.layers.\1.norm1.'), (_LAYER+r'norms\.1\.', r'denoiser.layers.\1.norm2.'),
-    (_LAYER+r'ffns\.0\.layers\.0\.0\.', r'denoiser.layers.\1.ffn.0.'), (_LAYER+r'ffns\.0\.layers\.1\.', r'denoiser.layers.\1.ffn.2.'),
-    (_LAYER+r'time_mlp\.1\.', r'denoiser.layers.\1.time.1.'), (r'^decode_head\.conv_seg\.', 'denoiser.conv_seg.'),
-    (r'^auxiliary_head\.convs\.0\.conv\.', 'aux.0.'), (r'^auxiliary_head\.convs\.0\.bn\.', 'aux.1.'),
-    (r'^auxiliary_head\.conv_seg\.', 'aux.4.'), (r'^transform\.conv\.', 'transform.')]
+         (_LAYER+r'norms\.0\.', r'denoiser.layers.\1.norm1.'), (_LAYER+r'norms\.1\.', r'denoiser.layers.\1.norm2.'),
+         (_LAYER+r'ffns\.0\.layers\.0\.0\.', r'denoiser.layers.\1.ffn.0.'),
+         (_LAYER+r'ffns\.0\.layers\.1\.', r'denoiser.layers.\1.ffn.2.'),
+         (_LAYER+r'time_mlp\.1\.', r'denoiser.layers.\1.time.1.'), (r'^decode_head\.conv_seg\.', 'denoiser.conv_seg.'),
+         (r'^auxiliary_head\.convs\.0\.conv\.', 'aux.0.'), (r'^auxiliary_head\.convs\.0\.bn\.', 'aux.1.'),
+         (r'^auxiliary_head\.conv_seg\.', 'aux.4.'), (r'^transform\.conv\.', 'transform.')]
 
 def diffusion_name(key:str) -> str: # A published name behind nothing: `neck.`, `decode_head.`, `auxiliary_head.`, ...
     "The name in `DiffusionHead`."

@@ -42,5 +42,6 @@ def published_aux_head(channels:tuple, # Widths of the pyramid
     num_classes:int, # Classes of the main head; becomes the hidden width
     bn_eps:float=1e-5, # BatchNorm eps
 ) -> FCNHead: # Auxiliary head on level 2 with 40 outputs
-    "The auxiliary head as Sigma's builder makes it by mistake: `num_classes` hidden channels, 40 outputs. Only to load its checkpoints."
+    """The auxiliary head as Sigma's builder makes it by mistake: `num_classes` hidden channels, 40 outputs. Only to
+    load its checkpoints."""
     return FCNHead(channels, 40, level=2, width=num_classes, bn_eps=bn_eps)

@@ -20,7 +20,8 @@ class _Bricks:
     def __init__(self, width, dilation, **norm):
         self.width,self.dilation,self.norm = width,dilation,partial(nn.BatchNorm2d, **norm)
     def conv(self, i, o): return nn.Sequential(nn.Conv2d(i, o, 3, padding=1), self.norm(o), nn.ReLU(inplace=True))
-    def up(self, i, o): return nn.Sequential(nn.ConvTranspose2d(i, o, 3, padding=1), self.norm(o), nn.ReLU(inplace=True))
+    def up(self, i, o):
+        return nn.Sequential(nn.ConvTranspose2d(i, o, 3, padding=1), self.norm(o), nn.ReLU(inplace=True))
     def residual(self):
         from timm.models.resnet import Bottleneck
         w,options = self.width,dict(dilation=self.dilation, norm_layer=self.norm)
@@ -71,6 +72,7 @@ class MalleableHead(Head):
 def malleable_head_keys(key:str, # Published name
 ) -> str:                        # Name in `MalleableHead`
     "Names of the published decoder to ours."
-    k = key.replace('task_module.downsample.', 'task_module.layer_1.downsample.').replace('task_module.layer_1.', 'task.0.').replace('task_module.layer_2.', 'task.1.')
+    k = key.replace('task_module.downsample.', 'task_module.layer_1.downsample.').replace(
+        'task_module.layer_1.', 'task.0.').replace('task_module.layer_2.', 'task.1.')
     for i in range(4): k = k.replace(f'merge_module.conv{i+1}.', f'merge.{i}.')
     return k

@@ -21,16 +21,20 @@ class ChannelAttention(nn.Module):
         dim:int,          # Channels
         squeeze:int=30,   # The bottleneck has `dim // squeeze` channels, at least one
     ):
-        super().__init__(); mid = max(1, dim//squeeze)
+        super().__init__()
+        mid = max(1, dim//squeeze)
         self.fc = nn.Sequential(nn.Conv2d(dim, mid, 1, bias=False), nn.SiLU(), nn.Conv2d(mid, dim, 1, bias=False))
     def forward(self, x:Tensor) -> Tensor:
         return x*torch.sigmoid(self.fc(x.mean((2,3), keepdim=True)) + self.fc(x.amax((2,3), keepdim=True)))
 
 class CAB(nn.Module):
-    "Channel attention block on `(B, C, H, W)`: two 3x3 convolutions through a third of the channels, then channel attention."
+    """Channel attention block on `(B, C, H, W)`: two 3x3 convolutions through a third of the channels, then channel
+    attention."""
     def __init__(self, dim:int): # Channels
-        super().__init__(); mid = max(1, dim//3)
-        self.cab = nn.Sequential(nn.Conv2d(dim, mid, 3, padding=1), nn.GELU(), nn.Conv2d(mid, dim, 3, padding=1), ChannelAttention(dim))
+        super().__init__()
+        mid = max(1, dim//3)
+        self.cab = nn.Sequential(nn.Conv2d(dim, mid, 3, padding=1), nn.GELU(), nn.Conv2d(mid, dim, 3, padding=1),
+                                 ChannelAttention(dim))
     def forward(self, x:Tensor) -> Tensor: return self.cab(x)
 
 # %% ../../nbs/heads/60_mamba.ipynb #3b512720
@@ -43,7 +47,9 @@ class CVSSBlock(nn.Module):
         ratio:float=2.,     # Inner width of the scan
     ):
         super().__init__()
-        self.norm1,self.op,self.drop_path = nn.LayerNorm(dim),SS2D(dim, d_state, ratio),DropPath(drop_path)
+        self.norm1 = nn.LayerNorm(dim)
+        self.op = SS2D(dim, d_state, ratio)
+        self.drop_path = DropPath(drop_path)
         self.scale1,self.scale2 = nn.Parameter(torch.ones(dim)),nn.Parameter(torch.ones(dim))
         self.norm2,self.conv_blk = nn.LayerNorm(dim),CAB(dim)
     def forward(self, x:Tensor) -> Tensor:
@@ -54,7 +60,8 @@ class CVSSBlock(nn.Module):
 class PatchExpand(nn.Module):
     "`(B, H, W, C) -> (B, 2H, 2W, C/2)`: linear, pixels from channels, layer norm."
     def __init__(self, dim:int): # Channels of the input
-        super().__init__(); self.expand,self.norm = nn.Linear(dim, 2*dim, bias=False),nn.LayerNorm(dim//2)
+        super().__init__()
+        self.expand,self.norm = nn.Linear(dim, 2*dim, bias=False),nn.LayerNorm(dim//2)
     def forward(self, x:Tensor) -> Tensor:
         B,H,W,_ = x.shape
         pixels = self.expand(x).view(B, H, W, 2, 2, -1).transpose(2, 3)                # (B, H, 2, W, 2, C/2)
@@ -67,14 +74,17 @@ def up2(x:Tensor) -> Tensor: # `(B, H, W, C)` -> `(B, 2H, 2W, C)`
 class Upsample(nn.Module):
     "`(B, H, W, C) -> (B, 2H, 2W, C/2)`: linear, bilinear, layer norm."
     def __init__(self, dim:int): # Channels of the input
-        super().__init__(); self.linear,self.norm = nn.Linear(dim, dim//2, bias=False),nn.LayerNorm(dim//2)
+        super().__init__()
+        self.linear,self.norm = nn.Linear(dim, dim//2, bias=False),nn.LayerNorm(dim//2)
     def forward(self, x:Tensor) -> Tensor: return self.norm(up2(self.linear(x)))
 
 class FinalUp(nn.Module):
     "`(B, H, W, C) -> (B, 4H, 4W, C)`: twice linear and bilinear, then layer norm."
     def __init__(self, dim:int): # Channels
         super().__init__()
-        self.linear1,self.linear2,self.norm = nn.Linear(dim, dim, bias=False),nn.Linear(dim, dim, bias=False),nn.LayerNorm(dim)
+        self.linear1 = nn.Linear(dim, dim, bias=False)
+        self.linear2 = nn.Linear(dim, dim, bias=False)
+        self.norm = nn.LayerNorm(dim)
     def forward(self, x:Tensor) -> Tensor: return self.norm(up2(self.linear2(up2(self.linear1(x)))))
 
 class UpLevel(nn.Module):
@@ -105,7 +115,8 @@ class MambaHead(Head):
     ):
         super().__init__(channels, num_classes)
         E = channels[0]
-        if self.channels != (E, 2*E, 4*E, 8*E): raise RGBXError('MambaHead', f'channels {self.channels}', '(E, 2E, 4E, 8E)')
+        if self.channels != (E, 2*E, 4*E, 8*E):
+            raise RGBXError('MambaHead', f'channels {self.channels}', '(E, 2E, 4E, 8E)')
         rates = torch.linspace(0, drop_path, 4*depth).tolist()
         def level(i): return UpLevel(8*E//2**i, rates[depth*(3-i):depth*(4-i)], d_state, up=i<3)
         self.layers_up = nn.ModuleList([PatchExpand(8*E), *(level(i) for i in (1,2,3))])

@@ -16,7 +16,8 @@ from ..registry import HEADS
 
 # %% ../../nbs/heads/64_sa_gate.ipynb #a6df5045
 class ASPPSum(nn.Module):
-    "Dilated views of a map and its mean, summed: `(B, C, H, W) -> (B, width, H, W)` (SA-Gate, malleable 2.5D convolution)."
+    """Dilated views of a map and its mean, summed: `(B, C, H, W) -> (B, width, H, W)` (SA-Gate, malleable 2.5D
+    convolution)."""
     def __init__(self,
         in_channels:int,       # Input channels
         width:int=256,         # Channels of the result
@@ -33,10 +34,13 @@ class ASPPSum(nn.Module):
         def norm(channels): return nn.BatchNorm2d(channels, eps=bn_eps, momentum=bn_momentum)
         self.slope,self.act_pool = slope,act_pool
         views = 1+len(rates)
-        self.map_convs = nn.ModuleList([conv(in_channels, hidden), *(conv(in_channels, hidden, 3, rate) for rate in rates)])
+        self.map_convs = nn.ModuleList([conv(in_channels, hidden),
+                                        *(conv(in_channels, hidden, 3, rate) for rate in rates)])
         self.map_bn = norm(hidden*views)
         self.global_pooling_conv,self.global_pooling_bn = conv(in_channels, hidden),norm(hidden)
-        self.red_conv,self.pool_red_conv,self.red_bn = conv(hidden*views, width),conv(hidden, width),norm(width)
+        self.red_conv = conv(hidden*views, width)
+        self.pool_red_conv = conv(hidden, width)
+        self.red_bn = norm(width)
 
     def views(self, f:Tensor) -> Tensor: # `(B, hidden * views, H, W)`, normed
         "The dilated views side by side."
@@ -71,7 +75,8 @@ class SAGateHead(Head):
         def brick(i, o, kernel): return conv_bn_relu(i, o, kernel, bias=False, eps=bn_eps, momentum=bn_momentum)
         self.aspp = ASPPSum(self.channels[-1], width, rates, width, bn_eps=bn_eps, bn_momentum=bn_momentum)
         self.reduce = brick(self.channels[0], low_width, 1)
-        self.last_conv = nn.Sequential(*brick(width+low_width, width, 3), *brick(width, width, 3), nn.Dropout2d(dropout))
+        self.last_conv = nn.Sequential(*brick(width+low_width, width, 3), *brick(width, width, 3),
+                                       nn.Dropout2d(dropout))
         self.classify = nn.Conv2d(width, num_classes, 1)
         init_head_(self)
 
@@ -83,7 +88,8 @@ class SAGateHead(Head):
 # %% ../../nbs/heads/64_sa_gate.ipynb #af4de5d6
 @HEADS('sa_gate_aux')
 class SAGateAuxHead(FCNHead):
-    "SA-Gate's auxiliary classifier on the coarsest map: 3x3 convolution to a quarter of the channels, norm, ReLU, dropout, 1x1."
+    """SA-Gate's auxiliary classifier on the coarsest map: 3x3 convolution to a quarter of the channels, norm, ReLU,
+    dropout, 1x1."""
     align_corners,aux_level = True,-1
     def __init__(self,
         channels,            # Widths of the pyramid, fine to coarse
@@ -103,6 +109,7 @@ class SAGateAuxHead(FCNHead):
 def sa_gate_head_keys(key:str, # Published name, without `head.`
 ) -> str:                      # Name behind `head.`, or of the auxiliary head behind `aux_head.`
     "Names of SA-Gate's published head to ours, with the part in front."
-    for a,b in (('auxlayer.block.0.', 'aux_head.conv.0.'), ('auxlayer.block.1.', 'aux_head.conv.1.'), ('auxlayer.block.4.', 'aux_head.classifier.')):
+    for a,b in (('auxlayer.block.0.', 'aux_head.conv.0.'), ('auxlayer.block.1.', 'aux_head.conv.1.'),
+                ('auxlayer.block.4.', 'aux_head.classifier.')):
         if key.startswith(a): return b + key.removeprefix(a)
     return 'head.' + key

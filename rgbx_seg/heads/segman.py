@@ -21,7 +21,8 @@ class PixelLinear(nn.Module):
     def __init__(self, ci:int, # Input channels
         co:int,                # Output channels
     ):
-        super().__init__(); self.proj = nn.Linear(ci, co)
+        super().__init__()
+        self.proj = nn.Linear(ci, co)
     def forward(self, x:Tensor) -> Tensor: return self.proj(x.permute(0,2,3,1)).permute(0,3,1,2)
 
 class ScanBlock(nn.Module):
@@ -105,8 +106,10 @@ def segman_taps(head:SegMANHead, # The decoder
     "Record the decoder's steps under the published names."
     taps,hooks = {},[]
     def keep(name, m): hooks.append(m.register_forward_hook(lambda _,i,o: taps.__setitem__(name, o)))
-    for n in ('linear_c4','linear_c3','linear_c2','linear_fuse','short_path','image_pool','conv_downsample_2','conv_downsample_4','vssm','proj_out','cat'):
+    for n in ('linear_c4','linear_c3','linear_c2','linear_fuse','short_path','image_pool','conv_downsample_2',
+              'conv_downsample_4','vssm','proj_out','cat'):
         keep(n, getattr(head, n))
     for i,m in enumerate(head.reduce_channels): keep(f'reduce_channels_{i}', m)
-    keep('ss2d', head.vssm.token_mixer); keep('logits', head)
+    keep('ss2d', head.vssm.token_mixer)
+    keep('logits', head)
     return taps,hooks

@@ -30,6 +30,9 @@ class FusedBackbone(nn.Module):
             raise RGBXError('backbone', f'{len(self.encoders)} encoders for {n} modalities', 'one, or one each')
         if n > 1 and len(self.fusions) != len(self.channels):
             raise RGBXError('backbone', f'{len(self.fusions)} fusions for {len(self.channels)} stages', 'one for every stage')
+        if any(encoder.joint for encoder in self.encoders):
+            raise RGBXError('backbone', 'an encoder that reads all modalities itself', 'encoders with a fusion between them',
+                            'A joint encoder is a backbone on its own.')
         if any(f.enriches for f in self.fusions):
             for e in self.encoders: e.expect_enriched()
 

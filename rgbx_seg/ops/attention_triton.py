@@ -8,8 +8,8 @@ __all__ = ['na_forward', 'na_fastest', 'deform_forward']
 # %% ../../nbs/ops/34_attention_triton.ipynb #ffe756f1
 import torch
 from torch import Tensor
-from . import scan_triton as _ts
-from .scan_triton import tuned
+from . import triton_scan as _ts
+from .triton_scan import tuned
 
 # %% ../../nbs/ops/34_attention_triton.ipynb #a0792ebe
 try: import triton, triton.language as tl

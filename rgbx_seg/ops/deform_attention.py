@@ -84,7 +84,7 @@ def deform_points(value:Tensor, # `(N, S, M, D)`
 
 BACKENDS = dict(bag=deform_bag, grid=deform_grid, triton=deform_points)
 @constant_result
-def _triton_device(): return importlib.import_module('rgbx_seg.ops.scan_triton').triton_device()
+def _triton_device(): return importlib.import_module('rgbx_seg.ops.triton_scan').triton_device()
 
 def deform_backends(device:str='cpu') -> list: # Where the values are
     "The backends of `deform_attention` that work there."

@@ -126,7 +126,9 @@ class ConvFFN(nn.Module):
         hidden:int, # Channels inside
     ):
         super().__init__()
-        self.fc1,self.dwconv,self.fc2 = Pointwise(dim, hidden),depthwise(hidden),Pointwise(hidden, dim)
+        self.fc1 = Pointwise(dim, hidden)
+        self.dwconv = depthwise(hidden)
+        self.fc2 = Pointwise(hidden, dim)
 
     def forward(self, x:Tensor) -> Tensor: # `(B, C, H, W)` -> the same
         x = F.gelu(self.fc1(x))

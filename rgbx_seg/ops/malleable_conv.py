@@ -32,31 +32,41 @@ def depth_classes(d:Tensor, # `(B, T, H, W)` depth of every tap, from `depth_tap
     published:bool=False,   # Decide with metres what is beyond the outer anchors?
 ) -> Tensor:                # `(B, 5, T, H, W)`, sums to one over the classes
     "How much of every tap belongs to each of the five depth classes (Xing et al. 2020, section 3.2)."
-    c = d[:,d.shape[1]//2,None]; diff = d-c
+    c = d[:,d.shape[1]//2,None]
+    diff = d-c
     rho = diff*scale_const/(1e-5 + step[:,None,None,None]*c*scale_const)
     logits = -(rho[:,None]-anchors[None,:,None,None,None])**2/(1e-5 + temperature.clamp(min=0))
     off = (diff if published else rho).detach()
-    lo,hi = (off < anchors[0].detach()),(off > anchors[4].detach()); one = torch.ones_like(rho)
+    lo,hi = (off < anchors[0].detach()),(off > anchors[4].detach())
+    one = torch.ones_like(rho)
     sign = torch.stack([torch.where(lo, -one, one), one, one, one, torch.where(hi, -one, one)], 1)
     return (logits*sign).softmax(1)
 
 # %% ../../nbs/ops/50_malleable_conv.ipynb #000cec7b
 def _windows(x, k, stride, dilation, r0, r1, W): # Padded `(C, H, W)` -> view `(C, k, k, r1-r0, W)` of the rows r0..r1 of the output
     s = x.stride()
-    return x.as_strided((x.shape[0], k, k, r1-r0, W), (s[0], s[1]*dilation, s[2]*dilation, s[1]*stride, s[2]*stride), x.storage_offset()+r0*stride*s[1])
+    return x.as_strided((x.shape[0], k, k, r1-r0, W), (s[0], s[1]*dilation, s[2]*dilation, s[1]*stride, s[2]*stride),
+                        x.storage_offset()+r0*stride*s[1])
 
 def _rows(x, weight, W):                         # Rows per block: a buffer of 2 MB on the CPU (but at least 320 positions), 64 MB elsewhere
-    per = x.element_size()*weight[0].numel()*W; cpu = x.device.type == 'cpu'
+    per = x.element_size()*weight[0].numel()*W
+    cpu = x.device.type == 'cpu'
     return max(1, (2**21 if cpu else 2**26)//per, -(-320//W) if cpu else 1)
 
 def _walk(x, m, weight, stride, dilation):
-    "Blocks of rows: image, rows, taps `(C, k*k, N)`, factors `(n, 1, k*k, N)`, both multiplied `(n, C, k*k, N)`; the next block overwrites the last one."
-    B,n,T,H,W = m.shape; k,step = weight.shape[-1],_rows(x, weight, W); most = x.shape[1]*T*min(step, H)*W
+    """Blocks of rows: image, rows, taps `(C, k*k, N)`, factors `(n, 1, k*k, N)`, both multiplied `(n, C, k*k, N)`; the
+    next block overwrites the last one."""
+    B,n,T,H,W = m.shape
+    k,step = weight.shape[-1],_rows(x, weight, W)
+    most = x.shape[1]*T*min(step, H)*W
     plain,product = x.new_empty(most),x.new_empty(n*most)
     for b in range(B):
         for r in range(0, H, step):
-            rows = slice(r, min(r+step, H)); win = _windows(x[b], k, stride, dilation, rows.start, rows.stop, W); size = win.numel()
-            taps = plain[:size].view(win.shape).copy_(win).view(len(win), T, -1); f = m[b,:,None,:,rows].flatten(3)
+            rows = slice(r, min(r+step, H))
+            win = _windows(x[b], k, stride, dilation, rows.start, rows.stop, W)
+            size = win.numel()
+            taps = plain[:size].view(win.shape).copy_(win).view(len(win), T, -1)
+            f = m[b,:,None,:,rows].flatten(3)
             yield b,rows,taps,f,torch.mul(taps, f, out=product[:n*size].view(n, *taps.shape))
 
 def _scatter(gx, d, stride, dilation, r0):       # Add `(C, k, k, rows, W)` back to where it was read
@@ -68,12 +78,16 @@ def _scatter(gx, d, stride, dilation, r0):       # Add `(C, k, k, rows, W)` back
 
 # %% ../../nbs/ops/50_malleable_conv.ipynb #63811125
 class _MaskedConv(torch.autograd.Function):
-    "`sum_k conv(x * m_k, W_k)` in blocks of rows; x `(B, C, H, W)` padded, m `(B, n, k*k, H', W')`, weight `(O, n, C, k, k)`."
+    """`sum_k conv(x * m_k, W_k)` in blocks of rows; x `(B, C, H, W)` padded, m `(B, n, k*k, H', W')`, weight `(O, n, C,
+    k, k)`."""
     @staticmethod
     def forward(ctx, x, m, weight, stride, dilation):
-        ctx.save_for_backward(x, m, weight); ctx.args = stride,dilation
-        w = weight.flatten(1); out = x.new_empty(len(x), len(w), *m.shape[-2:])
-        for b,rows,_,_,buf in _walk(x, m, weight, stride, dilation): out[b,:,rows] = (w @ buf.flatten(0, 2)).unflatten(-1, (-1, m.shape[-1]))
+        ctx.save_for_backward(x, m, weight)
+        ctx.args = stride,dilation
+        w = weight.flatten(1)
+        out = x.new_empty(len(x), len(w), *m.shape[-2:])
+        for b,rows,_,_,buf in _walk(x, m, weight, stride, dilation):
+            out[b,:,rows] = (w @ buf.flatten(0, 2)).unflatten(-1, (-1, m.shape[-1]))
         return out
 
     @staticmethod
@@ -82,10 +96,12 @@ class _MaskedConv(torch.autograd.Function):
         w,(k,W),(need_x,need_m,need_w) = weight.flatten(1),(weight.shape[-1],m.shape[-1]),ctx.needs_input_grad[:3]
         gx,gm,gw = (torch.zeros_like(t) if need else None for t,need in ((x,need_x), (m,need_m), (w,need_w)))
         for b,rows,taps,f,buf in _walk(x, m, weight, stride, dilation):
-            gb = g[b,:,rows].flatten(1); flat = buf.view(w.shape[1], -1)
+            gb = g[b,:,rows].flatten(1)
+            flat = buf.view(w.shape[1], -1)
             if need_w: gw.addmm_(gb, flat.T)
             if not (need_x or need_m): continue
-            torch.mm(w.T, gb, out=flat)                          # from here on the buffer holds the gradient of what it held
+            # from here on the buffer holds the gradient of what it held
+            torch.mm(w.T, gb, out=flat)
             if need_x:
                 dx = buf[0]*f[0]
                 for d,fi in zip(buf[1:], f[1:]): dx.addcmul_(d, fi)
@@ -102,14 +118,18 @@ def masked_conv(x:Tensor, # `(B, C, H, W)`
     dilation:int=1, # Distance between the taps
 ) -> Tensor: # `(B, O, H', W')`
     "The sum of n convolutions whose taps are weighted per position; memory does not grow with `C*k*k*H*W`."
-    k = weight.shape[-1]; H,W = ((s+2*padding-dilation*(k-1)-1)//stride+1 for s in x.shape[-2:])
-    if m.shape[1:] != (weight.shape[1], k*k, H, W): raise RGBXError('masked_conv', f'factors {tuple(m.shape)}', f'(B, {weight.shape[1]}, {k*k}, {H}, {W})')
+    k = weight.shape[-1]
+    H,W = ((s+2*padding-dilation*(k-1)-1)//stride+1 for s in x.shape[-2:])
+    if m.shape[1:] != (weight.shape[1], k*k, H, W):
+        raise RGBXError('masked_conv', f'factors {tuple(m.shape)}', f'(B, {weight.shape[1]}, {k*k}, {H}, {W})')
     with torch.autocast('cpu' if x.is_meta else x.device.type, enabled=False):
-        return _MaskedConv.apply(F.pad(x, (padding,)*4).contiguous(), m.to(x.dtype).contiguous(), weight.to(x.dtype).contiguous(), stride, dilation)
+        return _MaskedConv.apply(F.pad(x, (padding,)*4).contiguous(), m.to(x.dtype).contiguous(),
+                                 weight.to(x.dtype).contiguous(), stride, dilation)
 
 # %% ../../nbs/ops/50_malleable_conv.ipynb #fbcc4f08
 class MalleableConv2d(nn.Module):
-    "Three kernels that share a window by depth, with learnt borders: `(x, depth, focal) -> y` (Xing et al., ECCV 2020)."
+    """Three kernels that share a window by depth, with learnt borders: `(x, depth, focal) -> y` (Xing et al., ECCV
+    2020)."""
     def __init__(self,
         in_channels:int, # Channels of the input
         out_channels:int, # Channels of features and result
@@ -125,34 +145,48 @@ class MalleableConv2d(nn.Module):
     ):
         super().__init__()
         if kernel%2 == 0: raise RGBXError('MalleableConv2d', f'kernel={kernel}', 'an odd number')
-        self.kernel,self.stride,self.padding,self.dilation,self.pixel_size,self.scale_const = kernel,stride,padding,dilation,pixel_size,scale_const
+        self.kernel = kernel
+        self.stride = stride
+        self.padding = padding
+        self.dilation = dilation
+        self.pixel_size = pixel_size
+        self.scale_const = scale_const
         self.fix_center,self.adjust_to_scale,self.published = fix_center,adjust_to_scale,published
         for i in range(3):
-            w = nn.Parameter(torch.empty(out_channels, in_channels, kernel, kernel)); nn.init.kaiming_normal_(w, mode='fan_in', nonlinearity='relu')
+            w = nn.Parameter(torch.empty(out_channels, in_channels, kernel, kernel))
+            nn.init.kaiming_normal_(w, mode='fan_in', nonlinearity='relu')
             self.register_parameter(f'weight_{i}', w)
         self.depth_anchor = nn.Parameter(torch.arange(-2.,3.).view(1,5,1,1))
-        self.temperature,self.kernel_weight = nn.Parameter(torch.ones(1)),nn.Parameter(torch.zeros(3))
+        self.temperature = nn.Parameter(torch.ones(1))
+        self.kernel_weight = nn.Parameter(torch.zeros(3))
 
     def classes(self, depth:Tensor, focal, scale=None) -> tuple: # `(p, valid)`: `(B, 5, k*k, H', W')` and `(B, k*k, H', W')`
         "The depth class of every tap, before the rule for missing depth."
         a = self.depth_anchor.flatten()
         if self.fix_center: a = torch.cat([a[:2], a.new_zeros(1), a[3:]])
-        f = torch.as_tensor(focal, dtype=torch.float32 if depth.dtype.itemsize < 4 else depth.dtype, device=depth.device).expand(len(depth))
+        f = torch.as_tensor(focal, dtype=torch.float32 if depth.dtype.itemsize < 4 else depth.dtype,
+                            device=depth.device).expand(len(depth))
         if self.adjust_to_scale and scale is not None: f = f*torch.as_tensor(scale, device=f.device)
         d,valid = depth_taps(depth.to(f.dtype), self.kernel, self.stride, self.padding, self.dilation)
-        return depth_classes(d, self.pixel_size*self.dilation/f, a.to(f.dtype), self.temperature.to(f.dtype), self.scale_const, self.published),valid
+        return depth_classes(d, self.pixel_size*self.dilation/f, a.to(f.dtype), self.temperature.to(f.dtype),
+                             self.scale_const, self.published),valid
 
     def forward(self, x:Tensor, # `(B, C, H, W)`
         depth:Tensor,           # `(B, 1, H, W)` metres on the grid of x, 0 = missing
         focal,                  # Focal length in camera pixels, a number or `(B,)`
         scale=None,             # Scale of the image, a number or `(B,)`; used with `adjust_to_scale`
     ) -> Tensor:                # `(B, out_channels, H', W')`
-        if depth.shape != (len(x), 1, *x.shape[-2:]): raise RGBXError('MalleableConv2d', f'depth {tuple(depth.shape)}', f'({len(x)}, 1, {x.shape[-2]}, {x.shape[-1]})')
+        if depth.shape != (len(x), 1, *x.shape[-2:]):
+            raise RGBXError('MalleableConv2d', f'depth {tuple(depth.shape)}',
+                            f'({len(x)}, 1, {x.shape[-2]}, {x.shape[-1]})')
         p,valid = self.classes(depth, focal, scale)
         m = torch.where(valid[:,None], p[:,1:4], torch.full_like(p[:,:1], .2))
-        w = torch.stack([self.weight_0, self.weight_1, self.weight_2], 1)*(3*self.kernel_weight.softmax(0)).view(1,3,1,1,1)
+        w = torch.stack([self.weight_0, self.weight_1, self.weight_2],
+                        1)*(3*self.kernel_weight.softmax(0)).view(1,3,1,1,1)
         return masked_conv(x, m, w, self.stride, self.padding, self.dilation)
-    def extra_repr(self): return f'{self.weight_0.shape[1]}, {self.weight_0.shape[0]}, kernel={self.kernel}, stride={self.stride}, dilation={self.dilation}, pixel_size={self.pixel_size}'
+    def extra_repr(self):
+        return (f'{self.weight_0.shape[1]}, {self.weight_0.shape[0]}, kernel={self.kernel}, stride={self.stride}, '
+                f'dilation={self.dilation}, pixel_size={self.pixel_size}')
 
 # %% ../../nbs/ops/50_malleable_conv.ipynb #440ae002
 class FixedConv2_5d(nn.Module):
@@ -167,16 +201,23 @@ class FixedConv2_5d(nn.Module):
         pixel_size:float=1., # Pixels of the camera image per cell of the result
     ):
         super().__init__()
-        self.kernel,self.stride,self.padding,self.dilation,self.pixel_size = kernel,stride,padding,dilation,pixel_size
+        self.kernel = kernel
+        self.stride = stride
+        self.padding = padding
+        self.dilation = dilation
+        self.pixel_size = pixel_size
         for i in range(3):
-            w = nn.Parameter(torch.empty(out_channels, in_channels, kernel, kernel)); nn.init.kaiming_normal_(w, mode='fan_in', nonlinearity='relu')
+            w = nn.Parameter(torch.empty(out_channels, in_channels, kernel, kernel))
+            nn.init.kaiming_normal_(w, mode='fan_in', nonlinearity='relu')
             self.register_parameter(f'weight_{i}', w)
     def forward(self, x:Tensor, # `(B, C, H, W)`
         depth:Tensor,           # `(B, 1, H, W)` metres, 0 = missing
         focal,                  # Focal length in camera pixels, a number or `(B,)`
     ) -> Tensor:                # `(B, out_channels, H', W')`
         d,valid = depth_taps(depth, self.kernel, self.stride, self.padding, self.dilation)
-        c = d[:,self.kernel**2//2,None]; f = torch.as_tensor(focal, dtype=d.dtype, device=d.device).expand(len(d))[:,None,None,None]
+        c = d[:,self.kernel**2//2,None]
+        f = torch.as_tensor(focal, dtype=d.dtype, device=d.device).expand(len(d))[:,None,None,None]
         g = self.pixel_size*self.dilation*c/f
         m = torch.stack([(d-(c+g)).abs() <= g/2, ((d-c).abs() <= g/2) | ~valid, (d-(c-g)).abs() <= g/2], 1)
-        return masked_conv(x, m.to(x.dtype), torch.stack([self.weight_0, self.weight_1, self.weight_2], 1), self.stride, self.padding, self.dilation)
+        return masked_conv(x, m.to(x.dtype), torch.stack([self.weight_0, self.weight_1, self.weight_2], 1), self.stride,
+                           self.padding, self.dilation)

@@ -211,7 +211,7 @@ def _bias_grad(sums, t): # {kind: (heads, cols, T, Lk)} -> (heads, 2kh-1, 2kw-1)
 # %% ../../nbs/ops/30_window_attention.ipynb #113b8184
 def _triton(): return importlib.import_module('rgbx_seg.ops.attention_triton')     # ops/34_attention_triton, loaded when first used
 @constant_result
-def _triton_device(): return importlib.import_module('rgbx_seg.ops.scan_triton').triton_device()
+def _triton_device(): return importlib.import_module('rgbx_seg.ops.triton_scan').triton_device()
 def _fused(q): return q.dtype in (torch.float32, torch.bfloat16, torch.float16) and q.device.type==_triton_device()
 
 @torch.library.custom_op('rgbx_seg::neighborhood_attention', mutates_args=())

@@ -15,7 +15,8 @@ import torch
 import numpy as np
 from torch import nn, Tensor
 from ..core import RGBXError, choose, cv2_
-from ..data.photometric import IMAGENET, PHOTOMETRIC, PhotometricDistortion
+from ..data.cards import IMAGENET
+from ..data.photometric import PHOTOMETRIC, PhotometricDistortion
 from ..encoders.base import Encoder
 from ..encoders.convnext import convnext_encoder, convnext_keys
 from ..encoders.formats import Format, translate

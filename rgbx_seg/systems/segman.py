@@ -19,7 +19,7 @@ from ..models.segmenter import FusedBackbone, RGBXSegmenter
 from ..models.weights import load_published, read_weights, unwrap
 from ..ops.windows import windows
 from ..registry import FORMATS, MODELS
-from ..training.recipe import CLASSIFIERS, Recipe, register_recipe
+from ..training.recipe import Recipe, register_recipe
 
 # %% ../../nbs/systems/20_segman.ipynb #d17b73f4
 def segman_model(
@@ -99,8 +99,6 @@ def segman_from(weights, # Path of a published checkpoint, or its `{name: tensor
     load_published(m, sd); return m.eval()
 
 # %% ../../nbs/systems/20_segman.ipynb #bfe8371e
-for _variant in SEGMAN_VARIANTS: CLASSIFIERS[_variant] = partial(SegMANClassifier, _variant)
-
 def _imagenet(variant, bs, lr, drop_path, part, score, precision='fp16'):
     return Recipe(f'segman_{variant}/imagenet',
         model=dict(name=f'segman_{variant}', nano='segman_nano', args=dict(drop_path=drop_path)),

@@ -128,7 +128,7 @@ def _callbacks(dls, model, optim, modality_dropout):
     return cbs
 
 def rgbx_learner(
-    dls,                          # `DataLoaders` of batches (image, ..., mask); with `card` and `modalities` when from `rgbx_dls`
+    dls,                          # `DataLoaders` of batches (image, ..., mask); with `card` and `modalities` when from `dataloaders`
     model:nn.Module,              # From `create_model`, or any model with `num_classes` that takes the images
     loss=None,                    # Loss function; None = `SegLoss` with the data's ignore value
     optim:OptimSettings=None,     # How the weights are moved; `ema` is `train_run`'s
@@ -204,7 +204,7 @@ def _nan_free(row): return {k: None if isinstance(v, float) and not math.isfinit
 
 # %% ../../nbs/training/45_learner.ipynb #d0823938
 def train_run(
-    dls,                          # `DataLoaders`, from `rgbx_dls`; what changes from epoch to epoch must follow from its seed
+    dls,                          # `DataLoaders`, from `dataloaders`; what changes from epoch to epoch must follow from its seed
     model:nn.Module,              # From `create_model`
     out,                          # Folder of the run
     epochs:int=20,                # How many

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RGBXItems', 'NormaliseBatch', 'RGBXDL', 'show_items', 'picture', 'RGBXDataLoaders', 'EpochSeed', 'imagenet_dls',
-           'rgbx_dls']
+           'dataloaders']
 
 # %% ../../nbs/training/05_loaders.ipynb #87da59a4
 import math
@@ -230,7 +230,7 @@ def imagenet_dls(root,       # Folder with train/<class>/ and val/<class>/; or a
     return RGBXDataLoaders(batches, validation, device=device)
 
 # %% ../../nbs/training/05_loaders.ipynb #d5645adc
-def rgbx_dls(train_ds,   # Data set to train on, or a folder
+def dataloaders(train_ds,   # Data set to train on, or a folder
     valid_ds=None,       # Data set to validate on; None: the training items, not augmented
     bs:int=4,            # Batch size
     size=None,           # (height, width) of the training crop; None: the card's size, else that of the first item

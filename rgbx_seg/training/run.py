@@ -18,8 +18,8 @@ from ..data.photometric import PHOTOMETRIC
 from ..data.sets.base import layout_card
 from ..data.sets.imagenet import ClassAugment
 from ..data.transforms import JointAugment
-from ..evaluation.report import evaluate
-from ..models.create import create_model
+from ..evaluation.evaluator import evaluate
+from ..models.create import create_classifier, create_model
 from ..models.weights import load_published
 from ..registry import LOSSES
 from .callbacks.accumulate import Accumulate
@@ -27,9 +27,9 @@ from .callbacks.ema import EMA
 from .classification import MixLabels, evaluate_classes, top1
 from .distributed import distributed, share_batch
 from .learner import RunSettings, SegLearner, rgbx_learner, take_settings, train_run
-from .loaders import rgbx_dls
+from .loaders import dataloaders
 from .losses import class_weights, label_counts
-from .recipe import CLASSIFIERS, OptimSettings, Recipe, get_recipe, scale_sizes
+from .recipe import OptimSettings, Recipe, get_recipe, scale_sizes
 from .schedules import LRSchedule
 
 # %% ../../nbs/training/50_run.ipynb #aa56f94f
@@ -45,7 +45,7 @@ def recipe_model(
     "The recipe's model for a data set, with the weights of `pretrained` when it names a file."
     card,settings = dataset.card,recipe.model
     if getattr(card, 'classification', False):
-        model = choose(settings.name, CLASSIFIERS, 'classifier')(num_classes=card.num_classes, **settings.args)
+        model = create_classifier(settings.name, card.num_classes, **settings.args)
     else:
         names = tuple(dataset.modalities)
         model = create_model(settings.name, card.num_classes, names, {name: card.in_channels[name] for name in names}, **settings.args)
@@ -142,7 +142,7 @@ def _setup(data, recipe, model, card, seed, workers, device, cbs, settings):
     plan,bs = recipe.plan(len(train_ds)),share_batch(recipe.length.bs, run.accumulate)
     classes = getattr(train_ds.card, 'classification', False)
     crops = dict(size=recipe.data.crop[0], crop_pct=recipe.judge.part) if classes else {}
-    dls = rgbx_dls(train_ds, valid_ds, bs=bs, augment=recipe_augment(recipe, train_ds), num_workers=workers, seed=seed, device=device,
+    dls = dataloaders(train_ds, valid_ds, bs=bs, augment=recipe_augment(recipe, train_ds), num_workers=workers, seed=seed, device=device,
                    steps=plan['steps_per_pass']*recipe.length.bs//bs, **crops)
     set_seed(seed)
     module = recipe_model(recipe, train_ds) if model is None or isinstance(model, str) else model
