@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 from ...core import RGBXError, atomic_path, choose
 from ..cards import Card, Modality
-from ..files import need, write_mask
+from ..decoders import need
+from ..files import write_mask
 from ..folder import DataFolder, existing_file
 from ...registry import DATASETS
 

@@ -14,6 +14,11 @@ from ..miniatures import Miniature, toy_content
 from ..prepare import Preparation
 from .base import PublishedFolder, by_name, by_pattern, hex_colours, of_255
 from ...registry import DATASETS
+from functools import lru_cache
+from pathlib import Path
+from ...core import RGBXError
+from ..decoders import CAMERAS, DECODERS, read_modality
+from ..files import file_bytes, repeat
 
 # %% ../../../nbs/data/sets/34_cityscapes.ipynb #88c9ab43
 CITY19 = ('road, sidewalk, building, wall, fence, pole, traffic light, traffic sign, vegetation, terrain, sky, person, '
@@ -45,6 +50,36 @@ _original = Card('cityscapes', CITY19, _MODALITIES, CITY_PALETTE, label_folder='
                  licence='registration; non-commercial, see the website')
 _LAYOUTS = dict(original=_original, labelids=replace(_original, layout='labelids', label_path=_label('labelIds'),
                                                      label_map=_LABEL_MAP, marks=['leftImg8bit', 'gtFine']))
+
+# %% ../../../nbs/data/sets/34_cityscapes.ipynb #58ec27fe
+@lru_cache(64)
+def _camera(path):
+    "baseline (m), fx, fy, u0, v0 of the camera of a disparity file."
+    parts = Path(path).parts
+    i = len(parts)-1-parts[::-1].index('disparity')
+    file = Path(*parts[:i], 'camera', *parts[i+1:-1], f"{Path(path).stem.removesuffix('_disparity')}_camera.json")
+    try:
+        data = json.loads(file_bytes(file))
+        numbers = data['extrinsic'] | data['intrinsic']
+        return {key: float(numbers[key]) for key in ('baseline', 'fx', 'fy', 'u0', 'v0')}
+    except (ValueError, KeyError, TypeError) as e:
+        if isinstance(e, RGBXError): raise
+        raise RGBXError(file, f'no camera ({e})', 'extrinsic.baseline and intrinsic.fx, fy, u0, v0') from None
+
+def _city_depth(path, modality, arg, memo):
+    "Metres from a disparity; 0 where there is none."
+    camera = _camera(path)
+    disparity = read_modality(path, replace(modality, channels=1, bits=32, decode='disparity', mean=None, std=None))[...,0]
+    depth = np.divide(camera['baseline']*camera['fx'], disparity, out=np.zeros_like(disparity), where=disparity > 0)
+    return repeat(depth, modality.channels)
+
+def _city_matrix(path):
+    "3 x 3; pixels count from 1 here."
+    camera = _camera(path)
+    return [[camera['fx'], 0, camera['u0']+1], [0, camera['fy'], camera['v0']+1], [0, 0, 1]]
+
+DECODERS['city_depth'] = _city_depth
+CAMERAS['cityscapes'] = _city_matrix
 
 # %% ../../../nbs/data/sets/34_cityscapes.ipynb #a342bebc
 class _Preparation(Preparation):

@@ -14,7 +14,8 @@ import numpy as np
 from ...core import RGBXError, cv2_
 from ..cards import Card
 from ..doctor import Mistakes
-from ..files import DECODERS, need, raw_image
+from ..decoders import DECODERS, need
+from ..files import raw_image
 from ..folder import existing_file
 from ..miniatures import Miniature, put_file, toy_content
 from ..prepare import Preparation, link_file
@@ -199,6 +200,17 @@ def _extrinsic(calibration, key, path):
     if key not in calibration['extrinsics']:
         raise RGBXError(path, f'a calibration without {key}', f'extrinsics.{key} in calib.json')
     return np.array(calibration['extrinsics'][key], float)
+
+# %% ../../../nbs/data/sets/32_muses.ipynb #28d4aa35
+def _muses16(path, modality, arg, memo):
+    "Projected values: v/150 - 100."
+    pixels = raw_image(path)
+    if pixels.dtype != np.uint16 or pixels.ndim != 3:
+        raise RGBXError(path, f'{pixels.dtype} {pixels.shape}', 'three channels of 16 bits')
+    # OpenCV wrote them, so its order is the right one
+    return np.ascontiguousarray((pixels/np.float32(150)-100).astype(np.float32))
+
+DECODERS['muses16'] = _muses16
 
 # %% ../../../nbs/data/sets/32_muses.ipynb #656838fe
 def muses_lidar(path, # A .bin file

@@ -11,7 +11,8 @@ import numpy as np
 from ...core import RGBXError, choose
 from ..cards import Modality
 from ..doctor import Mistakes
-from ..files import map_label, need, repeat
+from ..files import map_label, repeat
+from ..decoders import need
 from ..folder import encode_names, existing_file
 from ..hha import hha
 from ..miniatures import Miniature, disk_label, toy_content, write_layout

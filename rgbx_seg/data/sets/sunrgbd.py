@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from ...core import RGBXError, choose
 from ..cards import Modality, safe_name
-from ..files import map_label, need
+from ..decoders import CAMERAS, DECODERS, need, read_16_bit
+from ..files import file_bytes, map_label, repeat
 from ..folder import encode_names, existing_file
 from ..miniatures import Miniature, disk_label, put_file, toy_content, write_layout
 from ..prepare import Preparation
@@ -106,6 +107,24 @@ class SUNOriginal(ArchiveFolder):
         if name not in self._order: raise RGBXError(meta, f'no scene {name!r}', 'all scenes of the lists')
         label = np.array(file[file['SUNRGBD2Dseg']['seglabel'][self._order[name]][0]]).T.astype(np.uint8)
         return map_label(f'{path}, {name}', np.ascontiguousarray(label), self.card.num_classes, -1)
+
+# %% ../../../nbs/data/sets/22_sunrgbd.ipynb #18d7ca87
+def _sun(path, modality, arg, memo):
+    "Metres from SUN RGB-D's rotated millimetres, at most 8."
+    values = read_16_bit(path)
+    metres = ((values >> 3) | (values << 13)).astype(np.float32)/1000
+    return repeat(np.minimum(metres, 8), modality.channels)
+
+def _sun_matrix(path):
+    "The nine numbers of intrinsics.txt in the scene's folder."
+    file = Path(path).parent.parent/'intrinsics.txt'
+    try: return np.array(file_bytes(file).decode().split(), float).reshape(3, 3)
+    except ValueError as e:
+        if isinstance(e, RGBXError): raise
+        raise RGBXError(file, f'no matrix ({e})', 'nine numbers') from None
+
+DECODERS['sun'] = _sun
+CAMERAS['sun'] = _sun_matrix
 
 # %% ../../../nbs/data/sets/22_sunrgbd.ipynb #8fe38418
 class _Preparation(Preparation):
