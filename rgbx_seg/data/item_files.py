@@ -9,7 +9,8 @@ __all__ = ['ItemFiles']
 from pathlib import Path
 from ..core import RGBXError, choose
 from .cards import Card
-from .files import read_label, read_modality
+from .files import read_label
+from .decoders import read_modality
 from .folder import check_size
 
 # %% ../../nbs/data/12_item_files.ipynb #ae7b676b

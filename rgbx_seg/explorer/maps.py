@@ -6,51 +6,16 @@
 __all__ = ['open_run', 'model_and_data', 'item_index', 'show_predictions', 'per_modality_predictions', 'show_per_modality',
            'fusion_maps', 'show_fusion']
 
-# %% ../../nbs/explorer/00_maps.ipynb #00c0cf90
+# %% ../../nbs/explorer/00_maps.ipynb #112e0ad9
 from pathlib import Path
 import numpy as np
 import torch
 from ..core import RGBXError
 from ..data.open import open_data
-from ..data.reading import Reading
 from ..evaluation.inference import infer_mask, item_images, model_inputs
 from ..models.runs import Run, load_run
 from ..show.colours import mapped_picture, mask_picture
 from ..show.grid import item_pictures, picture_grid, prediction_grid
-
-# %% ../../nbs/explorer/00_maps.ipynb #3ccd00d2
-def open_run(
-    run      # A model, what `load_run` takes, or a learner
-) -> tuple:  # (its name, the model, its `Reading` or None)
-    "A model, what it is called and how it reads its images."
-    if isinstance(run, (str,Path)):
-        from rgbx_seg.models.runs import load_run
-        model,card = load_run(run)
-        return Path(run).resolve().name,model,None if card is None else Reading.from_card(card)
-    model = getattr(run, 'model', run)
-    if not callable(model): raise RGBXError('run', f'a {type(run).__name__}', 'a model, the folder of a run, or a learner')
-    name = (getattr(model, 'config', None) or {}).get('name') or type(model).__name__
-    return name,model,getattr(run, 'reading', None)
-
-def model_and_data(
-    run,            # A model, what `load_run` takes, or a learner
-    data,           # What `open_data` takes
-    split:str=None, # Of a folder; None: the last of train, val and test that is there
-    card=None       # What the folder is, as `open_data`
-) -> tuple:         # (model, data set)
-    "A model and the data it is shown, read as the run reads them."
-    _,model,reading = open_run(run)
-    return model,open_data(data, split, card, reading=reading, labels=None)
-
-def item_index(
-    dataset,  # With `names`
-    item      # A number, or a name
-) -> int:
-    "The number of an item."
-    if not isinstance(item, str): return range(len(dataset))[item]
-    names = [dataset.name(i) for i in range(len(dataset))]
-    if item not in names: raise RGBXError(f'items of {dataset.card.name!r}', repr(item), f'a name like {names[0]!r}')
-    return names.index(item)
 
 # %% ../../nbs/explorer/00_maps.ipynb #ee4e5e3a
 def open_run(

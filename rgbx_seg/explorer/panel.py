@@ -12,8 +12,6 @@ from pathlib import Path
 import ipywidgets as W
 from fastcore.basics import patch
 from ..core import RGBXError, atomic_path, write_text
-from ..data.open import open_data
-from ..evaluation.inference import infer
 from ..evaluation.protocol import get_protocol
 from .state import (
     DAMAGE_KINDS, Setting, StepWorker, check_fit, damage_image, explorer_data, modalities_used, named_runs,
@@ -24,11 +22,12 @@ from .view import (
 from ..show.colours import error_picture, mapped_picture, mask_picture
 from ..show.tables import SHORT_NOTE
 
-# %% ../../nbs/explorer/14_panel.ipynb #99227c02
+# %% ../../nbs/explorer/14_panel.ipynb #6ef406a2
 _CSS = ('<style>.rgbx-pic{image-rendering:pixelated;margin:0;border:1px solid #999} .rgbx-tab table{font-size:12px;border-collapse:collapse} '
         '.rgbx-tab td,.rgbx-tab th{padding:0 8px;line-height:1.5} .rgbx-small .widget-readout{min-width:20px;width:20px}</style>')
-_WORKING,_READY,_UNABLE = '#D55E00','#060','#B00'
+_WORKING,_READY,_UNABLE = '#D55E00','#060','#B00'   # colours of the panel's state
 
+# %% ../../nbs/explorer/14_panel.ipynb #99227c02
 class Explorer(W.VBox):
     "The panel as a widget. Raises `RGBXError` when models and data do not fit; `explore` shows a message instead."
     def __init__(self,
@@ -184,6 +183,7 @@ def _show_sample(self:Explorer, view):
     n,condition = len(self.shown),f', {html.escape(view.condition)}' if view.condition else ''
     self.title.value = f'<b>{html.escape(view.name)}</b>{condition} &nbsp; ({n} sample{"s" if n!=1 else ""}) &nbsp;'
 
+# %% ../../nbs/explorer/14_panel.ipynb #e0e2ccb0
 @patch
 def _show_result(self:Explorer, name, result, mask):
     "Prediction, errors and confidence of a model; nothing if it has none."
