@@ -10,5 +10,4 @@ import sys
 from .cli import main
 
 # %% ../nbs/97_main.ipynb #c97a0005
-#| eval: false
 if __name__ == '__main__': sys.exit(main())

@@ -171,5 +171,4 @@ def _main():
     demo(**vars(parser.parse_args()))
 
 # %% ../nbs/96_demo.ipynb #3b1c38d7
-#| eval: false
 if __name__ == '__main__': sys.exit(exit_status(_main))

@@ -15,21 +15,27 @@ class Tab:
     "One page of the browser, driven over DevTools."
     def __init__(self, url): # WebSocket address of the page
         import websocket
-        self.ws,self.n,self.log = websocket.create_connection(url, timeout=120, suppress_origin=True),itertools.count(1),[]
+        self.ws = websocket.create_connection(url, timeout=120, suppress_origin=True)
+        self.n = itertools.count(1)
+        self.log = []
     def __call__(self, method, **params):
-        i = next(self.n); self.ws.send(json.dumps(dict(id=i, method=method, params=params)))
+        i = next(self.n)
+        self.ws.send(json.dumps(dict(id=i, method=method, params=params)))
         while True:
             m = json.loads(self.ws.recv())
-            if m.get('method')=='Runtime.exceptionThrown': self.log.append(str(m['params']['exceptionDetails'].get('text')))
+            if m.get('method')=='Runtime.exceptionThrown':
+                self.log.append(str(m['params']['exceptionDetails'].get('text')))
             if m.get('id')!=i: continue
             if 'error' in m: raise RuntimeError(f"{method}: {m['error']}")
             return m['result']
     def js(self, expr): # JavaScript
         "The value of an expression; promises are awaited."
         r = self('Runtime.evaluate', expression=expr, awaitPromise=True, returnByValue=True)
-        if 'exceptionDetails' in r: raise RuntimeError(r['exceptionDetails'].get('exception', {}).get('description', r['exceptionDetails']['text']))
+        if 'exceptionDetails' in r:
+            raise RuntimeError(r['exceptionDetails'].get('exception',
+                                                         {}).get('description', r['exceptionDetails']['text']))
         return r['result'].get('value')
-    def wait(self, expr, timeout=120., every=.25): # JavaScript, seconds, seconds
+    def wait(self, expr, timeout:float=120., every:float=.25): # JavaScript, seconds, seconds
         "Until an expression is true."
         t,err = time.time(),None
         while time.time()-t < timeout:
@@ -40,15 +46,19 @@ class Tab:
         raise TimeoutError(f'{expr}\nlast error: {err}')
     def key(self, key, code): # e.g. 'ArrowRight', 39
         "Press and release a key."
-        for t in ('keyDown','keyUp'): self('Input.dispatchKeyEvent', type=t, key=key, code=key, windowsVirtualKeyCode=code)
+        for t in ('keyDown','keyUp'):
+            self('Input.dispatchKeyEvent', type=t, key=key, code=key, windowsVirtualKeyCode=code)
     def shot(self, path): # A PNG
         "Write a screenshot."
         Path(path).write_bytes(base64.b64decode(self('Page.captureScreenshot')['data']))
 
 # %% ../../nbs/dev/20_browser.ipynb #a30651cf
-def _http(url, method='GET'): return urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=5).read()
+def _http(url, method='GET'):
+    return urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=5).read()
 def _free_port():
-    with socket.socket() as s: s.bind(('127.0.0.1',0)); return s.getsockname()[1]
+    with socket.socket() as s:
+        s.bind(('127.0.0.1',0))
+        return s.getsockname()[1]
 def _poll(f, procs, timeout=180):
     t = time.time()
     while True:
@@ -59,28 +69,38 @@ def _poll(f, procs, timeout=180):
 def _stop(p):
     p.terminate()
     try: p.wait(15)
-    except subprocess.TimeoutExpired: p.kill(); p.wait()
+    except subprocess.TimeoutExpired:
+        p.kill()
+        p.wait()
 
 def find_browser() -> str: # Its path, or None
     "Chromium or Chrome, where there is one."
-    return next((p for n in ('chromium','chromium-browser','google-chrome','google-chrome-stable') if (p := shutil.which(n))), None)
+    return next((p for n in ('chromium','chromium-browser','google-chrome','google-chrome-stable')
+                 if (p := shutil.which(n))), None)
 
 def get_browser() -> str: # Its path, or None
     "The browser; where there is none and the system is Debian's and we are root, it is installed."
     if (b := find_browser()) or not shutil.which('apt-get') or not hasattr(os, 'geteuid') or os.geteuid(): return b
-    cmd,env = ['apt-get','install','-y','--no-install-recommends','chromium','fonts-dejavu-core'],os.environ|dict(DEBIAN_FRONTEND='noninteractive')
+    cmd = ['apt-get','install','-y','--no-install-recommends','chromium','fonts-dejavu-core']
+    env = os.environ|dict(DEBIAN_FRONTEND='noninteractive')
     for c in (cmd, ['apt-get','update'], cmd):
         print('$', *c, flush=True)
-        if subprocess.run(c, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode==0 and find_browser(): break
+        if (subprocess.run(c, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode==0
+            and find_browser()):
+            break
     return find_browser()
 
+# %% ../../nbs/dev/20_browser.ipynb #7ae19ee2
 def runnable_copy(nb, # A notebook
     to                # Where the copy goes
 ) -> Path:            # The copy
     "A copy without outputs, and without the cells that the tests leave out."
-    d = json.loads(Path(nb).read_text(encoding='utf-8')); skip = re.compile(r'^#\|\s*(slow|cuda|ddp|browser|eval:\s*false)|nbdev_export\(', re.M)
-    d['cells'] = [c | (dict(outputs=[]) if c['cell_type']=='code' else {}) for c in d['cells'] if c['cell_type']!='code' or not skip.search(''.join(c['source']))]
-    to = Path(to); to.write_text(json.dumps(d), encoding='utf-8')
+    d = json.loads(Path(nb).read_text(encoding='utf-8'))
+    skip = re.compile(r'^#\|\s*(slow|cuda|ddp|browser|eval:\s*false)|nbdev_export\(', re.M)
+    d['cells'] = [c | (dict(outputs=[]) if c['cell_type']=='code' else {})
+                  for c in d['cells'] if c['cell_type']!='code' or not skip.search(''.join(c['source']))]
+    to = Path(to)
+    to.write_text(json.dumps(d), encoding='utf-8')
     return to
 
 # %% ../../nbs/dev/20_browser.ipynb #d1d30ad4
@@ -89,34 +109,52 @@ class Lab:
     def __init__(self,
         nb,          # The notebook; a copy is opened
         chrome,      # Path of the browser
-        size='1280,1500' # Of the window
+        size:str='1280,1500' # Of the window
     ):
-        self.nb,self.chrome,self.size,self.procs = Path(nb),chrome,size,[]
+        self.nb = Path(nb)
+        self.chrome = chrome
+        self.size = size
+        self.procs = []
     def __enter__(self):
         self.tmp = Path(tempfile.mkdtemp(prefix='rgbx-browser-'))
         try: return self._start()
-        except BaseException: self.__exit__(); raise
+        except BaseException:
+            self.__exit__()
+            raise
     def _start(self):
-        tmp,port = self.tmp,_free_port(); (tmp/'nb').mkdir(); nb = runnable_copy(self.nb, tmp/'nb'/self.nb.name)
-        dirs = 'JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR JUPYTER_RUNTIME_DIR IPYTHONDIR JUPYTERLAB_SETTINGS_DIR JUPYTERLAB_WORKSPACES_DIR'.split()
-        path = os.pathsep.join(filter(None, [str(repo_root()), os.environ.get('PYTHONPATH')])); env = os.environ | {v: f'{tmp}/{v}' for v in dirs} | dict(PYTHONPATH=path, MPLBACKEND='')
-        for plugin,cfg in (('apputils-extension/notification', dict(fetchNews='false', checkForUpdates=False)), ('notebook-extension/tracker', dict(windowingMode='none'))):
-            f = tmp/'JUPYTERLAB_SETTINGS_DIR'/'@jupyterlab'/f'{plugin}.jupyterlab-settings'; f.parent.mkdir(parents=True, exist_ok=True); f.write_text(json.dumps(cfg))
-        lab = [sys.executable,'-m','jupyterlab','--no-browser','--allow-root','--ip=127.0.0.1',f'--port={port}','--ServerApp.port_retries=0',
-               '--IdentityProvider.token=',f'--ServerApp.root_dir={nb.parent}','--expose-app-in-browser']
-        web = [self.chrome,'--headless=new','--no-sandbox','--disable-gpu','--disable-dev-shm-usage','--no-first-run',f'--window-size={self.size}',
-               '--remote-debugging-port=0',f'--user-data-dir={tmp}/chrome','about:blank']
-        self.procs.append(subprocess.Popen(lab, env=env, stdin=subprocess.DEVNULL, stdout=open(tmp/'lab.log', 'w'), stderr=subprocess.STDOUT))
+        tmp,port = self.tmp,_free_port()
+        (tmp/'nb').mkdir()
+        nb = runnable_copy(self.nb, tmp/'nb'/self.nb.name)
+        dirs = ('JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR JUPYTER_RUNTIME_DIR IPYTHONDIR JUPYTERLAB_SETTINGS_DIR '
+                'JUPYTERLAB_WORKSPACES_DIR'.split())
+        path = os.pathsep.join(filter(None, [str(repo_root()), os.environ.get('PYTHONPATH')]))
+        env = os.environ | {v: f'{tmp}/{v}' for v in dirs} | dict(PYTHONPATH=path, MPLBACKEND='')
+        for plugin,cfg in (('apputils-extension/notification', dict(fetchNews='false', checkForUpdates=False)),
+                           ('notebook-extension/tracker', dict(windowingMode='none'))):
+            f = tmp/'JUPYTERLAB_SETTINGS_DIR'/'@jupyterlab'/f'{plugin}.jupyterlab-settings'
+            f.parent.mkdir(parents=True, exist_ok=True)
+            f.write_text(json.dumps(cfg))
+        lab = [sys.executable,'-m','jupyterlab','--no-browser','--allow-root','--ip=127.0.0.1',f'--port={port}',
+               '--ServerApp.port_retries=0','--IdentityProvider.token=',f'--ServerApp.root_dir={nb.parent}',
+               '--expose-app-in-browser']
+        web = [self.chrome,'--headless=new','--no-sandbox','--disable-gpu','--disable-dev-shm-usage','--no-first-run',
+               f'--window-size={self.size}','--remote-debugging-port=0',f'--user-data-dir={tmp}/chrome','about:blank']
+        self.procs.append(subprocess.Popen(lab, env=env, stdin=subprocess.DEVNULL, stdout=open(tmp/'lab.log', 'w'),
+                                           stderr=subprocess.STDOUT))
         self.procs.append(subprocess.Popen(web, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         _poll(lambda: _http(f'http://127.0.0.1:{port}/api/status'), self.procs)
         dp = _poll(lambda: int((tmp/'chrome'/'DevToolsActivePort').read_text().split()[0]), self.procs)
-        tab = Tab(json.loads(_poll(lambda: _http(f'http://127.0.0.1:{dp}/json/new?about:blank', 'PUT'), self.procs))['webSocketDebuggerUrl'])
-        tab('Page.enable'); tab('Runtime.enable'); tab('Emulation.setFocusEmulationEnabled', enabled=True)
+        tab = Tab(json.loads(_poll(lambda: _http(f'http://127.0.0.1:{dp}/json/new?about:blank', 'PUT'),
+                                   self.procs))['webSocketDebuggerUrl'])
+        tab('Page.enable')
+        tab('Runtime.enable')
+        tab('Emulation.setFocusEmulationEnabled', enabled=True)
         tab('Page.navigate', url=f'http://127.0.0.1:{port}/doc/tree/{nb.name}?reset')
         return tab
     def __exit__(self, kind=None, *exc):
         for p in self.procs[::-1]: _stop(p)
-        if kind and (self.tmp/'lab.log').exists(): print('end of the server log:\n'+(self.tmp/'lab.log').read_text()[-3000:])
+        if kind and (self.tmp/'lab.log').exists():
+            print('end of the server log:\n'+(self.tmp/'lab.log').read_text()[-3000:])
         shutil.rmtree(self.tmp, ignore_errors=True)
 
 # %% ../../nbs/dev/20_browser.ipynb #7f4ab32d
@@ -130,30 +168,41 @@ def run_all(tab:Tab,    # From `Lab`
     "Run every cell and wait; raises with the message of a cell that failed."
     tab.wait(f"{_W}?.context?.isReady && {_W}.sessionContext?.session?.kernel?.status==='idle'", 180)
     tab.js("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    err = f"{_W}.content.widgets.filter(c=>c.model.type==='code').flatMap(c=>c.model.outputs.toJSON()).filter(o=>o.output_type==='error').map(o=>o.ename+': '+o.evalue)"
-    done = f"{_W}.content.widgets.filter(c=>c.model.type==='code').every(c=>c.model.executionCount) && {_W}.sessionContext.session.kernel.status==='idle'"
+    err = (
+        f"{_W}.content.widgets.filter(c=>c.model.type==='code').flatMap(c=>c.model.outputs.toJSON()).filter(o=>o.output_type==='error').map(o=>o.ename+': "
+        "'+o.evalue)")
+    done = (f"{_W}.content.widgets.filter(c=>c.model.type==='code').every(c=>c.model.executionCount) && "
+            f"{_W}.sessionContext.session.kernel.status==='idle'")
     tab.wait(f"({err}).length || ({done})", timeout)
     if e := tab.js(err): raise AssertionError(f'{len(e)} cells raised: {e[0][:500]}')
 
 def _slider(tab, text):
     "JavaScript: the handle of the first slider with this description."
-    return f"[...document.querySelectorAll('.widget-slider')].find(w=>w.querySelector('.widget-label')?.innerText==={json.dumps(text)}).querySelector('.noUi-handle')"
+    return (
+        f"[...document.querySelectorAll('.widget-slider')].find(w=>w.querySelector('.widget-label')?.innerText==={json.dumps(text)}).querySelector('.noUi-handle')")
 
 def _settled(tab):
     "Until the panel says that it is ready; raises with its message when it could not do something."
     t = "[...document.querySelectorAll('.widget-html')].map(w=>w.innerText).join(' | ')"
-    tab.wait(f"({t}).includes('ready,') || ({t}).includes('could not do that')", 120); s = tab.js(t)
+    tab.wait(f"({t}).includes('ready,') || ({t}).includes('could not do that')", 120)
+    s = tab.js(t)
     if 'could not do that' in s: raise AssertionError(f'the panel: {s[:600]}')
 
+# %% ../../nbs/dev/20_browser.ipynb #3bc1f827
 def _change(tab, what, act, table=True):
     "Do something and wait until pictures (and the table) are others."
-    _settled(tab); text = "[...document.querySelectorAll('.rgbx-tab')].map(t=>t.innerText).join()"
-    a,t = tab.js(_BYTES),tab.js(text); act(); n = time.time()
+    _settled(tab)
+    text = "[...document.querySelectorAll('.rgbx-tab')].map(t=>t.innerText).join()"
+    a,t = tab.js(_BYTES),tab.js(text)
+    act()
+    n = time.time()
     def differ():
         b = tab.js(_BYTES)
         if sum(x!=y for x,y in zip(a, b))==0 or table and tab.js(text)==t: raise AssertionError(f'{what}: no change')
         return sum(x!=y for x,y in zip(a, b))
-    k = _poll(differ, [], 60); print(f'ok   {what}: {k} of {len(a)} pictures'+(' and the table' if table else '')+f' changed, {time.time()-n:.1f} s', flush=True)
+    k = _poll(differ, [], 60)
+    print(f'ok   {what}: {k} of {len(a)} pictures'+(' and the table' if table else '')
+          +f' changed, {time.time()-n:.1f} s', flush=True)
     _settled(tab)
 
 # %% ../../nbs/dev/20_browser.ipynb #5245495e
@@ -162,27 +211,44 @@ def explorer_in_browser(chrome:str, # Path of the browser
     nb=None                         # The notebook; default: the explorer's
 ):
     "The whole check. Raises where something is not as it should be."
-    shots = Path(shots); shots.mkdir(parents=True, exist_ok=True); nb = nb or repo_root()/'nbs'/'explorer'/'14_panel.ipynb'
+    shots = Path(shots)
+    shots.mkdir(parents=True, exist_ok=True)
+    nb = nb or repo_root()/'nbs'/'explorer'/'14_panel.ipynb'
     with Lab(nb, chrome) as tab:
         try:
-            run_all(tab); print('ok   all cells ran', flush=True)
-            tab.wait("document.querySelectorAll('img.widget-image').length>=6", 60); tab.js("document.querySelector('img.widget-image').scrollIntoView({block:'center'})")
-            def press(text, n): tab.js(_slider(tab, text)+'.focus()'); [tab.key('ArrowRight', 39) for _ in range(n)]
-            _settled(tab); tab.shot(shots/'1_start.png')
-            _change(tab, 'next samples', lambda: press('sample', 3)); tab.shot(shots/'2_sample.png')
-            pick = "(()=>{const s=[...document.querySelectorAll('.widget-dropdown')].filter(w=>w.innerText.startsWith('damage'))[0].querySelector('select');s.value='gaussian_noise';s.dispatchEvent(new Event('change',{bubbles:true}))})()"
+            run_all(tab)
+            print('ok   all cells ran', flush=True)
+            tab.wait("document.querySelectorAll('img.widget-image').length>=6", 60)
+            tab.js("document.querySelector('img.widget-image').scrollIntoView({block:'center'})")
+            def press(text, n):
+                tab.js(_slider(tab, text)+'.focus()')
+                [tab.key('ArrowRight', 39) for _ in range(n)]
+            _settled(tab)
+            tab.shot(shots/'1_start.png')
+            _change(tab, 'next samples', lambda: press('sample', 3))
+            tab.shot(shots/'2_sample.png')
+            pick = (
+                "(()=>{const "
+                "s=[...document.querySelectorAll('.widget-dropdown')].filter(w=>w.innerText.startsWith('damage'))[0].querySelector('select');"
+                "s.value='gaussian_noise';s.dispatchEvent(new Event('change',{bubbles:true}))})()")
             _change(tab, 'noise on the first sensor', lambda: tab.js(pick))
-            _change(tab, 'its severity', lambda: press('severity', 2)); tab.shot(shots/'3_noise.png')
+            _change(tab, 'its severity', lambda: press('severity', 2))
+            tab.shot(shots/'3_noise.png')
             box = "[...document.querySelectorAll('.widget-checkbox')].find(w=>w.innerText.includes('thermal')).querySelector('input').click()"
-            _change(tab, 'thermal off', lambda: tab.js(box)); tab.shot(shots/'4_thermal_off.png')
+            _change(tab, 'thermal off', lambda: tab.js(box))
+            tab.shot(shots/'4_thermal_off.png')
             _change(tab, 'thermal on again', lambda: tab.js(box))
             assert not tab.log, tab.log
-        except BaseException: tab.shot(shots/'failure.png'); raise
+        except BaseException:
+            tab.shot(shots/'failure.png')
+            raise
 
+# %% ../../nbs/dev/20_browser.ipynb #d5c64f1a
 def _main() -> int: # 1 where there is no browser and one is needed
     "Open the explorer's notebook in JupyterLab in a headless browser and use it."
     parser = argparse.ArgumentParser(prog='python -m rgbx_seg.dev.browser', description=_main.__doc__)
-    parser.add_argument('--shots', type=Path, help='folder for the screenshots; runs/browser in the repository by default')
+    parser.add_argument('--shots', type=Path,
+                        help='folder for the screenshots; runs/browser in the repository by default')
     parser.add_argument('--need', action='store_true', help='fail where there is no browser, instead of skipping')
     args,chrome = parser.parse_args(),get_browser()
     if chrome is None:
@@ -194,6 +260,4 @@ def _main() -> int: # 1 where there is no browser and one is needed
     return 0
 
 # %% ../../nbs/dev/20_browser.ipynb #d5246773
-#| eval: false
 if __name__ == '__main__': sys.exit(_main())
-

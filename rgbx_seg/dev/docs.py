@@ -29,15 +29,16 @@ class Page:
     summary:str                                 # The sentence below it
     names:list=field(default_factory=list)      # What it defines for others
 
-ROOMS = ('', 'tutorials', 'systems', 'models', 'data', 'data/sets', 'encoders', 'fusion', 'heads', 'ops', 'evaluation', 'training',
-         'training/callbacks', 'show', 'explorer', 'export', 'parity', 'dev')
+ROOMS = ('', 'tutorials', 'systems', 'models', 'data', 'data/sets', 'encoders', 'fusion', 'heads', 'ops', 'evaluation',
+         'training', 'training/callbacks', 'show', 'explorer', 'export', 'parity', 'dev')
 
 def defined(source:str # An exported cell
 ) -> list:             # Names without a leading underscore
     "What a cell defines at its top level."
     try: body = ast.parse(source).body
     except SyntaxError: return []
-    out = [n.name for n in body if isinstance(n, (ast.FunctionDef,ast.ClassDef)) and not any('patch' in ast.unparse(d) for d in n.decorator_list)]
+    out = [n.name for n in body if isinstance(n, (ast.FunctionDef,ast.ClassDef))
+           and not any('patch' in ast.unparse(d) for d in n.decorator_list)]
     for n in body:
         for t in n.targets if isinstance(n, ast.Assign) else ():
             out += [o.id for o in (t.elts if isinstance(t, ast.Tuple) else [t]) if isinstance(o, ast.Name)]
@@ -50,21 +51,29 @@ def read_page(nb:Path, # The notebook
     nbs:Path           # The folder of notebooks
 ) -> Page:
     "Title, summary and defined names of a notebook."
-    cells = json.loads(nb.read_text(encoding='utf-8'))['cells']; text = '\n'.join(_source(c) for c in cells[:2] if c['cell_type']=='markdown')
+    cells = json.loads(nb.read_text(encoding='utf-8'))['cells']
+    text = '\n'.join(_source(c) for c in cells[:2] if c['cell_type']=='markdown')
     title,summary = re.search(r'^# (?:# )?(.+)$', text, re.M),re.search(r'^> (.+)$', text, re.M)
     names = [n for c in cells if c['cell_type']=='code' and 'export' in _flags(_source(c)) for n in defined(_source(c))]
-    return Page(nb, nb.relative_to(nbs).with_suffix('.html').as_posix(), title[1] if title else nb.stem, summary[1] if summary else '', names)
+    return Page(nb, nb.relative_to(nbs).with_suffix('.html').as_posix(), title[1] if title else nb.stem,
+                summary[1] if summary else '', names)
 
+# %% ../../nbs/dev/10_docs.ipynb #3f20ab80
 def site_pages(root:Path # The folder with `settings.ini`
 ) -> list:               # `Page`s in reading order
     "All pages."
-    nbs = root/'nbs'; ps = [read_page(p, nbs) for p in notebooks(root)]
-    room = lambda p: p.path.relative_to(nbs).parent.as_posix().replace('.', '')
-    return sorted(ps, key=lambda p: (p.url!='index.html', ROOMS.index(room(p)) if room(p) in ROOMS else len(ROOMS), p.url))
+    nbs = root/'nbs'
+    ps = [read_page(p, nbs) for p in notebooks(root)]
+    def room(p): return p.path.relative_to(nbs).parent.as_posix().replace('.', '')
+    return sorted(ps,
+                  key=lambda p: (p.url!='index.html', ROOMS.index(room(p)) if room(p) in ROOMS else len(ROOMS), p.url))
 
 # %% ../../nbs/dev/10_docs.ipynb #c0a22066
-_TEX = [(r'\\[bB]ig[glr]*(?![a-zA-Z])', ''), (r'\\tfrac', r'\\frac'), (r'\\frac\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])', r'\\frac{\1}{\2}'), (r'\\frac\s*([0-9a-zA-Z])\s*\{', r'\\frac{\1}{'),
-        (r'\\sqrt\s+([0-9a-zA-Z])', r'\\sqrt{\1}'), (r'\\bmod', r'\\;\\mathrm{mod}\\;'), (r'\\[lr]Vert', r'\\|'), (r'\\mathrel\{([^{}]*)\}', r'\1'), (r'\\textstyle|\\displaystyle', ''), (r'\s+', ' ')]
+_TEX = [(r'\\[bB]ig[glr]*(?![a-zA-Z])', ''), (r'\\tfrac', r'\\frac'),
+        (r'\\frac\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])', r'\\frac{\1}{\2}'),
+        (r'\\frac\s*([0-9a-zA-Z])\s*\{', r'\\frac{\1}{'), (r'\\sqrt\s+([0-9a-zA-Z])', r'\\sqrt{\1}'),
+        (r'\\bmod', r'\\;\\mathrm{mod}\\;'), (r'\\[lr]Vert', r'\\|'), (r'\\mathrel\{([^{}]*)\}', r'\1'),
+        (r'\\textstyle|\\displaystyle', ''), (r'\s+', ' ')]
 
 @functools.lru_cache(4096)
 def math_svg(tex:str,   # Without the dollars
@@ -76,18 +85,29 @@ def math_svg(tex:str,   # Without the dollars
     size = 13 if display else 11.5
     try: p = TextPath((0, 0), f'${t}$', size=size, prop=FontProperties(family='DejaVu Sans', math_fontfamily='stix'))
     except (ValueError,RuntimeError): return f'<code class="tex">{html.escape(tex.strip())}</code>'
-    b = p.get_extents(); x,y,w,h = b.x0-.5,-b.y1-.5,b.width+1,b.height+1; d,k = [],'MLQCZ'
-    for v,code in p.iter_segments(curves=True): d.append({1:'M',2:'L',3:'Q',4:'C',79:'Z'}[int(code)]+('' if code==79 else ' '.join(f'{a:.1f}' if i%2==0 else f'{-a:.1f}' for i,a in enumerate(v))))
+    b = p.get_extents()
+    x = b.x0-.5
+    y = -b.y1-.5
+    w = b.width+1
+    h = b.height+1
+    d,k = [],'MLQCZ'
+    for v,code in p.iter_segments(curves=True):
+        d.append({1:'M',2:'L',3:'Q',4:'C',79:'Z'}[int(code)]
+                 +('' if code==79 else ' '.join(f'{a:.1f}' if i%2==0 else f'{-a:.1f}' for i,a in enumerate(v))))
     low = max(0., -b.y0)
-    svg = (f'<svg class="math" role="img" aria-label="{html.escape(tex.strip())}" width="{w*1.25:.1f}" height="{h*1.25:.1f}" viewBox="{x:.1f} {y:.1f} {w:.1f} {h:.1f}" '
+    svg = (f'<svg class="math" role="img" aria-label="{html.escape(tex.strip())}" width="{w*1.25:.1f}" '
+           f'height="{h*1.25:.1f}" viewBox="{x:.1f} {y:.1f} {w:.1f} {h:.1f}" '
            f'style="vertical-align:-{low*1.25:.1f}px"><path d="{"".join(d)}" fill="currentColor"/></svg>')
     return f'<span class="display">{svg}</span>' if display else svg
 
+# %% ../../nbs/dev/10_docs.ipynb #0a9c4422
 def take_math(md:str, # Markdown
     store:list        # Formulas are appended: HTML
 ) -> str:             # Markdown with a mark for each formula
     "Take formulas out of Markdown, so that nothing else reads them; code is left alone."
-    def put(tex, display): store.append(math_svg(tex, display)); return f'\u2063{len(store)-1}\u2063'
+    def put(tex, display):
+        store.append(math_svg(tex, display))
+        return f'\u2063{len(store)-1}\u2063'
     parts = re.split(r'(```.*?```|~~~.*?~~~|`[^`\n]+`)', md, flags=re.S)
     for i in range(0, len(parts), 2):
         s = re.sub(r'(?<!\\)\$\$(.+?)\$\$', lambda m: put(m[1], True), parts[i], flags=re.S)
@@ -103,15 +123,19 @@ def prepare(nb,     # A notebook node
     new,cell = [],nbformat.v4.new_markdown_cell
     for c in nb.cells:
         if c.cell_type=='markdown':
-            new.append(cell(take_math(re.sub(r'^# # ', '# ', c.source), store))); continue
+            new.append(cell(take_math(re.sub(r'^# # ', '# ', c.source), store)))
+            continue
         flags = _flags(c.source)
-        if c.cell_type!='code' or 'hide' in flags or 'default_exp' in flags or re.search(r'nbdev_export\(', c.source): continue
+        if c.cell_type!='code' or 'hide' in flags or 'default_exp' in flags or re.search(r'nbdev_export\(', c.source):
+            continue
         names = defined(c.source) if 'export' in flags else []
         if names: new.append(cell(''.join(f'<a class="def" id="{n}"></a>' for n in names)))
         if not code: continue
-        c = nbformat.v4.new_code_cell(re.sub(r'^#\|.*\n?', '', c.source, flags=re.M).strip('\n'), outputs=list(filter(None, map(_output, c.outputs))))
+        c = nbformat.v4.new_code_cell(re.sub(r'^#\|.*\n?', '', c.source, flags=re.M).strip('\n'),
+                                      outputs=list(filter(None, map(_output, c.outputs))))
         if c.source: new.append(c)
-    return nbformat.v4.new_notebook(cells=new, metadata=dict(language_info=dict(name='python', pygments_lexer='ipython3')))
+    return nbformat.v4.new_notebook(cells=new,
+                                    metadata=dict(language_info=dict(name='python', pygments_lexer='ipython3')))
 
 def _output(o):
     "An output without what needs a kernel or a script from elsewhere."
@@ -121,20 +145,27 @@ def _output(o):
 @functools.lru_cache(1)
 def _exporter():
     from nbconvert import HTMLExporter
-    e = HTMLExporter(template_name='basic'); e.exclude_input_prompt = e.exclude_output_prompt = True; e.anchor_link_text = ''
+    e = HTMLExporter(template_name='basic')
+    e.exclude_input_prompt = e.exclude_output_prompt = True
+    e.anchor_link_text = ''
     return e
 
+# %% ../../nbs/dev/10_docs.ipynb #fcfd19be
 def body(page:Page, # The page
     names:dict,     # {defined name: url of its page}
     code:bool=True  # With code and outputs
 ) -> str:           # HTML
     "The notebook as HTML, names linked, formulas drawn."
-    store = []; nb = prepare(nbformat.read(page.path, as_version=4), store, code); out,_ = _exporter().from_notebook_node(nb)
-    out = re.sub(r'<a class="anchor-link".*?</a>', '', out); up = '../'*page.url.count('/')
+    store = []
+    nb = prepare(nbformat.read(page.path, as_version=4), store, code)
+    out,_ = _exporter().from_notebook_node(nb)
+    out = re.sub(r'<a class="anchor-link".*?</a>', '', out)
+    up = '../'*page.url.count('/')
     def link(m):
         n = m[1].removesuffix('()')
         return m[0] if n not in names else f'<a href="{"" if names[n]==page.url else up+names[n]}#{n}">{m[0]}</a>'
-    out = ''.join(s if s.startswith(('<a ','<pre')) else re.sub(r'<code>([A-Za-z_]\w*(?:\(\))?)</code>', link, s) for s in re.split(r'(<a .*?</a>|<pre.*?</pre>)', out, flags=re.S))
+    out = ''.join(s if s.startswith(('<a ','<pre')) else re.sub(r'<code>([A-Za-z_]\w*(?:\(\))?)</code>', link, s)
+                  for s in re.split(r'(<a .*?</a>|<pre.*?</pre>)', out, flags=re.S))
     return re.sub('\u2063(\\d+)\u2063', lambda m: store[int(m[1])], out)
 
 # %% ../../nbs/dev/10_docs.ipynb #b3fcb502
@@ -165,24 +196,33 @@ q.addEventListener('input',()=>{const t=q.value.trim();list.hidden=!!t;hits.inne
 document.addEventListener('keydown',e=>{if(e.key==='/'&&document.activeElement!==q){e.preventDefault();q.focus()} if(e.key==='Escape'){q.value='';q.dispatchEvent(new Event('input'))}})})();
 """
 
-def _plain(h): return re.sub(r'\s+', ' ', html.unescape(re.sub(r'<svg.*?</svg>|<style.*?</style>|<[^>]+>', ' ', h, flags=re.S))).strip()
+def _plain(h):
+    return re.sub(r'\s+', ' ',
+                  html.unescape(re.sub(r'<svg.*?</svg>|<style.*?</style>|<[^>]+>', ' ', h, flags=re.S))).strip()
 
+# %% ../../nbs/dev/10_docs.ipynb #ac53f941
 def index_of(page:Page, # The page
     inner:str           # Its body
 ) -> list:              # Entries of the search index
     "Title, defined names, and each section with its text."
-    plain = re.sub(r'<div class="(?:input_area|output_wrapper|output).*?(?=<div class="cell|\Z)', ' ', inner, flags=re.S)
-    out = [dict(n=page.title, x=page.summary, u=page.url, p=page.summary, w=9)] + [dict(n=n, x='', u=f'{page.url}#{n}', p=page.title, w=5) for n in page.names]
+    plain = re.sub(r'<div class="(?:input_area|output_wrapper|output).*?(?=<div class="cell|\Z)', ' ',
+                   inner, flags=re.S)
+    out = ([dict(n=page.title, x=page.summary, u=page.url, p=page.summary, w=9)]
+           + [dict(n=n, x='', u=f'{page.url}#{n}', p=page.title, w=5) for n in page.names])
     parts = re.split(r'<h[23] id="([^"]*)">(.*?)</h[23]>', plain, flags=re.S)
-    texts = [('', page.title, parts[0])] + [(parts[i], _plain(parts[i+1]), parts[i+2]) for i in range(1, len(parts)-2, 3)]
-    return out + [dict(n=n, x=_plain(t)[:1500], u=f'{page.url}#{i}' if i else page.url, p=page.title, w=1) for i,n,t in texts]
+    texts = [('', page.title, parts[0])] + [(parts[i], _plain(parts[i+1]), parts[i+2])
+                                            for i in range(1, len(parts)-2, 3)]
+    return out + [dict(n=n, x=_plain(t)[:1500], u=f'{page.url}#{i}' if i else page.url, p=page.title, w=1)
+                  for i,n,t in texts]
 
 # %% ../../nbs/dev/10_docs.ipynb #34cdd6aa
 def _nav(pages, here):
     up,out,last = '../'*here.url.count('/'),[],None
     for p in pages:
         room = p.url.rpartition('/')[0]
-        if room!=last: out.append(f'<h4>{html.escape(room or "rgbx_seg")}</h4>'); last = room
+        if room!=last:
+            out.append(f'<h4>{html.escape(room or "rgbx_seg")}</h4>')
+            last = room
         out.append(f'<a href="{up+p.url}"{" class=here" if p is here else ""}>{html.escape(p.title)}</a>')
     return ''.join(out)
 
@@ -191,23 +231,33 @@ def page_html(page:Page, # The page
     inner:str            # Its body
 ) -> str:                # A whole document
     "The page with navigation, search, and links to the pages before and after."
-    up,i = '../'*page.url.count('/'),pages.index(page); e = html.escape
-    ends = ''.join(f'<a href="{up+pages[j].url}">{a}{e(pages[j].title)}{b}</a>' if 0<=j<len(pages) else '<span></span>' for j,a,b in ((i-1,'&larr; ',''), (i+1,'',' &rarr;')))
-    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{e(page.title)} - rgbx_seg</title>'
-            f'<meta name="description" content="{e(page.summary)}"><link rel="stylesheet" href="{up}site.css"></head><body data-up="{up}">'
-            f'<nav><input id="q" type="search" placeholder="search ( / )" aria-label="search"><div id="hits"></div><div id="pages">{_nav(pages, page)}</div></nav>'
-            f'<main><div class="body">{inner}</div><div class="ends">{ends}</div></main><script src="{up}index.js"></script><script src="{up}search.js"></script></body></html>\n')
+    up,i = '../'*page.url.count('/'),pages.index(page)
+    e = html.escape
+    ends = ''.join(f'<a href="{up+pages[j].url}">{a}{e(pages[j].title)}{b}</a>' if 0<=j<len(pages) else '<span></span>'
+                   for j,a,b in ((i-1,'&larr; ',''), (i+1,'',' &rarr;')))
+    return ('<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+            f'content="width=device-width,initial-scale=1"><title>{e(page.title)} - rgbx_seg</title><meta '
+            f'name="description" content="{e(page.summary)}"><link rel="stylesheet" href="{up}site.css"></head><body '
+            f'data-up="{up}"><nav><input id="q" type="search" placeholder="search ( / )" aria-label="search"><div '
+            f'id="hits"></div><div id="pages">{_nav(pages, page)}</div></nav><main><div class="body">{inner}</div><div '
+            f'class="ends">{ends}</div></main><script src="{up}index.js"></script><script '
+            f'src="{up}search.js"></script></body></html>\n')
 
+# %% ../../nbs/dev/10_docs.ipynb #1823eb5a
 def _relink(inner, page, root, out):
     "Links between notebooks become links between pages; other files of the repository that are linked are copied."
     def one(m):
         u = urlsplit(html.unescape(m[3]))
         if u.scheme or u.netloc or not u.path or m[3].startswith(('data:','#')): return m[0]
-        f = (page.path.parent/unquote(u.path)).resolve(); tail = f'#{u.fragment}' if u.fragment else ''
+        f = (page.path.parent/unquote(u.path)).resolve()
+        tail = f'#{u.fragment}' if u.fragment else ''
         if f.suffix=='.ipynb': return f'{m[1]}{m[2]}="{u.path[:-6]}.html{tail}"'
         if not f.is_file() or not f.is_relative_to(root): return m[0]
-        rel = f.relative_to(root/'nbs').as_posix() if f.is_relative_to(root/'nbs') else f'files/{f.relative_to(root).as_posix()}'
-        to = out/rel; to.parent.mkdir(parents=True, exist_ok=True); shutil.copyfile(f, to)
+        rel = (f.relative_to(root/'nbs').as_posix() if f.is_relative_to(root/'nbs')
+               else f'files/{f.relative_to(root).as_posix()}')
+        to = out/rel
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(f, to)
         return f'{m[1]}{m[2]}="{html.escape("../"*page.url.count("/")+rel)}{tail}"'
     return re.sub(r'(<(?:a|img)\b[^>]*?\s)(href|src)="([^"]*)"', one, inner)
 
@@ -218,19 +268,29 @@ def build_site(out,      # Folder of the site; one that is there is replaced
     progress:bool=False  # Show a bar
 ) -> list:               # The pages
     "Render all notebooks. Only a folder that was made by this is ever replaced."
-    root = Path(root or repo_root()).resolve(); out = Path(out).resolve(); mark = '.rgbx-site'
-    if out.exists() and (not out.is_dir() or any(out.iterdir()) and not (out/mark).exists()): raise RGBXError(out, 'files that are not this site', 'an empty folder or an older site')
-    pages = site_pages(root); names = {n: p.url for p in reversed(pages) for n in p.names}; index = []
-    out.parent.mkdir(parents=True, exist_ok=True); tmp = Path(tempfile.mkdtemp(prefix=f'.{out.name}-', dir=out.parent))
+    root = Path(root or repo_root()).resolve()
+    out = Path(out).resolve()
+    mark = '.rgbx-site'
+    if out.exists() and (not out.is_dir() or any(out.iterdir()) and not (out/mark).exists()):
+        raise RGBXError(out, 'files that are not this site', 'an empty folder or an older site')
+    pages = site_pages(root)
+    names = {n: p.url for p in reversed(pages) for n in p.names}
+    index = []
+    out.parent.mkdir(parents=True, exist_ok=True)
+    tmp = Path(tempfile.mkdtemp(prefix=f'.{out.name}-', dir=out.parent))
     try:
         for p in (progress_bar(pages) if progress else pages):
-            inner = body(p, names, code); index += index_of(p, inner)
+            inner = body(p, names, code)
+            index += index_of(p, inner)
             write_text(tmp/p.url, page_html(p, pages, _relink(inner, p, root, tmp)))
         from pygments.formatters import HtmlFormatter
         light,dark = (HtmlFormatter(style=s).get_style_defs('.highlight') for s in ('friendly','github-dark'))
-        back = re.compile(r'^(?!\.highlight \.).*$\n?', re.M)                          # backgrounds and line numbers are ours
-        write_text(tmp/'site.css', _CSS+back.sub('', light)+'@media(prefers-color-scheme:dark){'+back.sub('', dark)+'}\n')
-        write_text(tmp/'index.js', 'const INDEX='+json.dumps(index, ensure_ascii=False).replace('</', '<\\/')+';\n'); write_text(tmp/'search.js', _JS); (tmp/mark).touch()
+        back = re.compile(r'^(?!\.highlight \.).*$\n?', re.M)  # backgrounds and line numbers are ours
+        write_text(tmp/'site.css',
+                   _CSS+back.sub('', light)+'@media(prefers-color-scheme:dark){'+back.sub('', dark)+'}\n')
+        write_text(tmp/'index.js', 'const INDEX='+json.dumps(index, ensure_ascii=False).replace('</', '<\\/')+';\n')
+        write_text(tmp/'search.js', _JS)
+        (tmp/mark).touch()
         tmp.chmod(0o755)
         if out.exists(): shutil.rmtree(out)
         tmp.replace(out)
@@ -239,9 +299,12 @@ def build_site(out,      # Folder of the site; one that is there is replaced
 
 # %% ../../nbs/dev/10_docs.ipynb #fa553188
 class _Links(HTMLParser):
-    def __init__(self): super().__init__(); self.refs,self.ids = [],set()
+    def __init__(self):
+        super().__init__()
+        self.refs,self.ids = [],set()
     def handle_starttag(self, tag, attrs):
-        d = dict(attrs); self.ids |= {d[k] for k in ('id','name') if d.get(k)}
+        d = dict(attrs)
+        self.ids |= {d[k] for k in ('id','name') if d.get(k)}
         self.refs += [d[k] for k in ('href','src') if d.get(k)]
 
 def dead_links(site # Folder of a site
@@ -249,7 +312,9 @@ def dead_links(site # Folder of a site
     "Check every link inside the site, anchors too, and that nothing is loaded from elsewhere."
     site,read = Path(site).resolve(),{}
     def parse(p):
-        if p not in read: read[p] = _Links(); read[p].feed(p.read_text(encoding='utf-8'))
+        if p not in read:
+            read[p] = _Links()
+            read[p].feed(p.read_text(encoding='utf-8'))
         return read[p]
     bad = []
     for p in sorted(site.rglob('*.html')):
@@ -257,12 +322,15 @@ def dead_links(site # Folder of a site
             u = urlsplit(r)
             if u.scheme or u.netloc: continue
             f = (p.parent/unquote(u.path)).resolve() if u.path else p
-            ok = f.is_file() and f.is_relative_to(site) and (not u.fragment or f.suffix!='.html' or unquote(u.fragment) in parse(f).ids)
+            ok = f.is_file() and f.is_relative_to(site) and (not u.fragment or f.suffix!='.html'
+                                                             or unquote(u.fragment) in parse(f).ids)
             if not ok: bad.append((p.relative_to(site).as_posix(), r))
-        loaded = re.findall(r'<(?:script|link|img|iframe)\b[^>]*?(?:src|href)="(https?:[^"]*|//[^"]*)"', p.read_text(encoding='utf-8'))
+        loaded = re.findall(r'<(?:script|link|img|iframe)\b[^>]*?(?:src|href)="(https?:[^"]*|//[^"]*)"',
+                            p.read_text(encoding='utf-8'))
         bad += [(p.relative_to(site).as_posix(), f'{l} (loaded from elsewhere)') for l in loaded]
     return bad
 
+# %% ../../nbs/dev/10_docs.ipynb #6bb81a0c
 def _main() -> int: # 1 where a link is dead
     "Render all notebooks as a site and check its links."
     parser = argparse.ArgumentParser(prog='python -m rgbx_seg.dev.docs', description=_main.__doc__)
@@ -276,6 +344,4 @@ def _main() -> int: # 1 where a link is dead
     return int(bool(bad))
 
 # %% ../../nbs/dev/10_docs.ipynb #31112e53
-#| eval: false
 if __name__ == '__main__': sys.exit(_main())
-

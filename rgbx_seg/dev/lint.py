@@ -332,5 +332,4 @@ def _main() -> int: # 1 where a ceiling is exceeded
     return int(bad > 0)
 
 # %% ../../nbs/dev/30_lint.ipynb #16f6fb24
-#| eval: false
 if __name__ == '__main__': sys.exit(_main())

@@ -80,5 +80,4 @@ def _cpu():
     return names[0] if names else platform.processor() or platform.machine()
 
 # %% ../../nbs/training/72_throughput.ipynb #0f8882bd
-#| eval: false
 if __name__ == '__main__': call_parse(main)
