@@ -10,7 +10,8 @@ import copy, fnmatch, os, re
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
-from .cards import Card, get_card, safe_name, trailing_number
+from .cards import Card, get_card, safe_name
+from .conditions import trailing_number
 from .files import IMAGE_EXTS, read_label
 from .decoders import read_modality
 

@@ -6,10 +6,12 @@
 __all__ = ['StepLog', 'LiveCurves']
 
 # %% ../../../nbs/training/callbacks/60_logs.ipynb #7c0fec25
-import csv
+import csv, math
 from pathlib import Path
 from fastai.callback.core import Callback
+from IPython.display import display
 from ...core import RGBXError, write_text
+from ...show.curves import plot_history
 from ..distributed import ranks
 
 # %% ../../../nbs/training/callbacks/60_logs.ipynb #43cf6fcd
@@ -53,11 +55,6 @@ class StepLog(Callback):
         self.board,self.told = None,False
     def state_dict(self): return {'step': self.step}
     def load_state_dict(self, s): self.step = s['step']
-
-# %% ../../../nbs/training/callbacks/60_logs.ipynb #3b1e02cc
-import math
-from IPython.display import display
-from ...show.curves import plot_history
 
 # %% ../../../nbs/training/callbacks/60_logs.ipynb #bbf7c5c4
 class LiveCurves(Callback):
