@@ -13,7 +13,8 @@ from ..core import RGBXError
 from ..registry import PROTOCOLS
 
 # %% ../../nbs/evaluation/10_protocol.ipynb #0cb05c9e
-_CHOICES = dict(mode=('whole','slide'), arithmetic=('','sigma','furnace'), absent=('ignore','zero'), outside=('error','ignore'))
+_CHOICES = dict(mode=('whole','slide'), arithmetic=('','sigma','furnace'), absent=('ignore','zero'),
+                outside=('error','ignore'))
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
@@ -54,10 +55,13 @@ class Protocol:
     def _check(self):
         combine = ('softmax','exp') if self.arithmetic=='furnace' else ('softmax','logits','late')
         for field,options in (_CHOICES | dict(combine=combine)).items():
-            if getattr(self, field) not in options: raise self._bad(f'{field}={getattr(self, field)!r}', f'one of {options}')
-        if self.crop is None and (self.mode=='slide' or self.arithmetic): raise self._bad('no crop', 'crop=(height, width)')
+            if getattr(self, field) not in options:
+                raise self._bad(f'{field}={getattr(self, field)!r}', f'one of {options}')
+        if self.crop is None and (self.mode=='slide' or self.arithmetic):
+            raise self._bad('no crop', 'crop=(height, width)')
         if self.fit and self.size: raise self._bad('fit and size', 'one of them')
-        if self.arithmetic=='furnace' and self.crop[0]!=self.crop[1]: raise self._bad(f'crop={self.crop}', 'a square crop')
+        if self.arithmetic=='furnace' and self.crop[0]!=self.crop[1]:
+            raise self._bad(f'crop={self.crop}', 'a square crop')
         if self.at_size and not self.size: raise self._bad('at_size without a size', 'size=(height, width)')
         if not self.scales or min(self.scales)<=0: raise self._bad(f'scales={self.scales}', 'positive numbers')
         if not 0<self.stride<=1: raise self._bad(f'stride={self.stride}', 'a part of the window, in (0, 1]')
@@ -74,7 +78,8 @@ class Protocol:
         "A protocol from its plain fields; an unknown one raises `RGBXError`."
         fields = {'arithmetic' if field=='published' else field: value for field,value in fields.items()}
         unknown = set(fields)-set(cls.__dataclass_fields__)
-        if unknown: raise RGBXError('protocol', f'a field {min(unknown)!r}', f"some of {', '.join(cls.__dataclass_fields__)}")
+        if unknown:
+            raise RGBXError('protocol', f'a field {min(unknown)!r}', f"some of {', '.join(cls.__dataclass_fields__)}")
         return cls(**fields)
 
     def _resizing(self):
@@ -86,7 +91,8 @@ class Protocol:
         how = 'whole image' if self.mode=='whole' else f'windows {crop} every {self.stride:.3g}'
         if self.arithmetic: how = f'published {self.arithmetic} arithmetic ({self.combine}), crop {crop}'
         scales = f"scale{'s' if len(self.scales)>1 else ''} {' '.join(f'{s:g}' for s in self.scales)}"
-        more = [', scored there'*self.at_size, f', {scales}', ', flip'*self.flip, ', absent classes count as 0'*(self.absent=='zero')]
+        more = [', scored there'*self.at_size, f', {scales}', ', flip'*self.flip,
+                ', absent classes count as 0'*(self.absent=='zero')]
         return f'{self.name}: {how}{self._resizing()}{"".join(more)}'
 
 # %% ../../nbs/evaluation/10_protocol.ipynb #8c657ce1
@@ -120,7 +126,8 @@ _NYU = dict(scales=(.75,1,1.25), flip=True)
 _MS = dict(scales=(1.,.75,1.25), flip=True)
 _AUG = dict(scales=(.5,.75,1.,1.25,1.5,1.75), flip=True)                              # mmsegmentation's --aug-test
 def _sigma(crop, **kw): return Protocol(crop=crop, arithmetic='sigma', outside='ignore', **kw)
-def _furnace(crop, combine, **kw): return Protocol(crop=crop, arithmetic='furnace', combine=combine, outside='ignore', **kw)
+def _furnace(crop, combine, **kw):
+    return Protocol(crop=crop, arithmetic='furnace', combine=combine, outside='ignore', **kw)
 def _late(**kw): return Protocol(combine='late', **kw)
 _ADE = _late(fit=(2048,512), multiple=32)
 _CITY = _late(mode='slide', crop=1024, stride=.75, fit=(2048,1024))
@@ -128,33 +135,39 @@ _WHU = _late(fit=(512,512))
 
 register_protocols(*(replace(p, name=k, about=about) for k,p,about in (
     ('sigma/mfnet', _sigma((480,640)), "Sigma on MFNet: one scale, the whole image"),
-    ('sigma/pst900', _sigma((720,1280)), "Sigma on PST900: one scale, the whole image"),
-    ('sigma/nyudv2', _sigma((480,640), **_NYU), "Sigma on NYU Depth v2: three scales and flip; at 1.25 the windows miss 93 % of the image"),
+    ('sigma/pst900', _sigma((720,1280)), "Sigma on PST900: one scale, the whole image"), ('sigma/nyudv2', _sigma(
+        (480,640), **_NYU), "Sigma on NYU Depth v2: three scales and flip; at 1.25 the windows miss 93 % of the image"),
     ('sigma/sunrgbd', _sigma((480,640), **_NYU), "Sigma on SUN RGB-D, images and labels resized to 480x640: as on NYU"),
-    ('sigma/nyudv2-correct', Protocol(mode='slide', crop=(480,640), **_NYU), "the same scales and flip, with windows that cover the image, and means of probabilities"),
+    ('sigma/nyudv2-correct', Protocol(mode='slide', crop=(480,640), **_NYU),
+     "the same scales and flip, with windows that cover the image, and means of probabilities"),
     ('sigma/sunrgbd-correct', Protocol(mode='slide', crop=(480,640), **_NYU), "as sigma/nyudv2-correct"),
     ('sa_gate/nyudv2', _furnace(480, 'exp'), "SA-Gate on NYU Depth v2, crop 480: about 51.4"),
     ('sa_gate/nyudv2-ms', _furnace(480, 'exp', **_MS), "the same with three scales and flip: 52.4"),
     ('sa_gate_432/nyudv2', _furnace(432, 'exp'), "SA-Gate, crop 432: about 51.5"),
     ('sa_gate_432/nyudv2-ms', _furnace(432, 'exp', **_MS), "the same with three scales and flip"),
-    ('sa_gate/nyudv2-correct', Protocol(mode='slide', crop=480, **_MS), "the same scales and flip, means of probabilities"),
+    ('sa_gate/nyudv2-correct', Protocol(mode='slide', crop=480, **_MS),
+     "the same scales and flip, means of probabilities"),
     ('malleable/nyudv2', _furnace(480, 'softmax'), "malleable 2.5D convolution on NYU Depth v2"),
     ('malleable/nyudv2-ms', _furnace(480, 'softmax', **_MS), "the same with three scales and flip: 50.9"),
     ('segman/ade20k', _ADE, "SegMAN on ADE20K: into 2048x512, sides multiples of 32, whole image"),
     ('segman/ade20k-ms', replace(_ADE, **_AUG), "the same with --aug-test"),
-    ('segman/coco_stuff', _ADE, "SegMAN on COCO-Stuff 164k; its first of two resizes changes nothing that the second does not"),
+    ('segman/coco_stuff', _ADE,
+     "SegMAN on COCO-Stuff 164k; its first of two resizes changes nothing that the second does not"),
     ('segman/coco_stuff-ms', replace(_ADE, **_AUG), "the same with --aug-test"),
     ('segman/cityscapes', _CITY, "SegMAN T, S, B on Cityscapes: windows 1024, step 768"),
     ('segman/cityscapes-ms', replace(_CITY, **_AUG), "the same with --aug-test"),
     ('segman_l/cityscapes', _late(fit=(2048,1024)), "SegMAN L on Cityscapes: whole image"),
-    ('mmsam/deliver', _late(size=(1024,1024), at_size=True, absent='zero'), "MM SAM-Adapter on DeLiVER: image and label resized to 1024x1024 and scored there; easy and hard test alike"),
-    ('mmsam/fmb', _late(mode='slide', crop=800, pad=True, absent='zero'), "MM SAM-Adapter on FMB: padded to 800x800 at the right and bottom, cut back; easy and hard test alike"),
-    ('mmsam/muses', _late(mode='slide', crop=1024, stride=.625, absent='zero'), "MM SAM-Adapter on MUSES: windows 1024, step 640"),
+    ('mmsam/deliver', _late(size=(1024,1024), at_size=True, absent='zero'),
+     "MM SAM-Adapter on DeLiVER: image and label resized to 1024x1024 and scored there; easy and hard test alike"),
+    ('mmsam/fmb', _late(mode='slide', crop=800, pad=True, absent='zero'),
+     "MM SAM-Adapter on FMB: padded to 800x800 at the right and bottom, cut back; easy and hard test alike"),
+    ('mmsam/muses', _late(mode='slide', crop=1024, stride=.625, absent='zero'),
+     "MM SAM-Adapter on MUSES: windows 1024, step 640"),
     ('mambadiffusion/whu', _WHU, "Mamba-Diffusion on WHU-OPT-SAR: tiles of 256 enlarged to 512, scored at 256"),
     ('mambadiffusion/whu-ms', replace(_WHU, **_AUG), "the same with --aug-test"),
     ('mambadiffusion/hunan', _late(), "Mamba-Diffusion on Hunan: tiles of 256 as they are"),
-    ('dformer/sunrgbd', _late(mode='slide', crop=(531,730), pad=True), "DFormer on SUN RGB-D: padded to 531x730 at the right and bottom"),
-)))
+    ('dformer/sunrgbd', _late(mode='slide', crop=(531,730), pad=True),
+     "DFormer on SUN RGB-D: padded to 531x730 at the right and bottom"),)))
 
 # %% ../../nbs/evaluation/10_protocol.ipynb #2285b286
 def list_protocols(
