@@ -20,11 +20,11 @@ __doc__ = 'A notebook-first workbench for RGB-X semantic segmentation.'
 
 _all_ = ['create_model', 'list_models', 'load_published', 'load_run', 'from_pretrained', 'RGBXSegmenter',
          'Encoder', 'Fusion', 'PairwiseFusion', 'Head', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data',
-         'check_data', 'Card', 'Modality', 'dataloaders', 'list_datasets', 'prepare_data', 'write_toy', 'Recipe', 'get_recipe',
-         'list_recipes', 'train', 'learner', 'Protocol', 'evaluate', 'predict', 'infer', 'compare', 'Report',
-         'bootstrap', 'robustness', 'explore', 'show_item', 'show_predictions', 'show_fusion', 'contributions', 'export_onnx',
-         'export_program', 'ops', 'data', 'models', 'show', 'systems', 'export', 'parity', 'RGBXError',
-         '__version__']
+         'check_data', 'Card', 'Modality', 'dataloaders', 'list_datasets', 'prepare_data', 'write_toy', 'Recipe',
+         'get_recipe', 'list_recipes', 'train', 'learner', 'Protocol', 'evaluate', 'predict', 'infer', 'compare',
+         'Report', 'bootstrap', 'robustness', 'explore', 'show_item', 'show_predictions', 'show_fusion',
+         'contributions', 'export_onnx', 'export_program', 'ops', 'data', 'models', 'show', 'systems', 'export',
+         'parity', 'RGBXError', '__version__']
 
 _ROOMS = ('ops', 'data', 'models', 'show', 'systems', 'export')   # `parity` is one too; it is imported on use
 
@@ -42,6 +42,7 @@ _HOMES = {
     'data.open': 'open_data',
     'data.doctor': 'check_data',
     'data.cards': 'Card Modality',
+    'training.loaders': 'dataloaders',
     'data.sets.base': 'list_datasets',
     'data.prepare': 'prepare_data',
     'data.toy': 'write_toy',
@@ -49,12 +50,11 @@ _HOMES = {
     'training.run': 'train learner',
     'evaluation.protocol': 'Protocol',
     'evaluation.evaluator': 'evaluate',
+    'evaluation.predict': 'predict',
+    'evaluation.inference': 'infer',
     'evaluation.report': 'compare Report',
     'evaluation.bootstrap': 'bootstrap',
     'evaluation.robustness': 'robustness',
-    'training.loaders': 'dataloaders',
-    'evaluation.predict': 'predict',
-    'evaluation.inference': 'infer',
     'explorer.panel': 'explore',
     'show.grid': 'show_item',
     'explorer.maps': 'show_predictions show_fusion',

@@ -6,30 +6,53 @@
 __all__ = []
 
 # %% ../../nbs/cli/20_lists.ipynb #c11c0003
-import fnmatch
+import dataclasses, fnmatch
 import rgbx_seg as rx
-from ..core import RGBXError, nearest
+from ..core import RGBXError, nearest, write_text
 from ..registry import DATASETS, ENCODERS, FUSIONS, HEADS, MODELS, PROTOCOLS, RECIPES
 from .parser import Names, Size, verb
 
 # %% ../../nbs/cli/20_lists.ipynb #c11c0006
-@verb('know your data', 'rgbx check mydata')
-def check(data:str,         # A folder
+def _save_proposal(report):
+    "Write the card that was found, and lists of the splits that were divided by a seed; the names of the files."
+    card,root = report.card,report.root
+    if (root/'card.json').exists() or card.name in DATASETS: return []
+    splits = dict(card.splits)
+    for split,spec in card.splits.items():
+        if not isinstance(spec, dict) or 'only' not in spec: continue
+        write_text(root/f'{split}.txt', '\n'.join(spec['only'])+'\n')
+        splits[split] = f'{split}.txt'
+    dataclasses.replace(card, splits=splits).save(root/'card.json')
+    return ['card.json'] + [name for name in splits.values() if name not in card.splits.values()]
+
+def _taken(data, **how):
+    "What the folder was taken for; where it does not open, the report says why."
+    from rgbx_seg.data.open import describe
+    try: return describe(rx.open_data(data, None, labels=None, **how))
+    except RGBXError: return None
+
+@verb('know your data', 'rgbx check mydata --save')
+def check(data:str,         # DATA: a folder of images, or the folder of a known data set
     *,
     # what is looked at
-    card:str=None,          # What the folder is: a known data set's name, or a card.json; default: its own card, or what it looks like
+    card:str=None,          # What the data is: a known data set's name or a card.json; default: found out
     modalities:Names=None,  # Which; default: all
     part:bool=False,        # A part of the data: do not compare counts and sizes
     n:int=0,                # Items to read of each split; 0: all
+    # results
+    save:bool=False,        # Write card.json and missing split lists into the folder
     # machine
     workers:int=0,          # Threads; 0: one per core
 ):
     "Say what a folder or a known data set was taken for, what is wrong with it, and what to do."
-    from rgbx_seg.data.doctor import check_data
-    report = check_data(data, card, modalities, full=not part, n=n or None, workers=workers or None)
+    taken = _taken(data, card=card, modalities=modalities)
+    if taken: print(taken)
+    report = rx.check_data(data, card, modalities, full=not part, n=n or None, workers=workers or None)
     print(report)
+    if save: print('saved:', ', '.join(_save_proposal(report)) or 'nothing, the folder is known already')
     return report.status
 
+# %% ../../nbs/cli/20_lists.ipynb #c11c0017
 @verb('know your data', 'rgbx prepare nyudv2 downloads/NYU data/NYU')
 def prepare(name:str,       # A name of `rgbx datasets`
     src:str,                # Folder of the original download
@@ -44,8 +67,7 @@ def prepare(name:str,       # A name of `rgbx datasets`
     workers:int=0,          # Threads; 0: one per core
 ):
     "Write the processed layout of a data set from its original download; a stopped run goes on."
-    from rgbx_seg.data.prepare import prepare_data
-    print(f'written to {prepare_data(name, src, dst, to, size, inpaint, tile, workers=workers or None)}')
+    print(f'written to {rx.prepare_data(name, src, dst, to, size, inpaint, tile, workers=workers or None)}')
 
 # %% ../../nbs/cli/20_lists.ipynb #c11c0008
 def _matching(what, pattern, names):

@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['IMAGENET', 'TOY_CLASSES', 'AERIAL_CLASSES', 'STREET_CONDITIONS', 'AERIAL_CONDITIONS', 'TOY_NOTES', 'CARDS',
-           'voc_palette', 'Modality', 'safe_name', 'check_pattern', 'trailing_number', 'Card', 'DataSet', 'folder_card',
-           'toy_modality', 'toy_card', 'get_card']
+           'voc_palette', 'Modality', 'safe_name', 'check_pattern', 'Card', 'DataSet', 'folder_card', 'toy_modality',
+           'toy_card', 'get_card']
 
 # %% ../../nbs/data/00_cards.ipynb #c68cd98f
-import html, json, re
+import json, re
 from dataclasses import asdict, dataclass, field, replace
-from itertools import product
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Protocol, runtime_checkable
 import numpy as np
 from ..core import RGBXError, choose, write_text
+from .card_html import card_html
+from .conditions import Conditions
 from ..registry import DATASETS
 
 # %% ../../nbs/data/00_cards.ipynb #753703b1
@@ -58,7 +59,8 @@ def _constants(values, key, default, channels, where):
 
 def _check_modality(m, where):
     "Defaults filled in, wrong values refused."
-    if not isinstance(m.channels, int) or m.channels < 1: raise RGBXError(where, f'channels={m.channels!r}', 'a positive integer')
+    if not isinstance(m.channels, int) or m.channels < 1:
+        raise RGBXError(where, f'channels={m.channels!r}', 'a positive integer')
     if m.bits not in (8, 16, 32): raise RGBXError(where, f'bits={m.bits!r}', '8, 16 or 32')
     if m.order not in ('rgb', 'bgr'): raise RGBXError(where, f'order={m.order!r}', "'rgb' or 'bgr'")
     m.folder = safe_name(m.folder, f'folder of {where}')
@@ -96,41 +98,9 @@ def check_pattern(pattern:str, # Of files, with {id} or {0}, {1} ...
     slots = re.findall(r'\{(id|\d)\}', str(pattern))
     mixed = 'id' in slots and len(set(slots)) > 1
     if '{' in text or '}' in text or not slots or mixed:
-        raise RGBXError(where or 'pattern', repr(pattern), 'a path with {id}, or with {0}, {1} ... for the parts of a name')
+        raise RGBXError(where or 'pattern', repr(pattern),
+                        'a path with {id}, or with {0}, {1} ... for the parts of a name')
     return pattern
-
-# %% ../../nbs/data/00_cards.ipynb #c09afec5
-def trailing_number(name:str, # An item's name
-) -> int:                     # -1 where it ends in none
-    "The number that a name ends in."
-    found = re.search(r'(\d+)$', name)
-    return int(found[1]) if found else -1
-
-class _Conditions:
-    "What a card says of an item by its name."
-    @property
-    def condition_names(self) -> list: # Without repetition, in the card's order
-        "The conditions an item can have."
-        parts = ['-'.join(words) for words in product(*self.condition_parts)] if self.condition_parts else []
-        return list(dict.fromkeys([*self.conditions.values(), *parts, *self.condition_ids]))
-
-    def condition(self, name:str # An item's name
-    ) -> str:                    # Its condition, None where the name says nothing
-        "By the parts of the name, by its number, or by the longest ending in `conditions` that fits."
-        if self.condition_parts: return self._condition_of_parts(set(re.split('[/_]', name)))
-        if self.condition_ids:
-            number = trailing_number(name)
-            fits = (c for c,ranges in self.condition_ids.items() if any(a <= number <= b for a,b in ranges))
-            return next(fits, None)
-        endings = ((len(ending), c) for ending,c in self.conditions.items() if name.endswith(ending))
-        return max(endings, default=(0, None))[1]
-
-    def _condition_of_parts(self, words):
-        "One word of each group, or None."
-        found = []
-        for group in self.condition_parts:
-            found.append(next((word for word in group if word in words), 'normal' if 'normal' in group else None))
-        return None if None in found else '-'.join(found)
 
 # %% ../../nbs/data/00_cards.ipynb #c09afec6
 class _Copies:
@@ -194,13 +164,15 @@ class _Json:
         path = Path(path)
         if not path.is_file(): raise RGBXError(path, 'no such file', 'a card.json')
         try: data = json.loads(path.read_text(encoding='utf-8'))
-        except ValueError as e: raise RGBXError(path, f'text that is not JSON ({e})', 'a card as `Card.save` writes it') from e
+        except ValueError as e:
+            raise RGBXError(path, f'text that is not JSON ({e})', 'a card as `Card.save` writes it') from e
         return cls.from_dict(data, path)
 
 # %% ../../nbs/data/00_cards.ipynb #c09afec9
 def _check_entries(cls, data, where):
     "Raise unless a dict has the entries of a card."
-    if not isinstance(data, dict): raise RGBXError(where, f'a {type(data).__name__}', 'an object with name, classes and modalities')
+    if not isinstance(data, dict):
+        raise RGBXError(where, f'a {type(data).__name__}', 'an object with name, classes and modalities')
     for key in ('name', 'classes', 'modalities'):
         if key not in data: raise RGBXError(where, f'no entry {key!r}', 'name, classes and modalities')
     for key in data: choose(key, cls.__dataclass_fields__, f'{where}: entry')
@@ -210,47 +182,10 @@ def _check_entries(cls, data, where):
         expected = f"a list of objects with name, folder and some of {', '.join(known)}"
         raise RGBXError(where, f'modalities {str(modalities)[:80]}', expected)
 
-# %% ../../nbs/data/00_cards.ipynb #c09afed1
-def _swatch(colour):
-    "A square in a colour."
-    style = 'display:inline-block;width:1em;height:1em;border:1px solid #888'
-    return f'<span style="{style};background:rgb({colour[0]},{colour[1]},{colour[2]})"></span>'
-
-def _class_table(card):
-    "Rows of number, colour and name; several columns where there are many classes."
-    shown = min(card.num_classes, 200)
-    columns = -(-shown//(10 if shown <= 60 else 25))
-    rows = -(-shown//columns)
-    def cell(i):
-        if i >= shown: return ''
-        name = html.escape(card.classes[i])
-        return f'<td>{i}</td><td>{_swatch(card.palette[i])}</td><td style="text-align:left">{name}</td>'
-    return ''.join('<tr>'+''.join(cell(c*rows+r) for c in range(columns))+'</tr>' for r in range(rows))
-
-def _facts(card):
-    "What a card says besides its classes, in words, escaped."
-    e = html.escape
-    files = ', '.join(f'<code>{e(m.path or m.folder+"/")}</code> {e(name)} ({m.channels})' for name,m in card.modalities.items())
-    protocols = {split: f' ({e(card.protocols[split])})' if split in card.protocols else '' for split in card.counts}
-    counts = ', '.join(f'{e(str(split))} {n}{protocols[split]}' for split,n in card.counts.items())
-    conditions = ', '.join(map(e, card.condition_names[:8]))
-    if len(card.condition_names) > 8: conditions += f' ... ({len(card.condition_names)} conditions)'
-    facts = [f'{card.layout} layout' if card.layout else '', f'{card.num_classes} classes', files,
-             ' x '.join(map(str, card.size)) if card.size else '', counts, conditions,
-             f'labels: {card.label_rule}' if card.layout else '', e(card.source),
-             f'licence: {e(card.licence)}' if card.licence else '', f'<code>{e(card.url)}</code>' if card.url else '']
-    return '; '.join(filter(None, facts))
-
 # %% ../../nbs/data/00_cards.ipynb #c09afed2
 class _Shown:
     "A card to look at."
-    def _repr_html_(self):
-        e = html.escape
-        synthetic = ' (synthetic toy scenes)' if self.synthetic else ''
-        notes = '<ul>'+''.join(f'<li>{e(note)}</li>' for note in self.notes)+'</ul>' if self.notes else ''
-        cite = f'<br>cite: {e(self.citation)}' if self.citation else ''
-        table = '' if self.classification else _class_table(self)
-        return f"<b>{e(self.name)}</b>{synthetic}<br>{_facts(self)}{cite}{notes}<table>{table}</table>"
+    def _repr_html_(self): return card_html(self)
 
     @property
     def label_rule(self) -> str: # In words
@@ -266,7 +201,7 @@ class _Shown:
 
 # %% ../../nbs/data/00_cards.ipynb #c09afed4
 @dataclass(eq=False, repr=False)
-class Card(_Conditions, _Copies, _Json, _Shown):
+class Card(Conditions, _Copies, _Json, _Shown):
     "The facts of a data set."
     name:str                     # Its name
     classes:list                 # Names of the train ids 0..C-1
@@ -339,7 +274,8 @@ def _check_classes(card, where):
 def _check_splits(card, where):
     "Lists that stay below the root, and rules for names."
     for spec in card.splits.values():
-        for name in [spec] if isinstance(spec, str) else spec if isinstance(spec, list) else []: safe_name(name, f'list of {where}')
+        for name in [spec] if isinstance(spec, str) else spec if isinstance(spec, list) else []:
+            safe_name(name, f'list of {where}')
         if isinstance(spec, dict) and not {'names'} <= spec.keys() <= {'names', 'ids', 'only'}:
             raise RGBXError(f'split of {where}', str(spec)[:80], 'names, and perhaps ids or only')
 
@@ -351,7 +287,8 @@ def _check_card(card, where):
     if card.size is not None: card.size = tuple(card.size)
     if card.label_folder is not None: safe_name(card.label_folder, f'label folder of {where}')
     if card.label_path is not None: check_pattern(card.label_path, f'label of {where}')
-    if card.label_map is not None: card.label_map = {int(value): int(train_id) for value,train_id in card.label_map.items()}
+    if card.label_map is not None:
+        card.label_map = {int(value): int(train_id) for value,train_id in card.label_map.items()}
     for name in card.default or []: choose(name, card.modalities, f'modality of {card.name}')
     _check_splits(card, where)
 
@@ -386,7 +323,8 @@ def folder_card(classes,    # Names, or how many
     return Card(name, classes, modalities, label_folder=label, **kw)
 
 # %% ../../nbs/data/00_cards.ipynb #deb97fef
-TOY_CLASSES = dict(sky=(70,130,180), road=(128,64,128), sidewalk=(244,35,232), terrain=(152,251,152), building=(90,90,90),
+TOY_CLASSES = dict(sky=(70,130,180), road=(128,64,128), sidewalk=(244,35,232), terrain=(152,251,152),
+                   building=(90,90,90),
                    pole=(255,220,0), person=(220,20,60), mannequin=(255,160,170), vehicle_moving=(0,60,255),
                    vehicle_parked=(0,190,200), obstacle=(150,80,0))
 AERIAL_CLASSES = dict(farmland=(240,220,90), forest=(30,120,40), bare=(190,140,90), water=(40,90,220),
@@ -410,21 +348,24 @@ def toy_modality(name:str, # 'thermal', 'depth', 'lidar', 'event', 'sar', 'nir',
     choose(name, TOY_NOTES, 'toy modality')
     span = _TOY_SPANS.get(name)
     folder = folder or ('RGB' if name == 'rgb' else name)
-    return Modality(name, folder, '.png', cmap=_TOY_MAPS.get(name), bits=16 if span else 8, span=span, note=TOY_NOTES[name])
+    return Modality(name, folder, '.png', cmap=_TOY_MAPS.get(name), bits=16 if span else 8, span=span,
+                    note=TOY_NOTES[name])
 
 def toy_card(modalities=('rgb', 'thermal'), # RGB first; 'sar' or 'nir' among them: the aerial scenes
     size=(96, 128),                         # (height, width)
     **kw,                                   # Further fields of `Card`
 ) -> Card:
-    "The card of the synthetic toy scenes in Sigma's layout: one X is in `ModalX`, several are in folders with their own names."
+    """The card of the synthetic toy scenes in Sigma's layout: one X is in `ModalX`, several are in folders with their
+    own names."""
     names = list(modalities)
     others = [name for name in names if name != 'rgb']
     aerial = bool({'sar', 'nir'} & set(others))
     classes,conditions = (AERIAL_CLASSES, AERIAL_CONDITIONS) if aerial else (TOY_CLASSES, STREET_CONDITIONS)
     subsets = dict(rgb_easy=list(conditions[:1]), rgb_hard=list(conditions[1:]))
     cards = {name: toy_modality(name, 'ModalX' if [name] == others else None) for name in names}
-    return Card('toy_aerial' if aerial else 'toy', list(classes), cards, np.array(list(classes.values())), label_ext='.png',
-                conditions={'_'+c: c for c in conditions}, subsets=subsets, size=size, synthetic=True, **kw)
+    return Card('toy_aerial' if aerial else 'toy', list(classes), cards, np.array(list(classes.values())),
+                label_ext='.png', conditions={'_'+c: c for c in conditions}, subsets=subsets, size=size,
+                synthetic=True, **kw)
 
 # %% ../../nbs/data/00_cards.ipynb #db6c32c5
 CARDS = dict(toy=toy_card(), toy_aerial=toy_card(('rgb', 'sar')))   # the toy scenes

@@ -7,16 +7,15 @@ __all__ = ['Problem', 'DoctorReport', 'Mistakes', 'check_counts', 'check_halves'
 
 # %% ../../nbs/data/80_doctor.ipynb #b5f9ae95
 import html, os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-import numpy as np
-from ..core import RGBXError, bar, cv2_
+from ..core import RGBXError
 from .cards import Card, Modality
-from .doctor_images import check_images, probe_item
+from .doctor_images import check_images
+from .doctor_items import check_conditions, check_files, check_sizes, check_strays, read_items
 from .doctor_labels import check_class_pixels, check_edges, check_label_values, train_id_counts
 from .files import IMAGE_EXTS
-from .folder import list_lines, split_names
+from .folder import list_lines
 from .open import open_data
 from .sets.base import flat_name, halves, layout_card, layout_of, read_subset, subset_files
 from ..registry import DATASETS
@@ -75,18 +74,21 @@ class _ReportText:
             folders = ', '.join(f'{name} in {m.folder}/' for name,m in card.modalities.items())
             lines.append(f"proposed card: {folders}; labels in {card.label_folder}/, {card.num_classes} classes; "
                          f"save it with report.card.save('{self.root}/card.json')")
-        sizes = [f'{width} x {height} ({n})' for (height,width),n in sorted(self.sizes.items(), key=lambda size: -size[1])]
+        sizes = [f'{width} x {height} ({n})'
+                 for (height,width),n in sorted(self.sizes.items(), key=lambda size: -size[1])]
         if sizes: lines.append('sizes: '+', '.join(sizes[:4])+(' ...' if len(sizes) > 4 else ''))
         return lines
 
     def _repr_html_(self):
         e,card = html.escape,self.card
         head,rows = self._frequencies() if self.pixels and not card.classification else ([], [])
-        problems = ''.join(f'<li><b style="color:{_COLOURS[p.level]}">{p.level}</b> <code>{p.code}</code> {e(str(p).split("] ", 1)[1])}</li>'
-                           for p in self.problems)
-        lines = [''.join(f'<th>{e(cell)}</th>' for cell in head), *(''.join(f'<td>{e(str(cell))}</td>' for cell in row) for row in rows[:60])]
+        problems = ''.join(f'<li><b style="color:{_COLOURS[p.level]}">{p.level}</b> <code>{p.code}</code> '
+                           f'{e(str(p).split("] ", 1)[1])}</li>' for p in self.problems)
+        lines = [''.join(f'<th>{e(cell)}</th>' for cell in head),
+                 *(''.join(f'<td>{e(str(cell))}</td>' for cell in row) for row in rows[:60])]
         table = '<table>'+''.join(f'<tr>{line}</tr>' for line in lines)+'</table>' if rows else ''
-        return f'<b>{e(card.name)}</b> {e(card.layout)} {e(str(self.items))}: {len(self.errors)} errors<ul>{problems}</ul>{table}'
+        return (f'<b>{e(card.name)}</b> {e(card.layout)} {e(str(self.items))}: {len(self.errors)} '
+                f'errors<ul>{problems}</ul>{table}')
 
 # %% ../../nbs/data/80_doctor.ipynb #6dcd8477
 @dataclass(repr=False)
@@ -172,7 +174,8 @@ def _check_list(file, lines, add):
     columns = [line for line in lines if '\t' in line or (images and ' ' in line and '/' in line)]
     if columns:
         add('error', 'list-columns', f'{file} has several columns where bare names are expected',
-            f"Keep the name alone, as in {_bare(columns[0])!r}; or use the layout whose lists have columns", columns, len(columns))
+            f"Keep the name alone, as in {_bare(columns[0])!r}; or use the layout whose lists have columns",
+            columns, len(columns))
     elif any('/' in line for line in images):
         add('error', 'list-paths', f'{file} has paths where bare names are expected',
             f'Write {_bare(images[0])!r} instead of {images[0]!r}', images, len(images))
@@ -200,7 +203,8 @@ def check_counts(card:Card, # Of the data set
         other = next((key for key,n in card.counts.items() if key != split and n == items[split]), None)
         hint = f' That is the number of {other}: are the two exchanged?' if other else \
             _mistakes_of(card.name).count_hint(split, items[split], published)
-        add('error', 'count', f'{items[split]} items in {split}, {published} are published ({card.protocols.get(split, split)}).{hint}',
+        add('error', 'count',
+            f'{items[split]} items in {split}, {published} are published ({card.protocols.get(split, split)}).{hint}',
             'Something is missing, or this is another protocol; full=False checks a part')
 
 # %% ../../nbs/data/80_doctor.ipynb #b5a2d8ea
@@ -210,12 +214,15 @@ def _check_pair(a, b, names, digests, card, add):
     "Items, or equal images, that two splits have in common."
     both = sorted(set(names[a]) & set(names[b]))
     if both and b == 'val' and len(both) == len(names[b]):
-        add('note', 'val-in-train', f'all items of {b} are in {a} too ({card.protocols.get(a, a)})', 'Scores on val say nothing then')
+        add('note', 'val-in-train', f'all items of {b} are in {a} too ({card.protocols.get(a, a)})',
+            'Scores on val say nothing then')
         return
     if both: add('error', 'overlap', f'items in both {a} and {b}', 'Test items must not be trained on', both, len(both))
     same = {digest for digest in digests[a] if digest in digests[b]}-{digests[a].get(None)}
     pairs = [f'{digests[a][d]} = {digests[b][d]}' for d in same if digests[a][d] != digests[b][d]]
-    if pairs: add('error', 'duplicate', f'equal images under different names in {a} and {b}', 'Remove one of each', sorted(pairs), len(pairs))
+    if pairs:
+        add('error', 'duplicate', f'equal images under different names in {a} and {b}', 'Remove one of each',
+            sorted(pairs), len(pairs))
 
 def _check_splits(names, digests, card, add):
     "Items, or equal images, in two splits that should have none in common."
@@ -233,11 +240,13 @@ def check_halves(ds, # An open split
     found = halves(ds) if published else {}
     if not found: return
     easy,hard = map(len, found.values())
-    said,want = f'{easy} RGB-easy and {hard} RGB-hard items in {ds.split}',published.get(len(ds.names))
+    said = f'{easy} RGB-easy and {hard} RGB-hard items in {ds.split}'
+    want = published.get(len(ds.names))
     if want == (easy, hard): add('note', 'easy-hard', f'{said}, as published')
     elif want: add('error', 'easy-hard', f'{said}; {want[0]} and {want[1]} are published', 'Names were changed')
     elif full and (ds.split == 'test' or len(published) > 1):
-        add('warning', 'easy-hard', f'{said}, of a number of items that nobody published', 'Scores on them do not compare')
+        add('warning', 'easy-hard', f'{said}, of a number of items that nobody published',
+            'Scores on them do not compare')
     for half,path in subset_files(ds).items():
         try: names = set(read_subset(path))
         except RGBXError as e:
@@ -245,8 +254,8 @@ def check_halves(ds, # An open split
             continue
         wrong = sorted(names ^ set(map(flat_name, found[half])))
         if wrong:
-            add('error', 'easy-hard', f'{path.name} does not list the {half} items of {ds.split}', 'Take the published list, or the names',
-                wrong, len(wrong))
+            add('error', 'easy-hard', f'{path.name} does not list the {half} items of {ds.split}',
+                'Take the published list, or the names', wrong, len(wrong))
 
 # %% ../../nbs/data/80_doctor.ipynb #cc30ddc1
 class _Notes(list):
@@ -255,7 +264,7 @@ class _Notes(list):
         self.append(Problem(level, code, text, fix, [str(item) for item in list(where)[:5]], n))
 
 def check_data(path,     # Where the data set lies
-    card=None,           # What it is, as for `open_data`: 'mfnet', 'mfnet/sigma', a file, a `Card`; None: its own card, or what it looks like
+    card=None, # What it is, as for `open_data`: 'mfnet', 'mfnet/sigma', a file, a `Card`; None: its own card, or what it looks like
     modalities=None,     # Which to check; None: the card's default
     splits=None,         # Which; None: all of the card that can be opened
     full:bool=True,      # False: a part of the data, whose counts and sizes are not compared with the card
@@ -265,17 +274,21 @@ def check_data(path,     # Where the data set lies
 ) -> DoctorReport:
     "Check a data set against its card and against all known mistakes."
     notes,path = _Notes(),Path(path)
-    name,_,layout = card.partition('/') if isinstance(card, str) and card.partition('/')[0] in DATASETS else ('', '', '')
+    name,_,layout = (card.partition('/') if isinstance(card, str) and card.partition('/')[0] in DATASETS
+                     else ('', '', ''))
     empty = layout_card(name, layout or None) if name else Card('?', ['?'], dict(rgb=Modality('rgb', 'RGB')))
-    if name and _before_opening(name, path, layout, modalities, notes.add): return DoctorReport(empty, path, {}, {}, {}, notes)
+    if name and _before_opening(name, path, layout, modalities, notes.add):
+        return DoctorReport(empty, path, {}, {}, {}, notes)
     if card is None and not (path/'card.json').is_file(): card,proposed = _looked_like(path, modalities)
     else: proposed = False
     data = _open_splits(lambda split: open_data(path, split, card=card, modalities=modalities), splits, notes.add)
     if not data: return DoctorReport(empty, path, {}, {}, {}, notes)
     first = next(iter(data.values()))
-    report = DoctorReport(first.card, first.root, {split: len(ds) for split,ds in data.items()}, {}, {}, notes, proposed)
+    report = DoctorReport(first.card, first.root, {split: len(ds) for split,ds in data.items()}, {}, {},
+                          notes, proposed)
     _check_names(report, data, full, notes.add)
-    digests = {split: _check_split(report, split, ds, n, workers, progress, full, notes.add) for split,ds in data.items()}
+    digests = {split: _check_split(report, split, ds, n, workers, progress, full, notes.add)
+               for split,ds in data.items()}
     _check_splits({split: ds.names for split,ds in data.items()}, digests, first.card, notes.add)
     check_class_pixels(first.card, report.pixels, _mistakes_of(first.card.name), notes.add)
     notes.sort(key=lambda problem: ('error', 'warning', 'note').index(problem.level))
@@ -311,7 +324,8 @@ def _open_splits(make, splits, add):
     if splits is None:
         try: first = make('all')
         except RGBXError as e: add('error', 'open', str(e))
-        splits = [split for split in (first.card.splits if first is not None else ()) if split in ('train', 'val', 'test')]
+        splits = [split for split in (first.card.splits if first is not None else ())
+                  if split in ('train', 'val', 'test')]
     for split in [splits] if isinstance(splits, str) else splits:
         try: data[split] = make(split)
         except RGBXError as e:
@@ -320,63 +334,15 @@ def _open_splits(make, splits, add):
     if not data and first is not None and len(first): data['all'] = first
     return data
 
-# %% ../../nbs/data/80_doctor.ipynb #98c82b57
-class _Found:
-    "What the items of a split have in common."
-    def __init__(self, ds):
-        self.ds,self.card = ds,ds.card
-        self.missing,self.bad,self.copies,self.sizes,self.digests,self.holders = {},{},{},{},{},{}
-        self.unequal,self.looks,self.stats = [],[],{kind: {} for kind in ds.modalities}
-        self.values,self.ids = np.zeros(256, np.int64),np.zeros(256, np.int64)
-
-    def add(self, probe):
-        "One item's files."
-        name = probe['name']
-        self.digests[probe['digest']] = name
-        for kind,path in probe['missing']: self.missing.setdefault(kind, []).append(path)
-        for kind,error in probe['bad']: self.bad.setdefault((kind, _kind(error)), []).append(error)
-        for kind in probe['copies']: self.copies.setdefault(kind, []).append(name)
-        for kind,numbers in probe['mods'].items(): self.stats[kind][name] = numbers
-        self._add_sizes(name, probe['sizes'])
-        if probe['label'] is not None: self._add_values(name, probe['label'])
-        if probe['ids'] is not None: self.ids += probe['ids']
-        if probe['edges']: self.looks.append((probe['edges'], probe['border'], next(iter(probe['sizes'].values()), None)))
-
-    def _add_sizes(self, name, sizes):
-        fitted = {kind for kind,modality in self.card.modalities.items() if modality.fit}
-        if len({size for kind,size in sizes.items() if kind not in fitted}) > 1:
-            self.unequal.append(f'{name}: '+', '.join(f'{kind} {width} x {height}' for kind,(height,width) in sizes.items()))
-        if sizes: self.sizes.setdefault(next(iter(sizes.values())), []).append(name)
-
-    def _add_values(self, name, counts):
-        self.values += counts
-        for value in np.nonzero(counts)[0].tolist():
-            names = self.holders.setdefault(value, [])
-            if len(names) < 5: names.append(name)
-
-    def items_with(self, values): # Of labels on disk -> sorted names
-        "The first items that hold one of the values."
-        return sorted({name for value in values for name in self.holders.get(value, ())})
-
 # %% ../../nbs/data/80_doctor.ipynb #98c82b58
-def _read_split(ds, n, workers, progress):
-    "All that the files of a split say, read in threads; edges of at most 48 items."
-    indices = list(range(len(ds))) if n is None or n >= len(ds) else np.linspace(0, len(ds)-1, n).astype(int).tolist()
-    cv2_()
-    looked_at,found = set(indices[::max(1, len(indices)//48)]),_Found(ds)
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        probes = pool.map(lambda i: probe_item(ds, i, i in looked_at), indices)
-        for probe in bar(probes, progress, len(indices)): found.add(probe)
-    return found
-
 def _check_split(report, split, ds, n, workers, progress, full, add):
     "Read a split; returns {digest of the RGB file: item}."
     card,mistakes = ds.card,_mistakes_of(ds.card.name)
-    found = _read_split(ds, n, workers, progress)
-    _check_files(found, split, mistakes, add)
-    _check_sizes(found, split, full, add)
-    _check_conditions(ds, split, full, add)
-    _check_strays(ds, split, add)
+    found = read_items(ds, n, workers, progress)
+    check_files(found, split, mistakes, add)
+    check_sizes(found, split, full, add)
+    check_conditions(ds, split, full, add)
+    check_strays(ds, split, add)
     check_edges(card, split, found.looks, add)
     for kind in card.modalities: check_images(card, kind, found.stats[kind], mistakes, add)
     if found.values.any():
@@ -386,75 +352,3 @@ def _check_split(report, split, ds, n, workers, progress, full, add):
     for size,names in found.sizes.items(): report.sizes[size] = report.sizes.get(size, 0)+len(names)
     found.digests.pop(None, None)
     return found.digests
-
-# %% ../../nbs/data/80_doctor.ipynb #510d2d6c
-_KINDS = {'coloured picture': 'label-painted', 'truncated': 'unreadable', 'do not decode': 'unreadable', 'empty file': 'unreadable',
-          'does not decode': 'unreadable', 'no array': 'unreadable', 'lost the metric': 'high-byte', 'fourth channel': 'not-rgba',
-          '4 channels': 'not-split', '16-bit': 'bits', 'bits': 'bits', 'bands': 'bands', 'no package': 'package'}
-_WHY = {'label-painted': 'painted labels instead of class numbers', 'unreadable': 'unreadable files',
-        'high-byte': '8-bit files where metres in 16 bits are expected', 'not-rgba': 'images without the fourth channel, thermal',
-        'not-split': 'images with four channels: RGB and thermal were not split', 'bits': 'a wrong number of bits',
-        'bands': 'files with too few bands', 'package': 'files that need an optional package'}
-
-def _kind(error):
-    "The kind of a reader's error."
-    return next((code for words,code in _KINDS.items() if words in str(error)), 'unreadable')
-
-def _missing_fix(path):
-    "Why a file may not be there."
-    if not path.parent.is_dir(): return f'the folder {path.parent} is missing'
-    other = [file.name for file in path.parent.glob(path.stem+'.*')]
-    return f'there is {other[0]} instead' if other else 'Copy the missing files, or take the items off the list'
-
-def _check_files(found, split, mistakes, add):
-    "Files that are missing, unreadable, or copies of others."
-    for kind,paths in found.missing.items():
-        add('error', 'missing', f'{kind} files of {split} that are not there', _missing_fix(paths[0]), paths, len(paths))
-    for (kind,code),errors in found.bad.items():
-        add('error', code, f'{kind} of {split}: {_WHY[code]}; first: {errors[0].found}', mistakes.fixes.get(code, errors[0].fix),
-            [error.where for error in errors], len(errors))
-    for kind,names in found.copies.items():
-        add('error', 'copy', f'{kind} is the same file as RGB in {split}', 'A folder was copied over another', names, len(names))
-
-# %% ../../nbs/data/80_doctor.ipynb #510d2d6d
-def _check_sizes(found, split, full, add):
-    "Sizes within an item, and against the card."
-    if found.unequal:
-        add('error', 'unequal', f'items of {split} whose images have different sizes', 'Resize none by itself: find out which files are wrong',
-            found.unequal, len(found.unequal))
-    size = found.card.size
-    odd = {other: names for other,names in found.sizes.items() if size and other != size}
-    if full and odd:
-        add('warning', 'size', f'items of {split} that are not {size[1]} x {size[0]}', 'A resized copy? Scores are not comparable pixel for pixel',
-            [f'{width} x {height}' for height,width in odd], sum(map(len, odd.values())))
-
-def _check_conditions(ds, split, full, add):
-    "Conditions by the names, and their published numbers."
-    card,conditions = ds.card,[ds.condition(i) for i in range(len(ds))]
-    if full and split in card.condition_counts:
-        published = card.condition_counts[split]
-        off = [f'{name}: {conditions.count(name)} of {n}' for name,n in published.items() if conditions.count(name) != n]
-        if off:
-            add('error', 'condition-count', f'other numbers of items by condition in {split} than published',
-                'Something is missing, or renamed', off, len(off))
-    if not (card.conditions or card.condition_parts or card.condition_ids): return
-    none = [ds.name(i) for i,condition in enumerate(conditions) if condition is None]
-    if none:
-        add('warning', 'condition', f'names of {split} that tell no condition', 'Renamed? Reports by condition will leave these out',
-            none, len(none))
-
-def _listed_stems(ds):
-    "Names in all lists, without folders."
-    stems = set()
-    for split in ds.card.splits:
-        try: stems |= {name.rsplit('/', 1)[-1] for name in split_names(ds.root, ds.card, split)}
-        except RGBXError: continue
-    return stems
-
-def _check_strays(ds, split, add):
-    "Images that no list has."
-    first = next(iter(ds.card.modalities.values()))
-    if first.path or split != 'train' or not (ds.root/first.folder).is_dir(): return
-    there = {path.stem for path in (ds.root/first.folder).iterdir() if path.suffix.lower() in IMAGE_EXTS}
-    stray = sorted(there-_listed_stems(ds))
-    if stray: add('note', 'stray', f'images in {first.folder}/ that no list has', '', stray, len(stray))

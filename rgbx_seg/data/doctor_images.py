@@ -35,7 +35,8 @@ def image_stats(image:np.ndarray, # (H, W, C)
     grey = image.shape[2] == 1 or (image[...,:1] == image[...,1:2]).all()
     values = image[...,0] if grey else image
     dark = (values if grey else values.max(2)) == 0
-    out = dict(lo=float(values.min()), hi=float(values.max()), zero=float((values == 0).mean()), dark=float(dark.mean()))
+    out = dict(lo=float(values.min()), hi=float(values.max()), zero=float((values == 0).mean()),
+               dark=float(dark.mean()))
     if modality.name == 'rgb':
         borders = min(border.mean() for border in (image[:2], image[-2:], image[:,:2], image[:,-2:]))
         out['white'] = bool(borders > 245 > image.mean())
@@ -92,7 +93,8 @@ def _probe_label(ds, name, out):
             label,key = raw_label(path, card.label_decode),'label'
             void = void_values(card)[label]
         out[key],out['sizes']['label'] = np.bincount(label.ravel(), minlength=256),label.shape
-        if out['edges']: out['border'] = {kind: rank_on_borders(label, void, edges) for kind,edges in out['edges'].items()}
+        if out['edges']:
+            out['border'] = {kind: rank_on_borders(label, void, edges) for kind,edges in out['edges'].items()}
     except RGBXError as e: out['bad'].append(('label', e))
 
 # %% ../../nbs/data/84_doctor_images.ipynb #e47c72a6
@@ -107,7 +109,8 @@ def check_images(card, # `Card`
     "Contents of a modality over a split."
     modality,fixes = card.modalities[kind],mistakes.fixes
     def say(level, code, items, text, fix='', share=0.):
-        if items and len(items) > share*len(stats): add(level, code, f'{kind}: {text}', fixes.get(code, fix), items, len(items))
+        if items and len(items) > share*len(stats):
+            add(level, code, f'{kind}: {text}', fixes.get(code, fix), items, len(items))
     for rules in (_emptiness, _colour_rules, _depth_rules): rules(card, modality, stats, say)
     mistakes.modality(kind, modality, stats, say)
 
@@ -118,7 +121,8 @@ def _emptiness(card, modality, stats, say):
     empty = _pick(stats, lambda s: s['hi'] == 0 and s['lo'] == 0)
     level = 'warning' if modality.name in SPARSE and len(empty) < len(stats) else 'error'
     say(level, 'empty', empty, 'images that are 0 everywhere', 'The sensor failed, or the conversion did')
-    say('error', 'constant', _pick(stats, lambda s: s['lo'] == s['hi'] != 0), 'images of one value', 'The conversion failed')
+    say('error', 'constant', _pick(stats, lambda s: s['lo'] == s['hi'] != 0), 'images of one value',
+        'The conversion failed')
     if modality.name.startswith('thermal'):
         say('warning', 'holes', _pick(stats, lambda s: .002 < s['zero'] < 1), 'holes (0) from the projection',
             'prepare_data(..., inpaint=True) fills them (Telea, radius 10), as the toolkit can', .2)
@@ -130,7 +134,8 @@ def _colour_rules(card, modality, stats, say):
     "Frames, painted labels, channels in another order."
     say('note', 'white-border', _pick(stats, lambda s: s.get('white')), 'images with a white border',
         'A frame of the camera: crop it in all modalities alike, or leave it', .5)
-    say('error', 'painted', _pick(stats, lambda s: s.get('painted')), 'images in the colours of the classes: painted labels',
+    say('error', 'painted', _pick(stats, lambda s: s.get('painted')),
+        'images in the colours of the classes: painted labels',
         'Painted labels are no modality; take the folder of the sensor', .5)
     say('error', 'hha-order', _pick(stats, lambda s: 'tops' in s and s['tops'][0] < 226 < 232 < s['tops'][1]),
         'angles in the red channel and disparity in the blue',
@@ -146,7 +151,8 @@ def _depth_rules(card, modality, stats, say):
         say('error', 'high-byte', _pick(stats, lambda s: 'lowbyte' in s and not s['lowbyte'] and s['raw'] > 0),
             '16-bit files whose low byte is 0 everywhere', 'They were made from 8-bit ones; take the original files')
     if decoder == 'sun':
-        say('error', 'not-rotated', _pick(stats, lambda s: s.get('low3', 0) > .1), 'values that are not rotated by three bits',
+        say('error', 'not-rotated', _pick(stats, lambda s: s.get('low3', 0) > .1),
+            'values that are not rotated by three bits',
             'The rotation was undone already: such files would be read as about 8 m everywhere', .5)
     if modality.name != 'depth': return
     if decoder in _DEPTH_ARRAYS:

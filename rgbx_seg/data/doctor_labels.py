@@ -48,7 +48,8 @@ def rank_on_borders(label:np.ndarray, # (H, W) uint8
 ) -> tuple:                           # (sum of the ranks of the edges below the borders of a label, number of these pixels)
     "Ranks are in 0..1; chance is ½."
     cv2 = cv2_()
-    small = [cv2.resize(image.astype(np.uint8), edges.shape[::-1], interpolation=cv2.INTER_NEAREST) for image in (label, void)]
+    small = [cv2.resize(image.astype(np.uint8), edges.shape[::-1], interpolation=cv2.INTER_NEAREST)
+             for image in (label, void)]
     borders = _borders(*small)
     ranks = np.empty(edges.size)
     ranks[np.argsort(edges, axis=None, kind='stable')] = (np.arange(edges.size)+.5)/edges.size
@@ -77,9 +78,11 @@ def _check_borders(names, split, looks, add):
     "Do the borders of the labels lie on edges of one of the modalities?"
     with_label = [borders for _,borders,_ in looks if borders]
     pixels = sum(borders[names[0]][1] for borders in with_label)
-    best = max((sum(b[name][0] for b in with_label)/max(1, sum(b[name][1] for b in with_label)) for name in names), default=1)
+    best = max((sum(b[name][0] for b in with_label)/max(1, sum(b[name][1] for b in with_label)) for name in names),
+               default=1)
     if pixels <= 300 or best >= .64: return
-    add('warning', 'borders', f'borders of the labels of {split} lie on edges of the images little more than by chance ({best:.2f}; .5 is chance)',
+    add('warning', 'borders', f'borders of the labels of {split} lie on edges of the images little more than by chance '
+                              f'({best:.2f}; .5 is chance)',
         'Coarse labels; or those of other images, flipped or shifted: look at some items')
 
 def check_edges(card, # `Card`
@@ -99,8 +102,8 @@ def check_edges(card, # `Card`
         (down,right),there,here = _shift(pairs)
         if max(abs(down), abs(right)) <= max(1, .01*shape[1]) or there <= 1.1*here or there <= .1: continue
         scale = full_width/shape[1]
-        add('warning', 'misaligned',
-            f'{name} of {split} lies about {round(right*scale)} pixels to the right of and {round(down*scale)} below {first}',
+        add('warning', 'misaligned', f'{name} of {split} lies about {round(right*scale)} pixels to the right of and '
+                                     f'{round(down*scale)} below {first}',
             'Register the images again, or crop both; close objects may differ more')
 
 # %% ../../nbs/data/82_doctor_labels.ipynb #a19e1b36
@@ -124,7 +127,8 @@ def _wrong_values(card, seen, wrong, pixels, split):
     "(code, text, fix) of values that are not allowed."
     C,values = card.num_classes,f'label values {_some(seen)} in {split}'
     if (seen[seen != card.ignore] % 10 == 0).all() and len(seen) > 1 and not card.label_map:
-        return 'label-tens',f'{values}: multiples of ten','Divide them by ten, or prepare the tiles from the original scenes'
+        return ('label-tens',f'{values}: multiples of ten',
+                'Divide them by ten, or prepare the tiles from the original scenes')
     if card.label_map and all(value < 10 for value in seen):
         return ('label-map', f'{values}, where {_some(card.label_map)} are expected',
                 'These labels were converted already; use the layout that they belong to')
@@ -156,11 +160,12 @@ def check_label_values(card, # `Card`
         return add('error', *_wrong_values(card, seen, wrong, pixels, split), where=items, n=len(items))
     if card.label_shift == -1 and not histogram[C] and histogram[255] and histogram[0]:
         share = 100*histogram[0]/histogram.sum()
-        add('error', 'label-shifted',
-            f'labels of {split} were shifted already: {C} never occurs, 255 does, and 0 is not rare ({share:.1f} % of the pixels)',
+        add('error', 'label-shifted', f'labels of {split} were shifted already: {C} never occurs, 255 does, and 0 is '
+                                      f'not rare ({share:.1f} % of the pixels)',
             'Take the original labels, or a layout whose labels are shifted')
     if not card.void and histogram[card.ignore]:
-        add('error', 'label-void', f'255 in the labels of {split}, a data set without void ({histogram[card.ignore]} pixels)',
+        add('error', 'label-void',
+            f'255 in the labels of {split}, a data set without void ({histogram[card.ignore]} pixels)',
             'Class 0 was turned into void: was 1 subtracted?')
 
 def train_id_counts(card, # `Card`
@@ -190,11 +195,16 @@ def check_class_pixels(card, # `Card`
         absent = [name for i,name in enumerate(card.classes) if not counts[i]]
         known = bool(absent) and absent == mistakes.absent.get(split)
         if absent:
-            add('note' if known or split != 'train' else 'warning', 'absent', f'classes without a pixel in {split}: {_listed(absent)}',
+            add('note' if known or split != 'train' else 'warning', 'absent',
+                f'classes without a pixel in {split}: {_listed(absent)}',
                 mistakes.fixes.get('absent', '') if known else '')
-        rare = [f'{name} ({100*counts[i]/total:.3f} %)' for i,name in enumerate(card.classes) if 0 < counts[i] < 5e-4*total]
+        rare = [f'{name} ({100*counts[i]/total:.3f} %)'
+                for i,name in enumerate(card.classes) if 0 < counts[i] < 5e-4*total]
         if rare:
-            add('note', 'rare', f'classes that hardly occur in {split}: {_listed(rare)}', 'Their IoU is near 0, or undefined in a condition')
+            add('note', 'rare', f'classes that hardly occur in {split}: {_listed(rare)}',
+                'Their IoU is near 0, or undefined in a condition')
         if card.layout and card.void and not counts[card.ignore] and not card.classification:
-            add('note', 'no-void', f'no void pixel in {split}', mistakes.fixes.get('no-void', 'Was void mapped to a class?'))
-        if counts[card.ignore] > .5*total: add('warning', 'void', f'{100*counts[card.ignore]/total:.0f} % of the pixels of {split} are void')
+            add('note', 'no-void', f'no void pixel in {split}',
+                mistakes.fixes.get('no-void', 'Was void mapped to a class?'))
+        if counts[card.ignore] > .5*total:
+            add('warning', 'void', f'{100*counts[card.ignore]/total:.0f} % of the pixels of {split} are void')

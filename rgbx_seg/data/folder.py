@@ -10,7 +10,8 @@ import copy, fnmatch, os, re
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
-from .cards import Card, get_card, safe_name, trailing_number
+from .cards import Card, get_card, safe_name
+from .conditions import trailing_number
 from .files import IMAGE_EXTS, read_label
 from .decoders import read_modality
 
@@ -51,7 +52,8 @@ def _walk(folder, parts, values, want):
             match = expression.fullmatch(entry.name)
             if not match: continue
             found = values | {slot[1:]: text for slot,text in match.groupdict().items()}
-            if any(not fnmatch.fnmatchcase(found[slot], text) for slot,text in want.items() if slot in found): continue
+            wanted = [fnmatch.fnmatchcase(found[slot], text) for slot,text in want.items() if slot in found]
+            if not all(wanted): continue
             if last: yield found
             elif entry.is_dir(): yield from _walk(entry.path, parts[1:], found, want)
 
@@ -271,56 +273,6 @@ class _Labels(_Files):
         if new_ids is not None: out._new_ids = new_ids if self._new_ids is None else new_ids[self._new_ids]
         return out
 
-# %% ../../nbs/data/10_folder.ipynb #1b13c0ab
-class DataFolder(_Labels):
-    """A data set in folders: `ds[i]` is (rgb, x1, ..., mask), uint8 (float32 with `bits=32`) (H, W, C) and uint8 (H, W)
-    or None."""
-    _new_ids = None   # After `read_as`: train id -> train id
-    taken = ''        # What `open_data` took the folder for
-    def __init__(self,
-        root,               # The folder of the data set
-        split:str='train',  # A split of the card; 'all': every file of the first modality
-        card=None,          # A `Card`, a name in `CARDS` or a path; None: `root/card.json`
-        modalities=None,    # Which of the card's modalities, in order; None: the card's default, else all
-        labels:bool=True,   # False: the mask is None and no label is looked for
-    ):
-        self.root,self.split = Path(root),split
-        if not self.root.is_dir(): raise RGBXError(self.root, 'no such folder', 'the folder of a data set')
-        if card is None and not (self.root/'card.json').is_file():
-            raise RGBXError(self.root, 'no card.json', 'a card',
-                            'card=folder_card(...) says what is where; `open_data` proposes one')
-        card = get_card(self.root/'card.json' if card is None else card)
-        modalities = modalities or card.default
-        self.card = card if modalities is None else card.select(modalities)
-        self.modalities = tuple(self.card.modalities)
-        has_labels = card.label_folder is not None or card.label_path is not None
-        self.labels = labels and has_labels and split not in card.unlabelled
-        self._exts,self._names = {},encode_names(self.root, split_names(self.root, card, split))
-
-    def __repr__(self):
-        what = f'{len(self)} items, {", ".join(self.modalities)}, {self.card.num_classes} classes'
-        return f'{type(self).__name__}({self.root.name!r}, {self.split!r}: {what})'
-
-    def __getitem__(self, i:int):
-        name = self.name(range(len(self))[i])
-        images,memo = [],{}
-        first_path = self.path(self.modalities[0], name)
-        for kind,modality in self.card.modalities.items():
-            image = self.read(kind, name, memo)
-            if modality.fit and images and image.shape[:2] != images[0].shape[:2]:
-                image = _to_size(image, images[0].shape[:2])
-            images.append(image)
-            check_size(self.path(kind, name), image, first_path, images[0])
-        mask = self.mask(name) if self.labels else None
-        if mask is not None: check_size(self.path('label', name), mask, first_path, images[0])
-        return *images,mask
-
-    def check(self, n:int=None, # How many items to read, evenly spread; None: all
-        max_errors:int=10,      # How many to report
-    ) -> dict:                  # 'items', 'pixels' per class {name: n}, 'void' pixels, 'absent' classes, 'sizes' {(H, W): n}
-        "Read ahead: everything that is wrong in one `RGBXError`, or what was found."
-        return _check_items(self, n, max_errors)
-
 # %% ../../nbs/data/10_folder.ipynb #2ca78630
 def _check_items(ds, n, max_errors):
     "What `check` returns or raises."
@@ -342,3 +294,55 @@ def _check_items(ds, n, max_errors):
     pixels = dict(zip(ds.card.classes, count[:ds.card.num_classes].tolist()))
     absent = [name for name,n in pixels.items() if not n] if ds.labels else []
     return dict(items=len(indices), pixels=pixels, void=int(count[255]), absent=absent, sizes=sizes)
+
+# %% ../../nbs/data/10_folder.ipynb #100a4a7d
+class _Read(_Labels):
+    "The items of a data set, read and compared with one another."
+    def __getitem__(self, i:int):
+        name = self.name(range(len(self))[i])
+        images,memo = [],{}
+        first_path = self.path(self.modalities[0], name)
+        for kind,modality in self.card.modalities.items():
+            image = self.read(kind, name, memo)
+            if modality.fit and images and image.shape[:2] != images[0].shape[:2]:
+                image = _to_size(image, images[0].shape[:2])
+            images.append(image)
+            check_size(self.path(kind, name), image, first_path, images[0])
+        mask = self.mask(name) if self.labels else None
+        if mask is not None: check_size(self.path('label', name), mask, first_path, images[0])
+        return *images,mask
+
+    def check(self, n:int=None, # How many items to read, evenly spread; None: all
+        max_errors:int=10,      # How many to report
+    ) -> dict:                  # 'items', 'pixels' {class: n}, 'void' pixels, 'absent' classes, 'sizes' {(H, W): n}
+        "Read ahead: everything that is wrong in one `RGBXError`, or what was found."
+        return _check_items(self, n, max_errors)
+
+# %% ../../nbs/data/10_folder.ipynb #1b13c0ab
+class DataFolder(_Read):
+    "A data set in folders: `ds[i]` is (rgb, x1, ..., mask), images `(H, W, C)` and a mask `(H, W)` or None."
+    _new_ids = None   # After `read_as`: train id -> train id
+    taken = ''        # What `open_data` took the folder for
+    def __init__(self,
+        root:Path,            # The folder of the data set
+        split:str='train',    # A split of the card; 'all': every file of the first modality
+        card:Card=None,       # Also a name in `CARDS` or a path; None: `root/card.json`
+        modalities:list=None, # Which of the card's modalities, in order; None: the card's default, else all
+        labels:bool=True,     # False: the mask is None and no label is looked for
+    ):
+        self.root,self.split = Path(root),split
+        if not self.root.is_dir(): raise RGBXError(self.root, 'no such folder', 'the folder of a data set')
+        if card is None and not (self.root/'card.json').is_file():
+            raise RGBXError(self.root, 'no card.json', 'a card',
+                            'card=folder_card(...) says what is where; `open_data` proposes one')
+        card = get_card(self.root/'card.json' if card is None else card)
+        modalities = modalities or card.default
+        self.card = card if modalities is None else card.select(modalities)
+        self.modalities = tuple(self.card.modalities)
+        has_labels = card.label_folder is not None or card.label_path is not None
+        self.labels = labels and has_labels and split not in card.unlabelled
+        self._exts,self._names = {},encode_names(self.root, split_names(self.root, card, split))
+
+    def __repr__(self):
+        what = f'{len(self)} items, {", ".join(self.modalities)}, {self.card.num_classes} classes'
+        return f'{type(self).__name__}({self.root.name!r}, {self.split!r}: {what})'

@@ -26,7 +26,8 @@ def _put_tiff(path, image):
     image = image if image.ndim == 3 else image[...,None]
     warnings.filterwarnings('ignore', category=rasterio.errors.NotGeoreferencedWarning)
     height,width,bands = image.shape
-    with rasterio.open(path, 'w', driver='GTiff', height=height, width=width, count=bands, dtype=str(image.dtype), compress='lzw') as file:
+    with rasterio.open(path, 'w', driver='GTiff', height=height, width=width, count=bands, dtype=str(image.dtype),
+                       compress='lzw') as file:
         file.write(image.transpose(2, 0, 1))
 
 def put_file(path, # The file to write
@@ -41,7 +42,8 @@ def put_file(path, # The file to write
     if ending == '.tif': return _put_tiff(path, image)
     cv2 = cv2_()
     if image.ndim == 3: image = image[...,::-1] if image.shape[2] == 3 else image[...,[2, 1, 0, 3]]
-    options = [cv2.IMWRITE_JPEG_QUALITY, 98, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111] if ending in ('.jpg', '.jpeg') else []
+    options = ([cv2.IMWRITE_JPEG_QUALITY, 98, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]
+               if ending in ('.jpg', '.jpeg') else [])
     ok,data = cv2.imencode(ending, np.ascontiguousarray(image), options)
     if not ok: raise RGBXError(path, f'an array {image.shape} {image.dtype} that does not encode', ending)
     path.write_bytes(data.tobytes())
@@ -71,18 +73,22 @@ def toy_content(scene:dict, # Of a `Miniature`
     if name == 'hha': return toy_hha(scene['metres'])
     if name == 'depth': return _stretched(scene['metres'])
     if name in scene: return encode(name, scene[name])
-    raise RGBXError('miniature', f'modality {name!r}', 'a rule for its files', 'The `Miniature` of the data set has one: `content`')
+    raise RGBXError('miniature', f'modality {name!r}', 'a rule for its files',
+                    'The `Miniature` of the data set has one: `content`')
 
 def disk_label(card,  # Of the layout
     label:np.ndarray, # (H, W) toy train ids
 ) -> tuple:           # (on disk (H, W) uint8, train ids (H, W))
-    "A toy label as the data set stores it, and what reading it must give; the first row is void where there is such a thing."
+    """A toy label as the data set stores it, and what reading it must give; the first row is void where there is such a
+    thing."""
     ids = (label % card.num_classes).astype(np.uint8)
     if card.label_map:
         values = {train_id: value for value,train_id in card.label_map.items() if train_id != card.ignore}
         disk = np.vectorize(values.get, otypes=[np.uint8])(ids)
         void = next((value for value,train_id in card.label_map.items() if train_id == card.ignore), 255)
-    else: disk,void = (ids.astype(int)-card.label_shift).astype(np.uint8),0 if card.label_shift else 255
+    else:
+        disk = (ids.astype(int)-card.label_shift).astype(np.uint8)
+        void = 0 if card.label_shift else 255
     if card.void: disk[0],ids[0] = void,card.ignore
     return disk,ids
 
@@ -195,11 +201,13 @@ def write_layout(miniature:Miniature, # Of the data set
     for item in items:
         scene,done = miniature.scene(item.seed, item.condition, size),set()
         for modality in card.modalities.values():
-            path = root/(fill_pattern(modality.path, item.name) if modality.path else f'{modality.folder}/{item.name}{modality.ext or ".png"}')
+            path = root/(fill_pattern(modality.path, item.name) if modality.path
+                         else f'{modality.folder}/{item.name}{modality.ext or ".png"}')
             if path in done: continue
             miniature.write_file(path, modality, scene, item.name)
             done.add(path)
-        pattern = card.label_path or (f'{card.label_folder}/{{id}}{card.label_ext or ".png"}' if card.label_folder else None)
+        pattern = card.label_path or (f'{card.label_folder}/{{id}}{card.label_ext or ".png"}'
+                                      if card.label_folder else None)
         if pattern and item.split not in card.unlabelled:
             miniature.write_label(root/fill_pattern(pattern, item.name), card, disk_label(card, scene['label'])[0])
     _write_lists(root, card, items)
@@ -212,5 +220,6 @@ def _write_lists(root, card, items):
     for file in {file for spec in specs for file in spec}:
         splits = ('train', 'val') if file == 'train2.txt' else (file.removesuffix('.txt').rstrip('2'),)
         names = [item.name for item in items if item.split in splits]
-        if card.list_columns: names = [f'{fill_pattern(pattern, name)}\t{fill_pattern(card.label_path, name)}' for name in names]
+        if card.list_columns:
+            names = [f'{fill_pattern(pattern, name)}\t{fill_pattern(card.label_path, name)}' for name in names]
         if names: (root/file).write_text(''.join(f'{name}\n' for name in names))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, choose
-from .cards import CARDS, Card, get_card
+from .cards import CARDS, Card, DataSet, get_card
 from .folder import DataFolder, split_names
 from .item_files import ItemFiles
 from .propose import propose_card, told_folders
@@ -48,14 +48,19 @@ def _open_card(root, card, split, modalities=None, labels=True):
     known = DATASETS.get(card.name) if card.layout else None
     return (known.open if known else DataFolder)(root, split, card, modalities, labels=labels)
 
+def _speaks_for_it(dataset):
+    "Does the first item read by the card, and do its size, the number of items or their names speak for it?"
+    card,size = dataset.card,dataset[0][0].shape[:2]
+    if card.size is not None and size == card.size: return True
+    if len(dataset) == card.counts.get(dataset.split): return True
+    return bool(card.condition_names) and all(dataset.condition(i) is not None for i in range(len(dataset)))
+
 def _is_it(card, root):
-    "Does the first item read by the card, and do size, numbers or names speak for it?"
+    "Is the folder that data set? Its first split that opens says so."
     for split in [s for s in ('train', 'val', 'test') if s in card.splits]:
         try: dataset = _open_card(root, card, split)
         except RGBXError: continue
-        item = dataset[0]
-        conditions = bool(card.condition_names) and all(dataset.condition(i) is not None for i in range(len(dataset)))
-        return conditions or len(dataset) == card.counts.get(split) or (card.size is not None and item[0].shape[:2] == card.size)
+        return _speaks_for_it(dataset)
     return False
 
 def _recognise(root):
@@ -71,24 +76,28 @@ def _recognise(root):
     return found,why
 
 # %% ../../nbs/data/40_open.ipynb #df72378a
+def _proposed_for(card, reading):
+    "A proposal whose classes, which have no names, are those of the run."
+    if reading is None: return card
+    n = len(reading.classes)
+    if card.num_classes <= n: return replace(card, classes=list(reading.classes), palette=np.array(reading.palette))
+    raise RGBXError(f'labels of {card.name!r}', f'values up to {card.num_classes-1}',
+                    f'0..{n-1}, the {n} classes of the run')
+
 def _guessed_card(root, reading):
     "(card, what was taken) of a folder that nothing is said about."
     found,why = _recognise(root)
     if len(found) > 1:
+        words = ' or '.join(f'--card {name}' for name,_ in found)
         names = ', '.join(name for name,_ in found)
-        raise RGBXError(root, f'the folders of {names}', 'one of them', f"Say which: {' or '.join(f'--card {name}' for name,_ in found)}")
-    if found: return found[0][1],'{0}, {1} layout, by its folders'.format(found[0][0], found[0][1].layout)
-    try: card = propose_card(root)
+        raise RGBXError(root, f'the folders of {names}', 'one of them', f'Say which: {words}')
+    if found:
+        name,card = found[0]
+        return card,f'{name}, {card.layout} layout, by its folders'
+    try: return _proposed_for(propose_card(root), reading),'proposed from its files'
     except RGBXError as e:
         if not why: raise
         raise RGBXError(e.where, e.found, e.expected, '. '.join([e.fix, *why]).strip('. ')) from None
-    return card if reading is None else _proposed_for(card, reading),'proposed from its files'
-
-def _proposed_for(card, reading):
-    "A proposal whose classes, which have no names, are those of the run."
-    if card.num_classes > len(reading.classes):
-        raise RGBXError(f'labels of {card.name!r}', f'values up to {card.num_classes-1}', f'0..{len(reading.classes)-1}, the {len(reading.classes)} classes of the run')
-    return replace(card, classes=list(reading.classes), palette=np.array(reading.palette))
 
 def _choose_card(root, card, recipe, reading):
     "(card, folder, what was taken), by the order above."
@@ -102,17 +111,19 @@ def _choose_card(root, card, recipe, reading):
     return card,root,taken
 
 # %% ../../nbs/data/40_open.ipynb #68132998
-_SPLITS = 'test', 'val', 'train'
+_SPLITS = 'test','val','train'
+
+def _as_recipe_says(card, recipe):
+    "The card with a recipe's constants and order of colours."
+    if recipe.data.system and card.name == recipe.data.name: card = card.normalised(recipe.data.system)
+    return card.in_order('bgr') if 'bgr' in recipe.quirks else card
 
 def _open_folder(root, split, card, recipe, modalities, reading, labels):
     "A split of a folder."
     if not root.is_dir(): raise RGBXError(root, 'no such folder', 'the folder of a data set')
     card,folder,taken = _choose_card(root, card, recipe, reading)
-    if recipe is not None:
-        if recipe.data.system and card.name == recipe.data.name: card = card.normalised(recipe.data.system)
-        if 'bgr' in recipe.quirks: card = card.in_order('bgr')
-        modalities = modalities or recipe.data.modalities
-    if reading is not None and not modalities: modalities = [name for name in reading.modalities if name in card.modalities]
+    if recipe is not None: card,modalities = _as_recipe_says(card, recipe),modalities or recipe.data.modalities
+    if reading is not None and not modalities: modalities = [k for k in reading.modalities if k in card.modalities]
     dataset = _open_split(folder, card, split, modalities, labels is not False)
     if labels is None: dataset.labels = dataset.labels and dataset.path('label', dataset.name(0)).is_file()
     dataset.taken = taken
@@ -127,52 +138,52 @@ def _open_split(folder, card, split, modalities, labels):
         except RGBXError: continue
     return _open_card(folder, card, 'all', modalities, labels)
 
+# %% ../../nbs/data/40_open.ipynb #b113a159
 def _open_files(files, card, reading):
     "Files by modality; how they are read is the run's affair, else the card's."
     if reading is not None: return ItemFiles(files, reading.card())
-    if card is None: raise RGBXError('data', 'lists of files without a card', 'a card, or a run that knows how they are read')
-    return ItemFiles(files, get_card(card))
+    if card is not None: return ItemFiles(files, get_card(card))
+    raise RGBXError('data', 'lists of files without a card', 'a card, or a run that knows how they are read')
 
 def _as_dataset(what):
     "What is open already: a data set, or loaders of one."
     for key in ('valid', 'dataset', 'ds'): what = getattr(what, key, what)
-    for key in ('card', 'modalities', '__len__', '__getitem__'):
-        if not hasattr(what, key):
-            raise RGBXError('data', f'a {type(what).__name__} without {key}', 'a folder, an open data set, or its loaders')
-    return what
+    lacks = [key for key in ('card', 'modalities', '__len__', '__getitem__') if not hasattr(what, key)]
+    if not lacks: return what
+    raise RGBXError('data', f'a {type(what).__name__} without {lacks[0]}', 'a folder, an open data set, or its loaders')
 
 # %% ../../nbs/data/40_open.ipynb #19b2f6b1
-def open_data(what,   # A folder, {modality: file or files}, an open data set, or loaders of one
-    split='train',    # A split of its card; 'all': every file; None: the last of train, val and test that is there
-    card=None,        # What the folder is: a name, 'name/layout', a file, words 'rgb=a,thermal=b,label=c', or a `Card`
-    recipe=None,      # A recipe, or the name of one: its data set, constants and order of colours
-    modalities=None,  # Which, in order; None: those of the reading or the recipe, else the card's
-    reading=None,     # How a run reads: the data set is read that way, or refused
-    labels=True,      # False: without; None: where the folder has them
-):                    # `ds[i]` is (rgb, x1, ..., mask); with `card`, `modalities`, `names` and, from a folder, `taken`
+def open_data(what,         # A folder, {modality: file or files}, an open data set, or loaders of one
+    split:str='train',      # A split of its card; 'all': every file; None: the last of train, val and test that is there
+    card=None,              # What a folder is: a name, 'name/layout', a file, words 'rgb=a,thermal=b,label=c', or a `Card`
+    recipe=None,            # A recipe, or the name of one: its data set, constants and order of colours
+    modalities:list=None,   # Which, in order; None: those of the reading or the recipe, else the card's
+    reading:Reading=None,   # How a run reads: the data set is read that way, or refused
+    labels:bool=True,       # False: without; None: where the folder has them
+) -> DataSet:               # `ds[i]` is (rgb, x1, ..., mask); of a folder, `taken` says what it was taken for
     "One split of the data that is meant; by the first of the rules above that applies."
     if isinstance(recipe, str): recipe = RECIPES[recipe]
     if reading is not None and modalities: reading = reading.select(modalities)
-    if isinstance(what, (str, Path)): dataset = _open_folder(Path(what), split, card, recipe, modalities, reading, labels)
-    elif isinstance(what, dict): return _open_files(what, card, reading)
+    if isinstance(what, dict): return _open_files(what, card, reading)
+    if isinstance(what, (str, Path)):
+        dataset = _open_folder(Path(what), split, card, recipe, modalities, reading, labels)
     else:
         dataset = _as_dataset(what)
         if modalities and reading is None: reading = Reading.of(dataset).select(modalities)
     return dataset if reading is None else reading.apply(dataset)
 
 # %% ../../nbs/data/40_open.ipynb #f7fe5de5
-def open_both(what,   # A folder; or the open data sets (training, validation)
-    train='train',    # Split to train on
-    valid=None,       # Split to validate on; None: val, else test
-    say=print,        # What is told of a choice
-    **kwargs          # As `open_data`
-) -> tuple:           # (training, validation)
+def open_both(what,         # A folder; or the open data sets (training, validation)
+    train:str='train',      # Split to train on
+    valid:str=None,         # Split to validate on; None: val, else test
+    say:callable=print,     # What is told of a choice
+    **kwargs                # As `open_data`
+) -> tuple:                 # (training, validation)
     "The splits of a training. Without a `val` of its own, test is looked at during training, and told."
     if isinstance(what, (tuple, list)): return tuple(what)
     first = open_data(what, train, **kwargs)
     if valid is not None: return first,open_data(what, valid, **kwargs)
-    for split in ('val', 'test'):
-        if split not in first.card.splits: continue
+    for split in [s for s in ('val', 'test') if s in first.card.splits]:
         try: second = open_data(what, split, **kwargs)
         except RGBXError: continue
         if not second.labels or set(second.names) <= set(first.names): continue   # trained on training + validation
@@ -190,27 +201,37 @@ def _describe_modality(name, modality):
     if modality.order != 'rgb' and modality.cmap is None: notes.append(modality.order)
     return f"{name} {files}"+(f" ({', '.join(notes)})" if notes else '')
 
-def _describe_items(dataset):
-    "The numbers of items in words."
+def _describe_labels(card):
+    "Where the labels are, and of how many classes."
+    if not (card.label_folder or card.label_path): return 'no labels'
+    files = card.label_path or f"{card.label_folder}/*{card.label_ext or ''}"
+    return f'labels {files} ({card.num_classes} classes)'
+
+def _counts(dataset):
+    "{split: number of items} of those that are there."
     card,counts = dataset.card,{dataset.split: len(dataset)}
     for split in [s for s in ('train', 'val', 'test') if s in card.splits and s not in counts]:
         try: counts[split] = len(split_names(dataset.root, card, split))
         except RGBXError: continue
-    counts = {split: counts[split] for split in ('train', 'val', 'test') if split in counts} | counts
-    if any(isinstance(spec, dict) and 'only' in spec for spec in card.splits.values()) and 'proposed' in dataset.taken:
-        parts = [n for split,n in counts.items() if split != 'all']
-        return f"{sum(parts)} items, no lists: {'/'.join(map(str, parts))} by seed 0"
-    return ', '.join(f'{split} {n}' for split,n in counts.items())
+    return {split: counts[split] for split in ('train', 'val', 'test') if split in counts} | counts
 
-def describe(dataset # An open data set
-) -> str:            # One line
-    "What was taken for what."
+def _describe_items(dataset):
+    "The numbers of items in words."
+    counts = _counts(dataset)
+    divided = any(isinstance(spec, dict) and 'only' in spec for spec in dataset.card.splits.values())
+    if not divided or 'proposed' not in dataset.taken: return ', '.join(f'{split} {n}' for split,n in counts.items())
+    parts = [n for split,n in counts.items() if split != 'all']
+    return f"{sum(parts)} items, no lists: {'/'.join(map(str, parts))} by seed 0"
+
+# %% ../../nbs/data/40_open.ipynb #74bf32e6
+def describe(dataset:DataSet # Open
+) -> str:                    # One line
+    "What was taken for what: the first line of every command."
     card = dataset.card
     if not isinstance(dataset, DataFolder):
-        return f"data {card.name}: open, {', '.join(dataset.modalities)}, {card.num_classes} classes, {len(dataset)} items"
+        names = ', '.join(dataset.modalities)
+        return f'data {card.name}: open, {names}, {card.num_classes} classes, {len(dataset)} items'
     parts = [_describe_modality(name, modality) for name,modality in card.modalities.items()]
-    if card.label_folder or card.label_path:
-        parts.append(f"labels {card.label_path or f'{card.label_folder}/*{card.label_ext or str()}'} ({card.num_classes} classes)")
-    else: parts.append('no labels')
+    parts.append(_describe_labels(card))
     if not card.classification: parts.append(_describe_items(dataset))
     return f"data {dataset.root.name}: {dataset.taken or card.name}: {', '.join(parts)}"

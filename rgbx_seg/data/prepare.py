@@ -112,7 +112,8 @@ def _save_tiff(path, image):
     image = image if image.ndim == 3 else image[...,None]
     warnings.filterwarnings('ignore', category=rasterio.errors.NotGeoreferencedWarning)
     height,width,bands = image.shape
-    with rasterio.open(path, 'w', driver='GTiff', height=height, width=width, count=bands, dtype=str(image.dtype), compress='lzw') as file:
+    with rasterio.open(path, 'w', driver='GTiff', height=height, width=width, count=bands, dtype=str(image.dtype),
+                       compress='lzw') as file:
         file.write(image.transpose(2, 0, 1))
 
 def _encoded(path, image):
@@ -229,17 +230,20 @@ def prepare_data(name:str, # A name in `DATASETS`
     "Write a processed layout; nothing is done twice, so that a stopped run goes on."
     known = choose(name, DATASETS, 'data set to prepare')
     preparation,src,dst = known.preparation,Path(src),Path(dst)
-    if preparation is None: raise RGBXError(f'prepare {name!r}', 'nothing to prepare', 'a data set that is processed before use')
+    if preparation is None:
+        raise RGBXError(f'prepare {name!r}', 'nothing to prepare', 'a data set that is processed before use')
     to = to or preparation.target
     card = choose(to, known.layouts, f'layout of {name}')
-    if to not in (preparation.target, *preparation.other_targets): raise RGBXError(f'prepare {name!r}', f'layout {to!r}', preparation.target)
+    if to not in (preparation.target, *preparation.other_targets):
+        raise RGBXError(f'prepare {name!r}', f'layout {to!r}', preparation.target)
     layout,root = preparation.find(name, src)
     card = preparation.target_card(card, tile)
     size = size or preparation.other_targets.get(to)
     options = dict(size=tuple(size) if size else None, inpaint=inpaint, tile=tile,
-                   camera=None if camera is None else np.asarray(camera).tolist(), modalities=preparation.modalities(card, root))
-    request = dict(name=name, to=to, size=list(size) if size else None, inpaint=inpaint, tile=tile if preparation.tiled else None,
-                   camera=options['camera'])
+                   camera=None if camera is None else np.asarray(camera).tolist(),
+                   modalities=preparation.modalities(card, root))
+    request = dict(name=name, to=to, size=list(size) if size else None, inpaint=inpaint,
+                   tile=tile if preparation.tiled else None, camera=options['camera'])
     _begin(dst, request)
     data = _open_source(preparation, root, known.layouts[layout], options['modalities'])
     if not data: raise RGBXError(src, 'no items', f'{name} in its {layout} layout')
@@ -273,13 +277,15 @@ def _begin(dst, request):
         return
     have = _record(path)
     if not isinstance(have, dict) or {key: value for key,value in have.items() if key != 'done'} != request:
-        raise RGBXError(path, f'the record of another preparation: {str(have)[:200]}', str(request), 'Choose another folder')
+        raise RGBXError(path, f'the record of another preparation: {str(have)[:200]}', str(request),
+                        'Choose another folder')
 
 def _run(preparation, data, card, dst, options, workers, progress):
     "All items in threads; the errors at the end."
     errors = []
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        futures = [pool.submit(preparation.item, ds, i, split, card, dst, options) for split,ds in data.items() for i in range(len(ds))]
+        futures = [pool.submit(preparation.item, ds, i, split, card, dst, options) for split,ds in data.items()
+                   for i in range(len(ds))]
         try:
             for future in bar(as_completed(futures), progress, len(futures)):
                 error = future.exception()
@@ -291,13 +297,14 @@ def _run(preparation, data, card, dst, options, workers, progress):
     if len(errors) == 1: raise errors[0]
     if errors:
         texts = '\n  '.join(map(str, errors[:10]))
-        raise RGBXError(dst, f'{len(errors)} items that could not be prepared:\n  {texts}\n', 'none; the others are done',
-                        'Mend these files and call it again')
+        raise RGBXError(dst, f'{len(errors)} items that could not be prepared:\n  {texts}\n',
+                        'none; the others are done', 'Mend these files and call it again')
 
 # %% ../../nbs/data/90_prepare.ipynb #1b3a7f6f
 def _write_lists(preparation, data, card, dst, target):
     "The lists of the target whose splits are there."
-    names = {split: [preparation.new_name(ds.name(i), split, i, ds) for i in range(len(ds))] for split,ds in data.items()}
+    names = {split: [preparation.new_name(ds.name(i), split, i, ds) for i in range(len(ds))]
+             for split,ds in data.items()}
     def line(name):
         if not card.list_columns: return name
         return target_path(card, 'rgb', name)+'\t'+target_path(card, 'label', name)
@@ -309,6 +316,7 @@ def _finish(preparation, data, card, dst, request):
     "Lists, card and record."
     _write_lists(preparation, data, card, dst, request['to'])
     preparation.finish(next(iter(data.values())).root, dst)
-    for path in [path for path in dst.rglob('.*-????????.*') if path.is_file()]: path.unlink(missing_ok=True)   # what a killed run had begun
+    for path in [path for path in dst.rglob('.*-????????.*') if path.is_file()]:  # what a killed run had begun
+        path.unlink(missing_ok=True)
     card.save(dst/'card.json')
     write_text(dst/'prepared.json', json.dumps(request | dict(done=True))+'\n')

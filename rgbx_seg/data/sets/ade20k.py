@@ -41,8 +41,10 @@ _PALETTE = ('787878b4787806e6e650323204c8037878508c8c8ccc05ffe6e6e604fa07e005ffe
 
 # %% ../../../nbs/data/sets/50_ade20k.ipynb #4d969264
 _FOLDERS = dict(train='training', val='validation')
-_CITATION = 'B. Zhou, H. Zhao, X. Puig, S. Fidler, A. Barriuso, A. Torralba. Scene parsing through ADE20K dataset. CVPR 2017.'
-_LAYOUTS = dict(original=Card('ade20k', _CLASSES.split(', '), by_name(by_pattern('rgb', 'images/{0}/{1}.jpg')), hex_colours(_PALETTE),
+_CITATION = ('B. Zhou, H. Zhao, X. Puig, S. Fidler, A. Barriuso, A. Torralba. Scene parsing through ADE20K '
+             'dataset. CVPR 2017.')
+_LAYOUTS = dict(original=Card(
+    'ade20k', _CLASSES.split(', '), by_name(by_pattern('rgb', 'images/{0}/{1}.jpg')), hex_colours(_PALETTE),
     label_folder='annotations', label_path='annotations/{0}/{1}.png', label_shift=-1,
     splits={split: dict(names=f'{folder}/*') for split,folder in _FOLDERS.items()}, counts=dict(train=20210, val=2000),
     marks=['images/training', 'annotations/training'], layout='original', task='RGB', source='Zhou et al., CVPR 2017',

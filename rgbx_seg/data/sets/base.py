@@ -81,9 +81,11 @@ def layout_of(name:str, # A name in `DATASETS`
     layouts,root = choose(name, DATASETS, 'data set').layouts,Path(root)
     if not root.is_dir(): raise RGBXError(root, 'no such folder', f'the folder of {name}')
     for folder in [root]+sorted(path for path in root.iterdir() if path.is_dir())[:64]:
-        marks = {key: len(card.marks) for key,card in layouts.items() if all(_marked(folder, mark) for mark in card.marks)}
+        marks = {key: len(card.marks)
+                 for key,card in layouts.items() if all(_marked(folder, mark) for mark in card.marks)}
         best = [key for key,n in marks.items() if n == max(marks.values())]
-        if len(best) > 1: raise RGBXError(folder, f"the marks of {' and of '.join(best)}", 'one layout', 'Say which: layout=')
+        if len(best) > 1:
+            raise RGBXError(folder, f"the marks of {' and of '.join(best)}", 'one layout', 'Say which: layout=')
         if best: return best[0],folder
     have = ', '.join(sorted(path.name for path in root.iterdir())[:12]) or 'nothing'
     want = '; or '.join(f"{key}: {', '.join(card.marks)}" for key,card in layouts.items())
@@ -112,7 +114,8 @@ def of_255(mean, # Of values in 0..255
     "Normalisation constants as a modality has them."
     return dict(mean=tuple(value/255 for value in mean), std=tuple(value/255 for value in std))
 
-METRES = dict(bits=32, span=(0, 8), **of_255((3,)*3, (2,)*3), note='metres')   # the constants are our choice: no source has any
+# the constants are our choice: no source has any
+METRES = dict(bits=32, span=(0, 8), **of_255((3,)*3, (2,)*3), note='metres')
 ZERO_ONE = [[0.]*3, [1.]*3]   # no normalisation: mean and std
 
 # %% ../../../nbs/data/sets/00_base.ipynb #2ecbb7ba
@@ -138,7 +141,8 @@ def another_layout(card:Card, # Of the data set
 ) -> Card:
     "The card of another form of a data set."
     folder = _first_folder(label) if label else None
-    return replace(card, layout=layout, modalities=by_name(*modalities), label_path=label, label_folder=folder, marks=marks, **kw)
+    return replace(card, layout=layout, modalities=by_name(*modalities), label_path=label, label_folder=folder,
+                   marks=marks, **kw)
 
 def sigma_card(name:str, # Of the data set
     classes:list,        # Names
@@ -154,8 +158,8 @@ def sigma_card(name:str, # Of the data set
     "A data set in the form that Sigma and CMX read."
     def pair(values): return dict(zip(('train', 'test'), values))
     published = dict(system='Sigma', crop=list(size)) | published
-    return Card(name, classes, by_name(rgb, x), label_folder=label, label_ext='.png', splits=pair(lists), counts=pair(counts),
-                size=size, published=published, layout='sigma', **kw)
+    return Card(name, classes, by_name(rgb, x), label_folder=label, label_ext='.png', splits=pair(lists),
+                counts=pair(counts), size=size, published=published, layout='sigma', **kw)
 
 # %% ../../../nbs/data/sets/00_base.ipynb #4d4966f6
 class ArchiveFolder(PublishedFolder):
@@ -265,6 +269,7 @@ def _write_zip(files, out, folder):
     "The masks under the server's names, and all of them in one file."
     for name,path in files.items(): write_mask(out/folder/f'{name}.png', _read_mask(path))
     archive = out/f'{folder}.zip'
-    with atomic_path(archive) as part, zipfile.ZipFile(part, 'w', zipfile.ZIP_STORED) as file:   # PNGs are compressed already
+    # PNGs are compressed already
+    with atomic_path(archive) as part, zipfile.ZipFile(part, 'w', zipfile.ZIP_STORED) as file:
         for name in sorted(files): file.write(out/folder/f'{name}.png', f'{folder}/{name}.png')
     return archive

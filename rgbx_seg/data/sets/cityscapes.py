@@ -21,11 +21,12 @@ from ..decoders import CAMERAS, DECODERS, read_modality
 from ..files import file_bytes, repeat
 
 # %% ../../../nbs/data/sets/34_cityscapes.ipynb #88c9ab43
-CITY19 = ('road, sidewalk, building, wall, fence, pole, traffic light, traffic sign, vegetation, terrain, sky, person, rider, car, truck, '
-          'bus, train, motorcycle, bicycle').split(', ')
-CITY_PALETTE = hex_colours('804080f423e846464666669cbe9999999999faaa1edcdc006b8e2398fb984682b4dc143cff000000008e000046003c640050640000e6770b20')
-_CITATION = ('M. Cordts, M. Omran, S. Ramos, T. Rehfeld, M. Enzweiler, R. Benenson, U. Franke, S. Roth, B. Schiele. The Cityscapes '
-             'dataset for semantic urban scene understanding. CVPR 2016.')
+CITY19 = ('road, sidewalk, building, wall, fence, pole, traffic light, traffic sign, vegetation, terrain, sky, person, '
+          'rider, car, truck, bus, train, motorcycle, bicycle').split(', ')
+CITY_PALETTE = hex_colours('804080f423e846464666669cbe9999999999faaa1edcdc006b8e2398fb984682b4dc143cff000000008e000046'
+                           '003c640050640000e6770b20')
+_CITATION = ('M. Cordts, M. Omran, S. Ramos, T. Rehfeld, M. Enzweiler, R. Benenson, U. Franke, S. Roth, B. Schiele. '
+             'The Cityscapes dataset for semantic urban scene understanding. CVPR 2016.')
 _TRAIN_IDS = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]   # their place is the train id
 _LABEL_MAP = {i: 255 for i in range(34)} | {value: train_id for train_id,value in enumerate(_TRAIN_IDS)}
 
@@ -33,20 +34,22 @@ _LABEL_MAP = {i: 255 for i in range(34)} | {value: train_id for train_id,value i
 def _label(what): return f'gtFine/{{0}}/{{1}}/{{2}}_gtFine_{what}.png'
 
 _DISPARITY,_CHOICE = 'disparity/{0}/{1}/{2}_disparity.png',of_255((20,)*3, (25,)*3)
-_MODALITIES = by_name(
-    by_pattern('rgb', 'leftImg8bit/{0}/{1}/{2}_leftImg8bit.png'),
-    by_pattern('disparity', _DISPARITY, decode='disparity', bits=32, span=(0, 128), **_CHOICE, note='pixels; the constants are our choice'),
-    by_pattern('depth', _DISPARITY, decode='city_depth', bits=32, span=(0, 80), **_CHOICE,
-               note='metres, from the disparity and camera/; the constants are our choice'),
-    by_pattern('hha', _DISPARITY, decode='hha:city_depth@cityscapes',
-               note='computed as it is read; red: disparity, green: height, blue: angle'))
-_original = Card('cityscapes', CITY19, _MODALITIES, CITY_PALETTE, label_folder='gtFine', label_path=_label('labelTrainIds'),
-    size=(1024, 2048), splits={split: dict(names=f'{split}/*/*') for split in ('train', 'val', 'test')},
-    counts=dict(train=2975, val=500, test=1525), unlabelled=['test'], default=['rgb'],
-    marks=['leftImg8bit', 'gtFine', 'gtFine/*/*/*_labelTrainIds.png'], layout='original', task='RGB', source='Cordts et al., CVPR 2016',
-    citation=_CITATION, url='https://www.cityscapes-dataset.com', licence='registration; non-commercial, see the website')
-_LAYOUTS = dict(original=_original, labelids=replace(_original, layout='labelids', label_path=_label('labelIds'), label_map=_LABEL_MAP,
-                                                     marks=['leftImg8bit', 'gtFine']))
+_MODALITIES = by_name(by_pattern('rgb', 'leftImg8bit/{0}/{1}/{2}_leftImg8bit.png'),
+                      by_pattern('disparity', _DISPARITY, decode='disparity', bits=32, span=(0, 128), **_CHOICE,
+                                 note='pixels; the constants are our choice'),
+                      by_pattern('depth', _DISPARITY, decode='city_depth', bits=32, span=(0, 80), **_CHOICE,
+                                 note='metres, from the disparity and camera/; the constants are our choice'),
+                      by_pattern('hha', _DISPARITY, decode='hha:city_depth@cityscapes',
+                                 note='computed as it is read; red: disparity, green: height, blue: angle'))
+_original = Card('cityscapes', CITY19, _MODALITIES, CITY_PALETTE, label_folder='gtFine',
+                 label_path=_label('labelTrainIds'),
+                 size=(1024, 2048), splits={split: dict(names=f'{split}/*/*') for split in ('train', 'val', 'test')},
+                 counts=dict(train=2975, val=500, test=1525), unlabelled=['test'], default=['rgb'],
+                 marks=['leftImg8bit', 'gtFine', 'gtFine/*/*/*_labelTrainIds.png'], layout='original', task='RGB',
+                 source='Cordts et al., CVPR 2016', citation=_CITATION, url='https://www.cityscapes-dataset.com',
+                 licence='registration; non-commercial, see the website')
+_LAYOUTS = dict(original=_original, labelids=replace(_original, layout='labelids', label_path=_label('labelIds'),
+                                                     label_map=_LABEL_MAP, marks=['leftImg8bit', 'gtFine']))
 
 # %% ../../../nbs/data/sets/34_cityscapes.ipynb #58ec27fe
 @lru_cache(64)
@@ -97,7 +100,8 @@ class _Miniature(Miniature):
         "Cameras beside the files, under which disparity is 20/depth."
         super().write(root, card, items, size)
         focal = 100*size[1]/128
-        camera = dict(extrinsic=dict(baseline=20/focal), intrinsic=dict(fx=focal, fy=focal, u0=(size[1]-1)/2, v0=(size[0]-1)/2))
+        camera = dict(extrinsic=dict(baseline=20/focal),
+                      intrinsic=dict(fx=focal, fy=focal, u0=(size[1]-1)/2, v0=(size[0]-1)/2))
         for item in items:
             path = root/'camera'/f'{item.name}_camera.json'
             path.parent.mkdir(parents=True, exist_ok=True)

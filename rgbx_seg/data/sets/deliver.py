@@ -16,15 +16,18 @@ from ..toy import encode
 from ...registry import DATASETS
 
 # %% ../../../nbs/data/sets/30_deliver.ipynb #fbc54038
-_CLASSES = ('Building, Fence, Other, Pedestrian, Pole, RoadLine, Road, SideWalk, Vegetation, Cars, Wall, TrafficSign, Sky, Ground, Bridge, '
-            'RailTrack, GroundRail, TrafficLight, Static, Dynamic, Water, Terrain, TwoWheeler, Bus, Truck').split(', ')
-_PALETTE = hex_colours('464646642828375a50dc143c9999999dea32804080f423e86b8e2300008e66669cdcdc004682b4510051966464e6968cb4a5b4faaa1e6ebea0aa'
-                       '78322d3c9691aa640000e6003c64000046')
-_CITATION = ('J. Zhang, R. Liu, H. Shi, K. Yang, S. Reiß, K. Peng, H. Fu, K. Wang, R. Stiefelhagen. Delivering arbitrary-modal semantic '
-             'segmentation. CVPR 2023.')
-_NOTES = ['validation and test differ by 13 points (CAFuser 68.1 and 55.8): say which', 'the class Other is trained and counted',
+_CLASSES = ('Building, Fence, Other, Pedestrian, Pole, RoadLine, Road, SideWalk, Vegetation, Cars, Wall, TrafficSign, '
+            'Sky, Ground, Bridge, RailTrack, GroundRail, TrafficLight, Static, Dynamic, Water, Terrain, TwoWheeler, '
+            'Bus, Truck').split(', ')
+_PALETTE = hex_colours('464646642828375a50dc143c9999999dea32804080f423e86b8e2300008e66669cdcdc004682b4510051966464'
+                       'e6968cb4a5b4faaa1e6ebea0aa78322d3c9691aa640000e6003c64000046')
+_CITATION = ('J. Zhang, R. Liu, H. Shi, K. Yang, S. Reiß, K. Peng, H. Fu, K. Wang, R. Stiefelhagen. Delivering '
+             'arbitrary-modal semantic segmentation. CVPR 2023.')
+_NOTES = ['validation and test differ by 13 points (CAFuser 68.1 and 55.8): say which',
+          'the class Other is trained and counted',
           'event images of the case eventlowres are 512 x 512: the reader enlarges them by nearest neighbour',
-          'CMNeXt finds a condition anywhere in the path, so that rain fits train: here it is a whole part of the item\'s name']
+          'CMNeXt finds a condition anywhere in the path, so that rain fits train: here it is a whole part of the '
+          'item\'s name']
 
 # %% ../../../nbs/data/sets/30_deliver.ipynb #ef597af5
 _WEATHERS = ['cloud', 'fog', 'night', 'rain', 'sun']
@@ -51,7 +54,8 @@ def _file(folder, what): return f'{folder}/{{0}}/{{1}}/{{2}}/{{3}}_{what}_front.
 def _flat(folder, what): return f'samples/{folder}/{{0}}/{{1}}_{what}_front.png'
 
 _CAFUSER = dict(depth=of_255((110.34616, 66.50577, 117.07793), (44.36736295, 77.20659029, 105.55149919)),
-    event=of_255((17.667162, 0, 16.789158), (64.75343739, 1, 63.24056359)), lidar=of_255((1.7969494,)*3, (7.78596192,)*3))
+                event=of_255((17.667162, 0, 16.789158), (64.75343739, 1, 63.24056359)),
+                lidar=of_255((1.7969494,)*3, (7.78596192,)*3))
 _SENSORS = 'depth', 'event', 'lidar'
 _NORMS = dict(cmnext={name: ZERO_ONE for name in _SENSORS}, mmsam={name: ZERO_ONE for name in _SENSORS},
               cafuser={name: [list(norm['mean']), list(norm['std'])] for name,norm in _CAFUSER.items()})
@@ -61,22 +65,24 @@ _MODALITIES = by_name(by_pattern('rgb', _file('img', 'rgb'), decode='colour'),
     by_pattern('lidar', _file('lidar', 'lidar'), decode='colour', note='sparse range image'))
 
 # %% ../../../nbs/data/sets/30_deliver.ipynb #731811f3
-_original = Card('deliver', _CLASSES, _MODALITIES, _PALETTE, label_folder='semantic', label_path=_file('semantic', 'semantic'),
-    label_decode='red', label_shift=-1, size=(1042, 1042), splits={s: dict(names=f'*/{s}/*/*') for s in ('train', 'val', 'test')},
-    counts=dict(train=3983, val=2005, test=1897),
-    condition_counts=dict(test={f'{weather}-{case}': _test_count(weather, case) for weather,case in _CONDITIONS}),
-    condition_parts=[_WEATHERS, _CASES], subsets=_subsets(), default=['rgb', 'depth', 'event', 'lidar'], marks=['img', 'semantic'],
-    layout='original', task='RGB-D-E-L', source='Zhang et al., CVPR 2023', citation=_CITATION,
-    url='https://github.com/InSAI-Lab/DELIVER',
-    licence='the repository is under Apache-2.0; for commercial use its authors ask to be contacted; simulated with CARLA',
-    norms=_NORMS, notes=_NOTES)
+_original = Card('deliver', _CLASSES, _MODALITIES, _PALETTE, label_folder='semantic',
+                 label_path=_file('semantic', 'semantic'), label_decode='red', label_shift=-1, size=(1042, 1042),
+                 splits={s: dict(names=f'*/{s}/*/*') for s in ('train', 'val', 'test')},
+                 counts=dict(train=3983, val=2005, test=1897), condition_counts=dict(
+                     test={f'{weather}-{case}': _test_count(weather, case) for weather,case in _CONDITIONS}),
+                 condition_parts=[_WEATHERS, _CASES], subsets=_subsets(), default=['rgb', 'depth', 'event', 'lidar'],
+                 marks=['img', 'semantic'], layout='original', task='RGB-D-E-L', source='Zhang et al., CVPR 2023',
+                 citation=_CITATION, url='https://github.com/InSAI-Lab/DELIVER',
+                 licence='the repository is under Apache-2.0; for commercial use its authors ask to be contacted; '
+                         'simulated with CARLA', norms=_NORMS, notes=_NOTES)
 _PARTS = dict(train='training', val='validation', test='test')
 _LAYOUTS = dict(
     original=_original,
-    mmsam=another_layout(_original, 'mmsam',
-        [by_pattern('rgb', _flat('images', 'rgb'))]+[by_pattern(name, _flat(name, name), cmap=None) for name in _SENSORS],
-        _flat('annotations', 'semantic'), ['samples/images', 'samples/annotations'], label_decode=None, label_shift=0,
-        splits={split: dict(names=f'{folder}/*') for split,folder in _PARTS.items()}, default=None))
+    mmsam=another_layout(_original, 'mmsam', [by_pattern('rgb', _flat('images', 'rgb'))]
+                                             +[by_pattern(name, _flat(name, name), cmap=None) for name in _SENSORS],
+                         _flat('annotations', 'semantic'), ['samples/images', 'samples/annotations'], label_decode=None,
+                         label_shift=0, splits={split: dict(names=f'{folder}/*') for split,folder in _PARTS.items()},
+                         default=None))
 
 # %% ../../../nbs/data/sets/30_deliver.ipynb #e21d68d8
 class _Mistakes(Mistakes):

@@ -10,7 +10,8 @@ from ..cards import Card
 from ..doctor import Mistakes
 from ..miniatures import Miniature
 from ..prepare import Preparation
-from .base import PublishedFolder, ZERO_ONE, another_layout, by_name, by_pattern, hex_colours, number_ranges
+from .base import (PublishedFolder, ZERO_ONE, another_layout, by_name, by_pattern, hex_colours,
+                                     number_ranges)
 from ...registry import DATASETS
 
 # %% ../../../nbs/data/sets/14_fmb.ipynb #d20f0675
@@ -45,12 +46,14 @@ _IDS = dict(
 # %% ../../../nbs/data/sets/14_fmb.ipynb #8c781a9c
 _RANGES = {key: number_ranges(text) for key,text in _IDS.items()}
 def _of_half(half): return sorted(_RANGES[f'train_{half}']+_RANGES[f'val_{half}']+_RANGES[f'test_{half}'])
-_PALETTE = hex_colours('b3e4e4b5398543a2b1c8b232842dc742ac54b3494f4c63a64279fd89a55b9b619869998cded79e87715a')    # of the label images
-FMB_FIGURE_PALETTE = hex_colours('ade5e5bb39862da3b2ceb02f8336c838ab53b7474e4266a70e7fff8aa35b9c629965998ce1d69b886f59')  # of the paper's figures
-_CLASSES = ('Road, Sidewalk, Building, Traffic Light, Traffic Sign, Vegetation, Sky, Person, Car, Truck, Bus, Motorcycle, '
-            'Bicycle, Pole').split(', ')
-_CITATION = ('J. Liu, Z. Liu, G. Wu, L. Ma, R. Liu, W. Zhong, Z. Luo, X. Fan. Multi-interactive feature learning and a full-time '
-             'multi-modality benchmark for image fusion and segmentation. ICCV 2023.')
+# of the label images
+_PALETTE = hex_colours('b3e4e4b5398543a2b1c8b232842dc742ac54b3494f4c63a64279fd89a55b9b619869998cded79e87715a')
+# of the paper's figures
+FMB_FIGURE_PALETTE = hex_colours('ade5e5bb39862da3b2ceb02f8336c838ab53b7474e4266a70e7fff8aa35b9c629965998ce1d69b886f59')
+_CLASSES = ('Road, Sidewalk, Building, Traffic Light, Traffic Sign, Vegetation, Sky, Person, Car, Truck, Bus, '
+            'Motorcycle, Bicycle, Pole').split(', ')
+_CITATION = ('J. Liu, Z. Liu, G. Wu, L. Ma, R. Liu, W. Zhong, Z. Luo, X. Fan. Multi-interactive feature learning and a '
+             'full-time multi-modality benchmark for image fusion and segmentation. ICCV 2023.')
 _NOTES = ['Bicycle does not occur in the test labels: give the means over 13 and over 14 classes',
           'the folder color holds painted labels, no modality']
 _SPLITS = dict(train=dict(names='train/*'), test=dict(names='test/*'), train1220=dict(names='train/*'),
@@ -58,22 +61,25 @@ _SPLITS = dict(train=dict(names='train/*'), test=dict(names='test/*'), train1220
     val=dict(names='train/*', ids=sorted(_RANGES['val_easy']+_RANGES['val_hard'])))
 
 # %% ../../../nbs/data/sets/14_fmb.ipynb #ecadaa09
-_original = Card('fmb', _CLASSES, by_name(by_pattern('rgb', '{0}/Visible/{1}.png'), by_pattern('thermal', '{0}/Infrared/{1}.png')),
+_original = Card(
+    'fmb', _CLASSES, by_name(by_pattern('rgb', '{0}/Visible/{1}.png'), by_pattern('thermal', '{0}/Infrared/{1}.png')),
     _PALETTE, label_folder='.', label_path='{0}/Label/{1}.png', label_shift=-1, size=(600, 800), splits=_SPLITS,
     counts=dict(train=1220, test=280), condition_counts=dict(test=dict(rgb_easy=183, rgb_hard=97)),
-    protocols=dict(train='train1220', val='val160'), condition_ids=dict(rgb_easy=_of_half('easy'), rgb_hard=_of_half('hard')),
+    protocols=dict(train='train1220', val='val160'),
+    condition_ids=dict(rgb_easy=_of_half('easy'), rgb_hard=_of_half('hard')),
     marks=['train/Visible', 'train/Infrared', 'train/Label'], layout='original', task='RGB-T',
     source='Liu et al. (SegMiF), ICCV 2023', citation=_CITATION, url='https://github.com/JinyuanLiu-CV/SegMiF',
     licence='no terms stated with the data',
     class_sets={'14 classes': _CLASSES, '13 classes': [name for name in _CLASSES if name != 'Bicycle']},
     norms=dict(mmsam=dict(thermal=ZERO_ONE)), notes=_NOTES)
-_MOVED = dict(train=dict(names='train/*/*'), val=dict(names='val/*/*'), test=dict(names='test/*/*'), train1060=dict(names='train/*/*'))
+_MOVED = dict(train=dict(names='train/*/*'), val=dict(names='val/*/*'), test=dict(names='test/*/*'),
+              train1060=dict(names='train/*/*'))
 _LAYOUTS = dict(
     original=_original,
-    mmsam=another_layout(_original, 'mmsam',
-        [by_pattern('rgb', '{0}/Visible/{1}/{2}.png'), by_pattern('thermal', '{0}/Infrared/{2}.png')], '{0}/Label/{2}.png',
-        ['train/Visible/easy', 'train/Visible/hard', 'train/Infrared', 'train/Label'],
-        splits=_MOVED, counts=dict(train=1060, val=160, test=280), protocols=dict(train='train1060', val='val160')))
+    mmsam=another_layout(_original, 'mmsam', [by_pattern('rgb', '{0}/Visible/{1}/{2}.png'),
+                                              by_pattern('thermal', '{0}/Infrared/{2}.png')], '{0}/Label/{2}.png',
+                         ['train/Visible/easy', 'train/Visible/hard', 'train/Infrared', 'train/Label'], splits=_MOVED,
+                         counts=dict(train=1060, val=160, test=280), protocols=dict(train='train1060', val='val160')))
 
 # %% ../../../nbs/data/sets/14_fmb.ipynb #a6204c23
 class _Mistakes(Mistakes):

@@ -15,19 +15,22 @@ from ...registry import DATASETS
 
 # %% ../../../nbs/data/sets/42_hunan.ipynb #4d469a35
 _CLASSES = 'cropland, forest, grassland, wetland, unused land, water, built-up area'.split(', ')
-_STATISTICS = ([1400.32, 1117.23, 994.44, 787.33, 1016.67, 1754.84, 2082.32, 1973.73, 2264.01, 502.14, 6.38, 1482.67, 818.22, -10.33, -16.48],
-    [9664.63, 14092.01, 20028.46, 48678.92, 44938.45, 184570.05, 316813.94, 320642.53, 436656.31, 16580.5, 11.98, 250519.375, 136984.2,
-     20.4, 18.79])
-_MODALITIES = by_name(
-    band_modality('optical', 'cat1/{0}/{1}.tif', range(1, 14), _STATISTICS, slice(0, 13), bits=32, span=(0, 3000), view=(3, 2, 1),
-                  note='Sentinel-2 reflectance times 10000, 13 bands'),
-    band_modality('sar', 'cat1/{0}/{1}.tif', (14, 15), _STATISTICS, slice(13, 15), bits=32, span=(-25, 0), cmap='gray',
-                  note='Sentinel-1 VV and VH, dB'))
-_LAYOUTS = dict(mambadiffusion=Card('hunan', _CLASSES, _MODALITIES, hex_colours('804080f423e846464666669cbe9999999999faaa1e'),
-    label_folder='lbl', label_path='lbl/{0}/{1}.tif', label_shift=-1, size=(256, 256), splits=TILE_SPLITS, marks=['cat1', 'lbl'],
+_STATISTICS = ([1400.32, 1117.23, 994.44, 787.33, 1016.67, 1754.84, 2082.32, 1973.73, 2264.01, 502.14, 6.38, 1482.67,
+                818.22, -10.33, -16.48], [9664.63, 14092.01, 20028.46, 48678.92, 44938.45, 184570.05, 316813.94,
+                                          320642.53, 436656.31, 16580.5, 11.98, 250519.375, 136984.2, 20.4, 18.79])
+_MODALITIES = by_name(band_modality('optical', 'cat1/{0}/{1}.tif', range(1, 14), _STATISTICS, slice(0, 13), bits=32,
+                                    span=(0, 3000), view=(3, 2, 1),
+                                    note='Sentinel-2 reflectance times 10000, 13 bands'),
+                      band_modality('sar', 'cat1/{0}/{1}.tif', (14, 15), _STATISTICS, slice(13, 15), bits=32,
+                                    span=(-25, 0), cmap='gray', note='Sentinel-1 VV and VH, dB'))
+_LAYOUTS = dict(mambadiffusion=Card(
+    'hunan', _CLASSES, _MODALITIES, hex_colours('804080f423e846464666669cbe9999999999faaa1e'), label_folder='lbl',
+    label_path='lbl/{0}/{1}.tif', label_shift=-1, size=(256, 256), splits=TILE_SPLITS, marks=['cat1', 'lbl'],
     layout='mambadiffusion', task='multispectral-SAR', source='as used by Mamba-Diffusion', licence='no terms found',
-    norms=dict(mambadiffusion=dict(optical=published_norm(_STATISTICS, slice(0, 13)), sar=published_norm(_STATISTICS, slice(13, 15)))),
-    notes=['neither split sizes nor a place to get it are in a readable source', 'the palette reuses colours of Cityscapes']))
+    norms=dict(mambadiffusion=dict(optical=published_norm(_STATISTICS, slice(0, 13)),
+                                   sar=published_norm(_STATISTICS, slice(13, 15)))),
+    notes=['neither split sizes nor a place to get it are in a readable source',
+           'the palette reuses colours of Cityscapes']))
 
 # %% ../../../nbs/data/sets/42_hunan.ipynb #77a486de
 class _Mistakes(Mistakes):

@@ -21,9 +21,10 @@ from .base import PublishedFolder, by_name, by_pattern
 from ...registry import DATASETS
 
 # %% ../../../nbs/data/sets/60_imagenet.ipynb #1b693961
-_CITATION = ('O. Russakovsky, J. Deng, H. Su, J. Krause, S. Satheesh, S. Ma, Z. Huang, A. Karpathy, A. Khosla, M. Bernstein, A. C. Berg, '
-             'L. Fei-Fei. ImageNet large scale visual recognition challenge. IJCV 2015.')
-_LAYOUTS = dict(original=Card('imagenet', [str(i) for i in range(1000)], by_name(by_pattern('rgb', '{0}/{1}/{2}', decode='colour')), None,
+_CITATION = ('O. Russakovsky, J. Deng, H. Su, J. Krause, S. Satheesh, S. Ma, Z. Huang, A. Karpathy, A. Khosla, M. '
+             'Bernstein, A. C. Berg, L. Fei-Fei. ImageNet large scale visual recognition challenge. IJCV 2015.')
+_LAYOUTS = dict(original=Card(
+    'imagenet', [str(i) for i in range(1000)], by_name(by_pattern('rgb', '{0}/{1}/{2}', decode='colour')), None,
     label_folder=None, classification=True, splits={split: dict(names=f'{split}/*/*') for split in ('train', 'val')},
     counts=dict(train=1281167, val=50000), marks=['train/n*', 'val'], layout='original', task='classification',
     source='Russakovsky et al., IJCV 2015', citation=_CITATION, url='https://image-net.org',
@@ -65,12 +66,16 @@ class ImageNet(PublishedFolder):
         labels=True,      # False: without labels
     ):
         root = Path(root)
-        names = sorted(path.name for path in (root/'train').iterdir() if path.is_dir()) if (root/'train').is_dir() else []
+        names = (sorted(path.name for path in (root/'train').iterdir() if path.is_dir())
+                 if (root/'train').is_dir() else [])
         if not names: raise RGBXError(root/'train', 'no folders of classes', 'one folder for each class')
-        super().__init__(root, split, replace(card or _LAYOUTS['original'], classes=names, palette=None), modalities, labels)
+        super().__init__(root, split, replace(card or _LAYOUTS['original'], classes=names, palette=None),
+                         modalities, labels)
         images = np.array([name[name.rfind(b'.'):].lower() in _ENDINGS for name in self._names.tolist()])
         if not images.any(): raise RGBXError(root/split, 'files that are no images', 'images '+', '.join(IMAGE_EXTS))
-        self._names,self._class,self.labels = self._names[images],{name: i for i,name in enumerate(names)},labels
+        self._names = self._names[images]
+        self._class = {name: i for i,name in enumerate(names)}
+        self.labels = labels
 
     def class_of(self, i:int # Index
     ) -> int:                # Class number
@@ -78,7 +83,8 @@ class ImageNet(PublishedFolder):
         name = self.name(i)
         folder = name.split('/')[1]
         if folder not in self._class:
-            raise RGBXError(self.root/name.rpartition('/')[0], f'a class {folder!r} that train/ does not have', 'the same folders in both')
+            raise RGBXError(self.root/name.rpartition('/')[0], f'a class {folder!r} that train/ does not have',
+                            'the same folders in both')
         return self._class[folder]
 
     def __getitem__(self, i):
@@ -119,9 +125,10 @@ class ClassAugment:
     ):
         self.size,self.train = size,train
         where = interpolation or ('random' if train else 'bicubic')
-        training = dict(auto_augment=auto_augment, re_prob=erase, re_mode='pixel', hflip=flip, scale=tuple(scale), ratio=tuple(ratio),
-                        color_jitter=color_jitter)
-        self.kwargs = dict(input_size=size, is_training=train, interpolation=where) | (training if train else dict(crop_pct=crop_pct))
+        training = dict(auto_augment=auto_augment, re_prob=erase, re_mode='pixel', hflip=flip, scale=tuple(scale),
+                        ratio=tuple(ratio), color_jitter=color_jitter)
+        self.kwargs = dict(input_size=size, is_training=train,
+                           interpolation=where) | (training if train else dict(crop_pct=crop_pct))
 
     def __call__(self, images,   # [(H, W, 3) uint8]
         mask,                    # None

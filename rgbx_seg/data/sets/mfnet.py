@@ -16,21 +16,24 @@ from ...registry import DATASETS
 # %% ../../../nbs/data/sets/10_mfnet.ipynb #74aab20e
 _CLASSES = 'unlabeled, car, person, bike, curve, car_stop, guardrail, color_cone, bump'.split(', ')
 _PALETTE = [(0,0,0), (64,0,128), (64,64,0), (0,128,192), (0,0,192), (128,128,0), (64,64,128), (192,128,128), (192,64,0)]
-_CITATION = ('Q. Ha, K. Watanabe, T. Karasawa, Y. Ushiku, T. Harada. MFNet: towards real-time semantic segmentation for '
-            'autonomous vehicles with multi-spectral scenes. IROS 2017.')
+_CITATION = ('Q. Ha, K. Watanabe, T. Karasawa, Y. Ushiku, T. Harada. MFNet: towards real-time semantic segmentation '
+             'for autonomous vehicles with multi-spectral scenes. IROS 2017.')
 _NOTES = ['the labels are coarse; RGB and thermal are shifted against each other at close range',
          'guardrail hardly occurs: its IoU is near 0, or undefined by day or by night',
          'a score of CMNeXt (59.9) is on the validation list; about 50 to 52 on test']
 _SIGMA_LISTS = dict(train784='train.txt', val='val.txt', trainval1176='train2.txt')
-_LISTS = dict(train='train.txt', val='val.txt', test='test.txt', train784='train.txt', trainval1176=['train.txt', 'val.txt'])
+_LISTS = dict(train='train.txt', val='val.txt', test='test.txt', train784='train.txt',
+              trainval1176=['train.txt', 'val.txt'])
 
 # %% ../../../nbs/data/sets/10_mfnet.ipynb #49ebd9c7
-_sigma = sigma_card('mfnet', _CLASSES, Modality('rgb', 'RGB', '.png'), Modality('thermal', 'Modal', '.png', grey=True, cmap='inferno'),
-    'Label', ('train2.txt', 'test.txt'), (1176, 393), (480, 640), dict(bgr=True, scales=[1.], flip=False), palette=_PALETTE,
-    conditions=dict(D='day', N='night', D_flip='day', N_flip='night'), source='Ha et al., IROS 2017', citation=_CITATION, task='RGB-T',
-    void=False, marks=['RGB', 'Modal', 'Label'], url='https://github.com/haqishen/MFNet-pytorch',
-    licence='no terms stated with the data', protocols=dict(train='trainval1176', test='test393'),
-    norms=dict(cmnext=dict(thermal=ZERO_ONE)), notes=_NOTES)
+_sigma = sigma_card('mfnet', _CLASSES, Modality('rgb', 'RGB', '.png'),
+                    Modality('thermal', 'Modal', '.png', grey=True, cmap='inferno'), 'Label',
+                    ('train2.txt', 'test.txt'), (1176, 393), (480, 640), dict(bgr=True, scales=[1.], flip=False),
+                    palette=_PALETTE, conditions=dict(D='day', N='night', D_flip='day', N_flip='night'),
+                    source='Ha et al., IROS 2017', citation=_CITATION, task='RGB-T',
+                    void=False, marks=['RGB', 'Modal', 'Label'], url='https://github.com/haqishen/MFNet-pytorch',
+                    licence='no terms stated with the data', protocols=dict(train='trainval1176', test='test393'),
+                    norms=dict(cmnext=dict(thermal=ZERO_ONE)), notes=_NOTES)
 _sigma.splits |= _SIGMA_LISTS
 
 def _unmerged(layout, modalities, marks):
@@ -50,7 +53,8 @@ class _Mistakes(Mistakes):
     fixes = {'not-split': 'prepare_data("mfnet", ...) splits the original download'}
     def unrecognised(self, root, add):
         if not ((root/'images').is_dir() and (root/'Label').is_dir()): return False
-        add('error', 'not-split', 'images/ of the original and Label/ of a processed copy', 'prepare_data(...) splits the RGBA images')
+        add('error', 'not-split', 'images/ of the original and Label/ of a processed copy',
+            'prepare_data(...) splits the RGBA images')
         return True
 
     def count_hint(self, split, found, published):

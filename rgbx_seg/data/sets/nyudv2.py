@@ -17,13 +17,15 @@ from ..folder import encode_names, existing_file
 from ..hha import hha
 from ..miniatures import Miniature, disk_label, toy_content, write_layout
 from ..prepare import Preparation
-from .base import ArchiveFolder, METRES, PublishedFolder, another_layout, by_pattern, number_ranges, sigma_card
+from .base import (ArchiveFolder, METRES, PublishedFolder, another_layout, by_pattern,
+                                     number_ranges, sigma_card)
 from ...registry import DATASETS
 
 # %% ../../../nbs/data/sets/20_nyudv2.ipynb #352e00c0
-NYU40 = ('wall, floor, cabinet, bed, chair, sofa, table, door, window, bookshelf, picture, counter, blinds, desk, shelves, curtain, '
-         'dresser, pillow, mirror, floor mat, clothes, ceiling, books, refridgerator, television, paper, towel, shower curtain, box, '
-         'whiteboard, person, night stand, toilet, sink, lamp, bathtub, bag, otherstructure, otherfurniture, otherprop').split(', ')
+NYU40 = ('wall, floor, cabinet, bed, chair, sofa, table, door, window, bookshelf, picture, counter, blinds, desk, '
+         'shelves, curtain, dresser, pillow, mirror, floor mat, clothes, ceiling, books, refridgerator, television, '
+         'paper, towel, shower curtain, box, whiteboard, person, night stand, toilet, sink, lamp, bathtub, bag, '
+         'otherstructure, otherfurniture, otherprop').split(', ')
 _TRAIN = ('2-7 9-12 18-19 21-26 43-44 47-54 57 63-74 79-82 91-115 119-123 129 134-135 137-151 155-165 169 '
               '176-178 202-205 212-218 222-248 250-262 264-269 273-277 285-294 302-308 312-313 317-323 335-349 '
               '352-353 364-382 390-393 397-409 414-428 435-439 448-460 466-467 477-506 513 526-529 533-535 539-547 '
@@ -45,18 +47,21 @@ def _frames(shift=0):
     return dict(train=dict(names='*', ids=train), test=dict(names='*', ids=test))
 
 # %% ../../../nbs/data/sets/20_nyudv2.ipynb #be76e544
-_CITATION = ('N. Silberman, D. Hoiem, P. Kohli, R. Fergus. Indoor segmentation and support inference from RGBD images. ECCV 2012. '
-             'The 40 classes: S. Gupta, P. Arbelaez, J. Malik. Perceptual organization and recognition of indoor scenes from RGB-D '
-             'images. CVPR 2013.')
+_CITATION = ('N. Silberman, D. Hoiem, P. Kohli, R. Fergus. Indoor segmentation and support inference from RGBD images. '
+             'ECCV 2012. The 40 classes: S. Gupta, P. Arbelaez, J. Malik. Perceptual organization and recognition of '
+             'indoor scenes from RGB-D images. CVPR 2013.')
 DFORMER_NORMS = dict(dformer=dict(depth=[[.48]*3, [.28]*3]))
 COLUMN_LISTS = dict(splits=dict(train='train.txt', test='test.txt'), list_columns=True, published={})
 _sigma = sigma_card('nyudv2', NYU40, Modality('rgb', 'RGB', '.jpg'),
-    Modality('depth', 'Depth', '.png', grey=True, bits=16, cmap='inferno'), 'Label', ('train2.txt', 'test2.txt'), (795, 654), (480, 640),
-    dict(bgr=True, scales=[.75, 1., 1.25], flip=True), label_shift=-1, task='RGB-D',
-    marks=['RGB', 'Depth/*.png', 'Label', 'train2.txt', 'test2.txt'], citation=_CITATION,
-    source='Silberman et al., ECCV 2012; 40 classes of Gupta et al., CVPR 2013',
-    url='https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html', licence='no terms stated with the data', norms=DFORMER_NORMS,
-    notes=['the frames carry a white border of 6 to 10 pixels', '8-bit depth is stretched per image: metres are lost'])
+                    Modality('depth', 'Depth', '.png', grey=True, bits=16, cmap='inferno'), 'Label',
+                    ('train2.txt', 'test2.txt'), (795, 654), (480, 640),
+                    dict(bgr=True, scales=[.75, 1., 1.25], flip=True), label_shift=-1, task='RGB-D',
+                    marks=['RGB', 'Depth/*.png', 'Label', 'train2.txt', 'test2.txt'], citation=_CITATION,
+                    source='Silberman et al., ECCV 2012; 40 classes of Gupta et al., CVPR 2013',
+                    url='https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html',
+                    licence='no terms stated with the data', norms=DFORMER_NORMS,
+                    notes=['the frames carry a white border of 6 to 10 pixels',
+                           '8-bit depth is stretched per image: metres are lost'])
 
 # %% ../../../nbs/data/sets/20_nyudv2.ipynb #c5380beb
 _MAT = 'nyu_depth_v2_labeled.mat'
@@ -64,20 +69,25 @@ _HHA = 'red: disparity, green: height, blue: angle'
 _rgb = by_pattern('rgb', 'RGB/{id}.jpg')
 _LAYOUTS = dict(
     sigma=_sigma,
-    dformer=another_layout(_sigma, 'dformer', [_rgb, by_pattern('depth', 'Depth/{id}.png', grey=True)], 'Label/{id}.png',
-        ['RGB', 'Depth/*.png', 'Label', 'train.txt'], **COLUMN_LISTS),
+    dformer=another_layout(_sigma, 'dformer', [_rgb, by_pattern('depth', 'Depth/{id}.png', grey=True)],
+                           'Label/{id}.png',
+                           ['RGB', 'Depth/*.png', 'Label', 'train.txt'], **COLUMN_LISTS),
     sa_gate=another_layout(_sigma, 'sa_gate',
-        [_rgb, by_pattern('hha', 'HHA/{id}.jpg', note=_HHA), by_pattern('depth', 'Depth/{id}.npy', decode='npy', **METRES)],
-        'Label/{id}.png', ['RGB', 'HHA', 'Label', 'train.txt'], default=['rgb', 'hha'],
-        **COLUMN_LISTS | dict(norms=dict(malleable=dict(depth=[[0.]*3, [1/255]*3])))),   # metres as they are, 0 = missing
-    original=another_layout(_sigma, 'original',
+                           [_rgb, by_pattern('hha', 'HHA/{id}.jpg', note=_HHA),
+                            by_pattern('depth', 'Depth/{id}.npy', decode='npy', **METRES)],
+                           'Label/{id}.png', ['RGB', 'HHA', 'Label', 'train.txt'], default=['rgb', 'hha'],
+                           # metres as they are, 0 = missing
+                           **COLUMN_LISTS | dict(norms=dict(malleable=dict(depth=[[0.]*3, [1/255]*3])))),
+    original=another_layout(
+        _sigma, 'original',
         [by_pattern('rgb', f'{_MAT}/images/{{id}}'), by_pattern('depth', f'{_MAT}/depths/{{id}}', **METRES),
          by_pattern('hha', f'{_MAT}/hha/{{id}}', note=f'computed as it is read; {_HHA}'),
          by_pattern('raw_depth', f'{_MAT}/rawDepths/{{id}}', cmap='inferno', **METRES)],
         f'{_MAT}/labels/{{id}}', [_MAT], splits=_frames(), default=['rgb', 'depth'], published={}, norms={}),
     tokenfusion=another_layout(_sigma, 'tokenfusion',
-        [by_pattern('rgb', 'rgb/{id}.png'), by_pattern('depth', 'depth/{id}.png', bits=16, grey=True)], 'masks/{id}.png',
-        ['rgb', 'depth', 'masks'], published={}, splits=_frames(1)))
+                               [by_pattern('rgb', 'rgb/{id}.png'),
+                                by_pattern('depth', 'depth/{id}.png', bits=16, grey=True)], 'masks/{id}.png',
+                               ['rgb', 'depth', 'masks'], published={}, splits=_frames(1)))
 
 # %% ../../../nbs/data/sets/20_nyudv2.ipynb #21c070db
 def _class_table(path):
@@ -105,8 +115,14 @@ class NYUOriginal(ArchiveFolder):
     ):
         card = card or _LAYOUTS['original']
         card = card.select(modalities or card.default or list(card.modalities))
-        self.root,self.split,self.card,self.labels = Path(root),split,card,labels
-        self.modalities,self._exts,self._h5,self._table = tuple(card.modalities),{},None,None
+        self.root = Path(root)
+        self.split = split
+        self.card = card
+        self.labels = labels
+        self.modalities = tuple(card.modalities)
+        self._exts = {}
+        self._h5 = None
+        self._table = None
         choose(split, card.splits | dict(all=0), 'split')
         n = len(self._get('images'))
         ranges = card.splits.get(split, dict(ids=[[0, n]]))['ids']
@@ -119,7 +135,8 @@ class NYUOriginal(ArchiveFolder):
     def _get(self, key):
         file = self._open(self.root/_MAT)
         if key not in file:
-            raise RGBXError(self.root/_MAT, f"no entry {key!r} among {', '.join(file)}", 'NYU Depth V2, the labelled part')
+            raise RGBXError(self.root/_MAT, f"no entry {key!r} among {', '.join(file)}",
+                            'NYU Depth V2, the labelled part')
         return file[key]
 
     def _metres(self, key, i): return np.ascontiguousarray(self._get(key)[i].T.astype(np.float32))
@@ -138,7 +155,8 @@ class NYUOriginal(ArchiveFolder):
         if self._table is None: self._table = _class_table(self.root/'classMapping40.mat')
         label,where = self._get('labels')[int(name)].T,f'{self.root/_MAT}, {name}'
         if label.max() >= len(self._table):
-            raise RGBXError(where, f'label {label.max()}', f'at most {len(self._table)-1}, the names of classMapping40.mat')
+            raise RGBXError(where, f'label {label.max()}',
+                            f'at most {len(self._table)-1}, the names of classMapping40.mat')
         return map_label(where, np.ascontiguousarray(self._table[label]), self.card.num_classes, -1)
 
 # %% ../../../nbs/data/sets/20_nyudv2.ipynb #754dde1a
@@ -196,7 +214,8 @@ def _two_names(label):
     return np.where(label > 0, 2*label.astype(np.uint16)-odd, 0)
 
 def _write_mat(miniature, root, card, items, size):
-    "All frames up to the last item, as MATLAB stores them, and the table of classes: names 1 to 80, two for each class."
+    """All frames up to the last item, as MATLAB stores them, and the table of classes: names 1 to 80, two for each
+    class."""
     from scipy.io import savemat
     h5py = need('h5py', 'data', root)
     scenes = {int(item.name): (item.seed, item.condition) for item in items}
@@ -206,7 +225,8 @@ def _write_mat(miniature, root, card, items, size):
         raw = scene['metres'].copy()
         raw[:4] = 0
         names = _two_names(disk_label(card, scene['label'])[0])
-        for key,array in zip(frames, (scene['rgb'].transpose(2, 1, 0), scene['metres'].T, raw.T, names.T)): frames[key].append(array)
+        for key,array in zip(frames, (scene['rgb'].transpose(2, 1, 0), scene['metres'].T, raw.T, names.T)):
+            frames[key].append(array)
     with h5py.File(root/_MAT, 'w') as file:
         for key,arrays in frames.items():
             file.create_dataset(key, data=np.stack(arrays), chunks=(1, *arrays[0].shape), compression='gzip')

@@ -16,19 +16,21 @@ from ...registry import DATASETS
 # %% ../../../nbs/data/sets/12_pst900.ipynb #090aff47
 _CLASSES = 'Background, Extinguisher, Backpack, Hand-Drill, Survivor'.split(', ')
 _PALETTE = [(0,0,0), (0,0,255), (0,255,0), (255,0,0), (255,255,255)]
-_CITATION = ('S. S. Shivakumar, N. Rodrigues, A. Zhou, I. D. Miller, V. Kumar, C. J. Taylor. PST900: RGB-thermal calibration, '
-            'dataset and segmentation network. ICRA 2020.')
+_CITATION = ('S. S. Shivakumar, N. Rodrigues, A. Zhou, I. D. Miller, V. Kumar, C. J. Taylor. PST900: RGB-thermal '
+             'calibration, dataset and segmentation network. ICRA 2020.')
 _NOTES = ['no validation split', 'the README of the data says 606 + 288 items; every code base counts 597 + 288',
          'thermal images have holes (0) from their projection']
 
 # %% ../../../nbs/data/sets/12_pst900.ipynb #dead6e67
 _sigma = sigma_card('pst900', _CLASSES, Modality('rgb', 'rgb_resize', '.png'),
-    Modality('thermal', 'thermal_resize', '.png', grey=True, cmap='inferno'), 'labels_resize', ('train.txt', 'test.txt'), (597, 288),
-    (720, 1280), dict(bgr=True, scales=[1.], flip=False), palette=_PALETTE, source='Shivakumar et al., ICRA 2020', citation=_CITATION,
-    task='RGB-T', void=False, marks=['rgb_resize', 'thermal_resize', 'labels_resize'],
-    url='https://github.com/ShreyasSkandanS/pst900_thermal_rgb', licence='no terms stated with the data', notes=_NOTES)
-_raw = by_pattern('thermal_raw', '{0}/thermal_raw/{1}.png', bits=32, **of_255((30000,)*3, (1000,)*3), span=(26000, 34000),
-                  note='raw 16-bit counts; the constants are our choice')
+                    Modality('thermal', 'thermal_resize', '.png', grey=True, cmap='inferno'), 'labels_resize',
+                    ('train.txt', 'test.txt'), (597, 288), (720, 1280), dict(bgr=True, scales=[1.], flip=False),
+                    palette=_PALETTE, source='Shivakumar et al., ICRA 2020', citation=_CITATION,
+                    task='RGB-T', void=False, marks=['rgb_resize', 'thermal_resize', 'labels_resize'],
+                    url='https://github.com/ShreyasSkandanS/pst900_thermal_rgb',
+                    licence='no terms stated with the data', notes=_NOTES)
+_raw = by_pattern('thermal_raw', '{0}/thermal_raw/{1}.png', bits=32, **of_255((30000,)*3, (1000,)*3),
+                  span=(26000, 34000), note='raw 16-bit counts; the constants are our choice')
 _LAYOUTS = dict(
     sigma=_sigma,
     original=another_layout(_sigma, 'original',

@@ -22,25 +22,30 @@ from ...registry import DATASETS
 # %% ../../../nbs/data/sets/22_sunrgbd.ipynb #e51e7cf3
 SUN37 = [dict(refridgerator='fridge', television='tv').get(name, name).replace(' ', '_') for name in NYU40[:37]]
 _CITATION = 'S. Song, S. P. Lichtenberg, J. Xiao. SUN RGB-D: a RGB-D scene understanding benchmark suite. CVPR 2015.'
-_NOTES = ['four sensors, images up to 530 x 730', 'original depth is rotated left by three bits: mm = (v >> 3) | (v << 13)',
+_NOTES = ['four sensors, images up to 530 x 730',
+          'original depth is rotated left by three bits: mm = (v >> 3) | (v << 13)',
           'in the raw order the test images are the first 5050']
 
 # %% ../../../nbs/data/sets/22_sunrgbd.ipynb #8c48f78c
 _sigma = sigma_card('sunrgbd', SUN37, Modality('rgb', 'RGB_resize', '.jpg'),
-    Modality('depth', 'Depth_resize', '.png', grey=True, bits=16, cmap='inferno'), 'labels_resize', ('train2.txt', 'test2.txt'),
-    (5285, 5050), (480, 640), dict(bgr=True, scales=[.75, 1., 1.25], flip=True), label_shift=-1, task='RGB-D',
-    marks=['RGB_resize', 'Depth_resize', 'labels_resize'], source='Song et al., CVPR 2015', citation=_CITATION,
-    url='https://rgbd.cs.princeton.edu', licence='no terms stated with the data', norms=DFORMER_NORMS, notes=_NOTES)
+                    Modality('depth', 'Depth_resize', '.png', grey=True, bits=16, cmap='inferno'), 'labels_resize',
+                    ('train2.txt', 'test2.txt'), (5285, 5050), (480, 640),
+                    dict(bgr=True, scales=[.75, 1., 1.25], flip=True), label_shift=-1, task='RGB-D',
+                    marks=['RGB_resize', 'Depth_resize', 'labels_resize'], source='Song et al., CVPR 2015',
+                    citation=_CITATION, url='https://rgbd.cs.princeton.edu', licence='no terms stated with the data',
+                    norms=DFORMER_NORMS, notes=_NOTES)
 _LAYOUTS = dict(
     sigma=_sigma,
-    dformer=another_layout(_sigma, 'dformer', [by_pattern('rgb', 'RGB/{id}.jpg'), by_pattern('depth', 'Depth/{id}.png', grey=True)],
-        'labels/{id}.png', ['RGB', 'Depth', 'labels'], size=None, **COLUMN_LISTS),
+    dformer=another_layout(_sigma, 'dformer',
+                           [by_pattern('rgb', 'RGB/{id}.jpg'), by_pattern('depth', 'Depth/{id}.png', grey=True)],
+                           'labels/{id}.png', ['RGB', 'Depth', 'labels'], size=None, **COLUMN_LISTS),
     original=another_layout(_sigma, 'original',
-        [by_pattern('rgb', 'SUNRGBD/{id}.jpg'), by_pattern('depth', 'SUNRGBD/{id}.png', decode='sun', **METRES),
-         by_pattern('hha', 'SUNRGBD/{id}.png', decode='hha:sun@sun',
-                    note='computed as it is read; red: disparity, green: height, blue: angle')],
-        'SUNRGBDtoolbox/{id}.mat', ['SUNRGBDtoolbox/Metadata/SUNRGBD2Dseg.mat', 'SUNRGBD'], size=None,
-        splits=COLUMN_LISTS['splits'], published={}, norms={}, default=['rgb', 'depth']))
+                            [by_pattern('rgb', 'SUNRGBD/{id}.jpg'),
+                             by_pattern('depth', 'SUNRGBD/{id}.png', decode='sun', **METRES),
+                             by_pattern('hha', 'SUNRGBD/{id}.png', decode='hha:sun@sun',
+                                        note='computed as it is read; red: disparity, green: height, blue: angle')],
+                            'SUNRGBDtoolbox/{id}.mat', ['SUNRGBDtoolbox/Metadata/SUNRGBD2Dseg.mat', 'SUNRGBD'],
+                            size=None, splits=COLUMN_LISTS['splits'], published={}, norms={}, default=['rgb', 'depth']))
 
 # %% ../../../nbs/data/sets/22_sunrgbd.ipynb #e7d135eb
 def _scene_name(cell):
@@ -68,14 +73,21 @@ class SUNOriginal(ArchiveFolder):
         from scipy.io import loadmat
         card = card or _LAYOUTS['original']
         card = card.select(modalities or card.default or list(card.modalities))
-        self.root,self.split,self.card,self.labels = Path(root),split,card,labels
-        self.modalities,self._exts,self._h5,self._order = tuple(card.modalities),{},None,None
+        self.root = Path(root)
+        self.split = split
+        self.card = card
+        self.labels = labels
+        self.modalities = tuple(card.modalities)
+        self._exts = {}
+        self._h5 = None
+        self._order = None
         self._box = self.root/'SUNRGBDtoolbox'
         lists = existing_file(self._box/'traintestSUNRGBD'/'allsplit.mat', 'the lists of SUN RGB-D')
         choose(split, dict.fromkeys(('train', 'test', 'all')), 'split')
         cells = loadmat(lists)
         keys = ('alltrain', 'alltest') if split == 'all' else (f'all{split}',)
-        self._names = encode_names(root, [safe_name(_scene_name(cell), lists) for key in keys for cell in cells[key].ravel()])
+        self._names = encode_names(root,
+                                   [safe_name(_scene_name(cell), lists) for key in keys for cell in cells[key].ravel()])
 
     def path(self, kind, name): # The file of a scene
         "Where an item's file is; for 'label' the one file of all labels."
@@ -119,7 +131,8 @@ class _Preparation(Preparation):
     target,splits,links_labels = 'dformer',('train', 'test'),False
     other_targets = dict(sigma=(480, 640))
     def new_name(self, name, split, i, ds): return f'{split}_{i}'
-    def lists(self, target): return {f'{split}{"2" if target == "sigma" else ""}.txt': [split] for split in ('train', 'test')}
+    def lists(self, target):
+        return {f'{split}{"2" if target == "sigma" else ""}.txt': [split] for split in ('train', 'test')}
     def convert(self, modality, image, options):
         if modality.name != 'depth': return super().convert(modality, image, options)
         depth = image[...,0]
@@ -169,7 +182,8 @@ def _write_original(miniature, root, card, items, size):
         (root/item.name/'intrinsics.txt').write_text(f'{focal} 0 {(size[1]+1)/2} 0 {focal} {(size[0]+1)/2} 0 0 1')
         scene = miniature.scene(item.seed, item.condition, size)
         put_file(root/item.name/'image'/f'{item.seed}.jpg', scene['rgb'])
-        put_file(root/item.name/'depth_bfx'/f'{item.seed}.png', miniature.content(scene, card.modalities['depth'], item.name))
+        put_file(root/item.name/'depth_bfx'/f'{item.seed}.png',
+                 miniature.content(scene, card.modalities['depth'], item.name))
         labels[item.name] = disk_label(card, scene['label'])[0]
     with h5py.File(box/'Metadata'/'SUNRGBD2Dseg.mat', 'w') as file:
         references = file.create_dataset('SUNRGBD2Dseg/seglabel', (len(order), 1), dtype=h5py.ref_dtype)

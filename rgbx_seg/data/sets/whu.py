@@ -33,9 +33,11 @@ _TEST = ('NH49E001014 NH49E001017 NH49E002012 NH49E002016 NH49E003014 NH49E00302
 _CLASSES = 'farmland, city, village, water, forest, road, others'.split(', ')
 _PALETTE = hex_colours('8b4513ff0000ffff000000ff00ff0000ffffcd6090')
 WHU_AUTHORS_PALETTE = hex_colours('cc6600ff0000ffff000000ff55a70000ffff996699')
-_STATISTICS = [104.74, 96.77, 79.21, 100.92, 54.12],[171.04, 217.8, 305.58, 697.17, 2169.97]   # as published: mean, variance
-_CITATION = ('X. Li et al. MCANet: a joint semantic segmentation framework of optical and SAR images for land use classification. '
-             'International Journal of Applied Earth Observation and Geoinformation, 2022, doi 10.1016/j.jag.2021.102638.')
+# as published: mean, variance
+_STATISTICS = [104.74, 96.77, 79.21, 100.92, 54.12],[171.04, 217.8, 305.58, 697.17, 2169.97]
+_CITATION = ('X. Li et al. MCANet: a joint semantic segmentation framework of optical and SAR images for land use '
+             'classification. International Journal of Applied Earth Observation and Geoinformation, 2022, doi '
+             '10.1016/j.jag.2021.102638.')
 _NOTES = ['labels are in lbl, not in intro/lbl', 'one copy on the web holds only 50 of the 100 scenes',
           'scene NH49E010015 has a missing block',
           'Mamba-Diffusion trained on 70 scenes (20580 tiles); which ten of the 80 it set aside is not published']
@@ -62,25 +64,28 @@ TILE_SPLITS = {split: dict(names=f'{split}/*') for split in ('train', 'val', 'te
 
 def _modalities(optical, sar, sar_band=1):
     "Optical, SAR and the colours of the optical image, from two files or from one."
-    return [band_modality('optical', optical, (1, 2, 3, 4), _STATISTICS, slice(0, 4), view=(2, 1, 0), note='blue, green, red, near infrared'),
+    return [band_modality('optical', optical, (1, 2, 3, 4), _STATISTICS, slice(0, 4), view=(2, 1, 0),
+                          note='blue, green, red, near infrared'),
             band_modality('sar', sar, (sar_band,), _STATISTICS, slice(4, 5), cmap='gray', note='GF-3 amplitude'),
             band_modality('rgb', optical, (3, 2, 1), _STATISTICS)]
 
 # %% ../../../nbs/data/sets/40_whu.ipynb #75689796
-_original = Card('whu', _CLASSES, by_name(*_modalities('optical/{id}.tif', 'sar/{id}.tif')), _PALETTE, label_folder='lbl',
-    label_path='lbl/{id}.tif', label_map={0: 255} | {10*k+10: k for k in range(7)}, size=(3704, 5556),
-    splits=dict(train=dict(names='*', only=_TRAIN.split()), test=dict(names='*', only=_TEST.split())),
-    counts=dict(train=80, test=20), default=['optical', 'sar'], marks=['optical', 'sar', 'lbl'], layout='original', task='optical-SAR',
-    source='Li et al., JAG 2022', citation=_CITATION, url='https://github.com/AmberHen/WHU-OPT-SAR-dataset',
-    licence='no terms stated with the data', notes=_NOTES,
-    norms=dict(mambadiffusion=dict(optical=published_norm(_STATISTICS, slice(0, 4)), sar=published_norm(_STATISTICS, slice(4, 5)))))
+_original = Card('whu', _CLASSES, by_name(*_modalities('optical/{id}.tif', 'sar/{id}.tif')), _PALETTE,
+                 label_folder='lbl',
+                 label_path='lbl/{id}.tif', label_map={0: 255} | {10*k+10: k for k in range(7)}, size=(3704, 5556),
+                 splits=dict(train=dict(names='*', only=_TRAIN.split()), test=dict(names='*', only=_TEST.split())),
+                 counts=dict(train=80, test=20), default=['optical', 'sar'], marks=['optical', 'sar', 'lbl'],
+                 layout='original', task='optical-SAR', source='Li et al., JAG 2022', citation=_CITATION,
+                 url='https://github.com/AmberHen/WHU-OPT-SAR-dataset', licence='no terms stated with the data',
+                 notes=_NOTES, norms=dict(mambadiffusion=dict(optical=published_norm(_STATISTICS, slice(0, 4)),
+                                                              sar=published_norm(_STATISTICS, slice(4, 5)))))
 _LAYOUTS = dict(
     original=_original,
-    original_image=another_layout(_original, 'original_image', _modalities('image/{id}.tif', 'sar/{id}.tif'), 'lbl/{id}.tif',
-        ['image', 'sar', 'lbl']),
+    original_image=another_layout(_original, 'original_image', _modalities('image/{id}.tif', 'sar/{id}.tif'),
+                                  'lbl/{id}.tif', ['image', 'sar', 'lbl']),
     mambadiffusion=another_layout(_original, 'mambadiffusion', _modalities('cat/{0}/{1}.tif', 'cat/{0}/{1}.tif', 5),
-        'label/{0}/{1}.tif', ['cat', 'label'], label_map=None, label_shift=-1, size=(256, 256), splits=TILE_SPLITS,
-        counts=dict(train=20580, test=5880)))
+                                  'label/{0}/{1}.tif', ['cat', 'label'], label_map=None, label_shift=-1,
+                                  size=(256, 256), splits=TILE_SPLITS, counts=dict(train=20580, test=5880)))
 
 # %% ../../../nbs/data/sets/40_whu.ipynb #4ef66757
 class _Mistakes(Mistakes):
