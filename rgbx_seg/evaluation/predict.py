@@ -82,17 +82,11 @@ def _predict_item(model, dataset, i, record, out, how):
     save_prediction(out, record['name'], mask, card, scores)
     if 'picture' in record: _save_picture(record, dataset, i, item, mask)
 
-def _turned(image, modality):
-    "A colour image as red, green, blue."
-    return image[...,::-1] if modality.order == 'bgr' and modality.cmap is None else image
-
 def _save_picture(record, dataset, i, item, mask):
     "Modalities, prediction, label and errors, side by side."
-    card,names = dataset.card,dataset.modalities
-    images = [_turned(image, card.modalities[name]) for name,image in zip(names, item)]
     width = float(np.clip(mask.shape[1]/100, 2, 6.4))
-    figure = show_item((*images, _mask_of(dataset, i, item)), card, mask, names, title=record['name'],
-                       width=width, dpi=100)
+    labelled = *item[:-1],_mask_of(dataset, i, item)
+    figure = show_item(labelled, dataset.card, mask, dataset.modalities, title=record['name'], width=width, dpi=100)
     with atomic_path(record['picture']) as file: figure.savefig(file, format='png')
 
 # %% ../../nbs/evaluation/40_predict.ipynb #c12206bc

@@ -11,7 +11,6 @@ import contextlib, dataclasses, fcntl, json, math, os, random
 import fastai.callback.schedule # adds fit_one_cycle and lr_find to every learner
 from pathlib import Path
 import torch
-import matplotlib.pyplot as plt
 from torch import nn
 from safetensors.torch import load_file
 from fastai.callback.core import Callback, CancelFitException
@@ -76,6 +75,12 @@ class SegLearner(ResumableLearner):
         """fastai's idiom, `with learn.distrib_ctx(): learn.fit(...)`, with our shares, sums and accumulation: see
         `data_parallel`."""
         return data_parallel(self, **kwargs)
+    def show_results(self, ds_idx=1, dl=None, max_n=9, shuffle=True, **kwargs):
+        "Predictions of a batch, as fastai's, and the figure of them."
+        if dl is None: dl = self.dls[ds_idx].new(shuffle=shuffle)
+        batch = dl.one_batch()
+        _,_,decoded = self.get_preds(dl=[batch], with_decoded=True)
+        return dl.show_results(batch, decoded, max_n=max_n, **kwargs)
     def lr_find(self, *args, **kwargs):
         "fastai's finder, which leaves everything as it was: see `find_lr`."
         return find_lr(self, *args, **kwargs)
@@ -324,9 +329,8 @@ def finish_run(
     if callable(pictures): pictures(learn, out)
     elif pictures:
         with learn.no_bar(), learn.removed_cbs(learn.recorder):  # process 0 alone: no sums
-            learn.show_results(max_n=4, shuffle=False)
-        plt.savefig(out/'predictions.png', bbox_inches='tight')
-        plt.close()
+            figure = learn.show_results(max_n=4, shuffle=False)
+        figure.savefig(out/'predictions.png', bbox_inches='tight')
 
 def _write_results(learn, out, history, best, keep, files):
     save_weights(learn.model, out/files['last'])

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['QUIRKS', 'SHORT', 'ModelSettings', 'DataSettings', 'OptimSettings', 'ScheduleSettings', 'LossSettings',
-           'LengthSettings', 'JudgeSettings', 'RecipeFacts', 'scale_sizes', 'parse_changes', 'Recipe',
-           'register_recipe', 'list_recipes', 'get_recipe', 'recipe_table']
+           'LengthSettings', 'JudgeSettings', 'RecipeFacts', 'scale_sizes', 'parse_changes', 'Recipe', 'list_recipes',
+           'get_recipe', 'recipe_table']
 
 # %% ../../nbs/training/30_recipe.ipynb #74ff4356
 import dataclasses, fnmatch, json, math
@@ -309,15 +309,6 @@ def _check(recipe):
         raise RGBXError(where, found, 'positive numbers')
 
 # %% ../../nbs/training/30_recipe.ipynb #e46a9f0d
-def register_recipe(
-    *recipes:Recipe      # With names of their own
-):
-    "Make recipes known by name; a name that is taken raises `RGBXError`."
-    for recipe in recipes:
-        if RECIPES.entries.get(recipe.name, recipe) != recipe:
-            raise RGBXError(f'recipe {recipe.name!r}', 'a name that is taken', 'another name')
-        RECIPES(recipe.name)(recipe)
-
 def list_recipes(
     pattern:str='*'      # Glob pattern, e.g. 'sigma*'
 ) -> list:               # Names, sorted
