@@ -80,11 +80,13 @@ class _Parts:
             fusions = self.fusions(widths, len(modalities), self.fusion_kw | (fusion_kw or {}))
             head = HEADS[self.head](widths, num_classes, **self.head_kw | (head_kw or {}))
             aux = self.aux(aux_head, widths, num_classes, aux_kw or {})
-        except (ValueError, TypeError) as e:
-            name = f'{self.encoder}+{self.fusion}+{self.head}'
-            raise RGBXError(f'model {name!r}', str(e), 'parts and settings that fit together') from e
+        except RGBXError as e: raise RGBXError(f'model {self.name!r}: {e.where}', e.found, e.expected, e.fix) from e
+        except (ValueError, TypeError) as e: raise RGBXError(f'model {self.name!r}', e, 'parts and settings that fit together') from e
         backbone = FusedBackbone(encoders, fusions, len(modalities), stems)
         return RGBXSegmenter(backbone, head, modalities, num_classes, channels, aux)
+
+    @property
+    def name(self): return f'{self.encoder}+{self.fusion}+{self.head}'
 
     def encoders(self, channels, modalities, shared, settings):
         "(encoders, stems): one each, or one for all with a stem of its own for every other number of channels."

@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['FUSION_KEYS', 'CMX_FORMATS', 'published_decoder', 'cmx_model', 'cmx_mit_keys', 'cmx_swin_keys', 'cmx_names',
-           'imagenet_names', 'decoder_width']
+           'decoder_width']
 
 # %% ../../nbs/systems/15_cmx.ipynb #8e4fa39d
 import re
 from functools import partial
 import torch
 from ..core import choose
-from ..encoders.formats import Format, encoder_names, encoder_only
+from ..encoders.formats import Format, names_like
 from ..encoders.mit import MIT_VARIANTS, mit_encoder, mit_keys
-from ..encoders.swin import SWIN_VARIANTS, swin_encoder, swin_imagenet_keys, swin_keys
+from ..encoders.swin import SWIN_VARIANTS, swin_encoder, swin_keys
 from ..fusion.cmx import cmx_fusion
 from ..heads.deeplab import DeepLabV3PlusHead
 from ..heads.fcn import FCNHead, published_aux_head
@@ -98,24 +98,10 @@ def cmx_names(backbone_keys, # `cmx_mit_keys` or `cmx_swin_keys`
     if part=='backbone': return 'backbone.'+backbone_keys(rest)
     return decoder_names(model, key)
 
-def imagenet_names(keys, # Name map of one encoder
-    model, # Segmenter or encoder
-    key:str, # Name in the ImageNet file
-): # Names in `model`; None for the classifier
-    "Names of an ImageNet checkpoint in every encoder of a model."
-    k = keys(key)
-    return None if k is None else encoder_names(model, k)
-
 # %% ../../nbs/systems/15_cmx.ipynb #f943b34c
-_has = lambda *starts: lambda ks: all(any(k.startswith(s) for k in ks) for s in starts)
-_swin = _has('layers.0.blocks.0.attn.qkv.')
-CMX_FORMATS = [
-    Format('CMX with MiT', _has('backbone.FRMs.', 'backbone.block1.'), partial(cmx_names, cmx_mit_keys)),
-    Format('CMX with Swin', _has('backbone.FRMs.', 'backbone.layers.'), partial(cmx_names, cmx_swin_keys)),
-    Format('SegFormer MiT ImageNet', _has('patch_embed1.', 'block1.'), partial(imagenet_names, mit_keys), encoder_only),
-    Format('timm Swin ImageNet', lambda ks: _swin(ks) and any(k.startswith('layers.3.downsample.') for k in ks),
-           partial(imagenet_names, partial(swin_imagenet_keys, timm=True)), encoder_only),
-    Format('Swin ImageNet', _swin, partial(imagenet_names, swin_imagenet_keys), encoder_only)]
+CMX_FORMATS = (
+    Format('CMX with MiT', names_like(r'^backbone\.FRMs\.', r'^backbone\.block1\.'), partial(cmx_names, cmx_mit_keys)),
+    Format('CMX with Swin', names_like(r'^backbone\.FRMs\.', r'^backbone\.layers\.'), partial(cmx_names, cmx_swin_keys)))
 for _format in CMX_FORMATS: FORMATS(_format.name)(_format)
 
 # %% ../../nbs/systems/15_cmx.ipynb #1a1e4605

@@ -12,12 +12,13 @@ import numpy as np
 from ..core import RGBXError, choose
 from ..encoders.formats import Format
 from ..encoders.vmamba2 import vmamba2_encoder
+from ..evaluation.protocol import Protocol
 from ..fusion.dcf import dcf_fusion
 from ..heads.diffusion import DiffusionHead, diffusion_name
 from ..models.create import parts
 from ..models.segmenter import FusedBackbone, RGBXSegmenter
-from ..registry import FORMATS, MODELS
-from ..training.recipe import Recipe, register_recipe
+from ..registry import FORMATS, MODELS, PROTOCOLS, RECIPES
+from ..training.recipe import Recipe
 
 # %% ../../nbs/systems/50_mamba_diffusion.ipynb #0ea04b46
 _parts = dict(fusion='dcf', head='diffusion', siamese=False)
@@ -129,4 +130,13 @@ def mamba_diffusion_recipes() -> list: # Of `Recipe`
         _MD.with_changes(name='mamba_diffusion/hunan', data='hunan', protocol='mambadiffusion/hunan', published=53.06,
             notes='reconstruction: 13 + 2 bands and classes are published, length, batch and head are those of WHU')]
 
-register_recipe(*mamba_diffusion_recipes())
+for _recipe in mamba_diffusion_recipes(): RECIPES(_recipe.name)(_recipe)
+
+# %% ../../nbs/systems/50_mamba_diffusion.ipynb #1ecd717b
+def _late(name, about, **how): return Protocol(f'mambadiffusion/{name}', combine='late', about=about, **how)
+
+for _protocol in (
+        _late('whu', 'Mamba-Diffusion on WHU-OPT-SAR: tiles of 256 enlarged to 512, scored at 256', fit=(512,512)),
+        _late('whu-ms', 'the same with --aug-test', fit=(512,512), scales=(.5,.75,1.,1.25,1.5,1.75), flip=True),
+        _late('hunan', 'Mamba-Diffusion on Hunan: tiles of 256 as they are')):
+    PROTOCOLS(_protocol.name)(_protocol)

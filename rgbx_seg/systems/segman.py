@@ -13,13 +13,14 @@ from torch import nn
 from ..core import RGBXError
 from ..encoders.formats import Format, encoder_names, encoder_only, translate
 from ..encoders.segman import SEGMAN_KEYS, SEGMAN_VARIANTS, SegMANClassifier, segman_encoder
+from ..evaluation.protocol import Protocol
 from ..heads.segman import SegMANHead, segman_taps
 from ..models.create import parts
 from ..models.segmenter import FusedBackbone, RGBXSegmenter
 from ..models.weights import load_published, read_weights, unwrap
 from ..ops.windows import windows
-from ..registry import FORMATS, MODELS
-from ..training.recipe import Recipe, register_recipe
+from ..registry import FORMATS, MODELS, PROTOCOLS, RECIPES
+from ..training.recipe import Recipe
 
 # %% ../../nbs/systems/20_segman.ipynb #d17b73f4
 def segman_model(
@@ -112,10 +113,8 @@ def _imagenet(variant, bs, lr, drop_path, part, score, precision='fp16'):
         judge=dict(part=part),
         facts=dict(metric='top-1', published=score, source='arXiv 2412.11890'))
 
-register_recipe(
-    _imagenet('t', 4096, 4e-3, 0., .9, 76.2, 'fp32'),
-    _imagenet('s', 2048, 2e-3, .15, .9, 84.0),
-    _imagenet('b', 2048, 2e-3, .3, .95, 85.1))
+for _recipe in (_imagenet('t', 4096, 4e-3, 0., .9, 76.2, 'fp32'), _imagenet('s', 2048, 2e-3, .15, .9, 84.0), _imagenet('b', 2048, 2e-3, .3, .95, 85.1)):
+    RECIPES(_recipe.name)(_recipe)
 
 # %% ../../nbs/systems/20_segman.ipynb #02507e33
 _SEG = Recipe('segman',
@@ -150,4 +149,20 @@ def segman_recipes() -> list: # Of `Recipe`
         return _SEG.with_changes(**changes | _DATA[data] | _OWN.get((variant,data), {}))
     return [one(variant, data, score) for variant,scores in SEGMAN_SCORES.items() for data,score in scores.items()]
 
-register_recipe(*segman_recipes())
+for _recipe in segman_recipes(): RECIPES(_recipe.name)(_recipe)
+
+# %% ../../nbs/systems/20_segman.ipynb #2448fa54
+def _late(name, about, **how): return Protocol(name, combine='late', about=about, **how)
+
+_ALL_SCALES = dict(scales=(.5,.75,1.,1.25,1.5,1.75), flip=True)          # mmsegmentation's --aug-test
+_WHOLE = dict(fit=(2048,512), multiple=32)
+_WINDOWS = dict(mode='slide', crop=1024, stride=.75, fit=(2048,1024))
+for _protocol in (
+        _late('segman/ade20k', 'SegMAN on ADE20K: into 2048x512, sides multiples of 32, whole image', **_WHOLE),
+        _late('segman/ade20k-ms', 'the same with --aug-test', **_WHOLE, **_ALL_SCALES),
+        _late('segman/coco_stuff', 'SegMAN on COCO-Stuff 164k; its first of two resizes changes nothing that the second does not', **_WHOLE),
+        _late('segman/coco_stuff-ms', 'the same with --aug-test', **_WHOLE, **_ALL_SCALES),
+        _late('segman/cityscapes', 'SegMAN T, S, B on Cityscapes: windows 1024, step 768', **_WINDOWS),
+        _late('segman/cityscapes-ms', 'the same with --aug-test', **_WINDOWS, **_ALL_SCALES),
+        _late('segman_l/cityscapes', 'SegMAN L on Cityscapes: whole image', fit=(2048,1024))):
+    PROTOCOLS(_protocol.name)(_protocol)

@@ -8,10 +8,11 @@ __all__ = ['SIGMA_KEYS', 'SIGMA', 'SIGMA_SCORES', 'sigma_names', 'sigma_recipes'
 # %% ../../nbs/systems/10_sigma.ipynb #39152802
 from ..encoders.formats import Format, names_like, translate
 from ..encoders.vmamba import VMAMBA_KEYS
+from ..evaluation.protocol import Protocol
 from ..models.create import parts
 from ..models.weights import decoder_names
-from ..registry import FORMATS, MODELS
-from ..training.recipe import Recipe, register_recipe
+from ..registry import FORMATS, MODELS, PROTOCOLS, RECIPES
+from ..training.recipe import Recipe
 
 # %% ../../nbs/systems/10_sigma.ipynb #da9891a8
 for _size in ('tiny','small','base'):
@@ -63,4 +64,18 @@ def sigma_recipes() -> list: # Of `Recipe`
         return _SIGMA.with_changes(name=f'sigma_{size}/{data}', model=f'sigma_{size}', facts=facts, **_DATA[data])
     return [one(size, data, score) for size,scores in SIGMA_SCORES.items() for data,score in scores.items()]
 
-register_recipe(*sigma_recipes())
+for _recipe in sigma_recipes(): RECIPES(_recipe.name)(_recipe)
+
+# %% ../../nbs/systems/10_sigma.ipynb #8ed97729
+def _sigma(name, crop, about, **how): return Protocol(f'sigma/{name}', crop=crop, arithmetic='sigma', outside='ignore', about=about, **how)
+def _correct(name, about, **how): return Protocol(f'sigma/{name}-correct', 'slide', crop=(480,640), about=about, **how)
+
+_THREE = dict(scales=(.75,1,1.25), flip=True)
+for _protocol in (
+        _sigma('mfnet', (480,640), 'Sigma on MFNet: one scale, the whole image'),
+        _sigma('pst900', (720,1280), 'Sigma on PST900: one scale, the whole image'),
+        _sigma('nyudv2', (480,640), 'Sigma on NYU Depth v2: three scales and flip; at 1.25 the windows miss 93 % of the image', **_THREE),
+        _sigma('sunrgbd', (480,640), 'Sigma on SUN RGB-D, images and labels resized to 480x640: as on NYU', **_THREE),
+        _correct('nyudv2', 'the same scales and flip, with windows that cover the image, and means of probabilities', **_THREE),
+        _correct('sunrgbd', 'as sigma/nyudv2-correct', **_THREE)):
+    PROTOCOLS(_protocol.name)(_protocol)
