@@ -20,7 +20,8 @@ from ..registry import FORMATS
 _SIZES = dict(nano_test=((1,1,2,1), 16), atto=((2,2,6,2), 40), femto=((2,2,6,2), 48), pico=((2,2,6,2), 64),
               nano=((2,2,8,2), 80), tiny=((3,3,9,3), 96), small=((3,3,27,3), 96), base=((3,3,27,3), 128),
               large=((3,3,27,3), 192), xlarge=((3,3,27,3), 256), huge=((3,3,27,3), 352))   # depths, first width
-CONVNEXT_VARIANTS = {k:dict(depths=depths, dims=tuple(width*2**i for i in range(4))) for k,(depths,width) in _SIZES.items()}
+CONVNEXT_VARIANTS = {name:dict(depths=depths, dims=tuple(width*2**i for i in range(4)))
+                     for name,(depths,width) in _SIZES.items()}
 
 def convnext_encoder(variant:str='small', # One of `CONVNEXT_VARIANTS`; 'nano_test' is ours
     in_channels:int=3,                    # Channels of the image
