@@ -343,6 +343,7 @@ class Corrupted:
         if m.order == 'bgr' and a.shape[2] == 3: return np.ascontiguousarray(damaged(a[...,::-1])[...,::-1])
         return damaged(a)
 
+# %% ../../nbs/data/70_corruptions.ipynb #fd760f5e
 def _check_modality(name, m):
     "Raise where a corruption is not meant for a modality."
     if m.bits == 32: raise RGBXError(f'modality {m.name!r}', 'float values', '8 bits', 'Its failures are among `fail`')

@@ -82,6 +82,7 @@ def _tiff(path):
         raise RGBXError(path, f'a TIFF that does not decode ({str(e)[:80]})', 'a complete GeoTIFF',
                         'Copy the file again') from None
 
+# %% ../../nbs/data/07_decoders.ipynb #72549448
 def load_array(path:Path # A .npy, or an .npz with the entry arr_0
 ) -> np.ndarray:         # As stored
     "An array file, never unpickled."
@@ -109,8 +110,8 @@ def read_16_bit(path:Path # The file
     "One channel of 16 bits, whose scale means something."
     pixels = raw_image(path)
     if pixels.ndim == 2 and pixels.dtype == np.uint16: return pixels
-    raise RGBXError(path, f'{pixels.dtype} {pixels.shape}', 'one channel of 16 bits',
-                    'A processed copy has lost the metric scale; take the original file' if pixels.dtype == np.uint8 else '')
+    fix = 'A processed copy has lost the metric scale; take the original file' if pixels.dtype == np.uint8 else ''
+    raise RGBXError(path, f'{pixels.dtype} {pixels.shape}', 'one channel of 16 bits', fix)
 
 def _metres(path, modality, arg, memo):
     return repeat(read_16_bit(path).astype(np.float32)*np.float32(arg), modality.channels)

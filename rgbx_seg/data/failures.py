@@ -26,6 +26,7 @@ def _overexposure(image, rng, amount=4.): return _exposed(image, amount)
 
 def _underexposure(image, rng, amount=.08): return _exposed(image, amount)
 
+# %% ../../nbs/data/74_failures.ipynb #ac66ed26
 def _lidarjitter(image, rng, amount=.012):
     "Every measured pixel moves by chance."
     h,w = image.shape[:2]

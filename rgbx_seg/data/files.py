@@ -101,8 +101,9 @@ def read_image(path:Path,     # The file
     pixels = _decode(path, cv2_().IMREAD_UNCHANGED, data)
     bits = pixels.dtype.itemsize*8
     if pixels.dtype not in (np.uint8, np.uint16) or bits > modality.bits:
-        raise RGBXError(path, f'{bits}-bit values ({pixels.dtype})', f'{modality.bits} bits for modality {modality.name!r}',
-                        'Give its Modality bits=16 (and a span), or convert the files' if bits == 16 else '')
+        fix = 'Give its Modality bits=16 (and a span), or convert the files' if bits == 16 else ''
+        raise RGBXError(path, f'{bits}-bit values ({pixels.dtype})',
+                        f'{modality.bits} bits for modality {modality.name!r}', fix)
     if modality.grey and pixels.ndim == 3: pixels = _grey(path, data, bits)
     if modality.bits == 32: pixels = pixels.astype(np.float32)
     elif bits == 16: pixels = _to8(pixels, modality.span)
@@ -181,8 +182,8 @@ def map_label(path:Path, # For the message
     if known.all(): return cv2.LUT(mask, ids) if shift or label_map else mask
     values,n = np.unique(mask[known == 0], return_counts=True)
     some = ', '.join(map(str, values[:8]))+(' ...' if len(values) > 8 else '')
-    raise RGBXError(path, f"label value{'s' if len(values) > 1 else ''} {some} ({n.sum()} pixels)",
-                    _wanted_values(num_classes, shift, ignore, label_map), _label_hint(values, mask, num_classes, shift))
+    wanted,hint = _wanted_values(num_classes, shift, ignore, label_map),_label_hint(values, mask, num_classes, shift)
+    raise RGBXError(path, f"label value{'s' if len(values) > 1 else ''} {some} ({n.sum()} pixels)", wanted, hint)
 
 def read_label(path:Path, # The file
     num_classes:int,      # C

@@ -221,6 +221,7 @@ def read_depth(path:Path, # A `.npy` in metres or a 16-bit `.png`
     try: return check_depth(z)
     except RGBXError as e: raise RGBXError(path, e.found, e.expected, e.fix) from None
 
+# %% ../../nbs/data/60_hha.ipynb #4d8c1990
 def _convert(job, camera, per_metre, kwargs):
     "One depth map to one HHA image."
     src,dst = job

@@ -81,14 +81,16 @@ def _proposed_for(card, reading):
     if reading is None: return card
     n = len(reading.classes)
     if card.num_classes <= n: return replace(card, classes=list(reading.classes), palette=np.array(reading.palette))
-    raise RGBXError(f'labels of {card.name!r}', f'values up to {card.num_classes-1}', f'0..{n-1}, the {n} classes of the run')
+    raise RGBXError(f'labels of {card.name!r}', f'values up to {card.num_classes-1}',
+                    f'0..{n-1}, the {n} classes of the run')
 
 def _guessed_card(root, reading):
     "(card, what was taken) of a folder that nothing is said about."
     found,why = _recognise(root)
     if len(found) > 1:
         words = ' or '.join(f'--card {name}' for name,_ in found)
-        raise RGBXError(root, f"the folders of {', '.join(name for name,_ in found)}", 'one of them', f'Say which: {words}')
+        names = ', '.join(name for name,_ in found)
+        raise RGBXError(root, f'the folders of {names}', 'one of them', f'Say which: {words}')
     if found:
         name,card = found[0]
         return card,f'{name}, {card.layout} layout, by its folders'
@@ -163,7 +165,8 @@ def open_data(what,         # A folder, {modality: file or files}, an open data 
     if isinstance(recipe, str): recipe = RECIPES[recipe]
     if reading is not None and modalities: reading = reading.select(modalities)
     if isinstance(what, dict): return _open_files(what, card, reading)
-    if isinstance(what, (str, Path)): dataset = _open_folder(Path(what), split, card, recipe, modalities, reading, labels)
+    if isinstance(what, (str, Path)):
+        dataset = _open_folder(Path(what), split, card, recipe, modalities, reading, labels)
     else:
         dataset = _as_dataset(what)
         if modalities and reading is None: reading = Reading.of(dataset).select(modalities)

@@ -27,6 +27,7 @@ def _over(image, colour, alpha):
     if image.shape[2] != 3 and np.ndim(colour): colour = np.mean(colour, -1, keepdims=True)
     return image*(1-alpha[...,None])+colour*alpha[...,None]
 
+# %% ../../nbs/data/72_overlays.ipynb #b936f602
 @lru_cache(16)
 def _noise_map(h, w, octaves, seed):
     "Smooth noise (h, w) whose values are evenly spread over 0..1."
@@ -87,6 +88,7 @@ def _streaks(h, w, seed, target=32.):
     a = cv2.GaussianBlur(a, (0, 0), .8*max(k, .5))
     return a*(target/max(a.mean(), 1e-3))
 
+# %% ../../nbs/data/72_overlays.ipynb #5ca0837d
 def _rain(image, amount, rng):
     h,w = image.shape[:2]
     k = int(rng.integers(0, 8))

@@ -164,7 +164,8 @@ def _pattern(place, affixes):
     if place.ext is None:
         endings = ', '.join(sorted({p.suffix for p in place.all_files}))
         raise RGBXError(place.all_files[0].parent, f'files that end in {endings}',
-                        'one ending, where splits are folders or names have endings of their own', 'Write them in one format')
+                        'one ending, where splits are folders or names have endings of their own',
+                        'Write them in one format')
     name = '{1}' if '{0}' in place.key else '{id}'
     return f"{place.key}/{name}{end}{place.ext}"
 
@@ -216,6 +217,7 @@ def propose_card(root:Path, # Folder
     modalities = {name: _modality(name, place, affixes) for name,place in dict(rgb=rgb, **others).items()}
     labels = dict(label_folder=None)
     if label:
-        labels = dict(label_folder=label.key.replace('{0}', '.'), label_ext=label.ext, label_path=_pattern(label, affixes))
+        folder,path = label.key.replace('{0}', '.'),_pattern(label, affixes)
+        labels = dict(label_folder=folder, label_ext=label.ext, label_path=path)
     classes = [f'class {i}' for i in range(max(1, top+1))]
     return Card(root.name, classes, modalities, splits=_splits(root, rgb, _names(rgb, affixes)), **labels)

@@ -108,7 +108,8 @@ def _as_read(dataset, name, wanted, decoded):
         raise RGBXError(where, f'{have.bits} bits', f'{wanted.bits}, as the run reads them',
                         'Convert the files, or train on data of this kind')
     if decoded and have.span != wanted.span:
-        raise RGBXError(where, f'the span {have.span}', f'{wanted.span}, as the run reads it', 'Open the data set with that span')
+        raise RGBXError(where, f'the span {have.span}', f'{wanted.span}, as the run reads it',
+                        'Open the data set with that span')
     fields = {key: getattr(wanted, key) for key in ('order', 'span', 'mean', 'std', 'cmap', 'view')}
     return replace(have, grey=have.grey or wanted.grey, **fields)
 

@@ -225,6 +225,7 @@ def _line(rng, h, w, amplitude):
     q = offset+swing*np.sin(5*t+phase)
     return np.stack([q*w, t*h] if turned else [t*w, q*h], 1)
 
+# %% ../../nbs/data/50_toy_world.ipynb #7d47e45a
 def aerial_map(rng, h, w):
     "Class (h, w) uint8 and the number of the parcel (h, w) int32."
     cv2,k = cv2_(),w/128
