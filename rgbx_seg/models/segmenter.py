@@ -29,10 +29,11 @@ class FusedBackbone(nn.Module):
         if len(self.encoders) not in (1, n):
             raise RGBXError('backbone', f'{len(self.encoders)} encoders for {n} modalities', 'one, or one each')
         if n > 1 and len(self.fusions) != len(self.channels):
-            raise RGBXError('backbone', f'{len(self.fusions)} fusions for {len(self.channels)} stages', 'one for every stage')
+            raise RGBXError('backbone', f'{len(self.fusions)} fusions for {len(self.channels)} stages',
+                            'one for every stage')
         if any(encoder.joint for encoder in self.encoders):
-            raise RGBXError('backbone', 'an encoder that reads all modalities itself', 'encoders with a fusion between them',
-                            'A joint encoder is a backbone on its own.')
+            raise RGBXError('backbone', 'an encoder that reads all modalities itself',
+                            'encoders with a fusion between them', 'A joint encoder is a backbone on its own.')
         if any(f.enriches for f in self.fusions):
             for e in self.encoders: e.expect_enriched()
 
@@ -43,14 +44,17 @@ class FusedBackbone(nn.Module):
 
     def forward(self, *images) -> list: # The pyramid, fine to coarse
         "Images `(B, C_i, H, W)`, `None` for a missing one, to a list of fused maps `(B, C_s, H/stride_s, W/stride_s)`."
-        each = lambda f, xs: [None if x is None else f(i, x) for i,x in enumerate(xs)]
+        def each(f, xs): return [None if x is None else f(i, x) for i,x in enumerate(xs)]
         feats,pyramid = each(lambda i,x: self.stem(i)(x), images),[]
         for s in range(len(self.channels)):
             feats = each(lambda i,f: self.encoder(i).stages[s](f), feats)
             seen = each(lambda i,f: self.encoder(i).outs[s](f), feats)
-            if self.n == 1: pyramid.append(seen[0]); continue
+            if self.n == 1:
+                pyramid.append(seen[0])
+                continue
             fused,back = self.fusions[s](*seen)
-            if self.fusions[s].enriches: feats = each(lambda i,f: self.encoder(i).resume_from(s, f, seen[i], back[i]), feats)
+            if self.fusions[s].enriches:
+                feats = each(lambda i,f: self.encoder(i).resume_from(s, f, seen[i], back[i]), feats)
             pyramid.append(fused)
         return pyramid
 
@@ -65,7 +69,8 @@ def grow(logits:Tensor, # `(B, C, h, w)`
 
 # %% ../../nbs/models/00_segmenter.ipynb #522d0ca7
 class RGBXSegmenter(nn.Module):
-    "Images of named modalities to logits: `backbone(*images) -> pyramid`, `head(pyramid) -> logits`, resized to the images."
+    """Images of named modalities to logits: `backbone(*images) -> pyramid`, `head(pyramid) -> logits`, resized to the
+    images."""
     def __init__(self,
         backbone:nn.Module,          # `backbone(*images) -> pyramid`
         head:Head,                   # `head(pyramid) -> logits`
@@ -77,29 +82,40 @@ class RGBXSegmenter(nn.Module):
     ):
         super().__init__()
         for part in filter(None, (head, aux_head)):
-            if not isinstance(part, Head): raise RGBXError('head', type(part).__name__, 'a subclass of `rgbx_seg.heads.base.Head`')
+            if not isinstance(part, Head):
+                raise RGBXError('head', type(part).__name__, 'a subclass of `rgbx_seg.heads.base.Head`')
         self.backbone,self.head,self.aux_head = backbone,head,aux_head
-        self.modalities,self.num_classes,self.config = tuple(modalities),num_classes,dict(config or {})
+        self.modalities = tuple(modalities)
+        self.num_classes = num_classes
+        self.config = dict(config or {})
         self.in_channels = {m:(in_channels or {}).get(m, 3) for m in self.modalities}
 
     def inputs(self, *images, **named) -> list: # One image or `None` per modality, in order
         "Sort images given by position and by name, and check them."
-        if len(images) > len(self.modalities): raise RGBXError('model inputs', f'{len(images)} images', f"{len(self.modalities)} ({', '.join(self.modalities)})")
+        if len(images) > len(self.modalities):
+            raise RGBXError('model inputs', f'{len(images)} images',
+                            f"{len(self.modalities)} ({', '.join(self.modalities)})")
         got = dict(zip(self.modalities, images))
         for k in named:
-            if k not in self.modalities: raise RGBXError('model inputs', f'modality {k!r}', f"one of {', '.join(self.modalities)}")
+            if k not in self.modalities:
+                raise RGBXError('model inputs', f'modality {k!r}', f"one of {', '.join(self.modalities)}")
             if got.get(k) is not None: raise RGBXError('model inputs', f'{k!r} given twice', 'each modality once')
-        got |= named; ims = [got.get(m) for m in self.modalities]
+        got |= named
+        ims = [got.get(m) for m in self.modalities]
         there = [(m,i) for m,i in zip(self.modalities, ims) if i is not None]
         if not there: raise RGBXError('model inputs', 'no image', f"at least one of {', '.join(self.modalities)}")
         for m,i in there:
-            if i.ndim != 4 or i.shape[1] != self.in_channels[m]: raise RGBXError(f'model input {m!r}', f'shape {tuple(i.shape)}', f'(batch, {self.in_channels[m]}, height, width)')
+            if i.ndim != 4 or i.shape[1] != self.in_channels[m]:
+                raise RGBXError(f'model input {m!r}', f'shape {tuple(i.shape)}',
+                                f'(batch, {self.in_channels[m]}, height, width)')
             if i.shape[-2:] != there[0][1].shape[-2:] or i.shape[0] != there[0][1].shape[0]:
-                raise RGBXError(f'model input {m!r}', f'shape {tuple(i.shape)}', f'batch, height and width of {there[0][0]!r}, {tuple(there[0][1].shape)}')
+                raise RGBXError(f'model input {m!r}', f'shape {tuple(i.shape)}',
+                                f'batch, height and width of {there[0][0]!r}, {tuple(there[0][1].shape)}')
         return ims
 
     def forward(self, *images, mask=None, **named):
-        "Normalised images `(B, C_i, H, W)` by position or name, `None` or absent when missing, to logits `(B, num_classes, H, W)`. `mask`: see `takes_mask`."
+        """Normalised images `(B, C_i, H, W)` by position or name, `None` or absent when missing, to logits `(B,
+        num_classes, H, W)`. `mask`: see `takes_mask`."""
         takes = self.training and self.head.takes_mask
         if takes and mask is None and len(images) == len(self.modalities)+1: *images,mask = images
         ims = self.inputs(*images, **named)
@@ -109,7 +125,8 @@ class RGBXSegmenter(nn.Module):
         main,*own = out if isinstance(out, tuple) else (out,)
         logits = grow(main, size, self.head)
         if not self.training: return logits
-        aux = [resize(o, size) for o in own] + ([] if self.aux_head is None else [grow(self.aux_head(pyramid), size, self.aux_head)])
+        aux = [resize(o, size) for o in own] + ([] if self.aux_head is None
+                                                else [grow(self.aux_head(pyramid), size, self.aux_head)])
         return (logits, *aux) if aux else logits
 
     def extra_repr(self): return f"modalities={self.modalities}, num_classes={self.num_classes}"
