@@ -15,6 +15,7 @@ __all__ = ['create_model', 'list_models', 'load_published', 'load_run', 'from_pr
 import importlib, importlib.util
 
 # %% ../nbs/05_face.ipynb #face0006
+__doc__ = 'A notebook-first workbench for RGB-X semantic segmentation.'
 __version__ = '0.1.0'   # as in settings.ini
 
 _all_ = ['create_model', 'list_models', 'load_published', 'load_run', 'from_pretrained', 'RGBXSegmenter',

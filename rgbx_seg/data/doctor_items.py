@@ -137,6 +137,7 @@ def check_conditions(ds, split, full, add):
         add('warning', 'condition', f'names of {split} that tell no condition',
             'Renamed? Reports by condition will leave these out', none, len(none))
 
+# %% ../../nbs/data/86_doctor_items.ipynb #94ca4e6f
 def _listed_stems(ds):
     "Names in all lists, without folders."
     stems = set()

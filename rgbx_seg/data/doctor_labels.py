@@ -33,6 +33,7 @@ def void_values(card # `Card`
     for value,train_id in (card.label_map or {}).items(): void[value] = train_id == card.ignore
     return void
 
+# %% ../../nbs/data/82_doctor_labels.ipynb #15359eee
 def _borders(label, void):
     "Pixels where two classes meet."
     borders = np.zeros(label.shape, bool)
@@ -85,6 +86,7 @@ def _check_borders(names, split, looks, add):
                               f'({best:.2f}; .5 is chance)',
         'Coarse labels; or those of other images, flipped or shifted: look at some items')
 
+# %% ../../nbs/data/82_doctor_labels.ipynb #b878bc88
 def check_edges(card, # `Card`
     split:str,        # Its name
     looks:list,       # Of some items: (edges, borders, (height, width))

@@ -83,22 +83,26 @@ class Difference(Tables):
         def percent(value, sign=''): return f'{100*value:{sign}.{digits}f}'
         low,high = (percent(end, '+') for end in self.interval)
         head = [f'{self.score}, {self.row}', *self.names, 'difference', f'{100*self.level:g} % interval', 'p']
-        return [('difference', head, [['percent', *map(percent, self.values), percent(self.difference, '+'), f'{low} to {high}', f'{self.p:.2g}']])]
+        return [('difference', head, [['percent', *map(percent, self.values), percent(self.difference, '+'),
+                                       f'{low} to {high}', f'{self.p:.2g}']])]
     def __repr__(self): return f'Difference({self.verdict()!r})'
 
 # %% ../../nbs/evaluation/34_bootstrap.ipynb #fcb8ef11
 @patch
 def to_dict(self:Difference) -> dict: # JSON-able
     "The numbers."
-    return dict(names=list(self.names), score=self.score, row=self.row, images=self.n, values=list(map(float, self.values)),
-                difference=float(self.difference), interval=list(map(float, self.interval)), level=self.level, p=float(self.p),
-                draws=len(self.draws), verdict=self.verdict())
+    return dict(
+        names=list(self.names), score=self.score, row=self.row, images=self.n, values=list(map(float, self.values)),
+        difference=float(self.difference), interval=list(map(float, self.interval)), level=self.level, p=float(self.p),
+        draws=len(self.draws), verdict=self.verdict())
 
 # %% ../../nbs/evaluation/34_bootstrap.ipynb #c98fb8e7
 def _common_images(a, b, row):
     "Names of the images of a row, which must be those of both reports, with as many labelled pixels."
-    if a.classes!=b.classes: raise RGBXError(f'bootstrap {b.name!r}', f"classes {', '.join(b.classes)}", ', '.join(a.classes))
-    if a.absent!=b.absent: raise RGBXError('bootstrap', f'absent classes {a.absent!r} and {b.absent!r}', 'one convention')
+    if a.classes!=b.classes:
+        raise RGBXError(f'bootstrap {b.name!r}', f"classes {', '.join(b.classes)}", ', '.join(a.classes))
+    if a.absent!=b.absent:
+        raise RGBXError('bootstrap', f'absent classes {a.absent!r} and {b.absent!r}', 'one convention')
     inside = set(a.conditions_of(row))
     names,others = ([name for name,image in report.images.items() if image[0] in inside] for report in (a,b))
     if set(names)==set(others) and len(names)>1: return names
@@ -111,7 +115,8 @@ def _check_pixels(names, A, B):
     differs = A.sum(1)!=B.sum(1)
     if not differs.any(): return
     k = differs.argmax()
-    raise RGBXError(f'bootstrap, image {names[k]!r}', f'{int(A.sum(1)[k])} and {int(B.sum(1)[k])} pixels', 'as many labelled pixels in both')
+    raise RGBXError(f'bootstrap, image {names[k]!r}', f'{int(A.sum(1)[k])} and {int(B.sum(1)[k])} pixels',
+                    'as many labelled pixels in both')
 
 # %% ../../nbs/evaluation/34_bootstrap.ipynb #85160a10
 def bootstrap(
@@ -128,7 +133,8 @@ def bootstrap(
     "Is the difference between two reports more than chance among the images? A paired bootstrap."
     if score not in ('miou','macc','aacc'): raise RGBXError('bootstrap', f'score={score!r}', "'miou', 'macc' or 'aacc'")
     if not 0<level<1 or draws<1:
-        raise RGBXError('bootstrap', f'level={level}, draws={draws}', 'a level between 0 and 1, a positive number of draws')
+        raise RGBXError('bootstrap', f'level={level}, draws={draws}',
+                        'a level between 0 and 1, a positive number of draws')
     a,b = (Report.load(report) if isinstance(report, (str,Path)) else report for report in (a, b))
     names = _common_images(a, b, row)
     (A,conditions),(B,_) = (_matrices(report, row, names) for report in (a, b))
@@ -141,4 +147,5 @@ def bootstrap(
         differences.append(scores(weights@B)-scores(weights@A))
     differences = np.concatenate(differences)
     values = tuple(scores(matrices.sum(0)[None])[0] for matrices in (A, B))
-    return Difference((a.name, b.name), score, row, len(names), values, differences[np.isfinite(differences)], level, a.synthetic)
+    return Difference((a.name, b.name), score, row, len(names), values, differences[np.isfinite(differences)],
+                      level, a.synthetic)

@@ -18,7 +18,8 @@ from ..show.tables import Tables, pct
 # %% ../../nbs/evaluation/50_epochs.ipynb #fe966fb8
 def _epochs_there(folder):
     "{number: file} of the weights that were kept."
-    matches = [(re.fullmatch(r'epoch-(\d+)\.(safetensors|pth)', file.name), file) for file in sorted(folder.glob('epoch-*'))]
+    matches = [(re.fullmatch(r'epoch-(\d+)\.(safetensors|pth)', file.name), file)
+               for file in sorted(folder.glob('epoch-*'))]
     return {int(match[1]): file for match,file in matches if match}
 
 def _named_file(folder, name):
@@ -54,7 +55,8 @@ def epoch_files(
             if files[part] is None: raise bad(f'no {part}.safetensors in {folder}', have)
         elif match:
             found = _range(match, there, bad)
-            if not found: raise bad(f'no epoch-<n>.safetensors for {part} in {folder}', have, 'train with periodic checkpoints')
+            if not found:
+                raise bad(f'no epoch-<n>.safetensors for {part} in {folder}', have, 'train with periodic checkpoints')
             files |= {str(n): there[n] for n in found}
         else: raise bad(part, "a number, FROM-TO, FROM-TO:STEP, FROM-, 'last', 'best', 'model' or a path")
     if not files: raise bad('nothing', 'at least one epoch')
@@ -74,17 +76,20 @@ class Epochs(Tables):
     def heading(self):
         "Which is best, how it was judged, and a warning."
         report,n = self[self.best],len(self.reports)
-        lines = [f"{report.name}: {n} checkpoint{'s' if n!=1 else ''}, best {self.best}: mIoU {pct(report.miou)}", *report.heading()[1:]]
+        lines = [f"{report.name}: {n} checkpoint{'s' if n!=1 else ''}, best {self.best}: mIoU {pct(report.miou)}",
+                 *report.heading()[1:]]
         return lines+['the best of several on a test set is an optimistic choice']*(n>1)
     def tables(self, digits=1):
         "One row per checkpoint."
         first,several = next(iter(self.reports.values())),len(self.reports)>1
         rows = []
         for label,report in self.reports.items():
-            values = [report.miou, report.macc, report.aacc, *(report.mean_iou(classes) for classes in first.class_sets.values()),
+            values = [report.miou, report.macc, report.aacc,
+                      *(report.mean_iou(classes) for classes in first.class_sets.values()),
                       *(report.mean_iou(row=row) for row in first.rows[1:])]
             rows.append([label+' *'*(label==self.best and several), *(pct(value, digits) for value in values)])
-        return [('epochs', ['epoch', 'mIoU', 'mAcc', 'aAcc', *(f'mIoU {name}' for name in first.class_sets), *first.rows[1:]], rows)]
+        return [('epochs', ['epoch', 'mIoU', 'mAcc', 'aAcc', *(f'mIoU {name}' for name in first.class_sets),
+                            *first.rows[1:]], rows)]
     def to_dict(self) -> dict: # JSON-able
         "All reports, and which is best."
         return dict(best=self.best, reports={label: report.to_dict() for label,report in self.reports.items()})
@@ -108,8 +113,10 @@ def evaluate_epochs(
     files,reports = epoch_files(folder, epochs),{}
     for label,file in files.items():
         if load is None and file.suffix!='.safetensors':
-            raise RGBXError(file, file.suffix, 'weights of a run (.safetensors)', 'a published checkpoint needs the name of its model (--model)')
+            raise RGBXError(file, file.suffix, 'weights of a run (.safetensors)',
+                            'a published checkpoint needs the name of its model (--model)')
         run = load_run(folder, weights=str(file.resolve().with_suffix(''))) if load is None else load(file)
         below = Path(save)/f'epoch-{label}' if save and len(files)>1 else save
-        reports[label] = evaluate(as_run(run, device), data, name=name or Path(folder).name, save=below, device=device, **kwargs)
+        reports[label] = evaluate(as_run(run, device), data, name=name or Path(folder).name, save=below,
+                                  device=device, **kwargs)
     return Epochs(reports)

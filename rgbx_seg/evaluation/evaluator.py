@@ -41,7 +41,9 @@ def condition_lists(
             if str(name).strip(): conditions.setdefault(_key(name), set()).add(condition)
     def condition_of(name):
         found = conditions.get(_key(name), set())
-        if len(found)!=1: raise RGBXError(name, f"in {'none' if not found else len(found)} of the lists", f"in one of {', '.join(lists)}")
+        if len(found)!=1:
+            raise RGBXError(name, f"in {'none' if not found else len(found)} of the lists",
+                            f"in one of {', '.join(lists)}")
         return next(iter(found))
     return condition_of
 
@@ -64,7 +66,8 @@ class _Share(torch.utils.data.Dataset):
     def __len__(self): return len(self.numbers)
     def __getitem__(self, j):
         try: return self.numbers[j],self.dataset[self.numbers[j]]
-        except RGBXError as e: return self.numbers[j],dict(where=e.where, found=e.found, expected=e.expected, fix=e.fix)   # travels between processes
+        except RGBXError as e:  # travels between processes
+            return self.numbers[j],dict(where=e.where, found=e.found, expected=e.expected, fix=e.fix)
 
 def _as_it_is(item): return item
 
@@ -144,7 +147,11 @@ def _nearest(array, size):
 class _Count:
     "Counts predictions by condition and item, and saves them."
     def __init__(self, dataset, protocol, conditions, save=None):
-        self.dataset,self.conditions,self.save,self.images,self.seconds = dataset,conditions,save,{},0.
+        self.dataset = dataset
+        self.conditions = conditions
+        self.save = save
+        self.images = {}
+        self.seconds = 0.
         self.how = dict(ignore=dataset.card.ignore, outside=protocol.outside)
         self.matrices = {condition: self._new() for condition in _in_order(conditions, dataset.card)}
     def _new(self): return ConfusionMatrix(len(self.dataset.card.classes), **self.how)
@@ -180,9 +187,10 @@ class _Count:
 def _stacks(group, picks, dataset):
     "One stack (B, H, W, C) per modality of the model, or None."
     for i,item in group:
-        if item[-1] is None: raise RGBXError(_name(dataset, i), 'no mask', 'a labelled item', 'use predict for images without labels')
+        if item[-1] is None:
+            raise RGBXError(_name(dataset, i), 'no mask', 'a labelled item', 'use predict for images without labels')
     stacks = [None if k is None else np.stack([item[k] for _,item in group]) for k in picks]
-    return [stack[...,None] if stack is not None and stack.ndim==3 else stack for stack in stacks]           # a grey modality
+    return [stack[...,None] if stack is not None and stack.ndim==3 else stack for stack in stacks]  # a grey modality
 
 def _pipeline(model, groups, count, picks, stats, how, scores, ahead, clock):
     "Predict group after group while a thread counts those before. `how`: protocol, device, windows per pass."
@@ -250,9 +258,11 @@ def evaluate(
     return _report(count, name or run.name, protocol, seen, picks, subsets, clock)
 
 def _report(count, name, protocol, seen, picks, subsets, clock):
-    card,withheld = count.dataset.card,tuple(modality for k,modality in zip(picks, seen) if k is None)
+    card = count.dataset.card
+    withheld = tuple(modality for k,modality in zip(picks, seen) if k is None)
     if subsets is None: subsets = dict(getattr(card, 'subsets', None) or {})
-    return Report(name, card.classes, {condition: matrix.total().numpy() for condition,matrix in count.matrices.items()},
-                  {condition: count.conditions.count(condition) for condition in count.matrices}, subsets, protocol.to_dict(),
-                  tuple(seen), withheld, card.name, bool(card.synthetic), np.asarray(card.palette).tolist(),
-                  dict(getattr(card, 'class_sets', None) or {}), count.all_images(), clock)
+    return Report(
+        name, card.classes, {condition: matrix.total().numpy() for condition,matrix in count.matrices.items()},
+        {condition: count.conditions.count(condition) for condition in count.matrices}, subsets, protocol.to_dict(),
+        tuple(seen), withheld, card.name, bool(card.synthetic), np.asarray(card.palette).tolist(),
+        dict(getattr(card, 'class_sets', None) or {}), count.all_images(), clock)

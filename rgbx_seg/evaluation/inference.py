@@ -76,7 +76,8 @@ def _in_order(model, images):
         if unknown: raise RGBXError('infer', f'modality {unknown[0]!r}', f"the model's modalities: {listed}")
         images = [images.get(name) for name in names]
     if len(images)!=len(names): raise RGBXError('infer', f'{len(images)} images', f'{len(names)}: {listed}')
-    if all(image is None for image in images): raise RGBXError('infer', 'no image', 'at least one modality that is not None')
+    if all(image is None for image in images):
+        raise RGBXError('infer', 'no image', 'at least one modality that is not None')
     return names,list(images)
 
 def _in_order_stats(names, images, stats):
@@ -87,7 +88,8 @@ def _in_order_stats(names, images, stats):
     if len(stats)!=len(images): raise RGBXError('infer', f'mean and std of {len(stats)} modalities', f'{len(images)}')
     for name,image,one in zip(names, images, stats):
         if image is not None and one is None:
-            raise RGBXError('infer', f'no mean and std of modality {name!r}', f'a pair or a Modality for each of {names}')
+            raise RGBXError('infer', f'no mean and std of modality {name!r}',
+                            f'a pair or a Modality for each of {names}')
     return [one if one is None or isinstance(one, (tuple,list)) else (one.mean,one.std) for one in stats]
 
 def _common_size(images):
@@ -152,7 +154,8 @@ def infer(
     device=None,          # Default: where the model is
     bs:int=4              # Windows per forward pass
 ) -> np.ndarray:          # ([B,] H, W, classes) float32; `.argmax(-1)` is the prediction
-    "Class scores. Probabilities for `combine='softmax'`, mean logits for 'logits', sums of exponentials for published arithmetic."
+    """Class scores. Probabilities for `combine='softmax'`, mean logits for 'logits', sums of exponentials for published
+    arithmetic."""
     model,images,stats = _for_run(run, images, stats)
     return _channels_last(_total_scores(model, images, get_protocol(protocol), stats, device, bs), images)
 
@@ -207,8 +210,8 @@ def pick_modalities(
     left = [(name, own) for name,own in zip(wanted, real) if name not in drop and own not in drop]
     for name,own in left:
         if own not in have:
-            raise RGBXError(f'modality {name!r}', f"a data set with {', '.join(have)}", f"the model's modalities: {listed}",
-                            'drop it to evaluate without it')
+            raise RGBXError(f'modality {name!r}', f"a data set with {', '.join(have)}",
+                            f"the model's modalities: {listed}", 'drop it to evaluate without it')
     if not left: raise RGBXError('drop', 'every modality', 'at least one left')
     return [have.index(own) if (name, own) in left else None for name,own in zip(wanted, real)]
 

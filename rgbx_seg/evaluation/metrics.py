@@ -26,12 +26,17 @@ class ConfusionMatrix:
         for k,v,o in (('absent', absent, ('ignore','zero')), ('outside', outside, ('error','ignore'))):
             if v not in o: raise RGBXError('ConfusionMatrix', f'{k}={v!r}', f'one of {o}')
         if num_classes<1: raise RGBXError('ConfusionMatrix', f'num_classes={num_classes}', 'at least one class')
-        self.num_classes,self.ignore,self.absent,self.outside = num_classes,ignore,absent,outside
+        self.num_classes = num_classes
+        self.ignore = ignore
+        self.absent = absent
+        self.outside = outside
         self.reset()
 
     def reset(self):
         "Forget all counts."
-        self.counts,self._total,self._seen = torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64),None,None
+        self.counts = torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64)
+        self._total = None
+        self._seen = None
 
     def add(self,
         pred,   # Class indices (..., H, W), or logits (B, num_classes, h, w), which are resized (bilinear) to the label's size
@@ -53,15 +58,20 @@ class ConfusionMatrix:
 
 def _outside(what, v, n, more=''):
     vals = v.unique()[:5].tolist()
-    return RGBXError('ConfusionMatrix.add', f'{what} value{"s" if len(vals)>1 else ""} {", ".join(map(str, vals))} ({len(v)} pixels)', f'0 ... {n-1}{more}',
-                     'check the number of classes and the label shift of the data set')
+    return RGBXError('ConfusionMatrix.add',
+                     f'{what} value{"s" if len(vals)>1 else ""} {", ".join(map(str, vals))} ({len(v)} pixels)',
+                     f'0 ... {n-1}{more}', 'check the number of classes and the label shift of the data set')
 
 def _indices(pred, y, n):
     if pred.ndim==y.ndim+1:
-        if pred.shape[1]!=n: raise RGBXError('ConfusionMatrix.add', f'logits with {pred.shape[1]} channels', f'{n} classes')
-        if pred.shape[-2:]!=y.shape[-2:]: pred = F.interpolate(pred.float(), y.shape[-2:], mode='bilinear', align_corners=False)
+        if pred.shape[1]!=n:
+            raise RGBXError('ConfusionMatrix.add', f'logits with {pred.shape[1]} channels', f'{n} classes')
+        if pred.shape[-2:]!=y.shape[-2:]:
+            pred = F.interpolate(pred.float(), y.shape[-2:], mode='bilinear', align_corners=False)
         pred = pred.argmax(1)
-    if pred.shape!=y.shape: raise RGBXError('ConfusionMatrix.add', f'prediction {tuple(pred.shape)} and label {tuple(y.shape)}', 'equal shapes')
+    if pred.shape!=y.shape:
+        raise RGBXError('ConfusionMatrix.add', f'prediction {tuple(pred.shape)} and label {tuple(y.shape)}',
+                        'equal shapes')
     return pred,y
 
 # %% ../../nbs/evaluation/00_metrics.ipynb #a4acd0a5
@@ -85,7 +95,9 @@ def __add__(self:ConfusionMatrix, # One matrix ...
     "Matrices of parts (conditions, folds) add up to the matrix of the whole."
     r = ConfusionMatrix(self.num_classes, self.ignore, self.absent, self.outside)
     if not isinstance(o, int):
-        if o.num_classes!=self.num_classes: raise RGBXError('ConfusionMatrix + ConfusionMatrix', f'{self.num_classes} and {o.num_classes} classes', 'equal numbers')
+        if o.num_classes!=self.num_classes:
+            raise RGBXError('ConfusionMatrix + ConfusionMatrix', f'{self.num_classes} and {o.num_classes} classes',
+                            'equal numbers')
         r.counts += o.counts
     elif o!=0: return NotImplemented
     r.counts += self.counts
@@ -102,7 +114,8 @@ def _mean(v, absent, classes=None):
 @patch
 def iou(self:ConfusionMatrix) -> Tensor: # (num_classes,), float64; NaN where a class is neither labelled nor predicted
     "Intersection over union of each class."
-    t = self.total().double(); d = t.diag()
+    t = self.total().double()
+    d = t.diag()
     return d/(t.sum(0)+t.sum(1)-d)
 
 @patch
@@ -133,25 +146,29 @@ def aacc(self:ConfusionMatrix) -> float: # 0 ... 1
 
 @patch
 def fwiou(self:ConfusionMatrix) -> float: # 0 ... 1
-    "IoU weighted by how many pixels are labelled with each class. (An absent class has weight 0, so both conventions agree.)"
+    """IoU weighted by how many pixels are labelled with each class. (An absent class has weight 0, so both conventions
+    agree.)"""
     t = self.total().double()
     return ((t.sum(1)*self.iou().nan_to_num(0.)).sum()/t.sum()).item()
 
 @patch
 def kappa(self:ConfusionMatrix) -> float: # -1 ... 1; NaN when chance alone is always right
     "Cohen's kappa: accuracy beyond what the frequencies of labels and predictions would give by chance."
-    t = self.total().double(); n = t.sum(); chance = (t.sum(0)*t.sum(1)).sum()/n**2
+    t = self.total().double()
+    n = t.sum()
+    chance = (t.sum(0)*t.sum(1)).sum()/n**2
     return ((t.diag().sum()/n-chance)/(1-chance)).item()
 
 # %% ../../nbs/evaluation/00_metrics.ipynb #133d7c68
 @patch
 def as_dict(self:ConfusionMatrix,
     classes=None # Names of the classes; None = their indices as text
-) -> dict:       # {'miou', 'macc', 'aacc', 'fwiou', 'kappa': float, 'iou', 'acc': {class: float}, 'pixels': int}; an undefined score is None
+) -> dict: # {'miou', 'macc', 'aacc', 'fwiou', 'kappa': float, 'iou', 'acc': {class: float}, 'pixels': int}; an undefined score is None
     "All scores as plain numbers that JSON can hold."
-    plain = lambda v: None if v!=v else v
+    def plain(v): return None if v!=v else v
     names = list(map(str, range(self.num_classes) if classes is None else classes))
-    if len(names)!=self.num_classes: raise RGBXError('ConfusionMatrix.as_dict', f'{len(names)} names', f'{self.num_classes} names, one per class')
+    if len(names)!=self.num_classes:
+        raise RGBXError('ConfusionMatrix.as_dict', f'{len(names)} names', f'{self.num_classes} names, one per class')
     r = {k: plain(getattr(self, k)()) for k in ('miou','macc','aacc','fwiou','kappa')}
     r |= {k: dict(zip(names, map(plain, getattr(self, k)().tolist()))) for k in ('iou','acc')}
     return r | {'pixels': int(self.total().sum())}
@@ -167,13 +184,18 @@ class ConfusionMetric(Metric):
         classes=None,        # Only these classes (indices; for 'miou' and 'macc')
         name:str=None        # Title of the column; None = the score's
     ):
-        if score not in _scores: raise RGBXError('ConfusionMetric', f'score {score!r}', f'one of {nearest(score, _scores)}')
-        self.cm,self.score,self.kw,self._name = cm,score,{} if classes is None else {'classes': list(classes)},name or score
+        if score not in _scores:
+            raise RGBXError('ConfusionMetric', f'score {score!r}', f'one of {nearest(score, _scores)}')
+        self.cm = cm
+        self.score = score
+        self.kw = {} if classes is None else {'classes': list(classes)}
+        self._name = name or score
     def reset(self): self.cm.reset()
     def accumulate(self, learn):
         if self.cm._seen is learn.pred: return                             # another column has counted this batch
         main = learn.pred[0] if isinstance(learn.pred, (tuple,list)) else learn.pred
-        self.cm.add(main.detach(), learn.yb[0]); self.cm._seen = learn.pred
+        self.cm.add(main.detach(), learn.yb[0])
+        self.cm._seen = learn.pred
     @property
     def value(self):
         self.cm._seen = None
@@ -185,9 +207,10 @@ def seg_metrics(
     num_classes:int,                   # Number of classes
     scores=('miou','macc','aacc'),     # Which columns
     ignore:int=255,                    # Label value that does not count
-    pairs:dict=None,                   # More columns {title: class indices}: the mean IoU of a few classes, e.g. a pair that only one modality separates
+    pairs:dict=None, # More columns {title: class indices}: the mean IoU of a few classes, e.g. a pair that only one modality separates
     **kwargs                           # `absent`, `outside` of `ConfusionMatrix`
 ) -> list:                             # Metrics for `Learner(metrics=...)`; `[0].cm` is their matrix
     "The columns of a training table, all read from one `ConfusionMatrix`."
     cm = ConfusionMatrix(num_classes, ignore, **kwargs)
-    return [ConfusionMetric(cm, s) for s in scores] + [ConfusionMetric(cm, 'miou', c, n) for n,c in (pairs or {}).items()]
+    return [ConfusionMetric(cm, s) for s in scores] + [ConfusionMetric(cm, 'miou', c, n)
+                                                       for n,c in (pairs or {}).items()]

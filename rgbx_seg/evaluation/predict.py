@@ -26,10 +26,12 @@ def save_prediction(
     card:Card,           # Classes and colours
     scores=None,         # (H, W, classes): also write these
 ) -> dict:               # name, and the paths 'mask', 'color' (and 'scores')
-    "Write one prediction: class numbers, colours, and scores as float16 (float32 where they are larger than that holds)."
+    """Write one prediction: class numbers, colours, and scores as float16 (float32 where they are larger than that
+    holds)."""
     name,mask = safe_name(name, 'item'),np.asarray(mask)
     if mask.max()>=len(card.classes):
-        raise RGBXError(name, f'class {mask.max()} predicted', f'0..{len(card.classes)-1}, the classes of {card.name!r}')
+        raise RGBXError(name, f'class {mask.max()} predicted',
+                        f'0..{len(card.classes)-1}, the classes of {card.name!r}')
     record = dict(name=name, **{kind: Path(out)/kind/f'{name}.png' for kind in ('mask','color')})
     write_mask(record['mask'], mask)
     write_mask(record['color'], mask, card.palette)
@@ -53,12 +55,14 @@ def _mask_of(dataset, i, item):
     "The item's mask: as given, or of a folder read without labels, the label file if there is one."
     if item[-1] is not None or not isinstance(dataset, DataFolder) or dataset.card.label_folder is None: return item[-1]
     file = dataset.path('label', dataset.name(i))
-    return read_label(file, len(dataset.card.classes), dataset.card.label_shift, dataset.card.ignore) if file.is_file() else None
+    return (read_label(file, len(dataset.card.classes), dataset.card.label_shift, dataset.card.ignore)
+            if file.is_file() else None)
 
 def _check_out(dataset, out):
     "Predictions must not land among the inputs."
     if isinstance(dataset, ItemFiles):
-        taken = {file.parent.resolve() for files in [*dataset.files.values(), dataset.label_files or []] for file in files}
+        taken = {file.parent.resolve() for files in [*dataset.files.values(), dataset.label_files or []]
+                 for file in files}
     elif isinstance(dataset, DataFolder):
         folders = [m.folder for m in dataset.card.modalities.values()]+[dataset.card.label_folder or '.']
         taken = {(dataset.root/folder).resolve() for folder in folders}
@@ -89,13 +93,16 @@ def _save_picture(record, dataset, i, item, mask):
 def _records(names, out, kinds):
     "What is written for each item."
     names = [safe_name(name, 'item') for name in names]
-    return [dict(name=name, **{kind: out/kind/f"{name}.{'npz' if kind=='scores' else 'png'}" for kind in kinds}) for name in names]
+    return [dict(name=name, **{kind: out/kind/f"{name}.{'npz' if kind=='scores' else 'png'}" for kind in kinds})
+            for name in names]
 
 def _write_index(out, dataset, model, protocol, drop, records):
     "`predictions.json`: what this was."
     card,have = dataset.card,list(dataset.modalities)
-    items = [{kind: v if kind=='name' else v.relative_to(out).as_posix() for kind,v in record.items()} for record in records]
-    info = dict(data=card.name, classes=card.classes, palette=np.asarray(card.palette).tolist(), protocol=protocol.to_dict(),
+    items = [{kind: v if kind=='name' else v.relative_to(out).as_posix() for kind,v in record.items()}
+             for record in records]
+    info = dict(data=card.name, classes=card.classes, palette=np.asarray(card.palette).tolist(),
+                protocol=protocol.to_dict(),
                 synthetic=bool(card.synthetic), modalities=real_names(getattr(model, 'modalities', have), have),
                 dropped=[drop] if isinstance(drop, str) else list(drop), items=items)
     write_text(out/'predictions.json', json.dumps(info, indent=1)+'\n')
@@ -115,7 +122,9 @@ def predict(
     device=None               # Where to run; default: where the model is
 ) -> list:                    # One dict per item: name, and the paths 'mask', 'color' (and 'picture', 'scores')
     "Predict every item of `inputs` and write its masks and picture below `out`."
-    run,protocol,out = as_run(run),dataclasses.replace(get_protocol(protocol), at_size=False),Path(out)
+    run = as_run(run)
+    protocol = dataclasses.replace(get_protocol(protocol), at_size=False)
+    out = Path(out)
     model = run.model
     dataset = open_for(run, inputs, split, _as_card(card, model), drop, labels=isinstance(inputs, dict))
     classes,n = dataset.card.classes,getattr(model, 'num_classes', None)

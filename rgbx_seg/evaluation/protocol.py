@@ -12,7 +12,8 @@ from ..core import RGBXError
 from ..registry import PROTOCOLS
 
 # %% ../../nbs/evaluation/10_protocol.ipynb #0cb05c9e
-_CHOICES = dict(mode=('whole','slide'), arithmetic=('','sigma','furnace'), absent=('ignore','zero'), outside=('error','ignore'))
+_CHOICES = dict(mode=('whole','slide'), arithmetic=('','sigma','furnace'), absent=('ignore','zero'),
+                outside=('error','ignore'))
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
@@ -53,10 +54,13 @@ class Protocol:
     def _check(self):
         combine = ('softmax','exp') if self.arithmetic=='furnace' else ('softmax','logits','late')
         for field,options in (_CHOICES | dict(combine=combine)).items():
-            if getattr(self, field) not in options: raise self._bad(f'{field}={getattr(self, field)!r}', f'one of {options}')
-        if self.crop is None and (self.mode=='slide' or self.arithmetic): raise self._bad('no crop', 'crop=(height, width)')
+            if getattr(self, field) not in options:
+                raise self._bad(f'{field}={getattr(self, field)!r}', f'one of {options}')
+        if self.crop is None and (self.mode=='slide' or self.arithmetic):
+            raise self._bad('no crop', 'crop=(height, width)')
         if self.fit and self.size: raise self._bad('fit and size', 'one of them')
-        if self.arithmetic=='furnace' and self.crop[0]!=self.crop[1]: raise self._bad(f'crop={self.crop}', 'a square crop')
+        if self.arithmetic=='furnace' and self.crop[0]!=self.crop[1]:
+            raise self._bad(f'crop={self.crop}', 'a square crop')
         if self.at_size and not self.size: raise self._bad('at_size without a size', 'size=(height, width)')
         if not self.scales or min(self.scales)<=0: raise self._bad(f'scales={self.scales}', 'positive numbers')
         if not 0<self.stride<=1: raise self._bad(f'stride={self.stride}', 'a part of the window, in (0, 1]')
@@ -73,7 +77,8 @@ class Protocol:
         "A protocol from its plain fields; an unknown one raises `RGBXError`."
         fields = {'arithmetic' if field=='published' else field: value for field,value in fields.items()}
         unknown = set(fields)-set(cls.__dataclass_fields__)
-        if unknown: raise RGBXError('protocol', f'a field {min(unknown)!r}', f"some of {', '.join(cls.__dataclass_fields__)}")
+        if unknown:
+            raise RGBXError('protocol', f'a field {min(unknown)!r}', f"some of {', '.join(cls.__dataclass_fields__)}")
         return cls(**fields)
 
     def _resizing(self):
@@ -85,7 +90,8 @@ class Protocol:
         how = 'whole image' if self.mode=='whole' else f'windows {crop} every {self.stride:.3g}'
         if self.arithmetic: how = f'published {self.arithmetic} arithmetic ({self.combine}), crop {crop}'
         scales = f"scale{'s' if len(self.scales)>1 else ''} {' '.join(f'{s:g}' for s in self.scales)}"
-        more = [', scored there'*self.at_size, f', {scales}', ', flip'*self.flip, ', absent classes count as 0'*(self.absent=='zero')]
+        more = [', scored there'*self.at_size, f', {scales}', ', flip'*self.flip,
+                ', absent classes count as 0'*(self.absent=='zero')]
         return f'{self.name}: {how}{self._resizing()}{"".join(more)}'
 
 # %% ../../nbs/evaluation/10_protocol.ipynb #8c657ce1

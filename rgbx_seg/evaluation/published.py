@@ -25,7 +25,8 @@ def sigma_windows(
     "The windows of Sigma's published evaluator: rows and columns take each other's crop and step."
     (height,width),(crop_height,crop_width) = size,crop
     row_step,column_step = math.ceil(crop_height*stride),math.ceil(crop_width*stride)
-    rows,columns = math.ceil((height-crop_height)/row_step)+1,math.ceil((width-crop_width)/column_step)+1
+    rows = math.ceil((height-crop_height)/row_step)+1
+    columns = math.ceil((width-crop_width)/column_step)+1
     boxes = []
     for i in range(rows):
         for j in range(columns):
@@ -66,7 +67,7 @@ def _add_windows(score, boxes, size):
 
 def _opencv_resize(scores, size):
     if tuple(scores.shape[-2:])==tuple(size): return scores
-    planes = scores.reshape(-1, *scores.shape[-2:]).cpu().numpy()             # one plane at a time: any number of classes
+    planes = scores.reshape(-1, *scores.shape[-2:]).cpu().numpy()  # one plane at a time: any number of classes
     planes = [cv2_().resize(plane, tuple(size)[::-1], interpolation=cv2_().INTER_LINEAR) for plane in planes]
     return torch.from_numpy(np.stack(planes)).reshape(*scores.shape[:2], *size).to(scores.device)
 
@@ -130,7 +131,8 @@ def _furnace_item(forward, images, s, protocol, stats):
     size = next(array for array in padded if array is not None).shape[:2]
     top,left = (size[0]-height)//2,(size[1]-width)//2
     def score(t, b, l, r):
-        return _furnace_window(forward, map_present(lambda array,st: _tensor(array[t:b,l:r], st), padded, stats), protocol)
+        return _furnace_window(forward,
+                               map_present(lambda array,st: _tensor(array[t:b,l:r], st), padded, stats), protocol)
     total = _add_windows(score, windows(size, (crop,crop), protocol.stride), size)
     return total[...,top:top+height,left:left+width]
 

@@ -44,9 +44,12 @@ class Report(Tables):
             if matrix.shape==square: continue
             found = f'a matrix of shape {matrix.shape} for {condition!r}'
             raise RGBXError(f'report {self.name!r}', found, f'{square}, the number of classes squared')
-        self.class_sets = {name: list(classes) for name,classes in self.class_sets.items() if list(classes)!=self.classes}
-        self.images = {item: (c, np.asarray(at, np.int64), np.asarray(n, np.int64)) for item,(c,at,n) in self.images.items()}
-        self.subsets = {name: list(conditions) for name,conditions in self.subsets.items() if set(conditions)&set(self.counts)}
+        self.class_sets = {name: list(classes)
+                           for name,classes in self.class_sets.items() if list(classes)!=self.classes}
+        self.images = {item: (c, np.asarray(at, np.int64), np.asarray(n, np.int64))
+                       for item,(c,at,n) in self.images.items()}
+        self.subsets = {name: list(conditions)
+                        for name,conditions in self.subsets.items() if set(conditions)&set(self.counts)}
 
 # %% ../../nbs/evaluation/30_report.ipynb #c5d0738a
 @patch(as_prop=True)
@@ -68,7 +71,8 @@ def rows(self:Report) -> list: # 'all', then the conditions, then the subsets
 @patch
 def conditions_of(self:Report, row:str='all') -> list: # Conditions that are added up in a row
     "The conditions behind a row."
-    known = self.subsets | {condition: [condition] for condition in self.counts if condition} | dict(all=list(self.counts))
+    known = (self.subsets | {condition: [condition] for condition in self.counts if condition}
+             | dict(all=list(self.counts)))
     return [condition for condition in choose(row, known, 'row of the report') if condition in self.counts]
 
 @patch
@@ -134,8 +138,8 @@ def scores(self:Report) -> dict: # {row: {'miou', 'macc', 'aacc', 'kappa', 'item
     for row in self.rows:
         matrix = self.matrix(row)
         sets = {name: self.mean_iou(classes, row) for name,classes in self.class_sets.items()}
-        out[row] = dict(miou=matrix.miou(), macc=matrix.macc(), aacc=matrix.aacc(), kappa=matrix.kappa(), items=self.n(row),
-                        **{f'miou_{other}': self.mean_iou(None, row, other)}, sets=sets)
+        out[row] = dict(miou=matrix.miou(), macc=matrix.macc(), aacc=matrix.aacc(), kappa=matrix.kappa(),
+                        items=self.n(row), **{f'miou_{other}': self.mean_iou(None, row, other)}, sets=sets)
     return out
 
 # %% ../../nbs/evaluation/30_report.ipynb #23c6e9cc
@@ -148,7 +152,8 @@ def condition_table(self:Report, digits:int=1) -> tuple: # (head, rows)
     head = ['condition', 'items', 'mIoU', *(f'mIoU {name}' for name in self.class_sets)]
     head += [f'mIoU, {_OTHER_TITLE[self.absent]}']*differs+['mAcc', 'aAcc']
     rows = [[row, str(score['items']), percent(score['miou']), *map(percent, score['sets'].values()),
-             *[percent(score[key])]*differs, percent(score['macc']), percent(score['aacc'])] for row,score in scores.items()]
+             *[percent(score[key])]*differs, percent(score['macc']), percent(score['aacc'])]
+            for row,score in scores.items()]
     return head,rows
 
 @patch
@@ -200,7 +205,8 @@ def to_dict(self:Report,
     palette = None if self.palette is None else np.asarray(self.palette).tolist()
     items = {name: [c, at.tolist(), n.tolist()] for name,(c,at,n) in self.images.items()} if images else {}
     return dict(name=self.name, data=self.data, synthetic=self.synthetic, note=NOTE if self.synthetic else '',
-                modalities=list(self.modalities), dropped=list(self.dropped), protocol=self.protocol, miou=_plain(self.miou),
+                modalities=list(self.modalities), dropped=list(self.dropped), protocol=self.protocol,
+                miou=_plain(self.miou),
                 macc=_plain(self.macc), aacc=_plain(self.aacc), scores=scores, classes=self.classes, palette=palette,
                 subsets=self.subsets, items=self.items, counts={c: matrix.tolist() for c,matrix in self.counts.items()},
                 class_sets=self.class_sets, timing=self.timing, images=items)
@@ -245,7 +251,8 @@ def _check_alike(reports):
     if not reports: raise RGBXError('compare', 'no reports', 'at least one')
     for report in reports:
         if report.classes==reports[0].classes: continue
-        raise RGBXError(f'compare {report.name!r}', f"classes {', '.join(report.classes)}", ', '.join(reports[0].classes))
+        raise RGBXError(f'compare {report.name!r}', f"classes {', '.join(report.classes)}",
+                        ', '.join(reports[0].classes))
 
 class Comparison(Tables):
     "Reports side by side: rows of means by condition, groups of classes, single classes."
@@ -269,11 +276,13 @@ class Comparison(Tables):
         rows = [row for row in first.rows if all(row in report.rows for report in every)]
         other = _OTHER[first.absent]
         out = {f'mIoU {row}': self._each(lambda report, row=row: report.mean_iou(row=row)) for row in rows}
-        for name,classes in first.class_sets.items(): out[f'mIoU {name}'] = self._each(lambda report, c=classes: report.mean_iou(c))
+        for name,classes in first.class_sets.items():
+            out[f'mIoU {name}'] = self._each(lambda report, c=classes: report.mean_iou(c))
         if any(abs(report.mean_iou(absent=other)-report.miou) > 1e-9 for report in every):
             out[f'mIoU all, {_OTHER_TITLE[first.absent]}'] = self._each(lambda report: report.mean_iou(absent=other))
         out['aAcc all'] = self._each(lambda report: report.aacc)
-        for name,classes in self.groups.items(): out[f'IoU {name} (mean)'] = self._each(lambda report, c=classes: report.mean_iou(c))
+        for name,classes in self.groups.items():
+            out[f'IoU {name} (mean)'] = self._each(lambda report, c=classes: report.mean_iou(c))
         for name in first.classes: out[f'IoU {name}'] = self._each(lambda report, name=name: report.iou()[name])
         return out
 
@@ -333,5 +342,6 @@ def compare(
     if not isinstance(reports, dict):
         reports = [Report.load(report) if isinstance(report, (str,Path)) else report for report in reports]
         names = [report.name for report in reports]
-        reports = {name if names.count(name)==1 else f'{name} #{i}': report for i,(name,report) in enumerate(zip(names, reports))}
+        reports = {name if names.count(name)==1 else f'{name} #{i}': report
+                   for i,(name,report) in enumerate(zip(names, reports))}
     return Comparison(reports, groups)

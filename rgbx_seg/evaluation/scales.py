@@ -96,7 +96,8 @@ def mirrored(
 
 # %% ../../nbs/evaluation/15_scales.ipynb #7b24f990
 class Forward:
-    "`model(*modalities)` without gradients, as float32 logits at the input's size; a context that puts the model in eval mode and back."
+    """`model(*modalities)` without gradients, as float32 logits at the input's size; a context that puts the model in
+    eval mode and back."""
     def __init__(self,
         model,       # A module, or any function of the modalities' tensors (B, C, H, W) that returns logits
         device=None  # Where to run; default: where the model's parameters are
@@ -117,5 +118,6 @@ class Forward:
         "Logits of a batch."
         with torch.no_grad(): logits = self.model(*map_present(lambda image: image.to(self.device), images))
         logits = logits[0] if isinstance(logits, (tuple,list)) else logits
-        if logits.ndim!=4: raise RGBXError('model', f'output of shape {tuple(logits.shape)}', 'logits (B, classes, H, W)')
+        if logits.ndim!=4:
+            raise RGBXError('model', f'output of shape {tuple(logits.shape)}', 'logits (B, classes, H, W)')
         return resize(logits.float(), image_size(images))

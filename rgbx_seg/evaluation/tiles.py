@@ -21,7 +21,8 @@ from ..heads.diffusion import uncertainty
 def rasterio_():
     "The `rasterio` module, or an `ImportError` that says how to get it."
     try: import rasterio
-    except ImportError as e: raise ImportError("GeoTIFF scenes need rasterio: pip install 'rgbx_seg[geo]' (or pip install rasterio)") from e
+    except ImportError as e:
+        raise ImportError("GeoTIFF scenes need rasterio: pip install 'rgbx_seg[geo]' (or pip install rasterio)") from e
     return rasterio
 
 # %% ../../nbs/evaluation/45_tiles.ipynb #e9848794
@@ -38,25 +39,30 @@ def tile_weight(shape, # (height, width) of a tile
     overlap:int,       # Length of the ramps
 ) -> Tensor:           # `(height, width)`, positive, at most 1
     "How much a tile counts where: 1 inside, falling towards its border."
-    ramp = lambda n: torch.minimum(torch.arange(n)+.5, n-torch.arange(n)-.5).div(max(overlap, 1)).clamp(max=1)
+    def ramp(n): return torch.minimum(torch.arange(n)+.5, n-torch.arange(n)-.5).div(max(overlap, 1)).clamp(max=1)
     return ramp(shape[0])[:,None]*ramp(shape[1])[None]
 
 # %% ../../nbs/evaluation/45_tiles.ipynb #3cb7c69b
 class Scene:
-    "One or several aligned GeoTIFFs as the modalities of a model; a context manager. `scene.read(top, left, height, width)` gives normalised images."
+    """One or several aligned GeoTIFFs as the modalities of a model; a context manager. `scene.read(top, left, height,
+    width)` gives normalised images."""
     def __init__(self,
         files,         # A path, or `{modality: path}`
         in_channels:dict, # `{modality: bands}` in the model's order, as `model.in_channels`
         mean=0.,       # Per band over all modalities, or one number
         std=1.,        # Per band, or one number
     ):
-        self.in_channels = dict(in_channels); n = sum(self.in_channels.values())
+        self.in_channels = dict(in_channels)
+        n = sum(self.in_channels.values())
         self.files = {m:Path(f) for m,f in files.items()} if isinstance(files, dict) else {'':Path(files)}
         for m in self.files:
-            if m and m not in self.in_channels: raise RGBXError(self.files[m], f'modality {m!r}', f"one of {', '.join(self.in_channels)}")
-        full = lambda v: np.broadcast_to(np.asarray(v, np.float32), (n,))[:,None,None]
+            if m and m not in self.in_channels:
+                raise RGBXError(self.files[m], f'modality {m!r}', f"one of {', '.join(self.in_channels)}")
+        def full(v): return np.broadcast_to(np.asarray(v, np.float32), (n,))[:,None,None]
         try: self.mean,self.std = full(mean),full(std)
-        except ValueError: raise RGBXError('mean and std', f'{np.size(mean)} and {np.size(std)} values', f'{n}, one per band') from None
+        except ValueError:
+            raise RGBXError('mean and std', f'{np.size(mean)} and {np.size(std)} values',
+                            f'{n}, one per band') from None
         self.stack = ExitStack()
 
     def __enter__(self):
@@ -64,29 +70,40 @@ class Scene:
         for m,f in self.files.items():
             if not f.is_file(): raise RGBXError(f, 'no such file', 'a GeoTIFF')
             try: self.sets[m] = self.stack.enter_context(rio.open(f))
-            except rio.errors.RasterioIOError as e: raise RGBXError(f, f'an unreadable file ({e})', 'a GeoTIFF') from None
+            except rio.errors.RasterioIOError as e:
+                raise RGBXError(f, f'an unreadable file ({e})', 'a GeoTIFF') from None
             d,want = self.sets[m],self.in_channels[m] if m else sum(self.in_channels.values())
             if d.count != want: raise RGBXError(f, f'{d.count} bands', f'{want}')
-        self.first = d0 = next(iter(self.sets.values())); self.shape = d0.height,d0.width
+        self.first = d0 = next(iter(self.sets.values()))
+        self.shape = d0.height,d0.width
         for m,d in self.sets.items():
-            for what,a,b in (('pixels', d.shape, d0.shape), ('coordinate system', d.crs, d0.crs), ('position', tuple(d.transform), tuple(d0.transform))):
+            for what,a,b in (('pixels', d.shape, d0.shape), ('coordinate system', d.crs, d0.crs),
+                             ('position', tuple(d.transform), tuple(d0.transform))):
                 same = np.allclose(a, b, rtol=1e-9, atol=1e-9) if what == 'position' else a == b
-                if not same: raise RGBXError(self.files[m], f'{what} {a}', f'{b}, as {next(iter(self.files.values()))}', 'Bring the files to one grid first')
+                if not same:
+                    raise RGBXError(self.files[m], f'{what} {a}', f'{b}, as {next(iter(self.files.values()))}',
+                                    'Bring the files to one grid first')
         return self
     def __exit__(self, *e): self.stack.close()
 
-    def read(self, top:int, left:int, height:int, width:int) -> tuple: # `{modality: (C, h, w) or None}`, and where there is data, `(h, w)` bool
+    def read(self, top:int, left:int, height:int, width:int
+    ) -> tuple: # `{modality: (C, h, w) or None}`, and where there is data, `(h, w)` bool
         "A window, normalised, as tensors."
-        window = rasterio_().windows.Window(left, top, width, height); ok = np.ones((height,width), bool); bands = {}
+        window = rasterio_().windows.Window(left, top, width, height)
+        ok = np.ones((height,width), bool)
+        bands = {}
         for m,d in self.sets.items():
             try: bands[m] = d.read(window=window)
-            except Exception as e: raise RGBXError(self.files[m], f'unreadable at row {top}, column {left} ({type(e).__name__})', 'a complete file') from None
+            except Exception as e:
+                raise RGBXError(self.files[m], f'unreadable at row {top}, column {left} ({type(e).__name__})',
+                                'a complete file') from None
             nd = d.nodata
             if nd is not None: ok &= ~(np.isnan(bands[m]) if np.isnan(nd) else bands[m] == nd).all(0)
         out,i = {},0
         for m,c in self.in_channels.items():
             a = bands[''][i:i+c] if '' in bands else bands.get(m)
-            out[m] = None if a is None else torch.from_numpy((a.astype(np.float32)-self.mean[i:i+c])/self.std[i:i+c]); i += c
+            out[m] = None if a is None else torch.from_numpy((a.astype(np.float32)-self.mean[i:i+c])/self.std[i:i+c])
+            i += c
             if a is not None and a.dtype.kind == 'f': out[m].nan_to_num_(posinf=0, neginf=0)
         return out,torch.from_numpy(ok)
 
@@ -99,13 +116,18 @@ def tile_scores(forward:Forward, # `Forward` around the model
     maps=(),                     # Of `MAPS`
 ) -> Tensor:                     # `(B, classes + maps, h, w)`
     "Probabilities of a batch of tiles, and maps of uncertainty."
-    m = forward.model; size = next(i.shape[-2:] for i in images if i is not None); dev = forward.device
+    m = forward.model
+    size = next(i.shape[-2:] for i in images if i is not None)
+    dev = forward.device
     with torch.no_grad():
         if draws > 1:
-            l = m.head(m.backbone(*m.inputs(*(None if i is None else i.to(dev) for i in images))), draws=draws, mean=False)
+            l = m.head(m.backbone(*m.inputs(*(None if i is None else i.to(dev) for i in images))),
+                       draws=draws, mean=False)
             each = resize(l.flatten(0,1).float(), size).softmax(1).unflatten(0, l.shape[:2]).transpose(0,1)
         else: each = forward(images).softmax(1)[None]
-        p = each.mean(0) if draws > 1 else each[0]; u = uncertainty(each) if set(maps) - {'confidence'} else {}; u['confidence'] = p.amax(1)
+        p = each.mean(0) if draws > 1 else each[0]
+        u = uncertainty(each) if set(maps) - {'confidence'} else {}
+        u['confidence'] = p.amax(1)
     return torch.cat([p, *(u[k][:,None] for k in maps)], 1).cpu()
 
 # %% ../../nbs/evaluation/45_tiles.ipynb #94dd909a
@@ -129,14 +151,17 @@ class Blend:
         ok:Tensor,     # `(h, w)` bool: does it count?
     ) -> Tensor:       # `(channels, height, width)` of the part that is finished, NaN where nothing counted
         "Add a tile. Its finished part starts at the tile's own first row and column."
-        (h,w),x = self.tile,self.xs[c]; wt = self.weight*ok
+        (h,w),x = self.tile,self.xs[c]
+        wt = self.weight*ok
         s = torch.cat([scores*wt, wt[None]])
         if c == 0: self.above,self.down,self.right = self.down,self.strip(r),None
         k = 0 if self.right is None else self.right.shape[-1]
         if k: s[:,:,:k] += self.right
         if self.above is not None: s[:,:self.above.shape[1],k:] += self.above[:,:,x+k:x+w]
-        dx = self.xs[c+1]-x if c+1 < len(self.xs) else w; dy = h-self.rest[r]
-        self.right = s[:,:,dx:].clone(); self.down[:,:,x:x+dx] = s[:,dy:,:dx]
+        dx = self.xs[c+1]-x if c+1 < len(self.xs) else w
+        dy = h-self.rest[r]
+        self.right = s[:,:,dx:].clone()
+        self.down[:,:,x:x+dx] = s[:,dy:,:dx]
         return s[:-1,:dy,:dx]/s[-1:,:dy,:dx]
 
 # %% ../../nbs/evaluation/45_tiles.ipynb #ef91399c
@@ -145,7 +170,9 @@ def card_stats(card, # A `Card`
 ) -> tuple:          # `(mean, std)`, one per band, in the units of the files
     "Normalisation of a card's modalities for `Scene`."
     mods = [choose(m, card.modalities, f'modality of {card.name}') for m in modalities]
-    if odd := [m.name for m in mods if m.bits == 16]: raise RGBXError(f'card {card.name!r}', f'16-bit {odd[0]}', '8-bit or float modalities', 'Give mean and std in the units of the file')
+    if odd := [m.name for m in mods if m.bits == 16]:
+        raise RGBXError(f'card {card.name!r}', f'16-bit {odd[0]}', '8-bit or float modalities',
+                        'Give mean and std in the units of the file')
     return tuple([255*v for m in mods for v in getattr(m, k)] for k in ('mean','std'))
 
 # %% ../../nbs/evaluation/45_tiles.ipynb #dc111ac9
@@ -166,27 +193,40 @@ def predict_scene(
     progress:bool=True,     # Show a bar
 ) -> dict:                  # `pixels` per class, `nodata`, `tiles`
     "Segment a scene tile by tile into a georeferenced map of classes."
-    maps = dict(maps or {}); C = model.num_classes
-    if card is not None: (mean,std),palette = card_stats(card, model.in_channels),card.palette if palette is None else palette
+    maps = dict(maps or {})
+    C = model.num_classes
+    if card is not None:
+        (mean,std),palette = card_stats(card, model.in_channels),card.palette if palette is None else palette
     if bad := set(maps)-set(MAPS): raise RGBXError('maps', f'{sorted(bad)}', f'some of {MAPS}')
     if not 0 <= overlap < tile: raise RGBXError('overlap', overlap, f'0 to {tile-1}, less than a tile')
-    if draws > 1 and not hasattr(getattr(model, 'head', None), 'sample'): raise RGBXError('draws', draws, '1, because this model has no diffusion head')
-    if 'mutual_information' in maps and draws < 2: raise RGBXError('mutual_information', f'draws={draws}', 'at least 2 draws of a diffusion head')
-    rio = rasterio_(); counts = np.zeros(256, np.int64)
-    with Scene(files, model.in_channels, mean, std) as scene, Forward(model, device) as fwd, rio.Env(GDAL_CACHEMAX=128), ExitStack() as stack:
-        (H,W),t = scene.shape,(min(tile, scene.shape[0]),min(tile, scene.shape[1])); ys,xs = tile_starts(H, t[0], overlap),tile_starts(W, t[1], overlap)
-        prof = dict(driver='GTiff', height=H, width=W, count=1, dtype='uint8', crs=scene.first.crs, transform=scene.first.transform, tiled=True,
+    if draws > 1 and not hasattr(getattr(model, 'head', None), 'sample'):
+        raise RGBXError('draws', draws, '1, because this model has no diffusion head')
+    if 'mutual_information' in maps and draws < 2:
+        raise RGBXError('mutual_information', f'draws={draws}', 'at least 2 draws of a diffusion head')
+    rio = rasterio_()
+    counts = np.zeros(256, np.int64)
+    with (Scene(files, model.in_channels, mean, std) as scene, Forward(model, device) as fwd,
+          rio.Env(GDAL_CACHEMAX=128), ExitStack() as stack):
+        (H,W),t = scene.shape,(min(tile, scene.shape[0]),min(tile, scene.shape[1]))
+        ys,xs = tile_starts(H, t[0], overlap),tile_starts(W, t[1], overlap)
+        prof = dict(driver='GTiff', height=H, width=W, count=1, dtype='uint8', crs=scene.first.crs,
+                    transform=scene.first.transform, tiled=True,
                     blockxsize=256, blockysize=256,
                     compress='deflate', nodata=255, bigtiff='if_safer')
-        dst = [stack.enter_context(rio.open(stack.enter_context(atomic_path(p)), 'w', **prof)) for p in (out, *maps.values())]
+        dst = [stack.enter_context(rio.open(stack.enter_context(atomic_path(p)), 'w', **prof))
+               for p in (out, *maps.values())]
         if palette is not None: dst[0].write_colormap(1, {i:tuple(int(v) for v in c) for i,c in enumerate(palette)})
         for d in dst[1:]: d.scales = (1/250,)
-        blend,todo = Blend(C+len(maps), ys, xs, t, overlap),[(r,c) for r in range(len(ys)) for c in range(len(xs))]; row = None
+        blend = Blend(C+len(maps), ys, xs, t, overlap)
+        todo = [(r,c) for r in range(len(ys)) for c in range(len(xs))]
+        row = None
         batches = [todo[i:i+bs] for i in range(0, len(todo), bs)]
         for some in bar(batches, progress):
             for (r,c),scores,ok in zip(some, *_batch(fwd, scene, some, ys, xs, t, draws, maps, C)):
                 if c == 0: row = np.full((len(dst), t[0]-blend.rest[r], W), 255, np.uint8)
-                part = blend.add(r, c, scores, ok); x,y = xs[c],ys[r]; there = ~part[0].isnan()
+                part = blend.add(r, c, scores, ok)
+                x,y = xs[c],ys[r]
+                there = ~part[0].isnan()
                 values = [part[:C].max(0).indices, *((part[C:].nan_to_num()*250).round())]
                 for o,v in zip(row, values): o[:,x:x+part.shape[2]] = torch.where(there, v, 255).to(torch.uint8).numpy()
                 if c == len(xs)-1:
@@ -196,7 +236,8 @@ def predict_scene(
 
 def _batch(fwd, scene, some, ys, xs, t, draws, maps, C):
     "Scores and data masks of some tiles; those without any data are not run."
-    ims,oks = zip(*(scene.read(ys[r], xs[c], *t) for r,c in some)); scores = [torch.zeros(C+len(maps), *t) for _ in some]
+    ims,oks = zip(*(scene.read(ys[r], xs[c], *t) for r,c in some))
+    scores = [torch.zeros(C+len(maps), *t) for _ in some]
     live = [i for i,ok in enumerate(oks) if ok.any()]
     if live:
         xs_ = [None if ims[live[0]][m] is None else torch.stack([ims[i][m] for i in live]) for m in scene.in_channels]

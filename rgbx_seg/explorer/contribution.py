@@ -26,10 +26,13 @@ def ablation_maps(
     protocol=None,        # As `infer`
     device=None,          # As `infer`
 ) -> dict:                # {modality: (H, W) float32}
-    "Probability that the predicted class loses at every pixel without a modality; negative where the modality spoke against it."
+    """Probability that the predicted class loses at every pixel without a modality; negative where the modality spoke
+    against it."""
     have = list(modalities or card.modalities)
     names = [have[k] for k in model_inputs(model, card, have)[0]]
-    if len(names) < 2: raise RGBXError('ablation_maps', f'a model of {names}', 'two modalities or more: nothing is left without the only one')
+    if len(names) < 2:
+        raise RGBXError('ablation_maps', f'a model of {names}',
+                        'two modalities or more: nothing is left without the only one')
     def probabilities(drop=()):
         picks,stats = model_inputs(model, card, have, drop)
         return infer(model, item_images(item, picks), protocol, stats, device)
@@ -61,8 +64,11 @@ def _region(predicted, target):
     if target is None: region = torch.ones_like(predicted, dtype=torch.bool)
     elif isinstance(target, (int,np.integer)): region = predicted==target
     else: region = torch.as_tensor(np.asarray(target), device=predicted.device).bool()
-    if region.shape != predicted.shape: raise RGBXError('target', f'shape {tuple(region.shape)}', f'{tuple(predicted.shape)}')
-    if not region.any(): raise RGBXError('target', f'{target!r}, no pixel', 'a class that is predicted somewhere, or a mask that is not empty')
+    if region.shape != predicted.shape:
+        raise RGBXError('target', f'shape {tuple(region.shape)}', f'{tuple(predicted.shape)}')
+    if not region.any():
+        raise RGBXError('target', f'{target!r}, no pixel',
+                        'a class that is predicted somewhere, or a mask that is not empty')
     return region
 
 # %% ../../nbs/explorer/05_contribution.ipynb #64d8f9c8
@@ -78,6 +84,7 @@ def _covered(images, i, patches, size):
     for k,(top,left) in enumerate(patches): batch[i][k,:,top:top+size,left:left+size] = 0
     return batch
 
+# %% ../../nbs/explorer/05_contribution.ipynb #00f62154
 def occlusion_maps(
     model,                # Any segmentation model
     item:tuple,           # `(rgb, x1, ..., mask)` in uint8
@@ -89,7 +96,8 @@ def occlusion_maps(
     bs:int=8,             # Patches per forward pass
     device=None,          # As `infer`
 ) -> dict:                # {modality: (H, W) float32}
-    "Fall of the score when a patch of one modality is covered; at every input pixel the mean over the patches that cover it."
+    """Fall of the score when a patch of one modality is covered; at every input pixel the mean over the patches that
+    cover it."""
     names,images,forward = _inputs(model, item, card, modalities, device)
     height,width = images[0].shape[-2:]
     size = min(size or max(1, height//6), height, width)
@@ -162,13 +170,15 @@ class Contributions(Tables):
     def tables(self, digits=1):
         every = {kind: shares(maps) for kind,maps in self.maps.items()}
         names = next(iter(every.values()))
-        return [('shares', ['sensor',*every], [[name, *(pct(every[kind][name], digits) for kind in every)] for name in names])]
+        return [('shares', ['sensor',*every],
+                 [[name, *(pct(every[kind][name], digits) for kind in every)] for name in names])]
     def figure(self,
         width:float=1.5, # Inches per picture
         dpi:int=72,      # Pixels per inch
     ):                   # Figure
         "The item and its prediction, then a row per kind of map; shares in the titles."
-        row,titles,present = item_pictures(self.item, self.card, self.modalities, {'prediction': self.prediction}, errors=False)
+        row,titles,present = item_pictures(self.item, self.card, self.modalities,
+                                           {'prediction': self.prediction}, errors=False)
         rows,heads = [row],[titles]
         for maps in self.maps.values():
             top = max(max(float(np.quantile(np.abs(values), .995)) for values in maps.values()), 1e-12)

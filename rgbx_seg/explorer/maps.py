@@ -25,7 +25,8 @@ def open_run(
     if isinstance(run, Run): return run
     if isinstance(run, (str,Path)): return load_run(run)
     model = getattr(run, 'model', run)
-    if not callable(model): raise RGBXError('run', f'a {type(run).__name__}', 'a model, the folder of a run, or a learner')
+    if not callable(model):
+        raise RGBXError('run', f'a {type(run).__name__}', 'a model, the folder of a run, or a learner')
     return Run(model, name=(getattr(model, 'config', None) or {}).get('name') or type(model).__name__)
 
 def model_and_data(
@@ -69,7 +70,8 @@ def show_predictions(
         picks,stats = model_inputs(model, dataset.card, list(dataset.modalities))
         predictions[name] = [infer_mask(model, item_images(dataset[i], picks), protocol, stats, device) for i in rows]
     labels = [dataset.condition(i) or '' for i in rows]
-    return prediction_grid([dataset[i] for i in rows], predictions, dataset.card, dataset.modalities, labels, errors, len(rows), width, dpi)
+    return prediction_grid([dataset[i] for i in rows], predictions, dataset.card, dataset.modalities, labels, errors,
+                           len(rows), width, dpi)
 
 # %% ../../nbs/explorer/00_maps.ipynb #2bf218d3
 def per_modality_predictions(
@@ -102,7 +104,8 @@ def show_per_modality(
     width:float=1.5,      # Inches per picture
     dpi:int=72            # Pixels per inch
 ):                        # Figure
-    "Two rows: the item with the full prediction, then the predictions of `per_modality_predictions` with fewer modalities."
+    """Two rows: the item with the full prediction, then the predictions of `per_modality_predictions` with fewer
+    modalities."""
     predictions = per_modality_predictions(model, item, card, modalities, protocol, device)
     row,titles,present = item_pictures(item, card, modalities, {'all': predictions.pop('all')}, errors=False)
     for mask in predictions.values(): present += np.unique(mask).tolist()
@@ -135,9 +138,11 @@ def fusion_maps(
     device=None           # As `infer`
 ) -> list:                # Per stage {'before': {modality: (h, w)}, 'fused': (h, w), 'effect': {modality: (h, w)}}, float32
     "Where the features of each sensor stand out before and after every fusion, and what each sensor changes in it."
-    fusions,have = getattr(getattr(model, 'backbone', None), 'fusions', None),list(modalities or card.modalities)
+    fusions = getattr(getattr(model, 'backbone', None), 'fusions', None)
+    have = list(modalities or card.modalities)
     if not fusions:
-        raise RGBXError('fusion_maps', f'a {type(model).__name__} without backbone.fusions', 'a model of two or more modalities from create_model')
+        raise RGBXError('fusion_maps', f'a {type(model).__name__} without backbone.fusions',
+                        'a model of two or more modalities from create_model')
     picks,stats = model_inputs(model, card, have)
     names,seen = [have[k] for k in picks],{}
     def keep(fusion, features, output): seen[fusion] = features,output[0]
@@ -151,6 +156,7 @@ def fusion_maps(
     model.train(was_training)
     return maps
 
+# %% ../../nbs/explorer/00_maps.ipynb #613a2dfa
 def show_fusion(
     run,             # What `open_run` takes
     data,            # What `open_data` takes
@@ -160,7 +166,8 @@ def show_fusion(
     width:float=1.4, # Inches per picture
     dpi:int=72       # Pixels per inch
 ):                   # Figure
-    "The item, then a row per stage: where each sensor's features and the fused ones stand out, and what each sensor changes (one scale for the changes of a row)."
+    """The item, then a row per stage: where each sensor's features and the fused ones stand out, and what each sensor
+    changes (one scale for the changes of a row)."""
     model,dataset = model_and_data(run, data, split)
     shown = dataset[item_index(dataset, item)]
     maps = fusion_maps(model, shown, dataset.card, dataset.modalities, device)
@@ -173,4 +180,5 @@ def show_fusion(
         rows.append(own+[picture(values, largest) for values in stage['effect'].values()])
     names = list(maps[0]['before'])
     head = [*names, 'fused', *(f'change without {name}' for name in names)]
-    return picture_grid(rows, [titles, head], ['', *(f'stage {i+1}' for i in range(len(maps)))], dataset.card, present, width, dpi)
+    return picture_grid(rows, [titles, head], ['', *(f'stage {i+1}' for i in range(len(maps)))], dataset.card,
+                        present, width, dpi)

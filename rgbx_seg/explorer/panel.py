@@ -13,18 +13,15 @@ import ipywidgets as W
 from fastcore.basics import patch
 from ..core import RGBXError, atomic_path, write_text
 from ..evaluation.protocol import get_protocol
-from .state import (
-    DAMAGE_KINDS, Setting, StepWorker, check_fit, damage_image, explorer_data, modalities_used, named_runs,
-    predict_sample, sensor_effects)
-from .view import (
-    View, blank_png, effect_html, error_text, iou_html, legend_html, message_html, png_bytes, sensor_picture,
-    state_html, view_figure, view_numbers)
+from .state import DAMAGE_KINDS, Setting, StepWorker, check_fit, damage_image, explorer_data, modalities_used, named_runs, predict_sample, sensor_effects
+from .view import View, blank_png, effect_html, error_text, iou_html, legend_html, message_html, png_bytes, sensor_picture, state_html, view_figure, view_numbers
 from ..show.colours import error_picture, mapped_picture, mask_picture
 from ..show.tables import SHORT_NOTE
 
 # %% ../../nbs/explorer/14_panel.ipynb #6ef406a2
-_CSS = ('<style>.rgbx-pic{image-rendering:pixelated;margin:0;border:1px solid #999} .rgbx-tab table{font-size:12px;border-collapse:collapse} '
-        '.rgbx-tab td,.rgbx-tab th{padding:0 8px;line-height:1.5} .rgbx-small .widget-readout{min-width:20px;width:20px}</style>')
+_CSS = ('<style>.rgbx-pic{image-rendering:pixelated;margin:0;border:1px solid #999} .rgbx-tab '
+        'table{font-size:12px;border-collapse:collapse} .rgbx-tab td,.rgbx-tab th{padding:0 8px;line-height:1.5} '
+        '.rgbx-small .widget-readout{min-width:20px;width:20px}</style>')
 _WORKING,_READY,_UNABLE = '#D55E00','#060','#B00'   # colours of the panel's state
 
 # %% ../../nbs/explorer/14_panel.ipynb #99227c02
@@ -41,8 +38,14 @@ class Explorer(W.VBox):
     ):
         check_fit(models, dataset)
         super().__init__()
-        self.models,self.dataset,self.card,self.have = dict(models),dataset,dataset.card,list(dataset.modalities)
-        self.protocol,self.width,self.device,self.out = get_protocol(protocol),width,device,out
+        self.models = dict(models)
+        self.dataset = dataset
+        self.card = dataset.card
+        self.have = list(dataset.modalities)
+        self.protocol = get_protocol(protocol)
+        self.width = width
+        self.device = device
+        self.out = out
         self.worker = StepWorker(threaded, self._failed)
         self.scores = {name: {} for name in models}            # {model: {item: mIoU}}
         self.times,self.view,self.error = deque(maxlen=256),None,None
@@ -96,10 +99,12 @@ def _make_navigation(self:Explorer):
     self._conditions_of |= {name: some for name,some in subsets.items() if set(some)&set(conditions)}
     orders = ['as listed','worst first','best first']
     if len(self.models)==2: orders.append(f'largest gain of {list(self.models)[1]}')
-    self.condition = W.Dropdown(options=list(self._conditions_of), description='condition', layout=W.Layout(width='220px'))
+    self.condition = W.Dropdown(options=list(self._conditions_of), description='condition',
+                                layout=W.Layout(width='220px'))
     self.order = W.Dropdown(options=orders, description='order', layout=W.Layout(width='250px'))
     self.position = W.IntSlider(0, 0, len(self.dataset)-1, description='sample', layout=W.Layout(width='330px'))
-    self.find = W.Text(placeholder='part of a name', description='find', continuous_update=False, layout=W.Layout(width='220px'))
+    self.find = W.Text(placeholder='part of a name', description='find', continuous_update=False,
+                       layout=W.Layout(width='220px'))
     hidden = W.Layout(width='250px', visibility='hidden')
     self.progress = W.IntProgress(0, 0, 1, description='scoring', layout=hidden)
 
@@ -125,7 +130,8 @@ def _listen(self:Explorer):
 def setting(self:Explorer) -> Setting:
     "What the controls say now."
     off = tuple(name for name in self.have if not self.on[name].value)
-    damage = tuple((name, self.kind[name].value, self.severity[name].value) for name in self.have if self.kind[name].value not in (None,'none'))
+    damage = tuple((name, self.kind[name].value, self.severity[name].value)
+                   for name in self.have if self.kind[name].value not in (None,'none'))
     return Setting(self.shown[self.position.value], off, damage)
 
 # %% ../../nbs/explorer/14_panel.ipynb #0d571a8a
@@ -134,7 +140,8 @@ def _place(self:Explorer, key, caption):
     "A captioned place of a picture, which `self.image[key]` holds."
     self.image[key] = W.Image(format='png', layout=W.Layout(width=f'{self.width}px'))
     self.image[key].add_class('rgbx-pic')
-    words = W.HTML(f'<span style="font-size:12px">{html.escape(caption)}</span>', layout=W.Layout(height='28px', margin='0'))
+    words = W.HTML(f'<span style="font-size:12px">{html.escape(caption)}</span>',
+                   layout=W.Layout(height='28px', margin='0'))
     return W.VBox([words, self.image[key]], layout=W.Layout(margin='0 4px 4px 0'))
 
 @patch
@@ -158,8 +165,10 @@ def _lay_out(self:Explorer):
     sensors += [self._place('mask', 'mask'), W.HTML(legend_html(self.card))]
     note = f'<i style="color:#555">{SHORT_NOTE}</i>' if getattr(self.card, 'synthetic', False) else ''
     def line(*widgets): return W.HBox(widgets, layout=W.Layout(flex_flow='row wrap'))
-    self.children = (W.HTML(_CSS), line(self.condition, self.order, self.find), line(self.position, self.state, self.progress),
-                     W.HBox([self.title, W.HTML(note)]), self.message, line(*sensors), *map(self._model_row, self.models),
+    self.children = (W.HTML(_CSS), line(self.condition, self.order, self.find),
+                     line(self.position, self.state, self.progress),
+                     W.HBox([self.title, W.HTML(note)]), self.message, line(*sensors),
+                     *map(self._model_row, self.models),
                      line(self.iou_table, self.effect_table), line(self.folder, self.button, self.saved))
 
 # %% ../../nbs/explorer/14_panel.ipynb #d5174d90
@@ -211,9 +220,11 @@ def _open_view(self:Explorer, setting):
     "The sample as the setting damages it, without results."
     item,name = self._item(setting.index),self.dataset.name(setting.index)
     damage = {sensor: (kind,severity) for sensor,kind,severity in setting.damage}
-    images = [damage_image(image, *damage[sensor], name, setting.seed) if sensor in damage else image for sensor,image in zip(self.have, item)]
+    images = [damage_image(image, *damage[sensor], name, setting.seed) if sensor in damage else image
+              for sensor,image in zip(self.have, item)]
     return View(name, self.conditions[setting.index], setting, (*images, item[len(self.have)]), {})
 
+# %% ../../nbs/explorer/14_panel.ipynb #f1097173
 @patch
 def _job(self:Explorer, setting):
     "Everything the panel shows for a setting; one forward pass between two stops."
@@ -231,7 +242,8 @@ def _job(self:Explorer, setting):
     self.error = failures[0] if failures else None
     self.iou_table.value = iou_html(self.card, view.results, view.mask)
     yield
-    for name,result in view.results.items(): yield from sensor_effects(self.models[name], view.item, self.card, result, *options)
+    for name,result in view.results.items():
+        yield from sensor_effects(self.models[name], view.item, self.card, result, *options)
     self._show_effects(view)
     self.view = view if view.results else None
     self.times.append(time.perf_counter()-start)
@@ -289,7 +301,8 @@ def _score(self:Explorer, missing):
         try:
             item = self.dataset[i]
             for name,model in self.models.items():
-                self.scores[name][i] = predict_sample(model, item, self.card, self.have, (), self.protocol, self.device).miou
+                self.scores[name][i] = predict_sample(model, item, self.card, self.have, (), self.protocol,
+                                                      self.device).miou
         except RGBXError as e:
             errors.append(e)
             for scores in self.scores.values(): scores[i] = math.nan
@@ -367,6 +380,7 @@ def explore(
     try:
         models,readings = named_runs(run)
         if data is None: data = getattr(run, 'dls', None)
-        if data is None: raise RGBXError('explore', 'no data', 'the folder of a data set, an open data set, or its loaders')
+        if data is None:
+            raise RGBXError('explore', 'no data', 'the folder of a data set, an open data set, or its loaders')
         return Explorer(models, explorer_data(models, readings, data, split, card), **kwargs)
     except (RGBXError,OSError) as e: return NothingToExplore(e)

@@ -100,7 +100,8 @@ def predict_sample(
     "Prediction, confidence and IoU of one sample."
     have,protocol = list(modalities or card.modalities),get_protocol(protocol)
     used = modalities_used(model, have)
-    if set(used)<=set(off): raise RGBXError('modalities', 'all that the model takes are off', f"at least one of {', '.join(used)} on")
+    if set(used)<=set(off):
+        raise RGBXError('modalities', 'all that the model takes are off', f"at least one of {', '.join(used)} on")
     picks,stats = model_inputs(model, card, have, [name for name in off if name in used])
     scores = infer(model, [None if k is None else item[k] for k in picks], protocol, stats, device)
     probabilities = _probabilities(scores, protocol)
@@ -141,7 +142,8 @@ def sensor_effects(
                 continue
             effect[key] = other.miou
             if key=='without':
-                effect |= dict(lost=result.miou-other.miou, changed=float((result.pred!=other.pred).mean()), pred=other.pred)
+                effect |= dict(lost=result.miou-other.miou, changed=float((result.pred!=other.pred).mean()),
+                               pred=other.pred)
 
 # %% ../../nbs/explorer/10_state.ipynb #65d3c213
 def named_runs(
@@ -167,7 +169,9 @@ def _one_reading(readings):
             known = modalities.setdefault(name, modality)
             for key in ('channels', 'order', 'bits', 'span', 'mean', 'std'):
                 a,b = getattr(known, key),getattr(modality, key)
-                if a != b: raise RGBXError('explore', f'runs that read {name} with {key} {a} and {b}', 'runs that read alike', 'Look at them one after the other')
+                if a != b:
+                    raise RGBXError('explore', f'runs that read {name} with {key} {a} and {b}', 'runs that read alike',
+                                    'Look at them one after the other')
     return replace(readings[0], modalities=modalities)
 
 # %% ../../nbs/explorer/10_state.ipynb #3b9e2135
@@ -183,7 +187,8 @@ def explorer_data(
     need = {name for model in models.values() for name in modalities_used(model, dataset.modalities)}
     for name in need:
         if name not in dataset.modalities:
-            raise RGBXError('explore', f'a model that takes {name!r}', f"the modalities of {dataset.card.name!r}: {', '.join(dataset.modalities)}")
+            raise RGBXError('explore', f'a model that takes {name!r}',
+                            f"the modalities of {dataset.card.name!r}: {', '.join(dataset.modalities)}")
     if not isinstance(data, (str,Path)): return dataset
     return open_data(dataset, modalities=[name for name in dataset.modalities if name in need])
 
@@ -194,11 +199,14 @@ def check_fit(
     "Raise what would go wrong later: classes or modalities that differ, no items."
     if not len(dataset): raise RGBXError('explore', 'no items', 'at least one')
     for key in ('name', 'condition'):
-        if not hasattr(dataset, key): raise RGBXError('explore', f'a {type(dataset).__name__} without {key}(i)', 'a data set with name(i) and condition(i)')
+        if not hasattr(dataset, key):
+            raise RGBXError('explore', f'a {type(dataset).__name__} without {key}(i)',
+                            'a data set with name(i) and condition(i)')
     for name,model in models.items():
         classes = getattr(model, 'num_classes', None)
         if classes not in (None, len(dataset.card.classes)):
-            raise RGBXError(f'model {name!r}', f'{classes} classes', f'{len(dataset.card.classes)}, as the data set {dataset.card.name!r} has')
+            raise RGBXError(f'model {name!r}', f'{classes} classes',
+                            f'{len(dataset.card.classes)}, as the data set {dataset.card.name!r} has')
         model_inputs(model, dataset.card, list(dataset.modalities))
 
 # %% ../../nbs/explorer/10_state.ipynb #79d09bee
@@ -271,6 +279,7 @@ def _next_job(worker):
         worker.stepping = True
         return worker.job or worker.back
 
+# %% ../../nbs/explorer/10_state.ipynb #ff4a42f5
 def _step(worker, job):
     "One step; did the job end?"
     try: next(job)

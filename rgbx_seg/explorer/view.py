@@ -60,8 +60,9 @@ def sensor_picture(
     return np.full((*image.shape[:2],3), 235, np.uint8) if off else modality_picture(image, modality)
 
 # %% ../../nbs/explorer/12_view.ipynb #ae6e7a8f
-_SWATCH = ('<span style="display:inline-block;margin-right:1em;font-size:12px;line-height:1.4"><span style="display:inline-block;width:.9em;'
-           'height:.9em;border:1px solid #888;margin-right:.3em;background:rgb({},{},{})"></span>{}</span>')
+_SWATCH = ('<span style="display:inline-block;margin-right:1em;font-size:12px;line-height:1.4"><span '
+           'style="display:inline-block;width:.9em;height:.9em;border:1px solid #888;margin-right:.3em;'
+           'background:rgb({},{},{})"></span>{}</span>')
 
 def legend_html(
     card # A card
@@ -108,7 +109,8 @@ def iou_rows(
     pixels = np.bincount(np.asarray(mask).ravel(), minlength=256)[:n]
     total = max(1, pixels.sum())
     def cells(values): return [pct(value) for value in values]+([_difference(values)] if len(names)==2 else [])
-    head = ['class','pixels %', *(f'IoU {name}' if len(names)>1 else 'IoU %' for name in names)]+['difference']*(len(names)==2)
+    head = (['class','pixels %', *(f'IoU {name}' if len(names)>1 else 'IoU %' for name in names)]
+            +['difference']*(len(names)==2))
     rows = [['mean', '', *cells([results[name].miou for name in names])]]
     for c in range(n):
         values = [float(results[name].iou[c]) for name in names]
@@ -139,7 +141,8 @@ def effect_rows(
     for model,result in results.items():
         for name,effect in result.effects.items():
             sensor = f'{model}: {name}' if len(results)>1 else name
-            rows.append([sensor, _points(effect.get('lost')), *(pct(effect.get(key)) for key in ('without','alone','changed'))])
+            rows.append([sensor, _points(effect.get('lost')),
+                         *(pct(effect.get(key)) for key in ('without','alone','changed'))])
     return head,rows
 
 def effect_html(
@@ -147,8 +150,10 @@ def effect_html(
 ) -> str:
     "The table of `effect_rows`, and what models said that cannot do without a sensor."
     head,rows = effect_rows(results)
-    errors = dict.fromkeys(effect['error'] for result in results.values() for effect in result.effects.values() if 'error' in effect)
-    notes = ''.join(f'<div style="font-size:12px">without a sensor: {html.escape(error[:160])}</div>' for error in errors)
+    errors = dict.fromkeys(effect['error'] for result in results.values()
+                           for effect in result.effects.values() if 'error' in effect)
+    notes = ''.join(f'<div style="font-size:12px">without a sensor: {html.escape(error[:160])}</div>'
+                    for error in errors)
     return (html_table(head, rows) if rows else '')+notes
 
 # %% ../../nbs/explorer/12_view.ipynb #dec3c0d5
@@ -173,6 +178,7 @@ def _sensor_title(name, setting):
     damage = next((f' ({kind} {severity})' for sensor,kind,severity in setting.damage if sensor==name), '')
     return name+(' (off)' if name in setting.off else damage)
 
+# %% ../../nbs/explorer/12_view.ipynb #2514968d
 def view_figure(
     view:View,       # What is shown
     card,            # The data set's card
@@ -182,7 +188,8 @@ def view_figure(
 ):                   # Figure
     "What the panel shows, as one figure."
     setting,mask = view.setting,view.mask
-    row = [sensor_picture(image, card.modalities[name], name in setting.off) for name,image in zip(modalities, view.item)]
+    row = [sensor_picture(image, card.modalities[name], name in setting.off)
+           for name,image in zip(modalities, view.item)]
     heads = [_sensor_title(name, setting) for name in modalities]
     if mask is not None:
         row.append(mask_picture(mask, card))
@@ -216,7 +223,9 @@ def view_numbers(
 ) -> dict:     # JSON-able
     "What the tables say, and under which settings."
     setting = view.setting
-    damage = [dict(modality=name, kind=kind, severity=severity, seed=setting.seed) for name,kind,severity in setting.damage]
-    return dict(data=card.name, note=SHORT_NOTE if getattr(card, 'synthetic', False) else '', sample=view.name, condition=view.condition,
+    damage = [dict(modality=name, kind=kind, severity=severity, seed=setting.seed)
+              for name,kind,severity in setting.damage]
+    return dict(data=card.name, note=SHORT_NOTE if getattr(card, 'synthetic', False) else '', sample=view.name,
+                condition=view.condition,
                 off=list(setting.off), damage=damage, protocol=protocol.to_dict(),
                 models={name: _result_numbers(result, card.classes) for name,result in view.results.items()})

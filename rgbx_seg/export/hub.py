@@ -36,7 +36,8 @@ def save_pretrained(model:RGBXSegmenter, # From `create_model`
     card:Card=None,                      # Of the data: classes, palette, modalities
     reading=None,                        # How images are read, the `Reading` of a run
 ) -> Path:                               # The folder
-    "Write `config.json`, `model.safetensors` and `README.md`, each atomically; `RGBXError` for a model without a config."
+    """Write `config.json`, `model.safetensors` and `README.md`, each atomically; `RGBXError` for a model without a
+    config."""
     folder = Path(folder)
     if not getattr(model, 'config', None):
         raise RGBXError('save_pretrained', f'a {type(model).__name__} without `config`', 'a model made by create_model')
@@ -46,7 +47,8 @@ def save_pretrained(model:RGBXSegmenter, # From `create_model`
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(model, folder/'model.safetensors')
     write_text(folder/'config.json', json.dumps(config, indent=1, ensure_ascii=False)+'\n')
-    about = dict(name=model.config['name'], inputs=', '.join(model.modalities), classes=model.num_classes, data=f' of {card.name}' if card else '')
+    about = dict(name=model.config['name'], inputs=', '.join(model.modalities), classes=model.num_classes,
+                 data=f' of {card.name}' if card else '')
     write_text(folder/'README.md', _README.format(**about))
     return folder
 
@@ -57,8 +59,10 @@ def _folder(name, revision): # An existing folder, or a snapshot from the hub
     if not re.fullmatch(r'[\w-][\w.-]*/[\w-][\w.-]*', str(name)): raise RGBXError(name, 'no such folder', expected)
     try: from huggingface_hub import snapshot_download
     except ImportError:
-        raise RGBXError(name, 'no such folder, and no huggingface_hub', 'a folder', 'To ask the hub: pip install huggingface_hub') from None
-    try: return Path(snapshot_download(str(name), revision=revision, allow_patterns=['config.json','model.safetensors']))
+        raise RGBXError(name, 'no such folder, and no huggingface_hub', 'a folder',
+                        'To ask the hub: pip install huggingface_hub') from None
+    try:
+        return Path(snapshot_download(str(name), revision=revision, allow_patterns=['config.json','model.safetensors']))
     except Exception as e:
         raise RGBXError(name, f'no such folder, and the hub does not give it ({type(e).__name__})', expected) from e
 

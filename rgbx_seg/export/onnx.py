@@ -20,10 +20,12 @@ from ..ops.ss2d import ss2d_unfused
 # %% ../../nbs/export/00_onnx.ipynb #05630427
 @torch.library.custom_op('rgbx_seg::scan_steps', mutates_args=())
 def scan_steps(dt:Tensor, du:Tensor, B:Tensor, C:Tensor, A:Tensor, h0:Tensor) -> Tensor:
-    "The recurrence alone: `dt, du (L, b, K, D)`, `B, C (L, b, K, N)`, `A (K, D, N)`, `h0 (b, K, D, N)` to `(L, b, K, D)`."
+    """The recurrence alone: `dt, du (L, b, K, D)`, `B, C (L, b, K, N)`, `A (K, D, N)`, `h0 (b, K, D, N)` to `(L, b, K,
+    D)`."""
     h,ys = h0,[]
     for d,u,b,c in zip(dt, du, B, C):
-        h = torch.exp(d[...,None]*A)*h + u[...,None]*b[:,:,None]; ys.append((h*c[:,:,None]).sum(-1))
+        h = torch.exp(d[...,None]*A)*h + u[...,None]*b[:,:,None]
+        ys.append((h*c[:,:,None]).sum(-1))
     return torch.stack(ys)
 
 @scan_steps.register_fake
@@ -31,33 +33,40 @@ def _(dt, du, B, C, A, h0): return torch.empty_like(dt)
 
 def _plain_scan(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, backend):
     "`rgbx_seg::scan` around `scan_steps`; for inference, so the last state and what a backward needs are left empty."
-    f = scan.state_type(u); b,kd,L = u.shape; k,n = B.shape[1:3]
+    f = scan.state_type(u)
+    b,kd,L = u.shape
+    k,n = B.shape[1:3]
     u,delta,A,B,C = (t.to(f) for t in (u,delta,A,B,C))
     z = delta if delta_bias is None else delta+delta_bias.to(f)[:,None]
     dt = F.softplus(z) if delta_softplus else z
-    first = lambda t: t.reshape(b,k,-1,L).permute(3,0,1,2)
+    def first(t): return t.reshape(b,k,-1,L).permute(3,0,1,2)
     h0 = u.new_zeros(b,k,kd//k,n) if h0 is None else h0.to(f).view(b,k,kd//k,n)
     ys = scan_steps(first(dt), first(dt*u), first(B), first(C), A.view(k,kd//k,n), h0)
     y = ys.permute(1,2,3,0).reshape(b,kd,L)
     return (y if D is None else y+D.to(f)[:,None]*u),u.new_empty(b,kd,n),u.new_empty(0)
 
 # %% ../../nbs/export/00_onnx.ipynb #9f816113
-def _plain_ss2d(x, x_dbl, dt_w, A, D, dt_bias, route, save, backend): return ss2d_unfused(x, x_dbl, dt_w, A, D, dt_bias, route, 'blocked'),x.new_empty(0)
+def _plain_ss2d(x, x_dbl, dt_w, A, D, dt_bias, route, save, backend):
+    return ss2d_unfused(x, x_dbl, dt_w, A, D, dt_bias, route, 'blocked'),x.new_empty(0)
 def _plain_attention(q, k, v, rpb, kernel, tile, backend): return attention.na_reference(q, k, v, tuple(kernel), 1, rpb)
 
 def _plain_split(x, size, dim=0): # slices: onnxscript's optimiser does not fold a split of unknown length
-    n = x.shape[dim]; k = int((n+size-1)//size)
+    n = x.shape[dim]
+    k = int((n+size-1)//size)
     return [torch.ops.aten.slice.Tensor(x, dim, i*size, (i+1)*size if i < k-1 else n) for i in range(k)]
 
 def plain_operators() -> dict: # `{operator: function}`, for `ExportedProgram.run_decompositions`
     "Our operators in terms of torch's own and `scan_steps`."
     ops = torch.ops.rgbx_seg
-    return {ops.scan.default:_plain_scan, ops.ss2d.default:_plain_ss2d, ops.neighborhood_attention.default:_plain_attention, torch.ops.aten.split.Tensor:_plain_split}
+    return {ops.scan.default:_plain_scan, ops.ss2d.default:_plain_ss2d,
+            ops.neighborhood_attention.default:_plain_attention, torch.ops.aten.split.Tensor:_plain_split}
 
 # %% ../../nbs/export/00_onnx.ipynb #2eaf5df6
 def _need(name):
     try: return importlib.import_module(name)
-    except ImportError: raise RGBXError('ONNX export', f'no package {name}', 'onnx, onnxscript and onnxruntime', "pip install 'rgbx_seg[export]'") from None
+    except ImportError:
+        raise RGBXError('ONNX export', f'no package {name}', 'onnx, onnxscript and onnxruntime',
+                        "pip install 'rgbx_seg[export]'") from None
 
 @functools.lru_cache(maxsize=1)
 def _onnx_steps():
@@ -69,15 +78,19 @@ def _onnx_steps():
 # %% ../../nbs/export/00_onnx.ipynb #a010cf25
 class _Call(nn.Module):
     "A segmenter as a function of the images that are there."
-    def __init__(self, model, names): super().__init__(); self.model,self.at = model,[model.modalities.index(m) for m in names]
+    def __init__(self, model, names):
+        super().__init__()
+        self.model,self.at = model,[model.modalities.index(m) for m in names]
     def forward(self, *images):
         ims = [None]*len(self.model.modalities)
         for i,x in zip(self.at, images): ims[i] = x
         return self.model(*ims)
 
 def _names(model, modalities):
-    names = tuple(model.modalities if modalities is None else [modalities] if isinstance(modalities, str) else modalities)
-    if not names or not set(names) <= set(model.modalities): raise RGBXError('export', f'modalities {names}', f"some of {', '.join(model.modalities)}")
+    names = tuple(model.modalities if modalities is None else [modalities] if isinstance(modalities, str)
+                  else modalities)
+    if not names or not set(names) <= set(model.modalities):
+        raise RGBXError('export', f'modalities {names}', f"some of {', '.join(model.modalities)}")
     return tuple(m for m in model.modalities if m in names)
 
 def export_program(model,  # A `RGBXSegmenter`
@@ -85,21 +98,29 @@ def export_program(model,  # A `RGBXSegmenter`
     dynamic:bool=True,     # May height and width differ from that later?
     modalities=None,       # Names of the inputs; default: all of the model's
 ) -> torch.export.ExportedProgram: # Of one image `(1, C, H, W)` per modality, in the model's order, to `(1, num_classes, H, W)`
-    "A `torch.export` program with this package's operators; to run it elsewhere, `import rgbx_seg.ops.ss2d, rgbx_seg.ops.window_attention` first."
-    names = _names(model, modalities); h,w = size
+    """A `torch.export` program with this package's operators; to run it elsewhere, `import rgbx_seg.ops.ss2d,
+    rgbx_seg.ops.window_attention` first."""
+    names = _names(model, modalities)
+    h,w = size
     if h%32 or w%32 or min(h, w) < 64: raise RGBXError('export', f'size {h}x{w}', 'multiples of 32, at least 64')
-    p = next(model.parameters()); call = _Call(model, names).eval()
+    p = next(model.parameters())
+    call = _Call(model, names).eval()
     xs = tuple(torch.zeros(1, model.in_channels[m], h, w, device=p.device, dtype=p.dtype) for m in names)
     free = {2:32*torch.export.Dim('h', min=2, max=512), 3:32*torch.export.Dim('w', min=2, max=512)}
-    was = [(m, m.training) for m in model.modules()]; model.eval()
+    was = [(m, m.training) for m in model.modules()]
+    model.eval()
     try:
         with torch.no_grad():
-            program = torch.export.export(call, xs, dynamic_shapes={'images': (free,)*len(names)} if dynamic else None, strict=False)
-            if dynamic: program.module()(*(x.new_zeros(*x.shape[:2], h+32, w+64) for x in xs))      # its guards may still want one size
+            program = torch.export.export(call, xs, dynamic_shapes={'images': (free,)*len(names)} if dynamic else None,
+                                          strict=False)
+            if dynamic:  # its guards may still want one size
+                program.module()(*(x.new_zeros(*x.shape[:2], h+32, w+64) for x in xs))
             return program
     except Exception as e:
         if not dynamic: raise
-        raise RGBXError('export', f'a model with sizes of its own ({type(e).__name__}: {str(e).strip().splitlines()[0][:160]})', 'a model of any size', 'dynamic=False exports it at one size') from e
+        raise RGBXError('export',
+                        f'a model with sizes of its own ({type(e).__name__}: {str(e).strip().splitlines()[0][:160]})',
+                        'a model of any size', 'dynamic=False exports it at one size') from e
     finally:
         for m,t in was: m.training = t
 
@@ -111,16 +132,23 @@ def export_onnx(model, # A `RGBXSegmenter`
     modalities=None,   # As `export_program`
     opset:int=18,      # Of ONNX
 ) -> Path:             # The file
-    "An ONNX file of standard operators only: inputs named after the modalities, output `logits`; names, sizes and the model's config in its metadata."
-    names = _names(model, modalities); onnx,_ = _need('onnx'),_need('onnxscript')
+    """An ONNX file of standard operators only: inputs named after the modalities, output `logits`; names, sizes and the
+    model's config in its metadata."""
+    names = _names(model, modalities)
+    onnx,_ = _need('onnx'),_need('onnxscript')
     program = export_program(model, size, dynamic, names)
-    with sdpa_kernel(SDPBackend.MATH): program = program.run_decompositions(plain_operators())   # attention as products and softmax
-    made = torch.onnx.export(program, (), None, dynamo=True, opset_version=opset, input_names=list(names), output_names=['logits'], verbose=False,
+    with sdpa_kernel(SDPBackend.MATH):  # attention as products and softmax
+        program = program.run_decompositions(plain_operators())
+    made = torch.onnx.export(program, (), None, dynamo=True, opset_version=opset, input_names=list(names),
+                             output_names=['logits'], verbose=False,
                              custom_translation_table={torch.ops.rgbx_seg.scan_steps.default:_onnx_steps()})
-    proto = made.model_proto; meta = dict(modalities=list(names), in_channels={m:model.in_channels[m] for m in names}, num_classes=model.num_classes,
-                                          size=None if dynamic else list(size), config=model.config or None)
-    m = proto.metadata_props.add(); m.key,m.value = 'rgbx_seg',json.dumps(meta)
-    if bad := sorted({n.domain for n in proto.graph.node}-{'','ai.onnx'}-{f.domain for f in proto.functions}): raise RGBXError('export_onnx', f'operators of {bad}', 'standard operators')
+    proto = made.model_proto
+    meta = dict(modalities=list(names), in_channels={m:model.in_channels[m] for m in names},
+                num_classes=model.num_classes, size=None if dynamic else list(size), config=model.config or None)
+    m = proto.metadata_props.add()
+    m.key,m.value = 'rgbx_seg',json.dumps(meta)
+    if bad := sorted({n.domain for n in proto.graph.node}-{'','ai.onnx'}-{f.domain for f in proto.functions}):
+        raise RGBXError('export_onnx', f'operators of {bad}', 'standard operators')
     with atomic_path(path) as t: onnx.save(proto, str(t))
     return Path(path)
 
@@ -131,19 +159,32 @@ class OnnxModel:
         threads:int=0,       # Of the runtime; 0: its own choice
     ):
         if not Path(path).is_file(): raise RGBXError(path, 'no such file', 'an ONNX file')
-        ort = _need('onnxruntime'); o = ort.SessionOptions(); o.intra_op_num_threads,o.log_severity_level = threads,3
+        ort = _need('onnxruntime')
+        o = ort.SessionOptions()
+        o.intra_op_num_threads,o.log_severity_level = threads,3
         try: self.session = ort.InferenceSession(str(path), o, providers=['CPUExecutionProvider'])
-        except Exception as e: raise RGBXError(path, f'a file that onnxruntime does not load ({str(e).splitlines()[0][:120]})', 'an ONNX file') from None
+        except Exception as e:
+            raise RGBXError(path, f'a file that onnxruntime does not load ({str(e).splitlines()[0][:120]})',
+                            'an ONNX file') from None
         meta = self.session.get_modelmeta().custom_metadata_map.get('rgbx_seg')
         if meta is None: raise RGBXError(path, 'an ONNX file without our metadata', 'one written by export_onnx')
-        meta = json.loads(meta); self.modalities,self.num_classes,self.size,self.config = tuple(meta['modalities']),meta['num_classes'],meta['size'],meta['config']
+        meta = json.loads(meta)
+        self.modalities = tuple(meta['modalities'])
+        self.num_classes = meta['num_classes']
+        self.size = meta['size']
+        self.config = meta['config']
         self.in_channels = meta['in_channels']
 
     def __call__(self, *images) -> Tensor: # Logits `(B, num_classes, H, W)`
         "Images `(B, C, H, W)` in the order of `modalities`; images of a batch run one after the other."
         if len(images) != len(self.modalities) or any(x is None for x in images):
-            raise RGBXError('OnnxModel', f'{sum(x is not None for x in images)} images', f"one for each of {', '.join(self.modalities)}", 'A file with fewer inputs is made by export_onnx(..., modalities=)')
+            raise RGBXError('OnnxModel', f'{sum(x is not None for x in images)} images',
+                            f"one for each of {', '.join(self.modalities)}",
+                            'A file with fewer inputs is made by export_onnx(..., modalities=)')
         h,w = images[0].shape[-2:]
-        if h%32 or w%32 or (self.size and [h,w] != self.size): raise RGBXError('OnnxModel', f'images of {h}x{w}', f'{self.size[0]}x{self.size[1]}' if self.size else 'multiples of 32')
+        if h%32 or w%32 or (self.size and [h,w] != self.size):
+            raise RGBXError('OnnxModel', f'images of {h}x{w}',
+                            f'{self.size[0]}x{self.size[1]}' if self.size else 'multiples of 32')
         rows = zip(*(x.detach().cpu().float().numpy() for x in images))
-        return torch.from_numpy(np.concatenate([self.session.run(['logits'], {m:x[None] for m,x in zip(self.modalities, r)})[0] for r in rows]))
+        return torch.from_numpy(np.concatenate(
+            [self.session.run(['logits'], {m:x[None] for m,x in zip(self.modalities, r)})[0] for r in rows]))

@@ -23,31 +23,48 @@ def _sdpa(a, out): return 2*math.prod(a[0].shape[:-1])*a[1].shape[-2]*a[0].shape
 def _scan_flops(B, L, KD, N): return 9*B*L*KD*N+B*L*KD
 
 def _na(a, out): # q, k, v, rpb, kernel, tile
-    q,(kh,kw) = a[0],a[4]; cells = min(kh, q.shape[2])*min(kw, q.shape[3])
+    q,(kh,kw) = a[0],a[4]
+    cells = min(kh, q.shape[2])*min(kw, q.shape[3])
     return math.prod(q.shape[:4])*cells*(q.shape[4]+a[2].shape[4])
 
 def _ss2d(a): # x, x_dbl, dt_w, A -> (expansion of the step, scan)
     (B,H,W,D),(K,_,R),N = a[0].shape,a[2].shape,a[3].shape[1]
     return B*H*W*K*D*R,_scan_flops(B, H*W, K*D, N)
 
-COUNTS = {'convolution':('conv', _conv), 'addmm':('matmul', lambda a,o: _matmul(a[1], a[2])), 'baddbmm':('matmul', lambda a,o: _matmul(a[1], a[2])),
-          'mm':('matmul', lambda a,o: _matmul(a[0], a[1])), 'bmm':('matmul', lambda a,o: _matmul(a[0], a[1])), 'mv':('matmul', lambda a,o: a[0].numel()),
+COUNTS = {'convolution':('conv', _conv), 'addmm':('matmul', lambda a,o: _matmul(a[1], a[2])),
+          'baddbmm':('matmul', lambda a,o: _matmul(a[1], a[2])),
+          'mm':('matmul', lambda a,o: _matmul(a[0], a[1])), 'bmm':('matmul', lambda a,o: _matmul(a[0], a[1])),
+          'mv':('matmul', lambda a,o: a[0].numel()),
           'dot':('matmul', lambda a,o: a[0].numel()),
-          'native_layer_norm':('norm', lambda a,o: 5*a[0].numel()), 'native_group_norm':('norm', lambda a,o: 5*a[0].numel()),
-          'native_batch_norm':('norm', lambda a,o: (5 if a[5] else 2)*a[0].numel()), 'cudnn_batch_norm':('norm', lambda a,o: (5 if a[5] else 2)*a[0].numel()),
+          'native_layer_norm':('norm', lambda a,o: 5*a[0].numel()),
+          'native_group_norm':('norm', lambda a,o: 5*a[0].numel()),
+          'native_batch_norm':('norm', lambda a,o: (5 if a[5] else 2)*a[0].numel()),
+          'cudnn_batch_norm':('norm', lambda a,o: (5 if a[5] else 2)*a[0].numel()),
           '_native_batch_norm_legit_no_training':('norm', lambda a,o: 2*a[0].numel()),
           '_batch_norm_no_update':('norm', lambda a,o: 2*a[0].numel()),
-          'upsample_bilinear2d':('resize', lambda a,o: 4*o.numel()), 'upsample_bicubic2d':('resize', lambda a,o: 4*o.numel()),
+          'upsample_bilinear2d':('resize', lambda a,o: 4*o.numel()),
+          'upsample_bicubic2d':('resize', lambda a,o: 4*o.numel()),
           'neighborhood_attention':('attention', _na)}
-COUNTS |= {f'_scaled_dot_product_{k}':('attention', _sdpa) for k in ('flash_attention_for_cpu','flash_attention','efficient_attention','cudnn_attention')}
+COUNTS |= {f'_scaled_dot_product_{k}':('attention', _sdpa)
+           for k in ('flash_attention_for_cpu','flash_attention','efficient_attention','cudnn_attention')}
 
 class _Counter(TorchDispatchMode):
-    def __init__(self): super().__init__(); self.by = defaultdict(int)
+    def __init__(self):
+        super().__init__()
+        self.by = defaultdict(int)
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {})); name = func._schema.name.split('::')[-1]
-        if name in COUNTS: kind,f = COUNTS[name]; self.by[kind] += f(args, out[0] if isinstance(out, tuple) else out)
-        elif name=='ss2d': m,s = _ss2d(args); self.by['matmul'] += m; self.by['scan'] += s
-        elif name=='scan': (B,KD,L),N = args[0].shape,args[2].shape[1]; self.by['scan'] += _scan_flops(B, L, KD, N)
+        out = func(*args, **(kwargs or {}))
+        name = func._schema.name.split('::')[-1]
+        if name in COUNTS:
+            kind,f = COUNTS[name]
+            self.by[kind] += f(args, out[0] if isinstance(out, tuple) else out)
+        elif name=='ss2d':
+            m,s = _ss2d(args)
+            self.by['matmul'] += m
+            self.by['scan'] += s
+        elif name=='scan':
+            (B,KD,L),N = args[0].shape,args[2].shape[1]
+            self.by['scan'] += _scan_flops(B, L, KD, N)
         return out
 
 # %% ../../nbs/models/40_flops.ipynb #1a2cfbc6
@@ -55,19 +72,23 @@ def count_flops(model,      # A module (put in evaluation mode while it runs), o
     *inputs,                # What it is called with, tensors of any batch size
     **kwargs                # Also passed to it
 ) -> dict:                  # `{'conv': ..., 'matmul': ..., ..., 'scan': ..., 'no_scan': sum without, 'total': sum with the scan}`
-    "Multiply-adds of one forward pass by kind, in the publications' convention (fvcore's); runs the model once, on the `meta` device for nothing."
+    """Multiply-adds of one forward pass by kind, in the publications' convention (fvcore's); runs the model once, on
+    the `meta` device for nothing."""
     modes = [(m, m.training) for m in model.modules()] if isinstance(model, nn.Module) else []
     if modes: model.eval()
     try:
         with torch.no_grad(), _Counter() as c: model(*inputs, **kwargs)
     finally:
         for m,t in modes: m.training = t
-    by = dict(sorted(c.by.items())); by.setdefault('scan', 0)
+    by = dict(sorted(c.by.items()))
+    by.setdefault('scan', 0)
     return by | dict(no_scan=sum(by.values())-by['scan'], total=sum(by.values()))
 
 def flops_table(rows:dict, # `{name: result of count_flops}`
 ) -> str:                  # In units of 1e9
     "A text table of several counts."
-    kinds = [k for k in ('conv','matmul','attention','norm','resize','scan','no_scan','total') if any(k in r for r in rows.values())]
+    kinds = [k for k in ('conv','matmul','attention','norm','resize','scan','no_scan','total')
+             if any(k in r for r in rows.values())]
     w = max(len(n) for n in rows)+2
-    return '\n'.join([' '*w+''.join(f'{k:>11}' for k in kinds)]+[f'{n:{w}}'+''.join(f'{r.get(k,0)/1e9:11.3f}' for k in kinds) for n,r in rows.items()])
+    return '\n'.join([' '*w+''.join(f'{k:>11}' for k in kinds)]
+                     +[f'{n:{w}}'+''.join(f'{r.get(k,0)/1e9:11.3f}' for k in kinds) for n,r in rows.items()])

@@ -25,12 +25,17 @@ def read_weights(path) -> dict: # A `.safetensors` file or one written by `torch
     path = Path(path)
     if not path.is_file(): raise RGBXError(path, 'no such file', 'a checkpoint (.pth, .pt, .ckpt or .safetensors)')
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # timm stores its command line; a plain holder of values
-            obj = load_file(path) if path.suffix == '.safetensors' else torch.load(path, map_location='cpu', weights_only=True)
+        # timm stores its command line; a plain holder of values
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            obj = (load_file(path) if path.suffix == '.safetensors'
+                   else torch.load(path, map_location='cpu', weights_only=True))
     except pickle.UnpicklingError as e:
-        raise RGBXError(path, f"something else than tensors ({str(e).splitlines()[0][:120]})", 'a file of tensors and plain values',
-                        'It may run code when loaded. If you trust it, save its state_dict with safetensors elsewhere.') from None
-    except Exception as e: raise RGBXError(path, f'an unreadable file ({type(e).__name__}: {str(e)[:80]})', 'a complete checkpoint') from None
+        raise RGBXError(
+            path, f"something else than tensors ({str(e).splitlines()[0][:120]})", 'a file of tensors and plain values',
+            'It may run code when loaded. If you trust it, save its state_dict with safetensors elsewhere.') from None
+    except Exception as e:
+        raise RGBXError(path, f'an unreadable file ({type(e).__name__}: {str(e)[:80]})',
+                        'a complete checkpoint') from None
     return unwrap(obj, path)
 
 def unwrap(obj, # What a checkpoint held
@@ -39,15 +44,20 @@ def unwrap(obj, # What a checkpoint held
     "Take the weights out of a checkpoint's nesting and drop a common `module.` prefix."
     for k in ('model', 'state_dict_ema', 'state_dict', 'module'):
         if isinstance(obj, dict) and isinstance(obj.get(k), dict): obj = obj[k]
-    if not isinstance(obj, dict) or not obj: raise RGBXError(where, type(obj).__name__ + (' without entries' if obj == {} else ''), 'a dict of tensors')
-    sd = {k:v if isinstance(v, Tensor) else torch.as_tensor(v) for k,v in obj.items() if isinstance(v, Tensor) or hasattr(v, '__array__')}
-    if not sd: raise RGBXError(where, f"no tensors, but entries {', '.join(map(str, list(obj)[:5]))}", 'tensors at the top or under model, state_dict or module')
+    if not isinstance(obj, dict) or not obj:
+        raise RGBXError(where, type(obj).__name__ + (' without entries' if obj == {} else ''), 'a dict of tensors')
+    sd = {k:v if isinstance(v, Tensor) else torch.as_tensor(v)
+          for k,v in obj.items() if isinstance(v, Tensor) or hasattr(v, '__array__')}
+    if not sd:
+        raise RGBXError(where, f"no tensors, but entries {', '.join(map(str, list(obj)[:5]))}",
+                        'tensors at the top or under model, state_dict or module')
     if all(k.startswith('module.') for k in sd): sd = {k.removeprefix('module.'):v for k,v in sd.items()}
     return sd
 
 # %% ../../nbs/models/20_weights.ipynb #47d4ab93
 def _is_classifier(names):
-    return any(name.startswith('encoder.stem.') for name in names) and not any(name.startswith('backbone.') for name in names)
+    return (any(name.startswith('encoder.stem.') for name in names)
+            and not any(name.startswith('backbone.') for name in names))
 
 def _classifier_names(model, name): return encoder_names(model, name.removeprefix('encoder.'))
 
@@ -118,7 +128,7 @@ def our_names(format:Format, # Of the file
 # %% ../../nbs/models/20_weights.ipynb #9a7ad17b
 def load_published(model:nn.Module, # A segmenter, an encoder or a classifier of this package
     weights,                        # Path of a checkpoint, or a state_dict (tensors or arrays)
-    skip:str='',                    # Regular expression: our tensors that keep their values whatever the file says, e.g. 'head.output' for other classes
+    skip:str='', # Regular expression: our tensors that keep their values whatever the file says, e.g. 'head.output' for other classes
 ) -> LoadReport:                    # What was loaded, dropped and kept
     "Load a published checkpoint, or one of ours, strictly both ways; `RGBXError` with the names that do not fit."
     where = 'state_dict' if isinstance(weights, dict) else weights
@@ -130,7 +140,8 @@ def load_published(model:nn.Module, # A segmenter, an encoder or a classifier of
     try: report = load_named(model, state_dict, names, where, optional)
     except RGBXError as e:
         fix = 'Build the model the file was made for'
-        fix += ' (num_classes?), or pass skip= a pattern of tensors to leave out.' if 'another shape' in e.found else '.'
+        fix += (' (num_classes?), or pass skip= a pattern of tensors to leave out.'
+                if 'another shape' in e.found else '.')
         raise RGBXError(where, e.found, f'a {known.name} checkpoint of this model', fix) from None
     return LoadReport(known.name, **report)
 

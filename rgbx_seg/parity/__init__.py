@@ -47,7 +47,8 @@ def check_case(name,   # Case name, or the path of its `.json`
     errors,missing = parity_errors(name)
     worst = max(errors, key=errors.get) if errors else None
     error = float('inf') if missing or worst is None else errors[worst]
-    said = f'{len(errors):3} arrays  largest relative error {errors[worst]:.1e} ({worst})' if worst else 'nothing compared'
+    said = (f'{len(errors):3} arrays  largest relative error {errors[worst]:.1e} ({worst})' if worst
+            else 'nothing compared')
     if missing: said += f"; not returned: {', '.join(missing)}"
     if show is not None: show(f"{'ok  ' if error <= tol else 'FAIL'} {Path(name).stem:34} {said}")
     return error

@@ -47,7 +47,7 @@ def weights_from_name(name:str, # The published name of the tensor
 def make_state_dict(case:dict) -> dict: # `{published name: float32 array}`; integer buffers are left out
     "The published `state_dict` of a parity case, rebuilt from names and shapes."
     cfg = case['config'] if isinstance(case['config'], dict) else {}
-    factor = lambda k: next((f for p,f in cfg.get('fill_scale', ()) if re.search(p, k)), 1.)
+    def factor(k): return next((f for p,f in cfg.get('fill_scale', ()) if re.search(p, k)), 1.)
     sd = {k: weights_from_name(k, s)*np.float32(factor(k)) for k,s,d in case['keys'] if d.startswith('float')}
     for k,v in case.get('overrides', {}).items(): sd[k] = np.asarray(v, np.float32).reshape(sd[k].shape)
     for k,other in case.get('aliases', ()):
@@ -70,7 +70,8 @@ def load_case(name): # A case's name, or the path of its `.json` or `.npz`
     "`(case, inputs, outputs)` of a parity case, as dicts of arrays."
     p = Path(name).with_suffix('') if Path(name).suffix in ('.json', '.npz') else Path(name)
     if not p.with_suffix('.json').exists() and len(p.parts) == 1 and (s := shared_dir(quiet=True)): p = s/'parity'/p
-    if not p.with_suffix('.json').exists(): raise RGBXError(name, 'no such parity case', 'a case name or the path of its .json')
+    if not p.with_suffix('.json').exists():
+        raise RGBXError(name, 'no such parity case', 'a case name or the path of its .json')
     case = json.loads(p.with_suffix('.json').read_text())
     with np.load(p.with_suffix('.npz'), allow_pickle=False) as z: outs = {k:z[k] for k in z.files}
     ins = {k:make_input(*v) for k,v in case['inputs'].items()}
@@ -88,14 +89,15 @@ def relative_error(ours, # Array or tensor
 # %% ../../nbs/parity/00_cases.ipynb #5c1ef50a
 def slices(text:str) -> tuple: # e.g. '..., ::2, 1:3'
     "An index from its text; nothing is evaluated."
-    one = lambda t: ... if t == '...' else slice(*(int(v) if v else None for v in t.split(':'))) if ':' in t else int(t)
+    def one(t):
+        return ... if t == '...' else slice(*(int(v) if v else None for v in t.split(':'))) if ':' in t else int(t)
     return tuple(one(t.strip()) for t in text.split(','))
 
 def pick(arrays:dict, # `{plain name: array or tensor}`, whole
     names,            # Names as in the case, some with a slice
 ) -> dict:            # `{name as in the case: array}` of those that are there
     "Arrays under the case's names, cut as the case stores them."
-    cut = lambda a,n: a[slices(n.split('[',1)[1].rstrip(']'))] if '[' in n else a
+    def cut(a, n): return a[slices(n.split('[',1)[1].rstrip(']'))] if '[' in n else a
     whole = {k:v.detach().cpu().numpy() if isinstance(v, Tensor) else np.asarray(v) for k,v in arrays.items()}
     return {n:cut(whole[n.split('[')[0]], n) for n in names if n.split('[')[0] in whole}
 
@@ -111,9 +113,11 @@ def run_block(m:nn.Module, # The block
     rename = rename or (lambda k: k)
     load_named(m, state_dict, rename)
     xs = [torch.as_tensor(inputs[n]).requires_grad_() for n in names]
-    ys = m(*xs); ys = ys if isinstance(ys, tuple) else (ys,)
+    ys = m(*xs)
+    ys = ys if isinstance(ys, tuple) else (ys,)
     loss = sum((y*torch.as_tensor(inputs['d'+o])).sum() for y,o in zip(ys, outs))
-    ps = dict(m.named_parameters()); keys = [k for k in state_dict if rename(k) in ps]
+    ps = dict(m.named_parameters())
+    keys = [k for k in state_dict if rename(k) in ps]
     gs = torch.autograd.grad(loss, [*xs, *(ps[rename(k)] for k in keys)])
     return {o:y.detach().numpy() for o,y in zip(outs, ys)} | {f'd{k}':g.numpy() for k,g in zip([*names, *keys], gs)}
 

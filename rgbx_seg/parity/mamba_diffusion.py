@@ -26,7 +26,10 @@ def mamba_diffusion_boundaries(model:RGBXSegmenter, # Two modalities
     **kwargs                        # Passed to the head: `noise`, `step_noises`, `draws`, ...
 ) -> dict:                          # `{name: tensor}` under the names of the parity cases
     "Run the model and record what passes between its parts."
-    out,hooks,trace,last = {},[],[],lambda t: t.permute(0,2,3,1)
+    out = {}
+    hooks = []
+    trace = []
+    def last(t): return t.permute(0,2,3,1)
     def keep(module, f): hooks.append(module.register_forward_hook(lambda m,i,o: f(o)))
     for e,k in zip(model.backbone.encoders, 'ab'):
         for s,st in enumerate(e.stages): keep(st, lambda o,s=s,k=k: out.__setitem__(f'stage{s}_{k}', last(o)))
@@ -55,10 +58,13 @@ def whole_outputs(case:dict, # Parity case of the whole network
     inputs:dict,           # As the case names them
 ) -> dict:              # Its outputs
     "Build, load strictly, sample with the case's noise."
-    m = published_model(case['config']).eval(); load_published(m, state_dict)
+    m = published_model(case['config']).eval()
+    load_published(m, state_dict)
     steps = [torch.as_tensor(inputs[f'step_noise{k}']) for k in range(m.head.timesteps) if f'step_noise{k}' in inputs]
-    out = mamba_diffusion_boundaries(m, *split_bands(inputs['img'], m.in_channels.values()), noise=torch.as_tensor(inputs['noise']), step_noises=steps or None)
-    if 'inference_prob' in case['outputs']: out['inference_prob'] = resize(out['seg_logits'], case['outputs']['inference_prob'][-2:]).softmax(1)
+    out = mamba_diffusion_boundaries(m, *split_bands(inputs['img'], m.in_channels.values()),
+                                     noise=torch.as_tensor(inputs['noise']), step_noises=steps or None)
+    if 'inference_prob' in case['outputs']:
+        out['inference_prob'] = resize(out['seg_logits'], case['outputs']['inference_prob'][-2:]).softmax(1)
     return pick(out, case['outputs'])
 
 def loss_outputs(case:dict,  # Parity case with a label
@@ -67,20 +73,28 @@ def loss_outputs(case:dict,  # Parity case with a label
     shift:float=2e-6,        # Decides ties at the kinks of bilinear reading, in cells
 ) -> dict:
     "Losses, what leads to them, and the gradients; a published tensor that nothing reads has none."
-    m = published_model(case['config']).eval(); load_published(m, state_dict); trace = {}
+    m = published_model(case['config']).eval()
+    load_published(m, state_dict)
+    trace = {}
     m.head.denoiser.shift = shift
-    gt = torch.as_tensor(inputs['gt']); gt = torch.where(gt == m.num_classes, 255, gt)
-    total,out = m.head.loss(m.backbone(*split_bands(inputs['img'], m.in_channels.values())), gt, case['times'], torch.as_tensor(inputs['noise']), trace=trace)
-    total.backward(); ps = dict(m.named_parameters())
+    gt = torch.as_tensor(inputs['gt'])
+    gt = torch.where(gt == m.num_classes, 255, gt)
+    total,out = m.head.loss(m.backbone(*split_bands(inputs['img'], m.in_channels.values())), gt, case['times'],
+                            torch.as_tensor(inputs['noise']), trace=trace)
+    total.backward()
+    ps = dict(m.named_parameters())
     def grad(k):
         n = mamba_diffusion_names(m, k)
         return torch.zeros(()) if n is None or ps[n].grad is None else ps[n].grad
     names = case.get('param_names', [])
-    out = {k:v.detach().reshape(1) for k,v in out.items()} | trace | {'grad_norms':torch.stack([grad(k).norm() for k in names]) if names else torch.zeros(0)}
-    return pick(out | {k.split('[')[0]:grad(k.split('[')[0].removeprefix('grad:')) for k in case['outputs'] if k.startswith('grad:')}, case['outputs'])
+    out = ({k:v.detach().reshape(1) for k,v in out.items()} | trace
+           | {'grad_norms':torch.stack([grad(k).norm() for k in names]) if names else torch.zeros(0)})
+    return pick(out | {k.split('[')[0]:grad(k.split('[')[0].removeprefix('grad:'))
+                       for k in case['outputs'] if k.startswith('grad:')}, case['outputs'])
 
 # %% ../../nbs/parity/32_mamba_diffusion.ipynb #7350a362
-_BLOCKS = {'VSSBlock':VSSBlock2, 'FusionVSSBlock':partial(TwoStreamBlock, DCFScan), 'FusionVSSBlockv2':partial(TwoStreamBlock, DSS4Scan)}
+_BLOCKS = {'VSSBlock':VSSBlock2, 'FusionVSSBlock':partial(TwoStreamBlock, DCFScan),
+           'FusionVSSBlockv2':partial(TwoStreamBlock, DSS4Scan)}
 _OPS = dict(v05_noz=PlainSS2D, fusev1_v05_noz=partial(DCFScan, both=True), fusev2_v05=partial(DSS4Scan, both=True))
 
 def block_outputs(case:dict, # Parity case of an operator or a block
@@ -95,7 +109,8 @@ def block_outputs(case:dict, # Parity case of an operator or a block
     out,names = {},['a','b'] if 'b' in inputs else ['a']
     for s in sorted({k.split('[')[0].partition('@')[2] or '1' for k in case['outputs']}):
         with torch.no_grad(): ys = m(*(torch.as_tensor(inputs[k])*float(s) for k in names))
-        out |= {f'out{t}@{s}':y for t,y in zip(('_a','_b') if len(names) == 2 else ('',), ys if isinstance(ys, tuple) else (ys,))}
+        out |= {f'out{t}@{s}':y
+                for t,y in zip(('_a','_b') if len(names) == 2 else ('',), ys if isinstance(ys, tuple) else (ys,))}
     return pick(out, case['outputs'])
 
 def mamba_diffusion_outputs(case:dict, # Parity case of system `mamba_diffusion`
@@ -103,7 +118,8 @@ def mamba_diffusion_outputs(case:dict, # Parity case of system `mamba_diffusion`
     inputs:dict,                       # As the case names them
 ) -> dict:                             # The case's outputs
     "Run any parity case of the system."
-    c = case['config']; get = c.get if isinstance(c, dict) else lambda k,d=None: None
+    c = case['config']
+    get = c.get if isinstance(c, dict) else lambda k,d=None: None
     if isinstance(c, list): return neck_outputs(case, state_dict, inputs)
     if get('combos'): return schedule_outputs(case, inputs)
     if get('mean'):   return whu_pipeline_outputs(case, inputs)

@@ -21,22 +21,29 @@ def mm_sam_boundaries(model:MMSamAdapter, # The model
     *images, # `(B, C, H, W)` each, of a size that goes through
 ) -> dict: # `{name: tensor}` in the order of the computation
     "Run the model and record what passes between its parts, under the parity cases' names."
-    b,out,hooks,flat = model.backbone,{},[],lambda o: o.flatten(2).transpose(1,2)
+    b = model.backbone
+    out = {}
+    hooks = []
+    def flat(o): return o.flatten(2).transpose(1,2)
     def keep(m, name, f=lambda o: o): hooks.append(m.register_forward_hook(lambda _,i,o: out.__setitem__(name, f(o))))
     def join(m, name): keep(m, name, lambda o: torch.cat([out[name],o], 1) if name in out else o)
     for e in b.prior.encoders:
         for s,m in enumerate(e.outs):
             if b.prior.n > 1: join(m, f'twin_conv.{s}')
     for s,f in enumerate(b.prior.fusions):
-        for a in ('global_rgb','global_x','local_rgb','local_x','gffm','detail','ffrm','sum'): keep(getattr(f.pairs[0], a), f'fusion_{a}.{s}')
+        for a in ('global_rgb','global_x','local_rgb','local_x','gffm','detail','ffrm','sum'):
+            keep(getattr(f.pairs[0], a), f'fusion_{a}.{s}')
         keep(f, f'fusion.{s}', lambda o: o[0])
     for s,m in enumerate(b.project): keep(m, f'spm_tokens.{s}', flat)
     hooks.append(b.adapter[0].register_forward_pre_hook(lambda _,i: out.__setitem__('vit_in', i[0])))
     for s,m in enumerate(b.adapter):
-        keep(m.injector, f'injector.{s}'); keep(m, f'interaction.{s}.x', lambda o: o[0]); keep(m, f'interaction.{s}.c', lambda o: o[1])
+        keep(m.injector, f'injector.{s}')
+        keep(m, f'interaction.{s}.x', lambda o: o[0])
+        keep(m, f'interaction.{s}.c', lambda o: o[1])
     for s,m in enumerate(b.norms): keep(m, f'feat{s+1}')
     for s,m in enumerate(model.head.convs): keep(m, f'head_conv.{s}')
-    keep(model.head.dropout, 'head_fused'); keep(model.head, 'logits_4')
+    keep(model.head.dropout, 'head_fused')
+    keep(model.head, 'logits_4')
     try:
         with torch.no_grad(): out['logits'] = model(*images)
     finally:
@@ -47,14 +54,19 @@ def mm_sam_boundaries(model:MMSamAdapter, # The model
 def mm_sam_published_model(c:dict, # `config` of a parity case: `backbone` and `decode_head` constructor arguments
 ) -> MMSamAdapter:
     "The model that the published code builds for this configuration."
-    b,h = c['backbone'],c['decode_head']; names = ['rgb'] + [n for n in b['modalities_name'] if n != 'rgb']
-    arch = b['arch'] if isinstance(b['arch'], dict) else dict(zip(('depths','channels'), choose(b['arch'], CONVNEXT_VARIANTS, 'arch').values()))
-    vit = dict(dim=b['embed_dim'], depth=b['depth'], heads=b['num_heads'], global_blocks=tuple(b['global_attn_indexes']), window=b['window_size'],
+    b,h = c['backbone'],c['decode_head']
+    names = ['rgb'] + [n for n in b['modalities_name'] if n != 'rgb']
+    arch = (b['arch'] if isinstance(b['arch'], dict)
+            else dict(zip(('depths','channels'), choose(b['arch'], CONVNEXT_VARIANTS, 'arch').values())))
+    vit = dict(dim=b['embed_dim'], depth=b['depth'], heads=b['num_heads'],
+               global_blocks=tuple(b['global_attn_indexes']), window=b['window_size'],
                mlp_ratio=b['mlp_ratio'], grid=b.get('pretrained_size', 1024)//b['patch_size'])
     prior = dict(depths=arch['depths'], dims=arch['channels']) if len(names) > 1 else dict(width=b['conv_inplane'])
-    adapter = dict(heads=b['deform_num_heads'], points=b['n_points'], ratio=b['deform_ratio'], cffn_ratio=b['cffn_ratio'], drop_path=b['drop_path_rate'],
+    adapter = dict(heads=b['deform_num_heads'], points=b['n_points'], ratio=b['deform_ratio'],
+                   cffn_ratio=b['cffn_ratio'], drop_path=b['drop_path_rate'],
                    gamma=b['init_values'], groups=b['interaction_indexes'])
-    return mm_sam_adapter('mm_sam_adapter_l', h['num_classes'], names, dict(zip(names, b['modalities_ch'])), dict(vit=vit, prior=prior, adapter=adapter),
+    return mm_sam_adapter('mm_sam_adapter_l', h['num_classes'], names, dict(zip(names, b['modalities_ch'])),
+                          dict(vit=vit, prior=prior, adapter=adapter),
                           dict(size=b['img_size']), dict(width=h['channels'], dropout=h['dropout_ratio']))
 
 def mm_sam_whole_outputs(case, # The parsed parity case
@@ -62,8 +74,10 @@ def mm_sam_whole_outputs(case, # The parsed parity case
     inputs, # `x`, all modalities' channels
 ):
     "Build, load and run the whole model for a parity case."
-    m = mm_sam_published_model(case['config']).eval(); load_published(m, state_dict)
-    return pick(mm_sam_boundaries(m, *torch.as_tensor(inputs['x']).split([m.in_channels[k] for k in m.modalities], 1)), case['outputs'])
+    m = mm_sam_published_model(case['config']).eval()
+    load_published(m, state_dict)
+    return pick(mm_sam_boundaries(m, *torch.as_tensor(inputs['x']).split([m.in_channels[k] for k in m.modalities], 1)),
+                case['outputs'])
 
 def mm_sam_adapter_outputs(case:dict, # Parity case of system `mm_sam_adapter`
     state_dict:dict,                  # Published names to arrays
@@ -71,8 +85,8 @@ def mm_sam_adapter_outputs(case:dict, # Parity case of system `mm_sam_adapter`
 ) -> dict:                            # As stored in the case
     "Run any case of the system: whole model or part, told apart by the configuration."
     c = case['config']
-    parts = dict(backbone=mm_sam_whole_outputs, embed_dim=sam_outputs, cffn_ratio=adapter_outputs, in_channels=segformer_outputs, C=ohem_outputs,
-                 beta=photometric_outputs, mean=pipeline_outputs)
+    parts = dict(backbone=mm_sam_whole_outputs, embed_dim=sam_outputs, cffn_ratio=adapter_outputs,
+                 in_channels=segformer_outputs, C=ohem_outputs, beta=photometric_outputs, mean=pipeline_outputs)
     return next((f for k,f in parts.items() if k in c), deform_outputs)(case, state_dict, inputs)
 
 # %% ../../nbs/parity/34_mm_sam_adapter.ipynb #e5390b08

@@ -19,7 +19,8 @@ from .cases import pick
 
 # %% ../../nbs/parity/10_ops.ipynb #2019a3a9
 def _case_tensor(expr:str, inputs:dict) -> Tensor: # Value of one of the few expressions the cases use, e.g. `15 * delta`
-    name = next(k for k in ('A_log','delta') if k in expr); t = torch.as_tensor(inputs[name])
+    name = next(k for k in ('A_log','delta') if k in expr)
+    t = torch.as_tensor(inputs[name])
     num = r'\(?(-?[\d.]+)\)?'
     if expr==name: return t
     if expr==f'-exp({name})': return -torch.exp(t)
@@ -35,10 +36,11 @@ def scan_outputs(case:dict, # A parsed `selective_scan_*` case
     dtype:torch.dtype=torch.float32, # Type of all inputs
     device='cpu',               # Where it runs
 ) -> dict: # `{name: array}`: `out` and the gradients of `sum(out*dout)`
-    "Run a `selective_scan` parity case: the output and the gradients `du`, `ddelta`, `dA`, `dB`, `dC`, `dD`, `ddelta_bias`."
+    """Run a `selective_scan` parity case: the output and the gradients `du`, `ddelta`, `dA`, `dB`, `dC`, `dD`,
+    `ddelta_bias`."""
     cfg = case['config']
-    ts = dict(u=torch.as_tensor(inputs['u']), delta=_case_tensor(cfg['delta'], inputs), A=_case_tensor(cfg['A'], inputs),
-              B=torch.as_tensor(inputs['B']), C=torch.as_tensor(inputs['C']))
+    ts = dict(u=torch.as_tensor(inputs['u']), delta=_case_tensor(cfg['delta'], inputs),
+              A=_case_tensor(cfg['A'], inputs), B=torch.as_tensor(inputs['B']), C=torch.as_tensor(inputs['C']))
     ts |= {k:torch.as_tensor(inputs[k]) for k,has in (('D','has_D'),('delta_bias','has_delta_bias')) if cfg[has]}
     ts = {k:t.to(device, dtype).requires_grad_() for k,t in ts.items()}
     y = selective_scan(**ts, delta_softplus=cfg['delta_softplus'], backend=backend)
@@ -52,9 +54,13 @@ def na_outputs(case:dict, # Parity case of system `neighborhood_attention`
     backend:Optional[str]=None, # As `neighborhood_attention`
 ) -> dict:                # `attn_logits`, `out`, `grad_q`, `grad_k`, `grad_v`, `grad_rpb`
     "Run neighbourhood attention on a parity case."
-    c = case['config']; names = ['q','k','v']+['rpb']*c['rpb']
+    c = case['config']
+    names = ['q','k','v']+['rpb']*c['rpb']
     ts = {n:torch.as_tensor(inputs[n]).requires_grad_() for n in names}
-    ks,ds,q,rpb = c['kernel_size'],c['dilation'],ts['q']*c['scale'],ts.get('rpb')
+    ks = c['kernel_size']
+    ds = c['dilation']
+    q = ts['q']*c['scale']
+    rpb = ts.get('rpb')
     out = neighborhood_attention(q, ts['k'], ts['v'], ks, ds, rpb, backend=backend)
     gs = torch.autograd.grad(out, list(ts.values()), torch.as_tensor(inputs['grad_out']))
     with torch.no_grad(): got = dict(attn_logits=na_logits(q, ts['k'], ks, ds, rpb), out=out)
@@ -65,8 +71,10 @@ def core_outputs(case, # The parsed parity case
     inputs, # Arrays of an `ms_deform_attn_core_*`
 ):
     "The operation alone, with gradients."
-    v = torch.as_tensor(inputs['value']).requires_grad_(); loc = (.5+.35*torch.as_tensor(inputs['loc'])).requires_grad_()
-    w = torch.as_tensor(inputs['weight']); w = w.flatten(-2).softmax(-1).view_as(w).requires_grad_()
+    v = torch.as_tensor(inputs['value']).requires_grad_()
+    loc = (.5+.35*torch.as_tensor(inputs['loc'])).requires_grad_()
+    w = torch.as_tensor(inputs['weight'])
+    w = w.flatten(-2).softmax(-1).view_as(w).requires_grad_()
     out = deform_attention(v, case['config']['shapes'], loc, w)
     g = torch.autograd.grad((out*torch.as_tensor(inputs['grad_out'])).sum(), (v,loc,w))
     return dict(out=out, **{f'grad_{k}':o for k,o in zip(('value','loc','weight'), g)})
@@ -76,9 +84,13 @@ def module_outputs(case, # The parsed parity case
     inputs, # Arrays of an `ms_deform_attn_{1,3}level`
 ):
     "The module, with gradients of inputs and parameters."
-    c = case['config']; m = MSDeformAttn(c['d_model'], c['n_levels'], c['n_heads'], c['n_points'], c['ratio']); load_named(m, state_dict)
-    q,f = (torch.as_tensor(inputs[k]).requires_grad_() for k in ('query','feat')); ref = reference_points(c['query_levels'])
-    out = m(q, ref, f, c['value_levels']); ps = dict(m.named_parameters())
+    c = case['config']
+    m = MSDeformAttn(c['d_model'], c['n_levels'], c['n_heads'], c['n_points'], c['ratio'])
+    load_named(m, state_dict)
+    q,f = (torch.as_tensor(inputs[k]).requires_grad_() for k in ('query','feat'))
+    ref = reference_points(c['query_levels'])
+    out = m(q, ref, f, c['value_levels'])
+    ps = dict(m.named_parameters())
     g = torch.autograd.grad((out*torch.as_tensor(inputs['grad_out'])).sum(), [q, f, *ps.values()])
     return dict(reference_points=ref, out=out) | dict(zip(['grad_query', 'grad_feat', *(f'grad.{k}' for k in ps)], g))
 
@@ -87,7 +99,9 @@ def deform_outputs(case:dict, # Parity case `ms_deform_attn_*`
     inputs:dict,              # Arrays
 ) -> dict:                    # As stored in the case
     "Run deformable attention on a parity case: core, module or initial bias."
-    if not case['config']: got = {k:offset_bias(*map(int, k.replace('bias_h','').replace('_l',' ').replace('_p',' ').split())) for k in case['outputs']}
+    if not case['config']:
+        got = {k:offset_bias(*map(int, k.replace('bias_h','').replace('_l',' ').replace('_p',' ').split()))
+               for k in case['outputs']}
     else: got = core_outputs(case, inputs) if 'shapes' in case['config'] else module_outputs(case, state_dict, inputs)
     return pick(got, case['outputs'])
 

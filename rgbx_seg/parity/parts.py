@@ -38,7 +38,8 @@ def ss2d_outputs(case:dict, # Parity case of system `vmamba_ss2d`
     inputs:dict,            # `x` and `dout`, `(B, H, W, C)`
 ) -> dict:                  # As stored in the case
     "Run an `SS2D` on a parity case: the block with its gradients, and its steps."
-    c = case['config']; m = SS2D(c['d_model'], c['d_state'], c['ssm_ratio'])
+    c = case['config']
+    m = SS2D(c['d_model'], c['d_state'], c['ssm_ratio'])
     got = run_block(m, state_dict, inputs, ('x',))
     with torch.no_grad(): steps = ss2d_parts(m, torch.as_tensor(inputs['x']))
     return pick(steps, case['outputs']) | got
@@ -49,8 +50,11 @@ def segman_stage_outputs(case:dict, # Parity case of system `segman_stage`
     inputs:dict,                    # `x` and `grad_out`, `(B, C, H, W)`
 ) -> dict:                          # As the case stores them
     "Run one stage of SegMAN's encoder on a parity case."
-    c = case['config']; d = c['embed_dim']; prefix = f"backbone.layers.{2*c['stage']-2}."
-    m = SegMANStage(d, c['depth'], c['num_heads'], c['window_size'], int(c['ffn_ratio']*d+1e-6), is_global=c['global_mode'], layer_scale=c['layerscale']).eval()
+    c = case['config']
+    d = c['embed_dim']
+    prefix = f"backbone.layers.{2*c['stage']-2}."
+    m = SegMANStage(d, c['depth'], c['num_heads'], c['window_size'], int(c['ffn_ratio']*d+1e-6),
+                    is_global=c['global_mode'], layer_scale=c['layerscale']).eval()
     load_named(m, state_dict, lambda k: k.removeprefix(prefix))
     taps = {}
     def keep(mod, name, f=lambda i,o: o): mod.register_forward_hook(lambda m,i,o: taps.__setitem__(name, f(i,o)))
@@ -58,10 +62,16 @@ def segman_stage_outputs(case:dict, # Parity case of system `segman_stage`
         t,p = b.token_mixer,f'blocks.{i}.'
         for o,n in ((b,'out'), (b.norm1,'norm1'), (t,'token_mixer'), (t.lepe,'lepe'), (b.mlp,'mlp')): keep(o, p+n)
         keep(t.proj, p+'proj_in', lambda i,o: i[0])
-        if not t.is_global: keep(t.dwconv, p+'na_out', lambda i,o: i[0]); keep(t.ssm, p+'ss2d', lambda i,o: o.flatten(2)); keep(t.norm, p+'ss2d_norm')
-    x = torch.as_tensor(inputs['x']).requires_grad_(); y = m(x); ps = dict(m.named_parameters())
+        if not t.is_global:
+            keep(t.dwconv, p+'na_out', lambda i,o: i[0])
+            keep(t.ssm, p+'ss2d', lambda i,o: o.flatten(2))
+            keep(t.norm, p+'ss2d_norm')
+    x = torch.as_tensor(inputs['x']).requires_grad_()
+    y = m(x)
+    ps = dict(m.named_parameters())
     names = [k for k in case['outputs'] if k.startswith('grad ')]
-    gs = torch.autograd.grad(y, [x]+[ps[k[5:].removeprefix(prefix)] for k in names], torch.as_tensor(inputs['grad_out']))
+    gs = torch.autograd.grad(y, [x]+[ps[k[5:].removeprefix(prefix)] for k in names],
+                             torch.as_tensor(inputs['grad_out']))
     return pick(taps | {'out':y,'grad_x':gs[0]}, case['outputs']) | {k:g.numpy() for k,g in zip(names, gs[1:])}
 
 # %% ../../nbs/parity/20_parts.ipynb #cf8b49d3
@@ -71,13 +81,19 @@ def malleable_conv_outputs(case:dict, # Parity case of system `Malleable_Conv2_5
 ) -> dict:                            # Outputs and gradients under their names in the case
     "The malleable (or fixed) operator on a parity case."
     from rgbx_seg.ops.loading import load_named
-    cfg = dict(case['config']); fixed = case['system'] == 'Conv2_5D_Depth'
-    kw = dict(kernel=cfg.pop('kernel_size')) | {k:cfg[k] for k in ('stride','padding','dilation','pixel_size','scale_const','fix_center','adjust_to_scale') if k in cfg}
-    m = FixedConv2_5d(cfg['in_channels'], cfg['out_channels'], **kw) if fixed else MalleableConv2d(cfg['in_channels'], cfg['out_channels'], published=True, **kw)
+    cfg = dict(case['config'])
+    fixed = case['system'] == 'Conv2_5D_Depth'
+    kw = dict(kernel=cfg.pop('kernel_size')) | {k:cfg[k]
+                                                for k in ('stride','padding','dilation','pixel_size','scale_const',
+                                                          'fix_center','adjust_to_scale') if k in cfg}
+    m = (FixedConv2_5d(cfg['in_channels'], cfg['out_channels'], **kw) if fixed
+         else MalleableConv2d(cfg['in_channels'], cfg['out_channels'], published=True, **kw))
     load_named(m, state_dict)
-    t = {k:torch.as_tensor(v) for k,v in inputs.items()}; x = t['x'].requires_grad_()
+    t = {k:torch.as_tensor(v) for k,v in inputs.items()}
+    x = t['x'].requires_grad_()
     y = m(x, t['depth'], t['fx'], *([t['scale']] if 'scale' in t else []))
-    ps = dict(m.named_parameters()); gs = torch.autograd.grad((y*t['g']).sum(), [x, *ps.values()])
+    ps = dict(m.named_parameters())
+    gs = torch.autograd.grad((y*t['g']).sum(), [x, *ps.values()])
     out = dict(out=y, grad_x=gs[0]) | {f'grad_{k}':g for k,g in zip(ps, gs[1:])}
     if not fixed: out['depth_class'] = m.classes(t['depth'], t['fx'], t.get('scale'))[0].flatten(3)
     return {k:v.detach().numpy() for k,v in out.items()}
@@ -89,14 +105,21 @@ def sam_outputs(case:dict, # Parity case `sam_image_encoder_*`
 ) -> dict:                 # As stored in the case
     "Run SAM's image encoder on a parity case: tokens after every block, resized tables."
     c = case['config']
-    m = SamViT(c['embed_dim'], c['depth'], c['num_heads'], c['global_attn_indexes'], c['window_size'], c['pretrained_size']//16, c['mlp_ratio']).eval()
+    m = SamViT(c['embed_dim'], c['depth'], c['num_heads'], c['global_attn_indexes'], c['window_size'],
+               c['pretrained_size']//16, c['mlp_ratio']).eval()
     load_named(m, state_dict, sam_keys)
     with torch.no_grad():
-        x = torch.as_tensor(inputs['x']); p = m.patch_embed(x).permute(0,2,3,1); t = m.embed(x); H,W = t.shape[1:3]
+        x = torch.as_tensor(inputs['x'])
+        p = m.patch_embed(x).permute(0,2,3,1)
+        t = m.embed(x)
+        H,W = t.shape[1:3]
         got = dict(patch=p.flatten(1,2), pos=resize_positions(m.pos_embed, (H,W)).flatten(1,2))
         for i,b in enumerate(m.blocks):
-            t = b(t); got[f'block.{i}'] = t.flatten(1,2)
-            if b.window == 0: got |= {f'rel_h.{i}':relative_table(b.attn.rel_pos_h, H), f'rel_w.{i}':relative_table(b.attn.rel_pos_w, W)}
+            t = b(t)
+            got[f'block.{i}'] = t.flatten(1,2)
+            if b.window == 0:
+                got |= {f'rel_h.{i}':relative_table(b.attn.rel_pos_h, H),
+                        f'rel_w.{i}':relative_table(b.attn.rel_pos_w, W)}
     return pick(got, case['outputs'])
 
 # %% ../../nbs/parity/20_parts.ipynb #8c760309
@@ -105,9 +128,11 @@ def fusion_outputs(case:dict, # Parity case `sigma_cross_fusion` or `sigma_conca
     inputs:dict,              # `rgb`, `x` and the gradients of the outputs
 ) -> dict:                    # As stored in the case
     "Run CroMB or ConMB on a parity case; which one, the weights say."
-    c = case['config']; args = c['hidden_dim'],c['d_state'],c['ssm_ratio']
-    bare = lambda k: k.removeprefix('op.')
-    if any('CMA_ssm' in k for k in state_dict): return run_block(CroMB(*args), state_dict, inputs, ('rgb','x'), ('out_rgb','out_x'), bare)
+    c = case['config']
+    args = c['hidden_dim'],c['d_state'],c['ssm_ratio']
+    def bare(k): return k.removeprefix('op.')
+    if any('CMA_ssm' in k for k in state_dict):
+        return run_block(CroMB(*args), state_dict, inputs, ('rgb','x'), ('out_rgb','out_x'), bare)
     return run_block(ConMB(*args), state_dict, inputs, ('rgb','x'), rename=bare)
 
 # %% ../../nbs/parity/20_parts.ipynb #b81d283d
@@ -117,12 +142,18 @@ def sagate_outputs(case:dict, # Parity case of system `SAGate`
 ) -> dict:                    # Outputs and gradients under their names in the case
     "One gate on a parity case."
     from rgbx_seg.ops.loading import load_named
-    cfg = case['config']; g = SAGate(cfg['in_planes'], cfg['reduction'], published=True); load_named(g, state_dict, sagate_keys)
-    t = {k:torch.as_tensor(v) for k,v in inputs.items()}; r,d = t['rgb'].requires_grad_(),t['hha'].requires_grad_()
-    m,r2,d2 = g(r, d); rec = g.fsp_rgb(d, r),g.fsp_x(r, d)
-    ps = dict(g.named_parameters()); loss = (r2*t['g_rgb']).sum()+(d2*t['g_hha']).sum()+(m*t['g_merge']).sum()
+    cfg = case['config']
+    g = SAGate(cfg['in_planes'], cfg['reduction'], published=True)
+    load_named(g, state_dict, sagate_keys)
+    t = {k:torch.as_tensor(v) for k,v in inputs.items()}
+    r,d = t['rgb'].requires_grad_(),t['hha'].requires_grad_()
+    m,r2,d2 = g(r, d)
+    rec = g.fsp_rgb(d, r),g.fsp_x(r, d)
+    ps = dict(g.named_parameters())
+    loss = (r2*t['g_rgb']).sum()+(d2*t['g_hha']).sum()+(m*t['g_merge']).sum()
     gs = torch.autograd.grad(loss, [r, d, *(ps[sagate_keys(k)] for k in state_dict)])
-    out = dict(out_rgb=r2, out_hha=d2, merge=m, fsp_rgb=g.fsp_rgb.weights(d, r), rec_rgb=rec[0], fsp_hha=g.fsp_x.weights(r, d), rec_hha=rec[1], gate=g.gate(*rec))
+    out = dict(out_rgb=r2, out_hha=d2, merge=m, fsp_rgb=g.fsp_rgb.weights(d, r), rec_rgb=rec[0],
+               fsp_hha=g.fsp_x.weights(r, d), rec_hha=rec[1], gate=g.gate(*rec))
     out |= {f'grad_{k}':v for k,v in zip(['rgb','hha',*state_dict], gs)}
     return {k:v.detach().numpy() for k,v in out.items()}
 
@@ -132,12 +163,15 @@ def adapter_outputs(case:dict, # Parity case `mm_sam_adapter_injector_extractor`
     inputs:dict,               # `x` tokens, `c` pyramid
 ) -> dict:                     # `x`, `c`
     "Run an injector and an extractor on a parity case."
-    k = case['config']; H,W = k['H'],k['W']
+    k = case['config']
+    H,W = k['H'],k['W']
     a = k['dim'],k['heads'],k['points'],k['deform_ratio']
     m = nn.ModuleDict(dict(injector=Injector(*a), extractor=Extractor(*a, k['cffn_ratio']))).eval()
     load_named(m, state_dict, adapter_keys)
     x,c = (torch.as_tensor(inputs[i]) for i in 'xc')
-    with torch.no_grad(): x = m['injector'](x, c, H, W); c = m['extractor'](c, x, H, W)
+    with torch.no_grad():
+        x = m['injector'](x, c, H, W)
+        c = m['extractor'](c, x, H, W)
     return pick(dict(x=x, c=c), case['outputs'])
 
 # %% ../../nbs/parity/20_parts.ipynb #013838c7
@@ -159,7 +193,9 @@ def segformer_outputs(case:dict, # Parsed parity case: `config` with `in_channel
     h = SegFormerHead(cfg['in_channels'], cfg['num_classes'], width=cfg['channels']).eval()
     load_named(h, state_dict, segformer_keys)
     fs = [torch.as_tensor(inputs[f'f{i}']) for i in range(1, 5)]
-    with torch.no_grad(): gs = [c(f) for c,f in zip(h.convs, fs)]; fused, y = h.fuse(gs), h(fs)
+    with torch.no_grad():
+        gs = [c(f) for c,f in zip(h.convs, fs)]
+        fused, y = h.fuse(gs), h(fs)
     return {f'conv.{i}': g.numpy() for i,g in enumerate(gs)} | {'fused': fused.numpy(), 'logits': y.numpy()}
 
 # %% ../../nbs/parity/20_parts.ipynb #4c50469e
@@ -168,7 +204,8 @@ def segman_decoder_outputs(case:dict, # Parity case of system `segman_decoder`
     inputs:dict,                      # `c1` to `c4`
 ) -> dict:                            # As the case stores them
     "Run SegMAN's decoder on a parity case."
-    c = case['config']; h = SegMANHead(c['in_channels'], c['num_classes'], c['channels'], c['feat_proj_dim']).eval()
+    c = case['config']
+    h = SegMANHead(c['in_channels'], c['num_classes'], c['channels'], c['feat_proj_dim']).eval()
     load_named(h, state_dict, lambda k: k.removeprefix('decode_head.'))
     taps,_ = segman_taps(h)
     with torch.no_grad(): h([torch.as_tensor(inputs[f'c{i}']) for i in range(1,5)])
@@ -182,12 +219,16 @@ def sa_gate_head_outputs(case:dict, # Parity case of system `sa_gate_head`
     "Head and auxiliary head alone on a parity case."
     from rgbx_seg.ops.loading import load_named
     from rgbx_seg.parity.cases import pick
-    low,top = (torch.as_tensor(inputs[k]) for k in ('merge1','merge4')); chs = (low.shape[1], top.shape[1])
-    both = nn.ModuleDict(dict(head=SAGateHead(chs, case['config']['num_classes']), aux_head=SAGateAuxHead(chs, case['config']['num_classes']))).eval()
+    low,top = (torch.as_tensor(inputs[k]) for k in ('merge1','merge4'))
+    chs = (low.shape[1], top.shape[1])
+    both = nn.ModuleDict(dict(head=SAGateHead(chs, case['config']['num_classes']),
+                              aux_head=SAGateAuxHead(chs, case['config']['num_classes']))).eval()
     load_named(both, state_dict, lambda k: sa_gate_head_keys(k.removeprefix('head.')))
     h,got = both['head'],{}
     h.last_conv.register_forward_hook(lambda m, a, o: got.update(last_conv=o))
-    with torch.no_grad(): got |= dict(aspp_map=h.aspp.views(top), aspp_pool=h.aspp.pooled(top), aspp=h.aspp(top), pred=h([low,top]), aux=both['aux_head']([low,top]))
+    with torch.no_grad():
+        got |= dict(aspp_map=h.aspp.views(top), aspp_pool=h.aspp.pooled(top), aspp=h.aspp(top), pred=h([low,top]),
+                    aux=both['aux_head']([low,top]))
     return pick(got, case['outputs'])
 
 # %% ../../nbs/parity/20_parts.ipynb #14ff7161
@@ -198,8 +239,12 @@ def schedule_outputs(case:dict, # Parity case `mamba_diffusion_schedule`
 ) -> dict:                     # Its outputs
     "The schedules and the time pairs that the case stores."
     out = {f'pairs{i}':torch.tensor(time_pairs(T, d, r[0])) for i,(T,d,r) in enumerate(case['config']['combos'])}
-    t = torch.as_tensor(inputs['t'] if 't' in inputs else case['config'].get('t', GRID), dtype=torch.float32); out['t'] = t
-    for k in SCHEDULES: s = log_snr(t, k); a,g = strengths(s); out |= {f'{k}_log_snr':s, f'{k}_alpha':a, f'{k}_sigma':g}
+    t = torch.as_tensor(inputs['t'] if 't' in inputs else case['config'].get('t', GRID), dtype=torch.float32)
+    out['t'] = t
+    for k in SCHEDULES:
+        s = log_snr(t, k)
+        a,g = strengths(s)
+        out |= {f'{k}_log_snr':s, f'{k}_alpha':a, f'{k}_sigma':g}
     return pick(out, case['outputs'])
 
 def neck_outputs(case:dict, # Parity case `mamba_diffusion_neck`
@@ -207,7 +252,8 @@ def neck_outputs(case:dict, # Parity case `mamba_diffusion_neck`
     inputs:dict,          # As the case names them
 ) -> dict:             # Its outputs
     "FPN and merging on a parity case, at the scales of its output names."
-    n = FPNMerge(case['config'][0]['in_channels'], case['config'][0]['out_channels']).eval(); load_named(n, state_dict, lambda k: k.split('.', 1)[1])
+    n = FPNMerge(case['config'][0]['in_channels'], case['config'][0]['out_channels']).eval()
+    load_named(n, state_dict, lambda k: k.split('.', 1)[1])
     out,fs = {},[torch.as_tensor(inputs[k]) for k in sorted(inputs)]
     with torch.no_grad():
         for s in (1., .01):
@@ -224,9 +270,12 @@ def denoiser_outputs(case:dict, # Parity case `mamba_diffusion_denoiser`
     c,at = case['config'],case['config']['encoder']['transformerlayers']['attn_cfgs']
     d = Denoiser(c['channels'], c['num_classes'], c['encoder']['num_layers'], at['num_heads']).eval()
     load_named(d, state_dict, lambda k: diffusion_name('decode_head.'+k).removeprefix('denoiser.'))
-    f,time = (torch.as_tensor(inputs[k]) for k in ('feat','time')); out = dict(pos_embed=sine_positions(*f.shape[-2:], f.shape[1]))
-    hooks = [l.register_forward_hook(lambda m,i,o,k=k: out.__setitem__(f'layer{k}', o.transpose(0,1))) for k,l in enumerate(d.layers)]
-    hooks.append(d.layers[0].attn.register_forward_hook(lambda m,i,o: out.__setitem__('layer0_attn', (o+i[2]).transpose(0,1))))
+    f,time = (torch.as_tensor(inputs[k]) for k in ('feat','time'))
+    out = dict(pos_embed=sine_positions(*f.shape[-2:], f.shape[1]))
+    hooks = [l.register_forward_hook(lambda m,i,o,k=k: out.__setitem__(f'layer{k}', o.transpose(0,1)))
+             for k,l in enumerate(d.layers)]
+    hooks.append(
+        d.layers[0].attn.register_forward_hook(lambda m,i,o: out.__setitem__('layer0_attn', (o+i[2]).transpose(0,1))))
     try:
         with torch.no_grad(): out['logits'] = d(f, time)
     finally:
@@ -239,8 +288,10 @@ def head_outputs(case:dict, # Parity case of system `sigma_head`
     inputs:dict, # {`c1`..`c4`: array `(B, C, H, W)`}; levels that the head does not read may be absent
 ) -> dict: # {`logits`: array}
     "Run one of the decoders alone on a parity case."
-    cfg = case['config']; chs = tuple(cfg['in_channels'])
-    kw = dict(embed_dim=cfg.get('embed_dim', cfg.get('channels', 512)), pool_scales=cfg.get('pool_scales', (1, 2, 3, 6)), rates=cfg.get('atrous_rates', (12, 24, 36)))
+    cfg = case['config']
+    chs = tuple(cfg['in_channels'])
+    kw = dict(embed_dim=cfg.get('embed_dim', cfg.get('channels', 512)),
+              pool_scales=cfg.get('pool_scales', (1, 2, 3, 6)), rates=cfg.get('atrous_rates', (12, 24, 36)))
     h = published_decoder(cfg['decoder'], chs, cfg['num_classes'], bn_eps=cfg['bn_eps'], **kw).eval()
     load_named(h, state_dict, head_keys(h))
     B = len(inputs['c4'])
@@ -253,10 +304,15 @@ def ohem_outputs(case:dict, # Parity case `mm_sam_adapter_ohem_*`
     inputs:dict,            # `score`, `label`
 ) -> dict:                  # `loss`, `grad`
     "Run the loss on a parity case."
-    c = case['config']['C']; kw = case['config']['kw']; kw = kw if isinstance(kw, dict) else {}
-    y = torch.as_tensor(inputs['label']); y = torch.where(y >= c, 255, y); z = 1.5*torch.as_tensor(inputs['score'])
+    c = case['config']['C']
+    kw = case['config']['kw']
+    kw = kw if isinstance(kw, dict) else {}
+    y = torch.as_tensor(inputs['label'])
+    y = torch.where(y >= c, 255, y)
+    z = 1.5*torch.as_tensor(inputs['score'])
     z = z.scatter_add(1, torch.where(y == 255, 0, y)[:,None], torch.full_like(z[:,:1], 4.)).requires_grad_()
-    loss = OhemLoss(kw.get('threshold', kw.get('thresh', .7)), kw.get('min_kept', 100_000), ignore=kw.get('ignore', 255))(z, y)
+    loss = OhemLoss(kw.get('threshold', kw.get('thresh', .7)), kw.get('min_kept', 100_000),
+                    ignore=kw.get('ignore', 255))(z, y)
     return pick(dict(loss=loss.reshape(1), grad=torch.autograd.grad(loss*y.numel(), z)[0]), case['outputs'])
 
 # %% ../../nbs/parity/20_parts.ipynb #7d8998cc
@@ -265,6 +321,7 @@ def _sigma_block(case, state_dict, inputs):
     run = cvss_outputs if 'scale1' in state_dict else fusion_outputs
     return run(case, state_dict, inputs)
 
-CASES = dict(vmamba_ss2d=ss2d_outputs, sigma_block=_sigma_block, sigma_head=head_outputs, segman_stage=segman_stage_outputs,
+CASES = dict(vmamba_ss2d=ss2d_outputs, sigma_block=_sigma_block, sigma_head=head_outputs,
+             segman_stage=segman_stage_outputs,
              segman_decoder=segman_decoder_outputs, SAGate=sagate_outputs, sa_gate_head=sa_gate_head_outputs,
              Malleable_Conv2_5D_Depth=malleable_conv_outputs, Conv2_5D_Depth=malleable_conv_outputs)

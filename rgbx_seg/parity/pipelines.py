@@ -27,9 +27,11 @@ def photometric_outputs(case:dict, # Parity case `mm_sam_adapter_photometric`
     inputs:dict,                   # `img`, blue first
 ) -> dict:
     "The four steps; two of them on 8 bit and on floats."
-    c,a = case['config'],inputs['img']; f = a.astype(np.float32)
+    c,a = case['config'],inputs['img']
+    f = a.astype(np.float32)
     got = dict(brightness=brightness(f, c['beta']), contrast=contrast(f, c['contrast']))
-    for k,im in dict(float=f, uint8=a).items(): got |= {f'saturation_{k}':saturation(im, c['saturation'], 'bgr'), f'hue_{k}':hue(im, c['hue'], 'bgr')}
+    for k,im in dict(float=f, uint8=a).items():
+        got |= {f'saturation_{k}':saturation(im, c['saturation'], 'bgr'), f'hue_{k}':hue(im, c['hue'], 'bgr')}
     return pick(got, case['outputs'])
 
 def pipeline_outputs(case:dict, # Parity case `mm_sam_adapter_pipeline_*`
@@ -37,10 +39,12 @@ def pipeline_outputs(case:dict, # Parity case `mm_sam_adapter_pipeline_*`
     inputs:dict,                # `img` of six channels, blue first, or `rgb` and `lidar`
 ) -> dict:
     "The three test pipelines."
-    c,both = case['config'],lambda a,b: np.concatenate([a,b], 2)
+    c = case['config']
+    def both(a, b): return np.concatenate([a,b], 2)
     if 'rgb' in inputs:
         x = next(v for k,v in inputs.items() if k not in ('rgb','label'))
-        return pick(dict(out=both(*muses_test(inputs['rgb'][...,::-1], 8*x, c['mean'][3:], c['std'][3:]))), case['outputs'])
+        return pick(dict(out=both(*muses_test(inputs['rgb'][...,::-1], 8*x, c['mean'][3:], c['std'][3:]))),
+                    case['outputs'])
     rgb,x = inputs['img'][...,2::-1],inputs['img'][...,:2:-1]
     if 'pad' in c: return pick(dict(out=both(*fmb_test(rgb, x, c['pad'][0], published=True))), case['outputs'])
     r,x2,label = deliver_test(rgb, x, inputs.get('label'), c['img_scale'])
@@ -56,10 +60,15 @@ def hha_outputs(case:dict, # Parity case of system `hha`
     "HHA and everything on the way to it on a parity case."
     from rgbx_seg.parity.cases import pick
     d,raw,K = (np.asarray(inputs[k], np.float64) for k in ('depth','rawdepth','camera'))
-    p = hha_parts(d, K, raw, published=published); hwc = lambda a: a.transpose(1,2,0); ok = lambda a: np.isfinite(a).all(0).astype(np.float32)
-    got = dict(hha=hha(d, K, raw, published=published)[...,::-1].astype(np.float32), normals_r3=np.nan_to_num(hwc(p['normals'])), normals_r3_valid=ok(p['normals']),
-               normals_r10=np.nan_to_num(hwc(p['normals_far'])), normals_r10_valid=ok(p['normals_far']), window_rank_r3=window_rank(raw != 0, 3),
-               gravity_after_45=p['gravity'][0], gravity=p['gravity'][-1], rotation=p['rotation'], height=p['height'], angle=p['angle'], points=hwc(p['points']))
+    p = hha_parts(d, K, raw, published=published)
+    def hwc(a): return a.transpose(1,2,0)
+    def ok(a): return np.isfinite(a).all(0).astype(np.float32)
+    got = dict(hha=hha(d, K, raw, published=published)[...,::-1].astype(np.float32),
+               normals_r3=np.nan_to_num(hwc(p['normals'])), normals_r3_valid=ok(p['normals']),
+               normals_r10=np.nan_to_num(hwc(p['normals_far'])), normals_r10_valid=ok(p['normals_far']),
+               window_rank_r3=window_rank(raw != 0, 3),
+               gravity_after_45=p['gravity'][0], gravity=p['gravity'][-1], rotation=p['rotation'], height=p['height'],
+               angle=p['angle'], points=hwc(p['points']))
     return pick(got, case['outputs'])
 
 # %% ../../nbs/parity/40_pipelines.ipynb #33e7d07b
@@ -67,16 +76,19 @@ def sigma_eval_outputs(case:dict, # A parsed `sigma_eval` case
     state_dict:dict,              # `conv.weight`, `conv.bias` as arrays
     inputs:dict                   # `rgb` (H, W, 3), `x` (H, W) uint8 and `label` (H, W)
 ) -> dict:                        # The case's outputs by name
-    "Sigma's published evaluator on one image pair: score of each scale, prediction, confusion matrix, IoU, and five means."
+    """Sigma's published evaluator on one image pair: score of each scale, prediction, confusion matrix, IoU, and five
+    means."""
     from rgbx_seg.evaluation.metrics import ConfusionMatrix
     cfg,w = case['config'],{k: torch.as_tensor(v) for k,v in state_dict.items()}
-    p = Protocol('sigma_published', crop=cfg['crop_size'], stride=cfg['stride_rate'], scales=cfg['scales'], flip=cfg['flip'], arithmetic='sigma')
-    net = lambda rgb,x: F.conv2d(torch.cat([rgb,x], 1), w['conv.weight'], w['conv.bias'], padding=1)
+    p = Protocol('sigma_published', crop=cfg['crop_size'], stride=cfg['stride_rate'], scales=cfg['scales'],
+                 flip=cfg['flip'], arithmetic='sigma')
+    def net(rgb, x): return F.conv2d(torch.cat([rgb,x], 1), w['conv.weight'], w['conv.bias'], padding=1)
     scores = scale_scores(net, [inputs['rgb'], inputs['x']], p, (cfg['norm_mean'], cfg['norm_std']))
     pred = sum(scores.values()).argmax(-1)
     cm = ConfusionMatrix(cfg['num_classes'], outside='ignore').add(pred, inputs['label'])
     means = [cm.miou(), cm.miou(classes=range(1, cfg['num_classes'])), cm.fwiou(), cm.macc(), cm.aacc()]
-    return {f'score_scale{s:g}': y for s,y in scores.items()} | dict(pred=pred, confusion=cm.total().numpy(), iou=cm.iou().numpy(), metrics=np.array(means))
+    return ({f'score_scale{s:g}': y for s,y in scores.items()}
+            | dict(pred=pred, confusion=cm.total().numpy(), iou=cm.iou().numpy(), metrics=np.array(means)))
 
 # %% ../../nbs/parity/40_pipelines.ipynb #c958f189
 def furnace_outputs(case:dict, # Parity case of system `furnace_evaluator`
@@ -86,15 +98,27 @@ def furnace_outputs(case:dict, # Parity case of system `furnace_evaluator`
     "The published evaluator with a one-convolution network."
     from rgbx_seg.parity.cases import load_case, pick
     from rgbx_seg.evaluation.metrics import ConfusionMatrix
-    cfg,w = case['config'],{k:torch.as_tensor(v) for k,v in state_dict.items()}; sa = cfg['path'] == 'sa'
-    p = Protocol('case', crop=cfg['crop_size'], stride=cfg['stride_rate'], scales=cfg['scales'], flip=cfg['flip'], combine='exp' if sa else 'softmax', arithmetic='furnace')
-    depth = None if sa else inputs['depth'] if 'depth' in inputs else load_case(case['name'])[2]['depth']       # the stored case lists its depth map among the outputs
-    H,W = inputs['rgb'].shape[:2]; images = [inputs['rgb'], inputs['hha'] if sa else np.asarray(depth, np.float32)]
-    if not sa: images.append(np.stack([*np.meshgrid(np.arange(W), np.arange(H)), np.ones((H,W))], -1).astype(np.float32))
-    def net(*xs): return F.conv2d(torch.cat([*xs[:-1], xs[-1] if sa else .01*xs[-1]], 1), w['conv.weight'], w['conv.bias'], padding=2)
-    scores = scale_scores(net, images, p); score = sum(scores.values()); pred = score.argmax(-1); y = inputs['label'].copy(); y[:5] = 255
+    cfg,w = case['config'],{k:torch.as_tensor(v) for k,v in state_dict.items()}
+    sa = cfg['path'] == 'sa'
+    p = Protocol('case', crop=cfg['crop_size'], stride=cfg['stride_rate'], scales=cfg['scales'], flip=cfg['flip'],
+                 combine='exp' if sa else 'softmax', arithmetic='furnace')
+    # the stored case lists its depth map among the outputs
+    depth = None if sa else inputs['depth'] if 'depth' in inputs else load_case(case['name'])[2]['depth']
+    H,W = inputs['rgb'].shape[:2]
+    images = [inputs['rgb'], inputs['hha'] if sa else np.asarray(depth, np.float32)]
+    if not sa:
+        images.append(np.stack([*np.meshgrid(np.arange(W), np.arange(H)), np.ones((H,W))], -1).astype(np.float32))
+    def net(*xs):
+        return F.conv2d(torch.cat([*xs[:-1], xs[-1] if sa else .01*xs[-1]], 1), w['conv.weight'],
+                        w['conv.bias'], padding=2)
+    scores = scale_scores(net, images, p)
+    score = sum(scores.values())
+    pred = score.argmax(-1)
+    y = inputs['label'].copy()
+    y[:5] = 255
     cm = ConfusionMatrix(cfg['class_num'], outside='ignore').add(pred, y)
-    got = ({} if sa else dict(depth=depth)) | dict(pred=pred, score=score, hist=cm.total().numpy(), iou=cm.iou().numpy(), miou_pixacc=np.array([cm.miou(), cm.aacc()]))
+    got = ({} if sa else dict(depth=depth)) | dict(pred=pred, score=score, hist=cm.total().numpy(),
+                                                   iou=cm.iou().numpy(), miou_pixacc=np.array([cm.miou(), cm.aacc()]))
     return pick(got | {f'score_scale{i}':s for i,s in enumerate(scores.values())}, case['outputs'])
 
 # %% ../../nbs/parity/40_pipelines.ipynb #1fe62a7c
@@ -102,15 +126,24 @@ def whu_pipeline_outputs(case:dict, # Parity case `mamba_diffusion_whu_pipeline`
     inputs:dict,               # Images and labels
 ) -> dict:                     # Its outputs
     "Resizing, normalisation, labels and padding of a parity case, with the constants of the card."
-    cv2,c = cv2_(),case['config']; optical,sar = (layout_card('whu', 'mambadiffusion').normalised('mambadiffusion').modalities[m] for m in ('optical','sar'))
+    cv2,c = cv2_(),case['config']
+    optical,sar = (layout_card('whu', 'mambadiffusion').normalised('mambadiffusion').modalities[m]
+                   for m in ('optical','sar'))
     def norm(t): return np.concatenate([normalise(np.ascontiguousarray(t[...,:4]), optical), normalise(t[...,4:], sar)])
-    def fit(a, scale): h,w = fitted(a.shape[:2], scale); return cv2.resize(a, (w,h), interpolation=cv2.INTER_LINEAR if a.ndim == 3 else cv2.INTER_NEAREST)
-    def batch(arrays): H,W = (max(a.shape[i] for a in arrays) for i in (-2,-1)); return np.stack([np.pad(a, [(0,0)]*(a.ndim-2)+[(0,H-a.shape[-2]), (0,W-a.shape[-1])]) for a in arrays])
-    big = fit(inputs['img'], c['test_scale']); out = dict(test_resized_uint8=big, test_img=norm(big))
+    def fit(a, scale):
+        h,w = fitted(a.shape[:2], scale)
+        return cv2.resize(a, (w,h), interpolation=cv2.INTER_LINEAR if a.ndim == 3 else cv2.INTER_NEAREST)
+    def batch(arrays):
+        H,W = (max(a.shape[i] for a in arrays) for i in (-2,-1))
+        return np.stack([np.pad(a, [(0,0)]*(a.ndim-2)+[(0,H-a.shape[-2]), (0,W-a.shape[-1])]) for a in arrays])
+    big = fit(inputs['img'], c['test_scale'])
+    out = dict(test_resized_uint8=big, test_img=norm(big))
     for k,i,l in (('a','img','lab'), ('b','small','small_lab')):
-        out[f'train_img_{k}'] = norm(fit(inputs[i], c[f'train_scale_{k}'])); out[f'train_lab_{k}'] = fit(reduce_labels(inputs[l][0]), c[f'train_scale_{k}'])
+        out[f'train_img_{k}'] = norm(fit(inputs[i], c[f'train_scale_{k}']))
+        out[f'train_lab_{k}'] = fit(reduce_labels(inputs[l][0]), c[f'train_scale_{k}'])
     img,lab = (batch([out[f'train_{k}_{s}'] for s in 'ab']) for k in ('img','lab'))
-    return pick(out | dict(batch_img=img, batch_lab=lab[:,None], reduce_zero_label_table=reduce_labels(np.arange(256))[None]), case['outputs'])
+    return pick(out | dict(batch_img=img, batch_lab=lab[:,None],
+                           reduce_zero_label_table=reduce_labels(np.arange(256))[None]), case['outputs'])
 
 # %% ../../nbs/parity/40_pipelines.ipynb #de9c9cee
 CASES = dict(hha=hha_outputs, sigma_eval=sigma_eval_outputs, furnace_evaluator=furnace_outputs)

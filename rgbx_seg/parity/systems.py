@@ -33,13 +33,16 @@ def cmx_outputs(case:dict, # Parity case of system `sigma` whose `backbone` is a
 ) -> dict: # {name in the case: array}
     "Build, load and run a two-stream model; returns the outputs that the case stores, under its names."
     cfg = case['config']
-    m = cmx_model(cfg['backbone'], cfg['decoder'], cfg['num_classes'], embed_dim=decoder_width(state_dict), bn_eps=cfg['bn_eps'],
-                  aux=any(k.startswith('aux_head.') for k in state_dict), published_aux=True).eval()
+    m = cmx_model(cfg['backbone'], cfg['decoder'], cfg['num_classes'], embed_dim=decoder_width(state_dict),
+                  bn_eps=cfg['bn_eps'], aux=any(k.startswith('aux_head.') for k in state_dict),
+                  published_aux=True).eval()
     load_published(m, state_dict)
     got, pyramid = {}, []
     for i,f in enumerate(m.backbone.fusions, 1):
-        f.pairs[0].frm.register_forward_hook(lambda mod, a, o, i=i: got.update({f'rectified_rgb{i}': o[0], f'rectified_x{i}': o[1]}))
-        f.register_forward_hook(lambda mod, a, o, i=i: (got.update({f'fused{i}': o[0]}), pyramid.append(o[0]))[2:] or None)
+        f.pairs[0].frm.register_forward_hook(
+            lambda mod, a, o, i=i: got.update({f'rectified_rgb{i}': o[0], f'rectified_x{i}': o[1]}))
+        f.register_forward_hook(lambda mod, a, o, i=i: (got.update({f'fused{i}': o[0]}), pyramid.append(o[0]))[2:]
+                                                       or None)
     rgb, x = (torch.as_tensor(inputs[k]) for k in ('rgb', 'x'))
     with torch.no_grad():
         got['logits'] = m(rgb, x)
@@ -51,7 +54,9 @@ def sigma_boundaries(model:nn.Module, # A Sigma model with two modalities (siame
     *images,                    # `(B, 3, H, W)` each
 ) -> dict:                      # `{name: tensor}` in the order of the computation, all `(B, C, H, W)`
     "Run the model and record what passes between its parts."
-    out,hooks,last = {},[],lambda t: t.permute(0,3,1,2)
+    out = {}
+    hooks = []
+    def last(t): return t.permute(0,3,1,2)
     def keep(module, f): hooks.append(module.register_forward_hook(lambda m,i,o: f(o)))
     enc = model.backbone.encoders[0]
     for s,norm in enumerate(enc.outs, 1):
@@ -59,7 +64,8 @@ def sigma_boundaries(model:nn.Module, # A Sigma model with two modalities (siame
     for s,f in enumerate(model.backbone.fusions, 1):
         keep(f.pairs[0].cross, lambda o,s=s: out.update({f'cross_rgb{s}':last(o[0]), f'cross_x{s}':last(o[1])}))
         keep(f, lambda o,s=s: out.__setitem__(f'fused{s}', o[0]))
-    for i,l in enumerate(getattr(model.head, 'layers_up', [])): keep(l, lambda o,i=i: out.__setitem__(f'decoder{i}', last(o)))
+    for i,l in enumerate(getattr(model.head, 'layers_up', [])):
+        keep(l, lambda o,i=i: out.__setitem__(f'decoder{i}', last(o)))
     if hasattr(model.head, 'up'): keep(model.head.up, lambda o: out.__setitem__('decoder_up', last(o)))
     try:
         with torch.no_grad(): out['logits'] = model(*images)
@@ -73,7 +79,8 @@ def sigma_model(c:dict,  # `config` of a case: `backbone`, `decoder`, `num_class
     aux:bool=False,      # With the auxiliary head as published (UPerNet and DeepLabV3+)?
 ) -> nn.Module:
     "The model that the published builder makes for this configuration."
-    if c['backbone'] not in list_models('sigma_*'): raise RGBXError('config', f"backbone {c['backbone']!r}", 'sigma_tiny, sigma_small or sigma_base')
+    if c['backbone'] not in list_models('sigma_*'):
+        raise RGBXError('config', f"backbone {c['backbone']!r}", 'sigma_tiny, sigma_small or sigma_base')
     n,eps,name = c['num_classes'],c.get('bn_eps', 1e-5),c.get('decoder', 'MambaDecoder')
     m = create_model(c['backbone'], n)
     if name != 'MambaDecoder': m.head = published_decoder(name, m.backbone.channels, n, width, bn_eps=eps)
@@ -85,7 +92,8 @@ def sigma_outputs(case:dict, # Parity case of system `sigma` with a Sigma backbo
     inputs:dict,             # `rgb` and `x`, `(B, 3, H, W)`
 ) -> dict:                   # The case's outputs, sigma_boundaries included
     "Build, load strictly, run, and return what the case stores."
-    m = sigma_model(case['config'], decoder_width(state_dict), aux=any(k.startswith('aux_head.') for k in state_dict)).eval()
+    m = sigma_model(case['config'], decoder_width(state_dict),
+                    aux=any(k.startswith('aux_head.') for k in state_dict)).eval()
     load_published(m, state_dict)
     return pick(sigma_boundaries(m, *(torch.as_tensor(inputs[k]) for k in ('rgb','x'))), case['outputs'])
 
@@ -95,11 +103,16 @@ def vmamba_outputs(case:dict, # Parity case of system `vmamba`
     inputs:dict,              # `img`, `(B, 3, H, W)`
 ) -> dict:                    # The case's outputs
     "Run the VMamba classifier on a parity case."
-    c = case['config']; dim = c['dims'] if isinstance(c['dims'], int) else c['dims'][0]
-    m = VMambaClassifier(num_classes=c['num_classes'], dims=tuple(dim*2**i for i in range(4)), depths=tuple(c['depths']), d_state=c['d_state']).eval()
+    c = case['config']
+    dim = c['dims'] if isinstance(c['dims'], int) else c['dims'][0]
+    m = VMambaClassifier(num_classes=c['num_classes'], dims=tuple(dim*2**i for i in range(4)),
+                         depths=tuple(c['depths']), d_state=c['d_state']).eval()
     load_published(m, state_dict)
-    out,hooks,last = {},[],lambda t: t.permute(0,3,1,2)
-    def keep(module, name, f=lambda o: o): hooks.append(module.register_forward_hook(lambda m,i,o: out.__setitem__(name, f(o))))
+    out = {}
+    hooks = []
+    def last(t): return t.permute(0,3,1,2)
+    def keep(module, name, f=lambda o: o):
+        hooks.append(module.register_forward_hook(lambda m,i,o: out.__setitem__(name, f(o))))
     keep(m.encoder.stem, 'stem')
     for s,st in enumerate(m.encoder.stages):
         keep(st, f'stage{s+1}')
@@ -116,13 +129,17 @@ def segman_slide(model, # Images to logits
     stride,             # Step (rows, columns) in pixels
 ):                      # `(B, classes, H, W)`
     "Mean of the logits of overlapping windows; the last of each axis is moved back inside (OpenMMLab's rule)."
-    H,W = image.shape[2:]; crop = min(crop[0], H),min(crop[1], W)
-    rows = [w[:2] for w in windows((H,1), (crop[0],1), min(stride[0]/crop[0], 1))]; cols = [w[2:] for w in windows((1,W), (1,crop[1]), min(stride[1]/crop[1], 1))]
+    H,W = image.shape[2:]
+    crop = min(crop[0], H),min(crop[1], W)
+    rows = [w[:2] for w in windows((H,1), (crop[0],1), min(stride[0]/crop[0], 1))]
+    cols = [w[2:] for w in windows((1,W), (1,crop[1]), min(stride[1]/crop[1], 1))]
     total,n = 0,image.new_zeros(H, W)
     for t,b in rows:
         for l,r in cols:
-            y = model(image[:,:,t:b,l:r]); total = y.new_zeros(*y.shape[:2], H, W) if isinstance(total, int) else total
-            total[:,:,t:b,l:r] += y; n[t:b,l:r] += 1
+            y = model(image[:,:,t:b,l:r])
+            total = y.new_zeros(*y.shape[:2], H, W) if isinstance(total, int) else total
+            total[:,:,t:b,l:r] += y
+            n[t:b,l:r] += 1
     return total/n
 
 def segman_outputs(case:dict, # Parity case of system `segman`
@@ -130,9 +147,12 @@ def segman_outputs(case:dict, # Parity case of system `segman`
     inputs:dict,              # `img`, `(B, 3, H, W)`
 ) -> dict:                    # The case's outputs, sigma_boundaries included
     "Build, load strictly, run, and return what the case stores."
-    c = case['config']; enc = {k:tuple(c[k]) for k in ('depths',) if k in c}
-    m = segman_model(f"segman_{c['variant']}", c['num_classes'], encoder_kw=enc, head_kw=dict(width=c['channels'], proj=c['feat_proj_dim'])).eval()
-    load_published(m, state_dict); img = torch.as_tensor(inputs['img'])
+    c = case['config']
+    enc = {k:tuple(c[k]) for k in ('depths',) if k in c}
+    m = segman_model(f"segman_{c['variant']}", c['num_classes'], encoder_kw=enc,
+                     head_kw=dict(width=c['channels'], proj=c['feat_proj_dim'])).eval()
+    load_published(m, state_dict)
+    img = torch.as_tensor(inputs['img'])
     if c.get('mode') != 'slide': return pick(segman_flow(m, img), case['outputs'])
     with Forward(m) as f: preds = segman_slide(lambda x: f([x]), img, c['crop_size'], c['stride'])
     return pick(dict(preds=preds, rescaled=resize(preds, c['ori_shape'])), case['outputs'])
@@ -145,7 +165,8 @@ def in_force(case:dict, # A parity case with `aliases`, pairs of names of one te
     sd = dict(state_dict)
     for first,second in case.get('aliases', ()):
         a,b = (torch.as_tensor(sd[k]) for k in (first, second))
-        if torch.equal(a, b) and torch.equal(a, torch.as_tensor(weights_from_name(first, a.shape))): sd[first] = sd[second] = weights_from_name(second, b.shape)
+        if torch.equal(a, b) and torch.equal(a, torch.as_tensor(weights_from_name(first, a.shape))):
+            sd[first] = sd[second] = weights_from_name(second, b.shape)
     return sd
 
 def sa_gate_features(m, # The model
@@ -154,19 +175,23 @@ def sa_gate_features(m, # The model
 ) -> dict: # Every boundary under the names of the parity case
     "Run a SA-Gate model and keep what happens on the way."
     got,hooks = {},[]
-    keep = lambda mod,f: hooks.append(mod.register_forward_hook(f))
+    def keep(mod, f): return hooks.append(mod.register_forward_hook(f))
     for e,nm in zip(m.backbone.encoders, ('rgb','hha')):
         keep(e.stem, lambda mod, a, o, nm=nm: got.update({f'stem_{nm}':o}))
         for i,s in enumerate(e.stages, 1): keep(s, lambda mod, a, o, i=i, nm=nm: got.update({f'layer{i}_{nm}':o}))
     for i,f in enumerate(m.backbone.fusions, 1):
         def gate(mod, a, o, i=i):
-            r,d = a; g = mod.gate(mod.fsp_rgb(d, r), mod.fsp_x(r, d))
-            got.update({f'fsp{i}_rgb':mod.fsp_rgb.weights(d, r), f'fsp{i}_hha':mod.fsp_x.weights(r, d), f'gate{i}':g, f'merge{i}':o[0], f'out{i}_rgb':o[1], f'out{i}_hha':o[2]})
+            r,d = a
+            g = mod.gate(mod.fsp_rgb(d, r), mod.fsp_x(r, d))
+            got.update({f'fsp{i}_rgb':mod.fsp_rgb.weights(d, r), f'fsp{i}_hha':mod.fsp_x.weights(r, d), f'gate{i}':g,
+                        f'merge{i}':o[0], f'out{i}_rgb':o[1], f'out{i}_hha':o[2]})
         keep(f.pairs[0], gate)
     for nm in ('aspp','reduce','last_conv'): keep(getattr(m.head, nm), lambda mod, a, o, nm=nm: got.update({nm:o}))
     try:
         with torch.no_grad():
-            pyramid = m.backbone(rgb, hha); got |= dict(pred=m.head(pyramid), aux=m.aux_head(pyramid)); size = rgb.shape[-2:]
+            pyramid = m.backbone(rgb, hha)
+            got |= dict(pred=m.head(pyramid), aux=m.aux_head(pyramid))
+            size = rgb.shape[-2:]
             return got | dict(logits=grow(got['pred'], size, m.head), aux_logits=grow(got['aux'], size, m.aux_head))
     finally: [h.remove() for h in hooks]
 
@@ -176,11 +201,16 @@ def sa_gate_outputs(case:dict, # Parity case of system `sa_gate`
 ) -> dict:                     # Outputs under their names in the case
     "The whole model on a parity case."
     size = max(int(k.split('.')[2]) for k in state_dict if k.startswith('backbone.layer3.'))+1
-    m = sa_gate_model({6:'sa_gate_r50', 23:'sa_gate_r101', 36:'sa_gate_r152'}[size], case['config']['num_classes']).eval(); load_published(m, in_force(case, state_dict))
+    m = sa_gate_model({6:'sa_gate_r50', 23:'sa_gate_r101', 36:'sa_gate_r152'}[size],
+                      case['config']['num_classes']).eval()
+    load_published(m, in_force(case, state_dict))
     got = sa_gate_features(m, *(torch.as_tensor(inputs[k]) for k in ('rgb','hha')))
     if 'label' in inputs:
-        y = torch.as_tensor(inputs['label']).clone(); y[:,:11] = 255; y[:,:,:7] = 255
-        got |= {k:F.cross_entropy(got[l], y, ignore_index=255)[None] for k,l in (('loss','logits'), ('loss_aux','aux_logits'))}
+        y = torch.as_tensor(inputs['label']).clone()
+        y[:,:11] = 255
+        y[:,:,:7] = 255
+        got |= {k:F.cross_entropy(got[l], y, ignore_index=255)[None]
+                for k,l in (('loss','logits'), ('loss_aux','aux_logits'))}
     return pick(got, case['outputs'])
 
 # %% ../../nbs/parity/30_systems.ipynb #10e64c07
@@ -191,14 +221,20 @@ def malleable_features(m, # The model
 ) -> dict: # Every boundary under the names of the parity case
     "Run a malleable model and keep what happens on the way."
     got,hooks,h = {},[],m.head
-    keep = lambda mod,nm: hooks.append(mod.register_forward_hook(lambda mod, a, o: got.update({nm:o})))
+    def keep(mod, nm): return hooks.append(mod.register_forward_hook(lambda mod, a, o: got.update({nm:o})))
     keep(m.backbone.stem, 'stem')
     for i,s in enumerate(m.backbone.stages, 1): keep(s[0].conv2, f'malleable{i}')
-    for nm,mod in dict(upsample_1=h.upsample_1, merge=h.merge[3], task1=h.task[0], task=h.task[1], embed=h.embed, aspp=h.aspp, upsample_2=h.upsample_2, upsample_3=h.upsample_3).items(): keep(mod, nm)
+    for nm,mod in dict(upsample_1=h.upsample_1, merge=h.merge[3], task1=h.task[0], task=h.task[1], embed=h.embed,
+                       aspp=h.aspp, upsample_2=h.upsample_2, upsample_3=h.upsample_3).items():
+        keep(mod, nm)
     try:
         with torch.no_grad():
-            pyramid = m.backbone(rgb, depth, focal); seg = h(pyramid); seg_2 = h.seg_layer_2(got['embed']); size = rgb.shape[-2:]
-            return got | {f'layer{i}':p for i,p in enumerate(pyramid, 1)} | dict(seg=seg, seg_2=seg_2, logits=grow(seg, size, h), aux_logits=resize(seg_2, size))
+            pyramid = m.backbone(rgb, depth, focal)
+            seg = h(pyramid)
+            seg_2 = h.seg_layer_2(got['embed'])
+            size = rgb.shape[-2:]
+            return (got | {f'layer{i}':p for i,p in enumerate(pyramid, 1)}
+                    | dict(seg=seg, seg_2=seg_2, logits=grow(seg, size, h), aux_logits=resize(seg_2, size)))
     finally: [k.remove() for k in hooks]
 
 def malleable_outputs(case:dict, # Parity case of system `malleable2_5d`
@@ -207,10 +243,15 @@ def malleable_outputs(case:dict, # Parity case of system `malleable2_5d`
 ) -> dict:                       # Outputs under their names in the case
     "The whole model on a parity case."
     size = max(int(k.split('.')[2]) for k in state_dict if k.startswith('backbone.layer3.'))+1
-    m = malleable_model({6:'malleable_r50', 23:'malleable_r101', 36:'malleable_r152'}[size], case['config']['num_classes']).eval(); load_published(m, in_force(case, state_dict))
+    m = malleable_model({6:'malleable_r50', 23:'malleable_r101', 36:'malleable_r152'}[size],
+                        case['config']['num_classes']).eval()
+    load_published(m, in_force(case, state_dict))
     got = malleable_features(m, *(torch.as_tensor(inputs[k]) for k in ('rgb','depth','fx')))
     if 'label' in inputs:
-        y = torch.as_tensor(inputs['label']).clone(); y[:,:11] = 255; y[:,:,:7] = 255; ce = lambda l: F.cross_entropy(l, y, ignore_index=255)
+        y = torch.as_tensor(inputs['label']).clone()
+        y[:,:11] = 255
+        y[:,:,:7] = 255
+        def ce(l): return F.cross_entropy(l, y, ignore_index=255)
         got['loss'] = (ce(got['logits'])+.4*ce(got['aux_logits']))[None]
     return pick(got, case['outputs'])
 
@@ -220,4 +261,5 @@ def _sigma_or_cmx(case, state_dict, inputs):
     run = sigma_outputs if case['config']['backbone'].startswith('sigma_') else cmx_outputs
     return run(case, state_dict, inputs)
 
-CASES = dict(vmamba=vmamba_outputs, sigma=_sigma_or_cmx, segman=segman_outputs, sa_gate=sa_gate_outputs, malleable2_5d=malleable_outputs)
+CASES = dict(vmamba=vmamba_outputs, sigma=_sigma_or_cmx, segman=segman_outputs, sa_gate=sa_gate_outputs,
+             malleable2_5d=malleable_outputs)

@@ -18,8 +18,8 @@ def _draw_series(ax, i, n_series, name, values):
     means = [some.mean() for some in values]
     deviations = [some.std(ddof=1) if len(some)>1 else 0. for some in values]
     places = np.arange(len(values))+(i-(n_series-1)/2)*.8/n_series
-    bars = ax.bar(places, means, .8/n_series*.94, color=OKABE_ITO[i%8], hatch=HATCHES[i%8], edgecolor='w', lw=0, label=name,
-                  yerr=deviations if any(deviations) else None, error_kw=dict(lw=.8, capsize=2))
+    bars = ax.bar(places, means, .8/n_series*.94, color=OKABE_ITO[i%8], hatch=HATCHES[i%8], edgecolor='w', lw=0,
+                  label=name, yerr=deviations if any(deviations) else None, error_kw=dict(lw=.8, capsize=2))
     ax.bar_label(bars, ['' if math.isnan(mean) else f'{mean:.0f}' for mean in means], fontsize=6, padding=1)
 
 def compare_bars(
@@ -91,6 +91,7 @@ def number_grid(
         figure.colorbar(drawn, ax=ax, label=legend, shrink=.8)
     return figure
 
+# %% ../../nbs/show/30_bars.ipynb #1336d906
 def plot_confusion(
     report,            # A `Report` (or anything with `name`, `classes`, `synthetic` and `matrix(row)`)
     row:str='all',     # 'all', a condition or a subset
@@ -102,4 +103,5 @@ def plot_confusion(
     with np.errstate(invalid='ignore'): percent = 100*counts/counts.sum(1, keepdims=True)
     title = f'{report.name}, {row}' + (f' ({SHORT_NOTE})' if report.synthetic else '')
     if numbers is None: numbers = len(counts)<=15
-    return number_grid(percent, report.classes, report.classes, title, 'prediction', 'label', numbers, '% of the label', dpi)
+    return number_grid(percent, report.classes, report.classes, title, 'prediction', 'label', numbers,
+                       '% of the label', dpi)

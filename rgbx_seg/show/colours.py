@@ -15,7 +15,7 @@ import numpy as np
 from ..core import RGBXError
 
 # %% ../../nbs/show/00_colours.ipynb #103c2931
-OKABE_ITO = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#F0E442')   # Okabe & Ito 2008
+OKABE_ITO = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#F0E442')  # Okabe & Ito 2008
 HATCHES = ('', '///', '...', 'xxx', '\\\\\\', '+++', '---', 'ooo')
 LINES = ('-', '--', ':', '-.')
 RIGHT,WRONG,VOID = (222,222,222),(213,94,0),(255,255,255)
@@ -72,7 +72,8 @@ def error_picture(
 ) -> np.ndarray:     # (H, W, 3) uint8
     "Where the prediction is wrong."
     pred,mask = np.asarray(pred),np.asarray(mask)
-    if pred.shape!=mask.shape: raise RGBXError('error_picture', f'prediction {pred.shape} and mask {mask.shape}', 'equal shapes')
+    if pred.shape!=mask.shape:
+        raise RGBXError('error_picture', f'prediction {pred.shape} and mask {mask.shape}', 'equal shapes')
     return np.array([RIGHT, WRONG, VOID], np.uint8)[np.where(mask==ignore, 2, (pred!=mask).astype(int))]
 
 def overlay(
@@ -91,8 +92,8 @@ def signed_picture(
     return mapped_picture(.5 + .5*np.clip(np.asarray(values)/top, -1, 1), _SIGNED)
 
 # %% ../../nbs/show/00_colours.ipynb #4dc7e89a
-_STYLE = {'font.size': 8, 'axes.titlesize': 8, 'axes.labelsize': 8, 'legend.fontsize': 7, 'xtick.labelsize': 7, 'ytick.labelsize': 7,
-          'axes.spines.top': False, 'axes.spines.right': False, 'hatch.linewidth': .6}
+_STYLE = {'font.size': 8, 'axes.titlesize': 8, 'axes.labelsize': 8, 'legend.fontsize': 7, 'xtick.labelsize': 7,
+          'ytick.labelsize': 7, 'axes.spines.top': False, 'axes.spines.right': False, 'hatch.linewidth': .6}
 
 @cache
 def _load_backend():

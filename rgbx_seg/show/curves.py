@@ -37,19 +37,22 @@ def _last_value(column):
 def _draw_lines(ax, epochs, columns, factor):
     "A line per column with its name at its end."
     for i,column in enumerate(columns.values()):
-        ax.plot(epochs, np.array(column)*factor, LINES[i%4], color=OKABE_ITO[i%7], lw=1.4, marker='o' if len(epochs)<3 else None, ms=3)
+        ax.plot(epochs, np.array(column)*factor, LINES[i%4], color=OKABE_ITO[i%7], lw=1.4,
+                marker='o' if len(epochs)<3 else None, ms=3)
     low,high = ax.get_ylim()
     gap,place = .09,-math.inf
     for value,name in sorted((_last_value(column)*factor, name) for name,column in columns.items()):
         place = max((value-low)/(high-low), place+gap)
         colour = OKABE_ITO[list(columns).index(name)%7]
-        ax.annotate(name, (1.01, place), xycoords='axes fraction', color=colour, va='center', fontsize=7, annotation_clip=False)
+        ax.annotate(name, (1.01, place), xycoords='axes fraction', color=colour, va='center', fontsize=7,
+                    annotation_clip=False)
 
 def _is_score(name, column):
     "Is this a column of scores, between 0 and 1?"
     if 'loss' in name or 'lr' in name or 'time' in name: return False
     return np.nanmin(column)>=0 and np.nanmax(column)<=1
 
+# %% ../../nbs/show/20_curves.ipynb #8ef8d522
 def plot_history(
     path,       # `history.csv`, the folder of a run, or {column: values}
     dpi:int=72  # Pixels per inch
@@ -58,7 +61,8 @@ def plot_history(
     columns = dict(path) if isinstance(path, dict) else read_history(path)
     epochs = columns.pop('epoch', None) or list(range(len(next(iter(columns.values()), []))))
     if not len(epochs):
-        raise RGBXError('history' if isinstance(path, dict) else path, 'no epochs', 'at least one line below the header')
+        raise RGBXError('history' if isinstance(path, dict) else path, 'no epochs',
+                        'at least one line below the header')
     losses = {name: column for name,column in columns.items() if 'loss' in name}
     scores = {name: column for name,column in columns.items() if _is_score(name, column)}
     panels = [(title, some, factor) for title,some,factor in (('loss',losses,1.), ('score, %',scores,100.)) if some]

@@ -27,7 +27,8 @@ def _legend(figure, card, present, width):
     handles = [Patch(facecolor=np.asarray(rgb)/255, edgecolor='.4', lw=.5, label=name) for name,rgb in colours.items()]
     if not handles: return
     columns = min(len(handles), _legend_columns(card, present, width))
-    figure.legend(handles=handles, loc='outside lower center', ncols=columns, frameon=False, handlelength=1.2, columnspacing=1)
+    figure.legend(handles=handles, loc='outside lower center', ncols=columns, frameon=False, handlelength=1.2,
+                  columnspacing=1)
 
 def _draw_picture(ax, picture, title, label):
     "One picture in a thin frame without ticks; an empty place stays empty."
@@ -58,7 +59,8 @@ def picture_grid(
     shape = next(picture.shape for row in rows for picture in row if picture is not None)
     present = sorted(set(map(int, present)))
     sheet_width = columns*width + (.25 if len(labels) else 0)
-    legend_rows = math.ceil(len(present)/_legend_columns(card, present, sheet_width)) if card is not None and present else 0
+    legend_rows = (math.ceil(len(present)/_legend_columns(card, present, sheet_width))
+                   if card is not None and present else 0)
     note = SHORT_NOTE if getattr(card, 'synthetic', False) else ''
     sheet_height = len(rows)*width*shape[0]/shape[1] + .2*sum(map(bool, titles)) + .17*legend_rows + .15*bool(note)
     with drawing_style():
@@ -127,10 +129,12 @@ def prediction_grid(
     "Items in rows: modalities, mask, prediction and error of every model."
     preds = preds if isinstance(preds, dict) else {'prediction': preds}
     for name,masks in preds.items():
-        if len(masks)!=len(items): raise RGBXError(f'predictions {name!r}', f'{len(masks)} masks', f'{len(items)}, one per item')
+        if len(masks)!=len(items):
+            raise RGBXError(f'predictions {name!r}', f'{len(masks)} masks', f'{len(items)}, one per item')
     rows,titles,present = [],[],[]
     for i,item in enumerate(list(items)[:max_n]):
-        row,titles,classes = item_pictures(item, card, modalities, {name: masks[i] for name,masks in preds.items()}, errors)
+        row,titles,classes = item_pictures(item, card, modalities,
+                                           {name: masks[i] for name,masks in preds.items()}, errors)
         rows.append(row)
         present += classes
     return picture_grid(rows, titles, labels, card, present, width, dpi)

@@ -35,7 +35,8 @@ def text_table(
     return '\n'.join([line(head), '  '.join('-'*width for width in widths), *map(line, rows)])
 
 # %% ../../nbs/show/40_tables.ipynb #ccb7f515
-_SWATCH = '<span style="display:inline-block;width:1em;height:1em;border:1px solid #888;background:rgb({},{},{})"></span> '
+_SWATCH = ('<span style="display:inline-block;width:1em;height:1em;border:1px solid '
+           '#888;background:rgb({},{},{})"></span> ')
 
 def html_table(
     head:list,        # Column titles
@@ -60,7 +61,8 @@ def markdown_table(
     return '\n'.join([line(head), '| --- |'+' ---: |'*(len(head)-1), *map(line, rows)])
 
 # %% ../../nbs/show/40_tables.ipynb #aa779ddf
-_TEX = {'\\':r'\textbackslash{}', '~':r'\textasciitilde{}', '^':r'\textasciicircum{}', '±':r'$\pm$', '<':r'$<$', '>':r'$>$'}
+_TEX = {'\\':r'\textbackslash{}', '~':r'\textasciitilde{}', '^':r'\textasciicircum{}', '±':r'$\pm$',
+        '<':r'$<$', '>':r'$>$'}
 _TEX |= {character: '\\'+character for character in '&%$#_{}'}
 
 def latex(
@@ -77,13 +79,15 @@ def latex_table(
     "The same table in LaTeX."
     def line(row): return ' & '.join(map(latex, row))+r' \\'
     begin = r'\begin{tabular}{l'+'r'*(len(head)-1)+'}'
-    tabular = '\n'.join([begin, r'\toprule', line(head), r'\midrule', *map(line, rows), r'\bottomrule', r'\end{tabular}'])
+    tabular = '\n'.join([begin, r'\toprule', line(head), r'\midrule', *map(line, rows), r'\bottomrule',
+                         r'\end{tabular}'])
     if not caption: return tabular
     return '\n'.join([r'\begin{table}', r'\centering', tabular, rf'\caption{{{latex(caption)}}}', r'\end{table}'])
 
 # %% ../../nbs/show/40_tables.ipynb #8ef3546b
 class Tables:
-    "Base of whatever consists of titled tables: shown as text or HTML, exported by `to_markdown`, `to_csv`, `to_latex` or `save`."
+    """Base of whatever consists of titled tables: shown as text or HTML, exported by `to_markdown`, `to_csv`,
+    `to_latex` or `save`."""
     def tables(self, digits:int=1) -> list: # [(name, head, rows)]; decimals of the numbers
         "The tables; what a subclass has to say."
         raise NotImplementedError(type(self).__name__)
@@ -116,7 +120,8 @@ class Tables:
     def to_latex(self, digits:int=2) -> str: # Decimals; needs \usepackage{booktabs}
         "Every table as a `table` environment; the heading is the caption."
         top = '. '.join(self.heading())
-        return '\n\n'.join(latex_table(head, rows, f'{top} ({name})' if top else name) for name,head,rows in self.tables(digits))+'\n'
+        return '\n\n'.join(latex_table(head, rows, f'{top} ({name})' if top else name)
+                           for name,head,rows in self.tables(digits))+'\n'
     def to_dict(self) -> dict: # JSON-able
         "What the tables say as plain data; a subclass may say more."
         return {name: [dict(zip(head, row)) for row in rows] for name,head,rows in self.tables()}

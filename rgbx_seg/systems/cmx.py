@@ -53,21 +53,24 @@ def cmx_model(encoder:str='mit_b2', # A MiT or Swin variant
 ) -> RGBXSegmenter: # The model, randomly initialised
     "A CMX style two-stream model under its published names (arXiv 2203.04838; Sigma's builder)."
     make = choose(encoder, {v: mit_encoder for v in MIT_VARIANTS}|{v: swin_encoder for v in SWIN_VARIANTS}, 'encoder')
-    swin, chans = make is swin_encoder, in_channels if isinstance(in_channels, dict) else {m: in_channels for m in modalities}
+    swin = make is swin_encoder
+    chans = in_channels if isinstance(in_channels, dict) else {m: in_channels for m in modalities}
     if swin: encoder_kw = dict(out_norm=False)|encoder_kw
     encs = [make(encoder, chans[m], **encoder_kw) for m in modalities]
     chs = encs[0].channels
     head = published_decoder(decoder, chs, num_classes, embed_dim, bn_eps=bn_eps)
     aux_head = None
     if decoder in ('UPernet', 'deeplabv3+') if aux is None else aux:
-        aux_head = published_aux_head(chs, num_classes, bn_eps) if published_aux else FCNHead(chs, num_classes, level=2, bn_eps=bn_eps)
+        aux_head = (published_aux_head(chs, num_classes, bn_eps) if published_aux
+                    else FCNHead(chs, num_classes, level=2, bn_eps=bn_eps))
     backbone = FusedBackbone(encs, cmx_fusion(chs, len(modalities), encs[0].heads, norm=swin), len(modalities))
     return RGBXSegmenter(backbone, head, modalities, num_classes, chans, aux_head)
 
 # %% ../../nbs/systems/15_cmx.ipynb #5afa3368
 for _encoder in MIT_VARIANTS: MODELS(f'cmx_{_encoder}')(parts(_encoder, 'cmx', 'mlp'))
 for _encoder in SWIN_VARIANTS:
-    MODELS(f'cmx_{_encoder}')(parts(_encoder, 'cmx', 'upernet', encoder_kw=dict(out_norm=False), fusion_kw=dict(norm=True)))
+    MODELS(f'cmx_{_encoder}')(parts(_encoder, 'cmx', 'upernet', encoder_kw=dict(out_norm=False),
+                                    fusion_kw=dict(norm=True)))
 
 # %% ../../nbs/systems/15_cmx.ipynb #e4bc9f9a
 FUSION_KEYS = [(r'^FRMs\.(\d)\.', r'fusions.\1.pairs.0.frm.'), (r'^FFMs\.(\d)\.', r'fusions.\1.pairs.0.ffm.')]
@@ -83,7 +86,8 @@ def cmx_mit_keys(key:str, # Published name behind `backbone.`
 def cmx_swin_keys(key:str, # Published name behind `backbone.`
 ) -> str: # Name in the `FusedBackbone`
     "Two-stream Swin names -> ours."
-    for pat,to in FUSION_KEYS+[(r'^norm_d(\d)\.', r'fusions.\1.pairs.0.norm_x.'), (r'^norm(\d)\.', r'fusions.\1.pairs.0.norm_rgb.')]:
+    for pat,to in FUSION_KEYS+[(r'^norm_d(\d)\.', r'fusions.\1.pairs.0.norm_x.'),
+                               (r'^norm(\d)\.', r'fusions.\1.pairs.0.norm_rgb.')]:
         if re.match(pat, key): return re.sub(pat, to, key)
     base = re.sub(r'^(patch_embed|layers|downsamples)_d\.', r'\1.', key)
     return f'encoders.{int(base!=key)}.{swin_keys(base)}'
@@ -101,7 +105,8 @@ def cmx_names(backbone_keys, # `cmx_mit_keys` or `cmx_swin_keys`
 # %% ../../nbs/systems/15_cmx.ipynb #f943b34c
 CMX_FORMATS = (
     Format('CMX with MiT', names_like(r'^backbone\.FRMs\.', r'^backbone\.block1\.'), partial(cmx_names, cmx_mit_keys)),
-    Format('CMX with Swin', names_like(r'^backbone\.FRMs\.', r'^backbone\.layers\.'), partial(cmx_names, cmx_swin_keys)))
+    Format('CMX with Swin', names_like(r'^backbone\.FRMs\.', r'^backbone\.layers\.'),
+           partial(cmx_names, cmx_swin_keys)))
 for _format in CMX_FORMATS: FORMATS(_format.name)(_format)
 
 # %% ../../nbs/systems/15_cmx.ipynb #1a1e4605

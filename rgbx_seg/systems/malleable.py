@@ -19,7 +19,8 @@ from ..registry import FORMATS, MODELS, PROTOCOLS, RECIPES
 from .sa_gate import FURNACE, furnace_sgd
 
 # %% ../../nbs/systems/40_malleable.ipynb #c5033536
-MALLEABLE_MODELS = dict(malleable_r50='malleable_resnet50', malleable_r101='malleable_resnet101', malleable_r152='malleable_resnet152', malleable_nano='malleable_resnet_nano')
+MALLEABLE_MODELS = dict(malleable_r50='malleable_resnet50', malleable_r101='malleable_resnet101',
+                        malleable_r152='malleable_resnet152', malleable_nano='malleable_resnet_nano')
 
 def malleable_model(name:str='malleable_r101', # In `MALLEABLE_MODELS`
     num_classes:int=40, # Classes
@@ -31,17 +32,24 @@ def malleable_model(name:str='malleable_r101', # In `MALLEABLE_MODELS`
     head_kw:dict=None, # Settings of the head
 ) -> RGBXSegmenter: # Randomly initialised
     "Malleable 2.5D convolution by name (Xing et al., ECCV 2020)."
-    enc = choose(name, MALLEABLE_MODELS, 'model'); modalities = tuple(modalities)
+    enc = choose(name, MALLEABLE_MODELS, 'model')
+    modalities = tuple(modalities)
     if len(modalities) != 2: raise RGBXError(f'model {name!r}', f'{len(modalities)} modalities', 'two, RGB and depth')
-    rgb,depth = modalities; chans = dict(in_channels) if isinstance(in_channels, dict) else {rgb:in_channels or 3, depth:1}
-    if set(chans) != set(modalities) or chans[depth] not in (1, 3): raise RGBXError(f'model {name!r}', f'channels {chans}', f'{rgb!r} and one channel of {depth!r} (or three equal ones)')
+    rgb,depth = modalities
+    chans = dict(in_channels) if isinstance(in_channels, dict) else {rgb:in_channels or 3, depth:1}
+    if set(chans) != set(modalities) or chans[depth] not in (1, 3):
+        raise RGBXError(f'model {name!r}', f'channels {chans}',
+                        f'{rgb!r} and one channel of {depth!r} (or three equal ones)')
     b = malleable_resnet(enc, chans[rgb], **{'published':published, **(backbone_kw or {})})
-    head = MalleableHead(b.channels, num_classes, **{'published':published, 'aux':aux, **({'width':64} if name == 'malleable_nano' else {}), **(head_kw or {})})
+    head = MalleableHead(b.channels, num_classes,
+                         **{'published':published, 'aux':aux, **({'width':64} if name == 'malleable_nano' else {}),
+                            **(head_kw or {})})
     return RGBXSegmenter(b, head, modalities, num_classes, chans)
 
 # %% ../../nbs/systems/40_malleable.ipynb #d5d5e82d
 for _variant,_encoder in MALLEABLE_MODELS.items():
-    MODELS(_variant)(ModelEntry(partial(malleable_model, _variant), _encoder, head='malleable', modalities=('rgb','depth')))
+    MODELS(_variant)(ModelEntry(partial(malleable_model, _variant), _encoder, head='malleable',
+                                modalities=('rgb','depth')))
 
 # %% ../../nbs/systems/40_malleable.ipynb #9b9f77e2
 def malleable_names(model, # The model
@@ -49,17 +57,20 @@ def malleable_names(model, # The model
 ):
     "The published names in a segmenter; those of an auxiliary classifier that it does not have are dropped."
     if key.startswith('backbone.'): return 'backbone.'+resnet_keys(key.removeprefix('backbone.'))
-    return None if key.startswith('seg_layer_2.') and getattr(model.head, 'seg_layer_2', 0) is None else 'head.'+malleable_head_keys(key)
+    return (None if key.startswith('seg_layer_2.') and getattr(model.head, 'seg_layer_2', 0) is None
+            else 'head.'+malleable_head_keys(key))
 
 MALLEABLE = Format('malleable 2.5D', names_like(r'^backbone\.layer\d\.0\.conv2\.depth_anchor$'), malleable_names)
 FORMATS(MALLEABLE.name)(MALLEABLE)
 
 # %% ../../nbs/systems/40_malleable.ipynb #f2df3e4e
 MALLEABLE_RECIPE = FURNACE.with_changes(
-    name='malleable_r101/nyu480', crop=(480,480), protocol='malleable/nyudv2-ms', published=50.9, notes='8 GPUs', optim=furnace_sgd(8),
-    model=dict(name='malleable_r101', nano='malleable_nano', args=dict(backbone_kw=dict(bn_momentum=.01), head_kw=dict(bn_momentum=.01))),
+    name='malleable_r101/nyu480', crop=(480,480), protocol='malleable/nyudv2-ms', published=50.9, notes='8 GPUs',
+    optim=furnace_sgd(8), model=dict(name='malleable_r101', nano='malleable_nano',
+                                     args=dict(backbone_kw=dict(bn_momentum=.01), head_kw=dict(bn_momentum=.01))),
     modalities=('rgb','depth'), system='malleable', epochs=80, epoch_items=16*490, eval_every=5,
-    augment=dict(scales=(.75,1.,1.25,1.5,1.75), nearest=('depth',)), source='arXiv 2007.09365', **{'loss.args': dict(aux=.4)})
+    augment=dict(scales=(.75,1.,1.25,1.5,1.75), nearest=('depth',)), source='arXiv 2007.09365',
+    **{'loss.args': dict(aux=.4)})
 RECIPES(MALLEABLE_RECIPE.name)(MALLEABLE_RECIPE)
 
 # %% ../../nbs/systems/40_malleable.ipynb #087ed290

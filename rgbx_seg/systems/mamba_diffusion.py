@@ -24,7 +24,8 @@ from ..training.recipe import Recipe
 _parts = dict(fusion='dcf', head='diffusion', siamese=False)
 MAMBA_DIFFUSION = dict(  # for the registry
     mamba_diffusion=dict(_parts, encoder='vmamba2_base', encoder_kw=dict(out_norm=False), fusion_kw=dict(drop_path=.6)),
-    mamba_diffusion_nano=dict(_parts, encoder='vmamba2_nano', encoder_kw=dict(out_norm=False), fusion_kw=dict(depths=(1,1,1,1), depths2=(1,1,1,1)),
+    mamba_diffusion_nano=dict(_parts, encoder='vmamba2_nano', encoder_kw=dict(out_norm=False),
+                              fusion_kw=dict(depths=(1,1,1,1), depths2=(1,1,1,1)),
                               head_kw=dict(width=64, layers=2)))
 
 def mamba_diffusion(
@@ -37,39 +38,47 @@ def mamba_diffusion(
     head_kw:dict=None,              # Settings of the head
 ) -> RGBXSegmenter:
     "Mamba-Diffusion from its parts; the same as `create_model`, with the published modalities as defaults."
-    v = choose(variant, MAMBA_DIFFUSION, 'Mamba-Diffusion'); kw = lambda k,own: {**v.get(k, {}), **(own or {})}
-    if len(modalities) != len(in_channels): raise RGBXError('in_channels', f'{len(in_channels)} entries', f'{len(modalities)}, one per modality')
-    encoders = [vmamba2_encoder(v['encoder'], c, **kw('encoder_kw', encoder_kw)) for c in in_channels]; widths = encoders[0].channels
+    v = choose(variant, MAMBA_DIFFUSION, 'Mamba-Diffusion')
+    def kw(k, own): return {**v.get(k, {}), **(own or {})}
+    if len(modalities) != len(in_channels):
+        raise RGBXError('in_channels', f'{len(in_channels)} entries', f'{len(modalities)}, one per modality')
+    encoders = [vmamba2_encoder(v['encoder'], c, **kw('encoder_kw', encoder_kw)) for c in in_channels]
+    widths = encoders[0].channels
     fusions = dcf_fusion(widths, len(modalities), **kw('fusion_kw', fusion_kw)) if len(modalities) > 1 else []
-    head = DiffusionHead(widths, num_classes, **kw('head_kw', head_kw)); chans = dict(zip(modalities, in_channels))
-    config = dict(name=variant, num_classes=num_classes, modalities=list(modalities), in_channels=chans, siamese=None, aux_head=None,
-                  encoder_kw=encoder_kw, fusion_kw=fusion_kw, head_kw=head_kw, aux_kw=None)
-    return RGBXSegmenter(FusedBackbone(encoders, fusions, len(modalities)), head, modalities, num_classes, chans, None, config)
+    head = DiffusionHead(widths, num_classes, **kw('head_kw', head_kw))
+    chans = dict(zip(modalities, in_channels))
+    config = dict(name=variant, num_classes=num_classes, modalities=list(modalities), in_channels=chans, siamese=None,
+                  aux_head=None, encoder_kw=encoder_kw, fusion_kw=fusion_kw, head_kw=head_kw, aux_kw=None)
+    return RGBXSegmenter(FusedBackbone(encoders, fusions, len(modalities)), head, modalities, num_classes,
+                         chans, None, config)
 
 # %% ../../nbs/systems/50_mamba_diffusion.ipynb #5142132e
 for _variant,_settings in MAMBA_DIFFUSION.items(): MODELS(_variant)(parts(**_settings))
 
 # %% ../../nbs/systems/50_mamba_diffusion.ipynb #1ffaf23c
 _stem = {'0':'conv1', '2':'norm1.norm', '5':'conv2', '7':'norm2.norm'}
-_stream = lambda c: 'backbone.encoders.' + ('0' if c in 'aA' else '1')
+def _stream(c): return 'backbone.encoders.' + ('0' if c in 'aA' else '1')
 BACKBONE_KEYS = [(r'^backbone\.patch_embed_([AB])\.(\d)\.', lambda m: f'{_stream(m[1])}.stem.{_stem[m[2]]}.'),
-    (r'^backbone\.layers_([ab])\.(\d+)\.downsample\.([13])\.',
-        lambda m: f"{_stream(m[1])}.stages.{int(m[2])+1}.down.{'conv' if m[3] == '1' else 'norm.norm'}."),
-    (r'^backbone\.layers_([ab])\.(\d+)\.', lambda m: f'{_stream(m[1])}.stages.{m[2]}.'),
-    (r'^backbone\.fuse_layers(v2)?\.(\d+)\.blocks\.', lambda m: f"backbone.fusions.{m[2]}.pairs.0.{'ds' if m[1] else 'dcf'}."),
-    (r'^backbone\.outnorm_([ab])(\d)\.', r'backbone.fusions.\2.pairs.0.norm_\1.norm.')]
+                 (r'^backbone\.layers_([ab])\.(\d+)\.downsample\.([13])\.',
+                  lambda m: f"{_stream(m[1])}.stages.{int(m[2])+1}.down.{'conv' if m[3] == '1' else 'norm.norm'}."),
+                 (r'^backbone\.layers_([ab])\.(\d+)\.', lambda m: f'{_stream(m[1])}.stages.{m[2]}.'),
+                 (r'^backbone\.fuse_layers(v2)?\.(\d+)\.blocks\.',
+                  lambda m: f"backbone.fusions.{m[2]}.pairs.0.{'ds' if m[1] else 'dcf'}."),
+                 (r'^backbone\.outnorm_([ab])(\d)\.', r'backbone.fusions.\2.pairs.0.norm_\1.norm.')]
 DEAD = r'^backbone\.classifier\.|^backbone\.fuse_layers.*\.out_proj_b\.weight$'
 
 def mamba_diffusion_names(model, # `RGBXSegmenter`
     key:str,                     # Published name
 ):
     "Our name of a published tensor; `None` for those that nothing reads."
-    if re.search(DEAD, key) or (key.startswith('auxiliary_head.') and getattr(model.head, 'aux', None) is None): return None
+    if re.search(DEAD, key) or (key.startswith('auxiliary_head.') and getattr(model.head, 'aux', None) is None):
+        return None
     for pat,to in BACKBONE_KEYS:
         if re.search(pat, key): return re.sub(pat, to, key)
     return key if key.startswith('backbone.') else 'head.' + diffusion_name(key)
 
-MAMBA_DIFFUSION_FORMAT = Format('Mamba-Diffusion', lambda ks: any(k.startswith('backbone.fuse_layersv2.') for k in ks), mamba_diffusion_names)
+MAMBA_DIFFUSION_FORMAT = Format('Mamba-Diffusion', lambda ks: any(k.startswith('backbone.fuse_layersv2.') for k in ks),
+                                mamba_diffusion_names)
 FORMATS(MAMBA_DIFFUSION_FORMAT.name)(MAMBA_DIFFUSION_FORMAT)
 
 # %% ../../nbs/systems/50_mamba_diffusion.ipynb #95e35c0e
@@ -79,25 +88,31 @@ def published_model(c:dict,   # `model` of a published configuration (its `confi
 ) -> RGBXSegmenter:           # With modalities 'optical' and 'sar'
     "The model that the published code builds for this configuration."
     b,d,n = c['backbone'],c['decode_head'],c['neck']
-    at = d['encoder']['transformerlayers']['attn_cfgs']; sar = 2 if b.get('data2', b.get('data')) == 'hunan' else 1
+    at = d['encoder']['transformerlayers']['attn_cfgs']
+    sar = 2 if b.get('data2', b.get('data')) == 'hunan' else 1
     dims = b['dims'] if isinstance(b['dims'], (list,tuple)) else [b['dims']*2**i for i in range(4)]
     scan = dict(d_state=b['ssm_d_state'], ratio=b['ssm_ratio'], mlp_ratio=b['mlp_ratio'])
-    head = dict(width=d['channels'], layers=d['encoder']['num_layers'], heads=at['num_heads'], points=at.get('num_points', 4),
-                frequencies=c.get('learned_sinusoidal_dim', 16)//2,
-                timesteps=c.get('timesteps', 1), bit_scale=c.get('bit_scale', .1), schedule=c.get('noise_schedule', 'cosine'),
-                sampler=c.get('diffusion', 'ddim'),
-                time_difference=c.get('time_difference', 1), sample_range=tuple(c.get('sample_range', (0,.999))), draws=c.get('randsteps', 1),
-                accumulation=c.get('accumulation', False), self_aligned=c['type'] == 'SelfAlignedDDP', aux='auxiliary_head' in c, published=published)
+    head = dict(
+        width=d['channels'], layers=d['encoder']['num_layers'], heads=at['num_heads'], points=at.get('num_points', 4),
+        frequencies=c.get('learned_sinusoidal_dim', 16)//2,
+        timesteps=c.get('timesteps', 1), bit_scale=c.get('bit_scale', .1), schedule=c.get('noise_schedule', 'cosine'),
+        sampler=c.get('diffusion', 'ddim'),
+        time_difference=c.get('time_difference', 1), sample_range=tuple(c.get('sample_range', (0,.999))),
+        draws=c.get('randsteps', 1),
+        accumulation=c.get('accumulation', False), self_aligned=c['type'] == 'SelfAlignedDDP',
+        aux='auxiliary_head' in c, published=published)
     if published: head['seed'] = None
     return mamba_diffusion('mamba_diffusion', d['num_classes'], ('optical','sar'), (b['in_chans']-sar, sar),
-        dict(dims=tuple(dims), depths=tuple(b['depths']), drop_path=b['drop_path_rate'], **scan),
-        dict(depths=tuple(b['fuse_depths']), depths2=tuple(b['fuse_depthsv2']), drop_path=b['drop_path_rate'], published=published,
-             encoder_depths=tuple(b['depths']), **scan), head | kwargs)
+                           dict(dims=tuple(dims), depths=tuple(b['depths']), drop_path=b['drop_path_rate'], **scan),
+                           dict(depths=tuple(b['fuse_depths']), depths2=tuple(b['fuse_depthsv2']),
+                                drop_path=b['drop_path_rate'], published=published,
+                                encoder_depths=tuple(b['depths']), **scan), head | kwargs)
 
 # %% ../../nbs/systems/50_mamba_diffusion.ipynb #d63c9837
 def reduce_labels(label) -> np.ndarray: # uint8
     "Labels as on disk (0 unknown, 1 to C) to 255 and 0 to C-1."
-    y = np.asarray(label, np.uint8); y = np.where(y == 0, 255, y-1)
+    y = np.asarray(label, np.uint8)
+    y = np.where(y == 0, 255, y-1)
     return np.where(y == 254, 255, y).astype(np.uint8)
 
 # %% ../../nbs/systems/50_mamba_diffusion.ipynb #5bdfb491
@@ -121,14 +136,18 @@ def mamba_diffusion_recipes() -> list: # Of `Recipe`
     "WHU-OPT-SAR, corrected and as published; self-aligned fine-tuning; Hunan, reconstructed."
     whu = _MD.with_changes(**_WHU)
     return [
-        whu.with_changes(name='mamba_diffusion/whu', published=59.21, notes='corrected; the score is that of the published training'),
+        whu.with_changes(name='mamba_diffusion/whu', published=59.21,
+                         notes='corrected; the score is that of the published training'),
         whu.with_changes(name='mamba_diffusion/whu_published', published=59.21, **_AS_PUBLISHED,
-            notes='with the slips; 59.21 of test.py, 59.09 on the 5880 validation tiles at the end of the log; the log is of seed 2024'),
-        whu.with_changes(name='mamba_diffusion/whu_self_aligned', start='the weights of mamba_diffusion/whu', steps=16_000,
+                         notes='with the slips; 59.21 of test.py, 59.09 on the 5880 validation tiles at the end of the '
+                               'log; the log is of seed 2024'),
+        whu.with_changes(
+            name='mamba_diffusion/whu_self_aligned', start='the weights of mamba_diffusion/whu', steps=16_000,
             eval_every=4_000, warmup=150, **{'model.args': dict(head_kw=dict(self_aligned=True))},
             notes='reconstruction: the code exists, no configuration; a tenth of the training is our choice'),
         _MD.with_changes(name='mamba_diffusion/hunan', data='hunan', protocol='mambadiffusion/hunan', published=53.06,
-            notes='reconstruction: 13 + 2 bands and classes are published, length, batch and head are those of WHU')]
+                         notes='reconstruction: 13 + 2 bands and classes are published, length, batch and head are '
+                               'those of WHU')]
 
 for _recipe in mamba_diffusion_recipes(): RECIPES(_recipe.name)(_recipe)
 

@@ -59,12 +59,14 @@ class SamAdapterBackbone(nn.Module):
         self.channels,self.strides = (D,)*4,(4,8,16,32)
         self.project = nn.ModuleList(nn.Conv2d(w, D, 1) for w in widths).apply(init_adapter)
         self.level_embed = nn.Parameter(torch.randn(3, D))
-        kw = dict(heads=heads, points=points, ratio=ratio, cffn_ratio=cffn_ratio, drop_path=drop_path, gamma=gamma, checkpointing=checkpointing)
+        kw = dict(heads=heads, points=points, ratio=ratio, cffn_ratio=cffn_ratio, drop_path=drop_path, gamma=gamma,
+                  checkpointing=checkpointing)
         self.adapter = nn.ModuleList(Interaction(D, 2*(i == 3), **kw) for i in range(4)).apply(init_adapter)
         self.up = nn.ConvTranspose2d(D, D, 2, 2).apply(init_adapter)
         self.norms = nn.ModuleList(nn.BatchNorm2d(D) for _ in range(4))
         self.vit.checkpointing = checkpointing
-        for s in (s for e in prior.encoders for s in e.stages if hasattr(s, 'grad_checkpointing')): s.grad_checkpointing = checkpointing
+        for s in (s for e in prior.encoders for s in e.stages if hasattr(s, 'grad_checkpointing')):
+            s.grad_checkpointing = checkpointing
 
     def accepts(self, H:int, W:int) -> bool: # Can images of this size go through as they are?
         "Sides that are multiples of 32, and the crop's number of pixels if the fusion was built for one."
@@ -72,18 +74,24 @@ class SamAdapterBackbone(nn.Module):
 
     def forward(self, *images) -> list: # Four maps, fine to coarse
         "Images `(B, C_i, H, W)`, `None` for a missing one; `RGBXError` for a size it does not accept."
-        like = next(i for i in images if i is not None); B,_,H,W = like.shape
+        like = next(i for i in images if i is not None)
+        B,_,H,W = like.shape
         if not self.accepts(H, W):
-            h,w = self.size or (0, 0); want = 'sides that are multiples of 32' + (f' and {h*w} pixels, as in {h}x{w}' if self.size else '')
+            h,w = self.size or (0, 0)
+            want = 'sides that are multiples of 32' + (f' and {h*w} pixels, as in {h}x{w}' if self.size else '')
             fix = 'The fusion has weights per position. The segmenter around this backbone pads and slides by itself.'
             raise RGBXError('MM SAM-Adapter', f'images of {H}x{W}', want, fix)
         rgb = images[0] if images[0] is not None else like.new_zeros(B, self.vit.patch_embed.proj.in_channels, H, W)
         c1,*cs = [p(f) for p,f in zip(self.project, self.prior(*images))]
         c = torch.cat([f.flatten(2).transpose(1,2)+e for f,e in zip(cs, self.level_embed)], 1)
-        t = self.vit.embed(rgb); h,w = t.shape[1:3]; t,outs = t.flatten(1,2),[]
+        t = self.vit.embed(rgb)
+        h,w = t.shape[1:3]
+        t,outs = t.flatten(1,2),[]
         for i,it in enumerate(self.adapter):
-            first,last = self.groups[i]; blocks = lambda t: self.vit.run(t.unflatten(1, (h,w)), first, last+1).flatten(1,2)
-            t,c = it(t, c, blocks, h, w); outs.append(t.transpose(1,2).unflatten(-1, (h,w)))
+            first,last = self.groups[i]
+            def blocks(t): return self.vit.run(t.unflatten(1, (h,w)), first, last+1).flatten(1,2)
+            t,c = it(t, c, blocks, h, w)
+            outs.append(t.transpose(1,2).unflatten(-1, (h,w)))
         return self.pyramid(c1, split_levels(c, h, w), outs)
 
     def pyramid(self, c1:Tensor, cs, outs) -> list: # c1 at stride 4, the three levels, the ViT's four maps
@@ -120,22 +128,29 @@ class MMSamAdapter(RGBXSegmenter):
 
     def forward(self, *images, **named):
         "Normalised images `(B, C_i, H, W)` of any size, by position or name, to logits `(B, num_classes, H, W)`."
-        ims = self.inputs(*images, **named); H,W = next(i for i in ims if i is not None).shape[-2:]
+        ims = self.inputs(*images, **named)
+        H,W = next(i for i in ims if i is not None).shape[-2:]
         if self.backbone.accepts(H, W): return self.logits(ims)
         h,w = self.backbone.size or (math.ceil(H/32)*32, math.ceil(W/32)*32)
         if H <= h and W <= w: return self.logits(self.pad(ims, h, w))[...,:H,:W]
         if self.training:
-            raise RGBXError('MM SAM-Adapter in training', f'images of {H}x{W}', f'crops of {h}x{w}', 'Crop to this size, or build the model with size=None.')
+            raise RGBXError('MM SAM-Adapter in training', f'images of {H}x{W}', f'crops of {h}x{w}',
+                            'Crop to this size, or build the model with size=None.')
         return self.slide(self.pad(ims, max(H,h), max(W,w)), h, w)[...,:H,:W]
 
     def slide(self, ims, h:int, w:int) -> Tensor: # Images, and the size of the windows
         "The mean of the logits of windows, strides 5/8 of their size."
-        B,_,H,W = next(i for i in ims if i is not None).shape; total = count = 0
+        B,_,H,W = next(i for i in ims if i is not None).shape
+        total = count = 0
         for top in window_starts(H, h, h*5//8):
             for left in window_starts(W, w, w*5//8):
-                at = (..., slice(top, top+h), slice(left, left+w)); y = self.logits([None if i is None else i[at] for i in ims])
-                if not isinstance(count, Tensor): total,count = y.new_zeros(B, y.shape[1], H, W),y.new_zeros(H, W)
-                total[at] += y; count[at] += 1
+                at = (..., slice(top, top+h), slice(left, left+w))
+                y = self.logits([None if i is None else i[at] for i in ims])
+                if not isinstance(count, Tensor):
+                    total = y.new_zeros(B, y.shape[1], H, W)
+                    count = y.new_zeros(H, W)
+                total[at] += y
+                count[at] += 1
         return total/count
 
 # %% ../../nbs/systems/60_mm_sam_adapter.ipynb #82d90dd9
@@ -150,26 +165,35 @@ def mm_sam_adapter(variant:str='mm_sam_adapter_l', # One of `MM_SAM_VARIANTS`
     num_classes:int=25,           # Channels of the logits
     modalities=('rgb','x'),       # Names, RGB first; 'rgb' alone has a convolutional prior instead of the fusion
     in_channels=3,                # Channels of every image, or `{modality: channels}`
-    encoder_kw:dict=None,         # `vit`, `prior`, `adapter`: settings of `sam_vit`, `convnext_encoder` (`spatial_prior`), interactions; `checkpointing`
+    # `vit`, `prior`, `adapter`: settings of `sam_vit`, `convnext_encoder` (`spatial_prior`), interactions;
+    # `checkpointing`
+    encoder_kw:dict=None,
     fusion_kw:dict=None,          # `size`: side of the crops, an int, `(height, width)` or None; `published_pad`
     head_kw:dict=None,            # Settings of the SegFormer head
 ) -> MMSamAdapter:
     "Build MM SAM-Adapter (arXiv 2509.10408)."
-    v = choose(variant, MM_SAM_VARIANTS, 'MM SAM-Adapter'); modalities = tuple(modalities); n = len(modalities)
+    v = choose(variant, MM_SAM_VARIANTS, 'MM SAM-Adapter')
+    modalities = tuple(modalities)
+    n = len(modalities)
     ekw,fkw = dict(encoder_kw or {}),dict(fusion_kw or {})
     chans = dict(in_channels) if isinstance(in_channels, dict) else {m:in_channels for m in modalities}
     if not n or set(chans) != set(modalities) or len(set(modalities)) != n:
         raise RGBXError('modalities', f'{modalities} with channels {chans}', 'each once, with its channels')
     config = dict(name=variant, num_classes=num_classes, modalities=list(modalities), in_channels=chans,
                   encoder_kw=encoder_kw, fusion_kw=fusion_kw, head_kw=head_kw)
-    for what,kw,known in (('encoder_kw', ekw, ('vit','prior','adapter','checkpointing')), ('fusion_kw', fkw, ('size','published_pad'))):
-        if set(kw)-set(known): raise RGBXError(what, ', '.join(sorted(set(kw)-set(known))), f"some of {', '.join(known)}")
+    for what,kw,known in (('encoder_kw', ekw, ('vit','prior','adapter','checkpointing')),
+                          ('fusion_kw', fkw, ('size','published_pad'))):
+        if set(kw)-set(known):
+            raise RGBXError(what, ', '.join(sorted(set(kw)-set(known))), f"some of {', '.join(known)}")
     size = fkw.get('size', v['size']) if n > 1 else None
     vit,pkw = sam_vit(v['vit'], chans[modalities[0]], **ekw.get('vit', {})),ekw.get('prior', {})
     if n > 1:
         encoders = [convnext_encoder(v['prior'], chans[m], **dict(drop_path=.4, gamma=1.) | pkw) for m in modalities]
-        widths,fusions = [2*c for c in encoders[0].channels],roadformer_fusion(encoders[0].channels, n, size, project=False)
-    else: encoders = [spatial_prior(in_channels=chans[modalities[0]], **pkw).apply(init_adapter)]; widths,fusions = encoders[0].channels,[]
+        widths = [2*c for c in encoders[0].channels]
+        fusions = roadformer_fusion(encoders[0].channels, n, size, project=False)
+    else:
+        encoders = [spatial_prior(in_channels=chans[modalities[0]], **pkw).apply(init_adapter)]
+        widths,fusions = encoders[0].channels,[]
     akw = dict(size=size, checkpointing=ekw.get('checkpointing', False)) | v['adapter'] | ekw.get('adapter', {})
     backbone = SamAdapterBackbone(vit, FusedBackbone(encoders, fusions, n), widths, **akw)
     head = SegFormerHead(backbone.channels, num_classes, **dict(width=v['width']) | (head_kw or {}))
@@ -190,15 +214,20 @@ def freeze_vit(model:MMSamAdapter) -> MMSamAdapter: # The same
 # %% ../../nbs/systems/60_mm_sam_adapter.ipynb #d81f7fce
 NECK = dict(global_feature_encoder_rgb='global_rgb', global_feature_encoder_sne='global_x',
             local_feature_encoder_rgb='local_rgb', local_feature_encoder_sne='local_x',
-            fuse_blocks='gffm', detail_feature_extractions='detail', enhance_blocks='ffrm', scale_layers='sum', ca_blocks='ca')
-INNER = [(r'^norm1\.body\.', 'norm.'), (r'^bottleneckBlock\.', 'body.'), (r'^(attn|conv_atten|coord_atten)\.', ''), (r'^(gamma[xy])\.scale$', r'\1')]
+            fuse_blocks='gffm', detail_feature_extractions='detail', enhance_blocks='ffrm', scale_layers='sum',
+            ca_blocks='ca')
+INNER = [(r'^norm1\.body\.', 'norm.'), (r'^bottleneckBlock\.', 'body.'), (r'^(attn|conv_atten|coord_atten)\.', ''),
+         (r'^(gamma[xy])\.scale$', r'\1')]
 
 def prior_keys(key:str) -> str: # Name behind `backbone.spm.`
     "Names of the multi-modal (or the spatial) prior to ours, behind `backbone.`."
     if m := re.match(r'fc(\d)\.(.*)', key): return f'project.{int(m[1])-1}.{m[2]}'
-    if m := re.match(r'twin_conv\.(downsample_layers|stages)_([xy])\.(.*)', key): return f'prior.encoders.{"xy".index(m[2])}.' + convnext_keys(f'{m[1]}.{m[3]}')
-    if m := re.match(r'twin_conv\.norm_([xy])(\d)\.(.*)', key): return f'prior.encoders.{"xy".index(m[1])}.outs.{m[2]}.{m[3]}'
-    if m := re.match(r'smart_fusion\.(\w+)\.(\d)\.(.*)', key): return f'prior.fusions.{m[2]}.pairs.0.{NECK.get(m[1], m[1])}.{translate(m[3], INNER)}'
+    if m := re.match(r'twin_conv\.(downsample_layers|stages)_([xy])\.(.*)', key):
+        return f'prior.encoders.{"xy".index(m[2])}.' + convnext_keys(f'{m[1]}.{m[3]}')
+    if m := re.match(r'twin_conv\.norm_([xy])(\d)\.(.*)', key):
+        return f'prior.encoders.{"xy".index(m[1])}.outs.{m[2]}.{m[3]}'
+    if m := re.match(r'smart_fusion\.(\w+)\.(\d)\.(.*)', key):
+        return f'prior.fusions.{m[2]}.pairs.0.{NECK.get(m[1], m[1])}.{translate(m[3], INNER)}'
     if m := re.match(r'conv(\d)\.(.*)', key): return f'prior.encoders.0.stages.{int(m[1])-1}.{m[2]}'
     return 'prior.encoders.0.'+key
 
@@ -226,8 +255,10 @@ def resample_positions(state_dict:dict, # A published or one of our state dicts
     for k,v in state_dict.items():
         m = re.search(r'(?:fuse_blocks\.(\d)|fusions\.(\d)\.pairs\.\d+\.gffm)\.norm\.(?:weight|bias)$', k)
         if not m: continue
-        s = 2**(int(m[1] or m[2])+2); v = torch.as_tensor(v)
-        if v.numel() != (h//s)*(w//s): raise RGBXError(k, f'{v.numel()} values', f'{(h//s)*(w//s)} for crops of {h}x{w}')
+        s = 2**(int(m[1] or m[2])+2)
+        v = torch.as_tensor(v)
+        if v.numel() != (h//s)*(w//s):
+            raise RGBXError(k, f'{v.numel()} values', f'{(h//s)*(w//s)} for crops of {h}x{w}')
         out[k] = resize(v.reshape(1, 1, h//s, w//s), (H//s, W//s)).flatten()
     return out
 
@@ -252,7 +283,8 @@ def mm_sam_groups(
 ) -> dict:          # Arguments of `training.groups.param_groups`
     "Layer-wise decay 0.9 of the rate, and what the weight decay spares."
     rules = {r'^backbone\.prior\.encoders\.': dict(wd=1), r'^backbone\.prior\.fusions\.': dict(wd=0)}
-    return dict(decay='ndim', layer_decay=.9, layers=_TWO, rules=rules) if fused else dict(decay='ndim', layer_decay=.9, layers=_ONE)
+    return (dict(decay='ndim', layer_decay=.9, layers=_TWO, rules=rules) if fused
+            else dict(decay='ndim', layer_decay=.9, layers=_ONE))
 
 # %% ../../nbs/systems/60_mm_sam_adapter.ipynb #07779fb8
 _MM_SAM = Recipe('mm_sam',
@@ -263,12 +295,15 @@ _MM_SAM = Recipe('mm_sam',
     length=dict(bs=8, epochs=100),
     facts=dict(source='arXiv 2509.10408',
                start='sam_vit_l_0b3195.pth and convnext-small_in21k-pre_3rdparty_in1k-384px_20221219-96f0bb87.pth'))
-_LIGHT = dict(scales=None, scale_range=(.5,2.), cat_max_ratio=.75, pad='corner', photometric=dict(rgb='blur_distortion'))
+_LIGHT = dict(scales=None, scale_range=(.5,2.), cat_max_ratio=.75, pad='corner',
+              photometric=dict(rgb='blur_distortion'))
 _SETS = dict(
-    deliver=dict(data='deliver', system='mmsam', crop=(1024,1024), augment=dict(base=(1042,1042), **_LIGHT), protocol='mmsam/deliver'),
+    deliver=dict(data='deliver', system='mmsam', crop=(1024,1024), augment=dict(base=(1042,1042), **_LIGHT),
+                 protocol='mmsam/deliver'),
     fmb=dict(data='fmb', system='mmsam', train='train1060', crop=(800,800), model='mm_sam_adapter_l_fmb',
              augment=dict(base=(600,800), **_LIGHT), protocol='mmsam/fmb'),
-    muses=dict(data='muses', crop=(1024,1024), test='val', augment=dict(base=(1080,1920), **_LIGHT), protocol='mmsam/muses'))
+    muses=dict(data='muses', crop=(1024,1024), test='val', augment=dict(base=(1080,1920), **_LIGHT),
+               protocol='mmsam/muses'))
 
 # mIoU in percent on test: all, RGB-easy, RGB-hard; MUSES: all, by the benchmark's server
 MM_SAM_SCORES = dict(
@@ -285,8 +320,9 @@ def mm_sam_recipes() -> list: # Of `Recipe`
     "Every published combination of data set and sensor, and RGB alone, which has no published score."
     def one(data, sensor, score):
         fused = sensor != 'rgb'
-        return _MM_SAM.with_changes(name=f'mm_sam_adapter_l/{data}-{sensor}', modalities=('rgb',sensor) if fused else ('rgb',),
-            groups=mm_sam_groups(fused), published=score[0] if score else None, notes=_notes(score), **_SETS[data])
+        return _MM_SAM.with_changes(name=f'mm_sam_adapter_l/{data}-{sensor}',
+                                    modalities=('rgb',sensor) if fused else ('rgb',), groups=mm_sam_groups(fused),
+                                    published=score[0] if score else None, notes=_notes(score), **_SETS[data])
     return [one(data, sensor, score) for data,scores in MM_SAM_SCORES.items() for sensor,score in scores.items()]
 
 for _recipe in mm_sam_recipes(): RECIPES(_recipe.name)(_recipe)
@@ -295,9 +331,10 @@ for _recipe in mm_sam_recipes(): RECIPES(_recipe.name)(_recipe)
 def _late(name, about, **how): return Protocol(f'mmsam/{name}', combine='late', absent='zero', about=about, **how)
 
 for _protocol in (
-        _late('deliver', 'MM SAM-Adapter on DeLiVER: image and label resized to 1024x1024 and scored there; easy and hard test alike',
-              size=(1024,1024), at_size=True),
-        _late('fmb', 'MM SAM-Adapter on FMB: padded to 800x800 at the right and bottom, cut back; easy and hard test alike',
+        _late('deliver', 'MM SAM-Adapter on DeLiVER: image and label resized to 1024x1024 and scored there; easy and '
+                         'hard test alike', size=(1024,1024), at_size=True),
+        _late('fmb',
+              'MM SAM-Adapter on FMB: padded to 800x800 at the right and bottom, cut back; easy and hard test alike',
               mode='slide', crop=800, pad=True),
         _late('muses', 'MM SAM-Adapter on MUSES: windows 1024, step 640', mode='slide', crop=1024, stride=.625)):
     PROTOCOLS(_protocol.name)(_protocol)

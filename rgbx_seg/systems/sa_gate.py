@@ -21,7 +21,8 @@ from ..registry import FORMATS, MODELS, PROTOCOLS, RECIPES
 from ..training.recipe import Recipe
 
 # %% ../../nbs/systems/30_sa_gate.ipynb #964d7720
-SA_GATE_VARIANTS = dict(sa_gate_r50='resnet50_deep', sa_gate_r101='resnet101_deep', sa_gate_r152='resnet152_deep', sa_gate_nano='resnet_nano')
+SA_GATE_VARIANTS = dict(sa_gate_r50='resnet50_deep', sa_gate_r101='resnet101_deep', sa_gate_r152='resnet152_deep',
+                        sa_gate_nano='resnet_nano')
 
 def sa_gate_model(name:str='sa_gate_r101', # In `SA_GATE_VARIANTS`
     num_classes:int=40, # Classes
@@ -35,13 +36,17 @@ def sa_gate_model(name:str='sa_gate_r101', # In `SA_GATE_VARIANTS`
     aux_kw:dict=None, # Settings of the auxiliary head
 ) -> RGBXSegmenter: # Randomly initialised
     "SA-Gate by name (Chen et al., ECCV 2020)."
-    enc = choose(name, SA_GATE_VARIANTS, 'model'); modalities = tuple(modalities)
+    enc = choose(name, SA_GATE_VARIANTS, 'model')
+    modalities = tuple(modalities)
     chans = dict(in_channels) if isinstance(in_channels, dict) else {m:in_channels for m in modalities}
-    encs = [resnet_encoder(enc, chans[m], **{**dict(output_stride=16, multi_grid=(1,2,4)), **(encoder_kw or {})}) for m in modalities]
+    encs = [resnet_encoder(enc, chans[m], **{**dict(output_stride=16, multi_grid=(1,2,4)), **(encoder_kw or {})})
+            for m in modalities]
     if published: share_projections(encs)
-    widths = encs[0].channels; n = len(modalities)
+    widths = encs[0].channels
+    n = len(modalities)
     fusions = sa_gate_fusion(widths, n, **{'published':published, **(fusion_kw or {})}) if n > 1 else []
-    head,aux_head = SAGateHead(widths, num_classes, **(head_kw or {})),SAGateAuxHead(widths, num_classes, **(aux_kw or {})) if aux else None
+    head = SAGateHead(widths, num_classes, **(head_kw or {}))
+    aux_head = SAGateAuxHead(widths, num_classes, **(aux_kw or {})) if aux else None
     return RGBXSegmenter(FusedBackbone(encs, fusions, n), head, modalities, num_classes, chans, aux_head)
 
 # %% ../../nbs/systems/30_sa_gate.ipynb #aa7de31c
@@ -76,7 +81,8 @@ def furnace_sgd(
     lr:float=.02,         # As its configuration says
     wd:float=5e-4,        # As its configuration says
 ) -> dict:                # Settings of `Recipe.optim`
-    "The published SGD in ordinary terms: gradients were divided by the number of GPUs once too often, weight decay was not."
+    """The published SGD in ordinary terms: gradients were divided by the number of GPUs once too often, weight decay
+    was not."""
     return dict(name='sgd', args=dict(momentum=.9), lr=lr/gpus, wd=wd*gpus, groups=dict(decay='matrices'))
 
 # %% ../../nbs/systems/30_sa_gate.ipynb #70e8c4b6
@@ -110,5 +116,6 @@ for _protocol in (
         _furnace('sa_gate/nyudv2-ms', 480, 'the same with three scales and flip: 52.4', **_THREE),
         _furnace('sa_gate_432/nyudv2', 432, 'SA-Gate, crop 432: about 51.5'),
         _furnace('sa_gate_432/nyudv2-ms', 432, 'the same with three scales and flip', **_THREE),
-        Protocol('sa_gate/nyudv2-correct', 'slide', crop=480, about='the same scales and flip, means of probabilities', **_THREE)):
+        Protocol('sa_gate/nyudv2-correct', 'slide', crop=480,
+                 about='the same scales and flip, means of probabilities', **_THREE)):
     PROTOCOLS(_protocol.name)(_protocol)

@@ -31,20 +31,24 @@ def segman_model(
     head_kw:dict=None,       # Passed to `SegMANHead`
 ) -> RGBXSegmenter:          # With one modality, `rgb`
     "SegMAN as published: encoder and decoder for one image."
-    enc = segman_encoder(variant, in_channels, **(encoder_kw or {})); head = SegMANHead(enc.channels, num_classes, **(head_kw or {}))
-    cfg = dict(name=variant, num_classes=num_classes, modalities=['rgb'], in_channels=in_channels, encoder_kw=encoder_kw, head_kw=head_kw)
+    enc = segman_encoder(variant, in_channels, **(encoder_kw or {}))
+    head = SegMANHead(enc.channels, num_classes, **(head_kw or {}))
+    cfg = dict(name=variant, num_classes=num_classes, modalities=['rgb'], in_channels=in_channels,
+               encoder_kw=encoder_kw, head_kw=head_kw)
     return RGBXSegmenter(FusedBackbone([enc], [], 1), head, ('rgb',), num_classes, {'rgb':in_channels}, config=cfg)
 
 # %% ../../nbs/systems/20_segman.ipynb #f0acf1a7
 for _variant in SEGMAN_VARIANTS:
-    MODELS(_variant)(parts(_variant, 'sum', 'segman', modalities=('rgb',), classifier=partial(SegMANClassifier, _variant)))
+    MODELS(_variant)(parts(_variant, 'sum', 'segman', modalities=('rgb',),
+                           classifier=partial(SegMANClassifier, _variant)))
 
 # %% ../../nbs/systems/20_segman.ipynb #d9c99d9c
 def segman_flow(model:RGBXSegmenter, # SegMAN with one modality
     image,                           # `(B, C, H, W)`
 ) -> dict:                           # `{step: tensor}` under the published names, in the order of the computation
     "Run the model and record what passes between its parts."
-    out,enc = {},model.backbone.encoders[0]; taps,hooks = segman_taps(model.head)
+    out,enc = {},model.backbone.encoders[0]
+    taps,hooks = segman_taps(model.head)
     def keep(name, m): hooks.append(m.register_forward_hook(lambda _,i,o: out.__setitem__(name, o)))
     keep('patch_embed', enc.stem)
     for i,s in enumerate(enc.stages, 1): keep(f'stage{i}', s)
@@ -60,76 +64,94 @@ def segman_names(model, # Classifier, encoder or segmenter
     key:str,           # Published name
 ):                      # Our name, a list of them, or `None` to drop it
     "Published names of SegMAN (classifier or segmentor) in a classifier, an encoder or a segmenter."
-    if key.startswith('decode_head.'): return 'head.'+key.removeprefix('decode_head.') if hasattr(model, 'head') else None
+    if key.startswith('decode_head.'):
+        return 'head.'+key.removeprefix('decode_head.') if hasattr(model, 'head') else None
     if key.startswith('classifier.'): return key if isinstance(model, SegMANClassifier) else None
     k = translate(key.removeprefix('backbone.'), SEGMAN_KEYS)
     return 'encoder.'+k if isinstance(model, SegMANClassifier) else encoder_names(model, k)
 
-def _fusion(m, k): return isinstance(m, RGBXSegmenter) and (k.startswith(('backbone.fusions.', 'backbone.stems.', 'aux_head.')) or '.outs.' in k)
+def _fusion(m, k):
+    return isinstance(m, RGBXSegmenter) and (k.startswith(('backbone.fusions.', 'backbone.stems.', 'aux_head.'))
+                                             or '.outs.' in k)
 def _without_head(m, k): return not isinstance(m, SegMANClassifier) and encoder_only(m, k)
 
-SEGMAN = Format('SegMAN', lambda ks: 'backbone.layers.0.rope.angle' in ks and 'backbone.patch_embed.10.weight' in ks, segman_names, _fusion)
-SEGMAN_IMAGENET = Format('SegMAN ImageNet classifier', lambda ks: 'layers.0.rope.angle' in ks and 'patch_embed.10.weight' in ks, segman_names, _without_head)
+SEGMAN = Format('SegMAN', lambda ks: 'backbone.layers.0.rope.angle' in ks and 'backbone.patch_embed.10.weight' in ks,
+                segman_names, _fusion)
+SEGMAN_IMAGENET = Format('SegMAN ImageNet classifier',
+                         lambda ks: 'layers.0.rope.angle' in ks and 'patch_embed.10.weight' in ks, segman_names,
+                         _without_head)
 for _format in (SEGMAN, SEGMAN_IMAGENET): FORMATS(_format.name)(_format)
 
 # %% ../../nbs/systems/20_segman.ipynb #6f256826
 def segman_config(weights:dict, # `{published name: tensor or array}`
-) -> dict:                      # `variant` (`None`: no published sizes), `encoder_kw`, `num_classes`, `head_kw` (`None`: a classifier), `in_channels`
+) -> dict: # `variant` (`None`: no published sizes), `encoder_kw`, `num_classes`, `head_kw` (`None`: a classifier), `in_channels`
     "The network a SegMAN checkpoint belongs to, read from its shapes; `RGBXError` if it is none."
-    sd = {k.removeprefix('backbone.'):tuple(v.shape) for k,v in weights.items()}; b = 'layers.{}.blocks.0.'.format
+    sd = {k.removeprefix('backbone.'):tuple(v.shape) for k,v in weights.items()}
+    b = 'layers.{}.blocks.0.'.format
     try:
-        dims = tuple(sd[b(i)+'norm1.weight'][0] for i in (0,2,4,6)); rpb = [sd[b(i)+'token_mixer.rpb.0'] for i in (0,2,4,6)]
-        hidden = [sd[b(i)+'mlp.fc1.weight'][0] for i in (0,2,4,6)]; in_channels = sd['patch_embed.0.weight'][1]
-    except KeyError as e: raise RGBXError('SegMAN checkpoint', f'no tensor {e}', 'names of a SegMAN classifier or segmentor') from None
+        dims = tuple(sd[b(i)+'norm1.weight'][0] for i in (0,2,4,6))
+        rpb = [sd[b(i)+'token_mixer.rpb.0'] for i in (0,2,4,6)]
+        hidden = [sd[b(i)+'mlp.fc1.weight'][0] for i in (0,2,4,6)]
+        in_channels = sd['patch_embed.0.weight'][1]
+    except KeyError as e:
+        raise RGBXError('SegMAN checkpoint', f'no tensor {e}', 'names of a SegMAN classifier or segmentor') from None
     depths = tuple(len({k.split('.')[3] for k in sd if k.startswith(f'layers.{i}.blocks.')}) for i in (0,2,4,6))
-    enc = dict(dims=dims, depths=depths, heads=tuple(r[0] for r in rpb), windows=tuple((r[1]+1)//2 for r in rpb), ffn=tuple(h/d for h,d in zip(hidden, dims)),
-               layer_scale='layers.0.blocks.0.layer_scale1.weight' in sd)
-    same = lambda v: all(enc[k] == v[k] for k in ('dims','depths','heads','windows')) and enc['layer_scale'] == v.get('layer_scale', False) \
-                     and hidden == [int(f*d+1e-6) for f,d in zip(v['ffn'], v['dims'])]
+    enc = dict(dims=dims, depths=depths, heads=tuple(r[0] for r in rpb), windows=tuple((r[1]+1)//2 for r in rpb),
+               ffn=tuple(h/d for h,d in zip(hidden, dims)), layer_scale='layers.0.blocks.0.layer_scale1.weight' in sd)
+    def same(v):
+        return all(enc[k] == v[k] for k in ('dims','depths','heads','windows')) and enc['layer_scale'] == v.get(
+            'layer_scale', False) and hidden == [int(f*d+1e-6) for f,d in zip(v['ffn'], v['dims'])]
     variant = next((n for n,v in SEGMAN_VARIANTS.items() if same(v)), None)
-    seg = sd.get('decode_head.conv_seg.weight'); head = dict(width=seg[1], proj=sd['decode_head.linear_c2.proj.weight'][0]) if seg else None
+    seg = sd.get('decode_head.conv_seg.weight')
+    head = dict(width=seg[1], proj=sd['decode_head.linear_c2.proj.weight'][0]) if seg else None
     n = seg[0] if seg else sd['classifier.4.weight'][0] if 'classifier.4.weight' in sd else None
-    return dict(variant=variant, encoder_kw={} if variant else enc, num_classes=n, head_kw=head, in_channels=in_channels)
+    return dict(variant=variant, encoder_kw={} if variant else enc, num_classes=n, head_kw=head,
+                in_channels=in_channels)
 
 def segman_from(weights, # Path of a published checkpoint, or its `{name: tensor}`
 ) -> nn.Module:          # A `RGBXSegmenter` or a `SegMANClassifier`, loaded, in evaluation mode
     "Build the network that a SegMAN checkpoint was made for, and load it."
-    sd = unwrap(weights) if isinstance(weights, dict) else read_weights(weights); c = segman_config(sd); v = c['variant'] or 'segman_t'
-    if c['head_kw'] is None: m = SegMANClassifier(v, c['num_classes'] or 1000, in_channels=c['in_channels'], **c['encoder_kw'])
+    sd = unwrap(weights) if isinstance(weights, dict) else read_weights(weights)
+    c = segman_config(sd)
+    v = c['variant'] or 'segman_t'
+    if c['head_kw'] is None:
+        m = SegMANClassifier(v, c['num_classes'] or 1000, in_channels=c['in_channels'], **c['encoder_kw'])
     else: m = segman_model(v, c['num_classes'], c['in_channels'], c['encoder_kw'] or None, c['head_kw'])
-    load_published(m, sd); return m.eval()
+    load_published(m, sd)
+    return m.eval()
 
 # %% ../../nbs/systems/20_segman.ipynb #bfe8371e
 def _imagenet(variant, bs, lr, drop_path, part, score, precision='fp16'):
     return Recipe(f'segman_{variant}/imagenet',
-        model=dict(name=f'segman_{variant}', nano='segman_nano', args=dict(drop_path=drop_path)),
-        data=dict(name='imagenet', test='val', pipeline='imagenet', crop=(224,224),
-                  augment=dict(auto_augment='rand-m9-mstd0.5-inc1', erase=.25, flip=.5, scale=(.08,1.), ratio=(3/4,4/3)),
-                  mix=dict(mixup=.8, cutmix=1., switch=.5, prob=1., smoothing=.1)),
-        optim=dict(lr=lr, wd=.05, args=dict(betas=(.9,.999), eps=1e-8), groups=dict(decay='ndim'), clip=5., ema=.99984, precision=precision),
-        schedule=dict(name='cosine_epochs', warmup=5, args=dict(epochs=310, cooldown=10, start=1e-6/lr, final=1e-5/lr)),
-        loss='classes',
-        length=dict(bs=bs, epochs=310),
-        judge=dict(part=part),
-        facts=dict(metric='top-1', published=score, source='arXiv 2412.11890'))
+                  model=dict(name=f'segman_{variant}', nano='segman_nano', args=dict(drop_path=drop_path)),
+                  data=dict(name='imagenet', test='val', pipeline='imagenet', crop=(224,224),
+                            augment=dict(auto_augment='rand-m9-mstd0.5-inc1', erase=.25, flip=.5, scale=(.08,1.),
+                                         ratio=(3/4,4/3)),
+                            mix=dict(mixup=.8, cutmix=1., switch=.5, prob=1., smoothing=.1)),
+                  optim=dict(lr=lr, wd=.05, args=dict(betas=(.9,.999), eps=1e-8), groups=dict(decay='ndim'), clip=5.,
+                             ema=.99984, precision=precision),
+                  schedule=dict(name='cosine_epochs', warmup=5,
+                                args=dict(epochs=310, cooldown=10, start=1e-6/lr, final=1e-5/lr)),
+                  loss='classes', length=dict(bs=bs, epochs=310), judge=dict(part=part),
+                  facts=dict(metric='top-1', published=score, source='arXiv 2412.11890'))
 
-for _recipe in (_imagenet('t', 4096, 4e-3, 0., .9, 76.2, 'fp32'), _imagenet('s', 2048, 2e-3, .15, .9, 84.0), _imagenet('b', 2048, 2e-3, .3, .95, 85.1)):
+for _recipe in (_imagenet('t', 4096, 4e-3, 0., .9, 76.2, 'fp32'), _imagenet('s', 2048, 2e-3, .15, .9, 84.0),
+                _imagenet('b', 2048, 2e-3, .3, .95, 85.1)):
     RECIPES(_recipe.name)(_recipe)
 
 # %% ../../nbs/systems/20_segman.ipynb #02507e33
-_SEG = Recipe('segman',
-    model=dict(nano='segman_nano'),
-    data=dict(test='val', modalities=('rgb',), crop=(512,512),
-              augment=dict(base=(2048,512), scale_range=(.5,2.), cat_max_ratio=.75, photometric=dict(rgb='distortion'), pad='corner')),
-    optim=dict(lr=6e-5, wd=.01, args=dict(betas=(.9,.999)),
-               groups=dict(decay='all', rules={r'^head\.': dict(lr=10), r'norm': dict(wd=0)})),
-    schedule=dict(name='poly_ratio', warmup=1500, args=dict(power=1., ratio=1e-6)),
-    loss='ce_all',
-    length=dict(bs=16, steps=160_000, eval_every=4000),
-    facts=dict(source='arXiv 2412.11890'))
+_SEG = Recipe('segman', model=dict(nano='segman_nano'),
+              data=dict(test='val', modalities=('rgb',), crop=(512,512),
+                        augment=dict(base=(2048,512), scale_range=(.5,2.), cat_max_ratio=.75,
+                                     photometric=dict(rgb='distortion'), pad='corner')),
+              optim=dict(lr=6e-5, wd=.01, args=dict(betas=(.9,.999)),
+                         groups=dict(decay='all', rules={r'^head\.': dict(lr=10), r'norm': dict(wd=0)})),
+              schedule=dict(name='poly_ratio', warmup=1500, args=dict(power=1., ratio=1e-6)), loss='ce_all',
+              length=dict(bs=16, steps=160_000, eval_every=4000), facts=dict(source='arXiv 2412.11890'))
 _DATA = dict(
     ade20k=dict(data='ade20k', protocol='segman/ade20k', eval_every=8000),
-    cityscapes=dict(data='cityscapes', protocol='segman/cityscapes', bs=8, crop=(1024,1024), **{'augment.base': (2048,1024)}),
+    cityscapes=dict(data='cityscapes', protocol='segman/cityscapes', bs=8, crop=(1024,1024),
+                    **{'augment.base': (2048,1024)}),
     coco_stuff=dict(data='coco_stuff', protocol='segman/coco_stuff'))
 SEGMAN_SCORES = dict(
     t=dict(ade20k=43.0, cityscapes=80.3, coco_stuff=41.3),
@@ -160,7 +182,8 @@ _WINDOWS = dict(mode='slide', crop=1024, stride=.75, fit=(2048,1024))
 for _protocol in (
         _late('segman/ade20k', 'SegMAN on ADE20K: into 2048x512, sides multiples of 32, whole image', **_WHOLE),
         _late('segman/ade20k-ms', 'the same with --aug-test', **_WHOLE, **_ALL_SCALES),
-        _late('segman/coco_stuff', 'SegMAN on COCO-Stuff 164k; its first of two resizes changes nothing that the second does not', **_WHOLE),
+        _late('segman/coco_stuff',
+              'SegMAN on COCO-Stuff 164k; its first of two resizes changes nothing that the second does not', **_WHOLE),
         _late('segman/coco_stuff-ms', 'the same with --aug-test', **_WHOLE, **_ALL_SCALES),
         _late('segman/cityscapes', 'SegMAN T, S, B on Cityscapes: windows 1024, step 768', **_WINDOWS),
         _late('segman/cityscapes-ms', 'the same with --aug-test', **_WINDOWS, **_ALL_SCALES),

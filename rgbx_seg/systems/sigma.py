@@ -67,15 +67,18 @@ def sigma_recipes() -> list: # Of `Recipe`
 for _recipe in sigma_recipes(): RECIPES(_recipe.name)(_recipe)
 
 # %% ../../nbs/systems/10_sigma.ipynb #8ed97729
-def _sigma(name, crop, about, **how): return Protocol(f'sigma/{name}', crop=crop, arithmetic='sigma', outside='ignore', about=about, **how)
+def _sigma(name, crop, about, **how):
+    return Protocol(f'sigma/{name}', crop=crop, arithmetic='sigma', outside='ignore', about=about, **how)
 def _correct(name, about, **how): return Protocol(f'sigma/{name}-correct', 'slide', crop=(480,640), about=about, **how)
 
 _THREE = dict(scales=(.75,1,1.25), flip=True)
 for _protocol in (
         _sigma('mfnet', (480,640), 'Sigma on MFNet: one scale, the whole image'),
         _sigma('pst900', (720,1280), 'Sigma on PST900: one scale, the whole image'),
-        _sigma('nyudv2', (480,640), 'Sigma on NYU Depth v2: three scales and flip; at 1.25 the windows miss 93 % of the image', **_THREE),
+        _sigma('nyudv2', (480,640),
+               'Sigma on NYU Depth v2: three scales and flip; at 1.25 the windows miss 93 % of the image', **_THREE),
         _sigma('sunrgbd', (480,640), 'Sigma on SUN RGB-D, images and labels resized to 480x640: as on NYU', **_THREE),
-        _correct('nyudv2', 'the same scales and flip, with windows that cover the image, and means of probabilities', **_THREE),
+        _correct('nyudv2',
+                 'the same scales and flip, with windows that cover the image, and means of probabilities', **_THREE),
         _correct('sunrgbd', 'as sigma/nyudv2-correct', **_THREE)):
     PROTOCOLS(_protocol.name)(_protocol)

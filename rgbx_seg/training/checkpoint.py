@@ -26,7 +26,8 @@ def rng_state(
     "The state of every random generator a training draws from."
     kind,keys,pos,has,cached = np.random.get_state()
     return {'torch': torch.get_rng_state(), 'cuda': [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
-            'numpy': (kind, torch.tensor(keys.astype(np.int64)), int(pos), int(has), float(cached)), 'python': random.getstate(),
+            'numpy': (kind, torch.tensor(keys.astype(np.int64)), int(pos), int(has), float(cached)),
+            'python': random.getstate(),
             'loaders': [dl.rng.getstate() for dl in dls.loaders] if dls is not None else []}
 
 def set_rng_state(
@@ -46,7 +47,7 @@ class ResumableLearner(Learner):
     "A fastai `Learner` whose `fit` can begin at any batch of any epoch; see `Checkpoint`."
     in_fit = False
     def fit(self, n_epoch, *args, **kwargs):
-        self.begin = (0,0,None,None)                        # epoch, batch, generators when that epoch began, generators now
+        self.begin = (0,0,None,None)  # epoch, batch, generators when that epoch began, generators now
         super().fit(n_epoch, *args, **kwargs)
 
     def _do_fit(self):
@@ -79,12 +80,18 @@ class History(Callback):
     "Collects one row per epoch (`rows`) and writes them to a CSV file; belongs to the checkpoint."
     order = 51                                              # after fastai's Recorder
     def __init__(self, path=None): # The CSV file; None = keep the rows in memory only
-        self.path,self.rows,self.tot,self.n = path,[],0.,0
+        self.path = path
+        self.rows = []
+        self.tot = 0.
+        self.n = 0
     def before_train(self):
-        if not getattr(self.learn, 'begin', (0,0))[1] or self.epoch!=self.learn.begin[0]: self.tot,self.n = 0.,0
+        if not getattr(self.learn, 'begin', (0,0))[1] or self.epoch!=self.learn.begin[0]:
+            self.tot = 0.
+            self.n = 0
     def after_batch(self):
         if not self.training: return
-        loss = self.learn.step_loss if hasattr(self.learn, 'step_loss') else self.loss.detach()   # that of a whole step, with `Accumulate`
+        # that of a whole step, with `Accumulate`
+        loss = self.learn.step_loss if hasattr(self.learn, 'step_loss') else self.loss.detach()
         if loss is not None: self.tot,self.n = self.tot+float(loss),self.n+1
     def after_train(self):
         if self.n: self.recorder.log[1] = self.tot/self.n
@@ -92,26 +99,33 @@ class History(Callback):
         if not self.learn.in_fit: return
         row = dict(zip(self.recorder.metric_names, self.recorder.log))
         row.pop('time', None)
-        self.rows.append({k: v if v is None or isinstance(v, int) else float(v) for k,v in row.items()} | {'lr': float(self.opt.hypers[-1]['lr'])})
+        self.rows.append({k: v if v is None or isinstance(v, int) else float(v) for k,v in row.items()}
+                         | {'lr': float(self.opt.hypers[-1]['lr'])})
         self.write()
     def write(self):
         "Write all rows, atomically."
         if self.path is None or rank_distrib() or not self.rows: return
         with io.StringIO(newline='') as f:
-            w = csv.DictWriter(f, list(self.rows[0]), lineterminator='\n'); w.writeheader(); w.writerows(self.rows)
+            w = csv.DictWriter(f, list(self.rows[0]), lineterminator='\n')
+            w.writeheader()
+            w.writerows(self.rows)
             write_text(self.path, f.getvalue())
     def state_dict(self): return {'rows': self.rows, 'tot': self.tot, 'n': self.n}
-    def load_state_dict(self, s): self.rows,self.tot,self.n = s['rows'],s['tot'],s['n']; self.write()
+    def load_state_dict(self, s):
+        self.rows,self.tot,self.n = s['rows'],s['tot'],s['n']
+        self.write()
 
 # %% ../../nbs/training/40_checkpoint.ipynb #f98da945
 def kept_weights(
     learn          # A learner
 ) -> dict:         # A `state_dict` with plain names
     "The weights that validation scores: the average, where a callback keeps one (`EMA`), else the model's."
-    return next((cb.average() for cb in learn.cbs if hasattr(type(cb), 'average')), None) or plain_model(learn.model).state_dict()
+    return (next((cb.average() for cb in learn.cbs if hasattr(type(cb), 'average')), None)
+            or plain_model(learn.model).state_dict())
 
 class KeepBest(Callback):
-    "Writes the weights whenever a column of the history improves; `best`, `best_row` and `scores` (the confusion matrix) say how good."
+    """Writes the weights whenever a column of the history improves; `best`, `best_row` and `scores` (the confusion
+    matrix) say how good."""
     order = 52                                              # after History, before Checkpoint
     def __init__(self,
         path,                    # The `.safetensors` file
@@ -119,33 +133,45 @@ class KeepBest(Callback):
         mode:str='max'           # 'max' or 'min'
     ):
         if mode not in ('max','min'): raise RGBXError('KeepBest', f'mode={mode!r}', "'max' or 'min'")
-        self.path,self.monitor,self.sign,self.best,self.best_row,self.scores = path,monitor,1 if mode=='max' else -1,None,None,None
+        self.path = path
+        self.monitor = monitor
+        self.sign = 1 if mode=='max' else -1
+        self.best = None
+        self.best_row = None
+        self.scores = None
     def after_epoch(self):
         if not self.learn.in_fit: return
         row = self.learn.history.rows[-1]
-        if self.monitor not in row: raise RGBXError('KeepBest', f'monitor {self.monitor!r}', f"a column of the history: {', '.join(row)}")
+        if self.monitor not in row:
+            raise RGBXError('KeepBest', f'monitor {self.monitor!r}', f"a column of the history: {', '.join(row)}")
         v = row[self.monitor]
         if v is None or math.isnan(v) or (self.best is not None and self.sign*v<=self.sign*self.best): return
         self.best,self.best_row = v,row
         self.scores = self.learn.metrics[0].cm.total().clone() if hasattr(self.learn.metrics[0], 'cm') else None
         if not rank_distrib(): save_weights(kept_weights(self.learn), self.path)
     def state_dict(self): return {'best': self.best, 'best_row': self.best_row, 'scores': self.scores}
-    def load_state_dict(self, s): self.best,self.best_row,self.scores = s['best'],s['best_row'],s['scores']
+    def load_state_dict(self, s):
+        self.best = s['best']
+        self.best_row = s['best_row']
+        self.scores = s['scores']
 
 # %% ../../nbs/training/40_checkpoint.ipynb #bd4d17ef
 class KeepEpochs(Callback):
-    "Writes the weights after every so many epochs as `epoch-<n>.safetensors`, n epochs done; `rgbx eval --epochs` reads them."
+    """Writes the weights after every so many epochs as `epoch-<n>.safetensors`, n epochs done; `rgbx eval --epochs`
+    reads them."""
     order = 52                                              # as KeepBest, before Checkpoint
     def __init__(self,
         folder,          # Of the run
         every:int=1,     # Epochs from one to the next
         first:int=1      # Not before this many
     ):
-        if every<1 or first<1: raise RGBXError('KeepEpochs', f'every={every}, first={first}', 'positive numbers of epochs')
+        if every<1 or first<1:
+            raise RGBXError('KeepEpochs', f'every={every}, first={first}', 'positive numbers of epochs')
         self.folder,self.every,self.first = Path(folder),every,first
     def after_epoch(self):
         n = self.learn.epoch+1
-        if self.learn.in_fit and not rank_distrib() and n>=self.first and n%self.every==0: save_weights(kept_weights(self.learn), self.folder/f'epoch-{n}.safetensors')
+        if self.learn.in_fit and not rank_distrib() and n>=self.first and n%self.every==0:
+            save_weights(kept_weights(self.learn), self.folder/f'epoch-{n}.safetensors')
 
 # %% ../../nbs/training/40_checkpoint.ipynb #67fe7d58
 def load_checkpoint(
@@ -185,11 +211,13 @@ def check_settings(
         raise RGBXError(path, 'a checkpoint that an earlier version wrote', 'settings in groups',
                         'its weights load as ever; go on with that version, or start over (--force, force=True)')
     old,new = _flat(old),_flat(new)
-    differences = [f'{name}: {old.get(name)!r} then, {new.get(name)!r} now' for name in sorted(old|new) if old.get(name)!=new.get(name)]
+    differences = [f'{name}: {old.get(name)!r} then, {new.get(name)!r} now'
+                   for name in sorted(old|new) if old.get(name)!=new.get(name)]
     if not differences: return
     more = f'; and {len(differences)-6} more' if len(differences)>6 else ''
     found = f"a checkpoint of another training ({'; '.join(differences[:6])}{more})"
-    raise RGBXError(path, found, 'the same settings', 'resume with the command that began it, or start over (--force, force=True), or in another folder')
+    raise RGBXError(path, found, 'the same settings',
+                    'resume with the command that began it, or start over (--force, force=True), or in another folder')
 
 # %% ../../nbs/training/40_checkpoint.ipynb #48745768
 class Checkpoint(Callback):
@@ -202,12 +230,18 @@ class Checkpoint(Callback):
         every_seconds:float=None,   # Also save when so much time has passed since the last save
         settings:dict=None          # Plain values that must be equal for a resume
     ):
-        self.path,self.resume,self.every_batches,self.every_seconds,self.settings = Path(path),resume,every_batches,every_seconds,_plain(settings or {})
+        self.path = Path(path)
+        self.resume = resume
+        self.every_batches = every_batches
+        self.every_seconds = every_seconds
+        self.settings = _plain(settings or {})
 
-    def stateful(self): return {cb.name: cb for cb in self.learn.cbs if cb is not self and hasattr(type(cb), 'load_state_dict')}
+    def stateful(self):
+        return {cb.name: cb for cb in self.learn.cbs if cb is not self and hasattr(type(cb), 'load_state_dict')}
 
     def before_fit(self):
-        if not rank_distrib(): [f.unlink(missing_ok=True) for f in self.path.parent.glob(f'.{self.path.stem}-*{self.path.suffix}')]   # left by a kill
+        if not rank_distrib():  # left by a kill
+            [f.unlink(missing_ok=True) for f in self.path.parent.glob(f'.{self.path.stem}-*{self.path.suffix}')]
         self.last = time.monotonic()
         if self.resume and self.path.exists(): self.load()
 
@@ -218,10 +252,12 @@ class Checkpoint(Callback):
         if mid: self.learn.train_iter,self.learn.pct_train = self.counts
 
     def after_batch(self):
-        n,done = getattr(getattr(self.learn, 'accumulate', None), 'n', 1),self.iter+1   # half a sum of gradients is not saved
+        # half a sum of gradients is not saved
+        n,done = getattr(getattr(self.learn, 'accumulate', None), 'n', 1),self.iter+1
         if not self.training or done==self.n_iter or done%n: return
         due = bool(self.every_batches) and done//self.every_batches>(done-n)//self.every_batches
-        if self.every_seconds and (ranks()[1]==1 or done//n%10==0):         # several processes agree on the time every tenth step
+        # several processes agree on the time every tenth step
+        if self.every_seconds and (ranks()[1]==1 or done//n%10==0):
             due |= all_sum(ranks()[0]==0 and time.monotonic()-self.last>self.every_seconds)[0]>0
         if due: self.save(self.epoch, done)
 
@@ -239,10 +275,12 @@ def save(self:Checkpoint,
     self.last = time.monotonic()
     if ranks()[0]: return
     smooth = self.recorder.smooth_loss
-    c = {'format': 'rgbx_seg checkpoint 1', 'settings': self.settings, 'epoch': epoch, 'iter': it, 'n_epoch': self.n_epoch,
+    c = {'format': 'rgbx_seg checkpoint 1', 'settings': self.settings, 'epoch': epoch, 'iter': it,
+         'n_epoch': self.n_epoch,
          'counts': (self.train_iter, self.pct_train), 'smooth_loss': (smooth.count, smooth.val),
          'model': plain_model(self.model).state_dict(), 'opt': _plain(self.opt.state_dict()),
-         'rng_first': firsts[0], 'rng': nows[0], 'rng_others': list(zip(firsts[1:], nows[1:])), 'callbacks': {k: cb.state_dict() for k,cb in self.stateful().items()}}
+         'rng_first': firsts[0], 'rng': nows[0], 'rng_others': list(zip(firsts[1:], nows[1:])),
+         'callbacks': {k: cb.state_dict() for k,cb in self.stateful().items()}}
     with atomic_path(self.path) as t: torch.save(c, t)
 
 @patch
@@ -250,9 +288,12 @@ def load(self:Checkpoint):
     "Restore everything `save` wrote; the learner then begins there."
     c = load_checkpoint(self.path)
     check_settings(self.path, {**c['settings'], 'epochs': c['n_epoch']}, {**self.settings, 'epochs': self.n_epoch})
-    plain_model(self.model).load_state_dict(c['model']); self.opt.load_state_dict(c['opt'])
-    self.counts = c['counts']; self.learn.train_iter,self.learn.pct_train = self.counts
-    smooth = self.recorder.smooth_loss; smooth.count,smooth.val = c['smooth_loss']
+    plain_model(self.model).load_state_dict(c['model'])
+    self.opt.load_state_dict(c['opt'])
+    self.counts = c['counts']
+    self.learn.train_iter,self.learn.pct_train = self.counts
+    smooth = self.recorder.smooth_loss
+    smooth.count,smooth.val = c['smooth_loss']
     for k,cb in self.stateful().items():
         if k in c['callbacks']: cb.load_state_dict(c['callbacks'][k])
     first,now = [(c['rng_first'],c['rng']), *c.get('rng_others', [])][ranks()[0]]

@@ -27,12 +27,15 @@ class MixLabels(Callback):
         switch:float=.5,        # Probability of CutMix when both are on
         prob:float=1.,          # Probability of mixing at all
         smoothing:float=.1      # Of the labels
-    ): self.mix = Mixup(mixup, cutmix, prob=prob, switch_prob=switch, mode='batch', label_smoothing=smoothing, num_classes=num_classes)
+    ):
+        self.mix = Mixup(mixup, cutmix, prob=prob, switch_prob=switch, mode='batch', label_smoothing=smoothing,
+                         num_classes=num_classes)
     def before_batch(self):
         if not self.training: return
         x,y = self.xb[0],self.yb[0]
         if len(x)%2: raise RGBXError('MixLabels', f'a batch of {len(x)}', 'an even number of images')
-        x,y = self.mix(x.clone(), y); self.learn.xb,self.learn.yb = (x,),(y,)
+        x,y = self.mix(x.clone(), y)
+        self.learn.xb,self.learn.yb = (x,),(y,)
 
 def top1(
     pred,  # Logits (B, C)
@@ -54,10 +57,14 @@ def evaluate_classes(
     name:str=None       # Of the report
 ) -> Report:
     "Top-1 accuracy as the `aacc` of a report over classes."
-    card = ds.card; cm,mods = ConfusionMatrix(card.num_classes),[card.modalities[k] for k in ds.modalities]
-    f = Forward(model, device); groups = [range(i, min(i+bs, len(ds))) for i in range(0, len(ds), bs)]
+    card = ds.card
+    cm,mods = ConfusionMatrix(card.num_classes),[card.modalities[k] for k in ds.modalities]
+    f = Forward(model, device)
+    groups = [range(i, min(i+bs, len(ds))) for i in range(0, len(ds), bs)]
     with f, torch.no_grad():
         for g in bar(groups, progress):
-            items = [ds[i] for i in g]; x = torch.stack([torch.from_numpy(test([o[0]], None, mods, _any)[0][0]) for o in items])
+            items = [ds[i] for i in g]
+            x = torch.stack([torch.from_numpy(test([o[0]], None, mods, _any)[0][0]) for o in items])
             cm.add(model(x.to(f.device)).argmax(1).cpu()[:,None,None], torch.tensor([o[1] for o in items])[:,None,None])
-    return Report(name or type(model).__name__, card.classes, {'': cm.total().numpy()}, {'': len(ds)}, modalities=tuple(ds.modalities), data=card.name, synthetic=bool(card.synthetic))
+    return Report(name or type(model).__name__, card.classes, {'': cm.total().numpy()}, {'': len(ds)},
+                  modalities=tuple(ds.modalities), data=card.name, synthetic=bool(card.synthetic))

@@ -22,14 +22,23 @@ class DataParallel(Callback):
         sync_bn:bool=True,    # `SyncBatchNorm`, on GPUs
         find_unused:bool=True # Parameters may be left without a gradient
     ):
-        self.sync_bn,self.find_unused,self.wrapped,self.plain,self.ctx = sync_bn,find_unused,None,None,None
+        self.sync_bn = sync_bn
+        self.find_unused = find_unused
+        self.wrapped = None
+        self.plain = None
+        self.ctx = None
     def before_fit(self):
-        dev = next(self.learn.model.parameters()).device; gpu = dev.type=='cuda'
-        self.plain = nn.SyncBatchNorm.convert_sync_batchnorm(self.learn.model) if gpu and self.sync_bn else self.learn.model
-        self.wrapped = self.learn.model = DistributedDataParallel(self.plain, device_ids=[dev.index] if gpu else None, find_unused_parameters=self.find_unused)
+        dev = next(self.learn.model.parameters()).device
+        gpu = dev.type=='cuda'
+        self.plain = (nn.SyncBatchNorm.convert_sync_batchnorm(self.learn.model) if gpu and self.sync_bn
+                      else self.learn.model)
+        self.wrapped = self.learn.model = DistributedDataParallel(self.plain, device_ids=[dev.index] if gpu else None,
+                                                                  find_unused_parameters=self.find_unused)
     def before_batch(self):
         acc = getattr(self.learn, 'accumulate', None)
-        if self.training and acc and not acc.whole(): self.ctx = self.wrapped.no_sync(); self.ctx.__enter__()
+        if self.training and acc and not acc.whole():
+            self.ctx = self.wrapped.no_sync()
+            self.ctx.__enter__()
     def leave(self):
         "Also called when the model raised."
         if self.ctx is not None: self.ctx.__exit__(None, None, None)
@@ -56,7 +65,8 @@ def data_parallel(
 ):                        # Context in which `learn.fit` trains on all processes
     "What `learn.distrib_ctx` does. Started plainly and without accumulation: nothing."
     with distributed(next(learn.model.parameters()).device) as (_,world), sharded(learn.dls, accumulate):
-        cbs = ([Accumulate(accumulate, by)] if world>1 or accumulate>1 else [])+([DataParallel(sync_bn, find_unused)] if world>1 else [])
+        cbs = (([Accumulate(accumulate, by)] if world>1 or accumulate>1 else [])
+               +([DataParallel(sync_bn, find_unused)] if world>1 else []))
         with learn.added_cbs(cbs):
             try: yield learn
             finally: [cb.detach() for cb in cbs if isinstance(cb, DataParallel)]

@@ -18,7 +18,8 @@ def ranks() -> tuple: # (number of this process, number of processes): (0, 1) wi
     on = dist.is_available() and dist.is_initialized()
     return (dist.get_rank(),dist.get_world_size()) if on else (0,1)
 
-_gone = 'Connection closed by peer','Connection reset by peer','Broken pipe','Timed out','timed out','Connection refused','remote process exited'
+_gone = ('Connection closed by peer','Connection reset by peer','Broken pipe','Timed out','timed out',
+         'Connection refused','remote process exited')
 
 @contextlib.contextmanager
 def distributed(
@@ -28,18 +29,26 @@ def distributed(
 ):                          # Context that gives `ranks()`
     "The process group of a launched script; nothing in a script started plainly, or inside another `distributed`."
     rank,world = int(os.environ.get('RANK', 0)),int(os.environ.get('WORLD_SIZE', 1))
-    if world<2 or dist.is_initialized(): yield ranks(); return
+    if world<2 or dist.is_initialized():
+        yield ranks()
+        return
     missing = [k for k in ('RANK','MASTER_ADDR','MASTER_PORT') if k not in os.environ]
-    if missing: raise RGBXError(f'WORLD_SIZE={world}', f"no {', '.join(missing)}", 'all variables of a launcher', 'start the script with torchrun or accelerate launch')
+    if missing:
+        raise RGBXError(f'WORLD_SIZE={world}', f"no {', '.join(missing)}", 'all variables of a launcher',
+                        'start the script with torchrun or accelerate launch')
     cuda = torch.cuda.is_available() if device in (None,'') else torch.device(device).type=='cuda'
     if cuda: torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', rank)))
     dist.init_process_group('nccl' if cuda else 'gloo', timeout=datetime.timedelta(seconds=timeout))
     try:
-        with open(os.devnull, 'w') as null, contextlib.redirect_stdout(null) if rank and quiet else contextlib.nullcontext(): yield ranks()
+        with (open(os.devnull, 'w') as null,
+              contextlib.redirect_stdout(null) if rank and quiet else contextlib.nullcontext()):
+            yield ranks()
     except RuntimeError as e:
         if not any(s in str(e) for s in _gone): raise
-        raise RGBXError(f'process {rank} of {world}', f"no answer from another process ({next(g for g in _gone if g in str(e))})", 'all processes alive',
-                        'its own message says why it ended; the same command with --resume (resume=True) goes on from the last checkpoint') from e
+        raise RGBXError(f'process {rank} of {world}',
+                        f"no answer from another process ({next(g for g in _gone if g in str(e))})",
+                        'all processes alive', 'its own message says why it ended; the same command with --resume '
+                                               '(resume=True) goes on from the last checkpoint') from e
     finally: dist.destroy_process_group()
 
 # %% ../../nbs/training/60_distributed.ipynb #f34de3ff
@@ -50,7 +59,8 @@ def all_sum(
 ) -> list:        # Floats
     "Each number summed over all processes (a collective call)."
     if ranks()[1]==1: return [float(v) for v in values]
-    t = torch.tensor([float(v) for v in values], dtype=torch.float64, device=_device()); dist.all_reduce(t)
+    t = torch.tensor([float(v) for v in values], dtype=torch.float64, device=_device())
+    dist.all_reduce(t)
     return t.tolist()
 
 def gather_states(
@@ -59,10 +69,15 @@ def gather_states(
     "The states of all processes (a collective call)."
     n = ranks()[1]
     if n==1: return [state]
-    with io.BytesIO() as f: torch.save(state, f); b = torch.frombuffer(bytearray(f.getvalue()), dtype=torch.uint8)
-    sizes = [torch.zeros(1, dtype=torch.int64, device=_device()) for _ in range(n)]; dist.all_gather(sizes, torch.tensor([len(b)], device=_device()))
-    mine = torch.zeros(max(int(s) for s in sizes), dtype=torch.uint8, device=_device()); mine[:len(b)] = b.to(mine.device)
-    all_ = [torch.empty_like(mine) for _ in range(n)]; dist.all_gather(all_, mine)
+    with io.BytesIO() as f:
+        torch.save(state, f)
+        b = torch.frombuffer(bytearray(f.getvalue()), dtype=torch.uint8)
+    sizes = [torch.zeros(1, dtype=torch.int64, device=_device()) for _ in range(n)]
+    dist.all_gather(sizes, torch.tensor([len(b)], device=_device()))
+    mine = torch.zeros(max(int(s) for s in sizes), dtype=torch.uint8, device=_device())
+    mine[:len(b)] = b.to(mine.device)
+    all_ = [torch.empty_like(mine) for _ in range(n)]
+    dist.all_gather(all_, mine)
     return [torch.load(io.BytesIO(bytes(t[:int(s)].cpu().tolist())), weights_only=True) for t,s in zip(all_, sizes)]
 
 def barrier():
@@ -76,12 +91,14 @@ class _Share:
     @property
     def step(self): return self.bs*self.world*self.group
     def get_idxs(self):
-        ix = list(super().get_idxs()); done = self.n-len(ix)                    # a resumed epoch begins later
+        ix = list(super().get_idxs())
+        done = self.n-len(ix)  # a resumed epoch begins later
         if self.training: ix = ix[:max(0, self.n//self.step*self.step-done)]
         return ix[self.rank::self.world]
     def __len__(self):
         return self.n//self.step*self.group if self.training else -(-len(range(self.rank, self.n, self.world))//self.bs)
-    def to_detach(self, b, cpu=True, gather=True): return to_detach(b, cpu, False)   # fastai would gather every batch's loss, and wait for ever on unequal shares
+    def to_detach(self, b, cpu=True, gather=True): # fastai would gather every batch's loss, and wait for ever on unequal shares
+        return to_detach(b, cpu, False)
 
 @contextlib.contextmanager
 def sharded(
@@ -92,10 +109,15 @@ def sharded(
     (rank,world),old = ranks(),[type(dl) for dl in dls.loaders]
     try:
         for i,dl in enumerate(dls.loaders if world>1 or accumulate>1 else []):
-            jump = {'skip_batches': lambda self,k: super(type(self), self).skip_batches(k*self.world)} if hasattr(dl, 'skip_batches') else {}
+            jump = ({'skip_batches': lambda self,k: super(type(self), self).skip_batches(k*self.world)}
+                    if hasattr(dl, 'skip_batches') else {})
             dl.__class__ = type(f'Shared{type(dl).__name__}', (_Share,type(dl)), jump)
             dl.rank,dl.world,dl.group,dl.training = rank,world,accumulate if i==0 else 1,i==0
-        if not len(dls.train): raise RGBXError('training items', f'{dls.train.n}', f'at least {getattr(dls.train, "step", dls.train.bs)}, those of one step (batch {dls.train.bs} x {world} processes x {accumulate} accumulated)', 'a smaller batch, or accumulate less')
+        if not len(dls.train):
+            raise RGBXError('training items', f'{dls.train.n}',
+                            f'at least {getattr(dls.train, "step", dls.train.bs)}, those of one step (batch '
+                            f'{dls.train.bs} x {world} processes x {accumulate} accumulated)',
+                            'a smaller batch, or accumulate less')
         yield dls
     finally:
         for dl,c in zip(dls.loaders, old): dl.__class__ = c
@@ -107,5 +129,8 @@ def share_batch(
 ) -> int:             # Items in a batch of one process
     "The batch size of a loader. Raises `RGBXError` when it does not come out even."
     w = ranks()[1]
-    if bs%(w*accumulate): raise RGBXError('batch size', f'{bs}', f'a multiple of {w*accumulate} ({w} processes x {accumulate} accumulated batches)', 'another batch size, or another number of processes')
+    if bs%(w*accumulate):
+        raise RGBXError('batch size', f'{bs}',
+                        f'a multiple of {w*accumulate} ({w} processes x {accumulate} accumulated batches)',
+                        'another batch size, or another number of processes')
     return bs//(w*accumulate)

@@ -18,9 +18,11 @@ from ..encoders.base import Encoder
 _matmul = nn.Linear, nn.modules.conv._ConvNd
 _norm = nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm
 
-def _matrix(owner, k, p): return isinstance(owner, _matmul) and k=='weight' or p.ndim>=2 and bool(re.search(r'_weight$|^weight_\d+$', k))
+def _matrix(owner, k, p):
+    return isinstance(owner, _matmul) and k=='weight' or p.ndim>=2 and bool(re.search(r'_weight$|^weight_\d+$', k))
 
-decays = {'matrices': _matrix, 'ndim': lambda owner,k,p: p.ndim>1 and not k.endswith('bias'), 'all': lambda owner,k,p: True}
+decays = {'matrices': _matrix, 'ndim': lambda owner,k,p: p.ndim>1 and not k.endswith('bias'),
+          'all': lambda owner,k,p: True}
 
 # %% ../../nbs/training/20_groups.ipynb #2f159bb2
 _block = re.compile(r'^(?:.*?blocks\.|body\.\w+\.)?(\d+)\.')
@@ -51,7 +53,9 @@ def layer_distance(
         hits = {k: next(((m,n) for p,n in layers.items() if (m := re.search(p, k))), None) for k in names}
         at = {k: h[1]+(int(h[0][1]) if h[0].re.groups else 0) for k,h in hits.items() if h}
         at = {k: (i, max(at.values())+1) for k,i in at.items()}
-    if not at: raise RGBXError('layer_decay', f'no layers in {type(model).__name__}', "a model with an `Encoder`, or layers={pattern: number}")
+    if not at:
+        raise RGBXError('layer_decay', f'no layers in {type(model).__name__}',
+                        "a model with an `Encoder`, or layers={pattern: number}")
     return {k: at[k][1]-at[k][0] if k in at else 0 for k in names}
 
 # %% ../../nbs/training/20_groups.ipynb #291da266
@@ -63,27 +67,41 @@ def param_groups(
     layer_decay:float=1.,         # Factor of the rate per layer, from the top down
     layers:dict=None,             # See `layer_distance`
     some_parameters:bool=False    # Quirk of Sigma: leave out parameters owned by none of Linear, Conv, Norm
-) -> list:                        # Groups dict(params, names, lr_mult, wd_mult, weight_decay), disjoint; those at the full rate come last (fastai shows the last group's rate)
-    "Parameters of equal treatment, for any torch optimiser: `AdamW([g | {'lr': lr*g['lr_mult']} for g in groups])`. Raises `RGBXError` on a rule that hits nothing."
-    rule,far,groups,seen,hit = choose(decay, decays, 'decay'),{},{},set(),Counter()
+    # Groups dict(params, names, lr_mult, wd_mult, weight_decay), disjoint; those at the full rate come last (fastai
+    # shows the last group's rate)
+) -> list:
+    """Parameters of equal treatment, for any torch optimiser: `AdamW([g | {'lr': lr*g['lr_mult']} for g in groups])`.
+    Raises `RGBXError` on a rule that hits nothing."""
+    rule = choose(decay, decays, 'decay')
+    far = {}
+    groups = {}
+    seen = set()
+    hit = Counter()
     if layer_decay!=1: far = layer_distance(model, layers)
     for prefix,owner in model.named_modules():
         for k,p in owner.named_parameters(recurse=False):
             if id(p) in seen or not p.requires_grad: continue
-            seen.add(id(p)); name = f'{prefix}.{k}'.lstrip('.')
+            seen.add(id(p))
+            name = f'{prefix}.{k}'.lstrip('.')
             if some_parameters and not isinstance(owner, _matmul+_norm): continue
-            pat = next((r for r in rules or {} if re.search(r, name)), None); hit[pat] += 1
+            pat = next((r for r in rules or {} if re.search(r, name)), None)
+            hit[pat] += 1
             own = (rules or {}).get(pat, {})
             key = own.get('lr', 1.)*layer_decay**far.get(name, 0), float(own.get('wd', rule(owner, k, p)))
-            g = groups.setdefault(key, dict(params=[], names=[], lr_mult=key[0], wd_mult=key[1], weight_decay=wd*key[1]))
-            g['params'].append(p); g['names'].append(name)
+            g = groups.setdefault(key,
+                                  dict(params=[], names=[], lr_mult=key[0], wd_mult=key[1], weight_decay=wd*key[1]))
+            g['params'].append(p)
+            g['names'].append(name)
     bad = [r for r in rules or {} if not hit[r]]
-    if bad: raise RGBXError('rules', f'{bad[0]!r}, which decides for no parameter', 'patterns of parameter names', f'e.g. {name!r}')
+    if bad:
+        raise RGBXError('rules', f'{bad[0]!r}, which decides for no parameter', 'patterns of parameter names',
+                        f'e.g. {name!r}')
     return sorted(groups.values(), key=lambda g: (g['lr_mult']==1, -len(g['params'])))
 
 # %% ../../nbs/training/20_groups.ipynb #4e955791
 class GroupedOptimizer(OptimWrapper):
-    "A torch optimiser for fastai, in which a plain number for `lr` or `wd` is shared out by the groups' `lr_mult` and `wd_mult`."
+    """A torch optimiser for fastai, in which a plain number for `lr` or `wd` is shared out by the groups' `lr_mult` and
+    `wd_mult`."""
     def set_hyper(self, k, v):
         share = {'lr':'lr_mult', 'wd':'wd_mult'}.get(k)
         if share and isinstance(v, (int,float)): v = [v*g[share] for g in self.opt.param_groups]
@@ -104,5 +122,6 @@ def optimizer(
     "torch's AdamW or SGD with parameter groups, for fastai."
     cls,kw = choose(name, _torch, 'optimizer')(betas=betas, eps=eps, momentum=momentum, nesterov=nesterov)
     def opt_func(gs, lr=1e-3, **_):
-        return GroupedOptimizer(opt=cls([{k:v for k,v in g.items() if k!='names'} | {'lr': lr*g['lr_mult']} for g in gs], lr=lr, **kw))
+        return GroupedOptimizer(
+            opt=cls([{k:v for k,v in g.items() if k!='names'} | {'lr': lr*g['lr_mult']} for g in gs], lr=lr, **kw))
     return {'opt_func': opt_func, 'splitter': lambda model: param_groups(model, wd, **kwargs)}

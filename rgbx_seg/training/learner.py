@@ -45,7 +45,9 @@ class PickModalities(Callback):
         want, # Names the model takes
     ):
         missing = [m for m in want if m not in have]
-        if missing: raise RGBXError('model and data', f"data with {', '.join(have)}", f"also {', '.join(missing)}, which the model takes")
+        if missing:
+            raise RGBXError('model and data', f"data with {', '.join(have)}",
+                            f"also {', '.join(missing)}, which the model takes")
         self.idx = [list(have).index(m) for m in want]
     def before_batch(self): self.learn.xb = tuple(self.xb[i] for i in self.idx)
 
@@ -58,7 +60,8 @@ class GiveMask(Callback):
 
 # %% ../../nbs/training/45_learner.ipynb #e109a8ef
 class SegLearner(ResumableLearner):
-    "A resumable `Learner` that stops on a loss that is not finite or a batch that does not fit, and leaves autocast when the model raises."
+    """A resumable `Learner` that stops on a loss that is not finite or a batch that does not fit, and leaves autocast
+    when the model raises."""
     def one_batch(self, i, b):
         try: super().one_batch(i, b)
         except Exception as e:
@@ -69,7 +72,8 @@ class SegLearner(ResumableLearner):
             for cb in self.cbs:
                 if hasattr(type(cb), 'leave'): cb.leave()
     def distrib_ctx(self, **kwargs):
-        "fastai's idiom, `with learn.distrib_ctx(): learn.fit(...)`, with our shares, sums and accumulation: see `data_parallel`."
+        """fastai's idiom, `with learn.distrib_ctx(): learn.fit(...)`, with our shares, sums and accumulation: see
+        `data_parallel`."""
         return data_parallel(self, **kwargs)
     def show_results(self, ds_idx=1, dl=None, max_n=9, shuffle=True, **kwargs):
         "Predictions of a batch, as fastai's, and the figure of them."
@@ -119,13 +123,15 @@ def take_settings(
 # %% ../../nbs/training/45_learner.ipynb #af041209
 def _same_classes(card, model, where):
     if card is None or len(card.classes)==model.num_classes: return
-    raise RGBXError(where, f'a model of {model.num_classes} classes', f'{len(card.classes)} classes, as the data set {card.name!r} has')
+    raise RGBXError(where, f'a model of {model.num_classes} classes',
+                    f'{len(card.classes)} classes, as the data set {card.name!r} has')
 
 def _callbacks(dls, model, optim, modality_dropout):
     "What the model, its head and the settings ask for."
     have,cbs = getattr(dls, 'modalities', None),[]
     wanted = getattr(model, 'modalities', None)
-    if have is not None and wanted is not None and tuple(have)!=tuple(wanted): cbs.append(PickModalities(tuple(have), tuple(wanted)))
+    if have is not None and wanted is not None and tuple(have)!=tuple(wanted):
+        cbs.append(PickModalities(tuple(have), tuple(wanted)))
     if modality_dropout: cbs.append(ModalityDropout(modality_dropout, getattr(dls.train.dataset, 'seed', 0)))
     if isinstance(model, RGBXSegmenter) and model.head.takes_mask: cbs.append(GiveMask())
     if optim.precision!='fp32': cbs.append(Autocast(optim.precision))
@@ -175,7 +181,8 @@ def silence(
 run_files = ('config.json','history.csv','metrics.json','model.safetensors','last.safetensors','best.safetensors',
              'predictions.png','checkpoint.pt','steps.csv')
 
-def _files_of_run(out): return [f for f in run_files if (out/f).exists()]+sorted(f.name for f in out.glob('epoch-*.safetensors'))
+def _files_of_run(out):
+    return [f for f in run_files if (out/f).exists()]+sorted(f.name for f in out.glob('epoch-*.safetensors'))
 
 def _check_folder(out, resume, force):
     "Raise `RGBXError` where a run must not be written."
@@ -183,7 +190,8 @@ def _check_folder(out, resume, force):
     there = _files_of_run(out)
     if there and not (resume or force):
         found = f"a run that is already there ({', '.join(there)})"
-        raise RGBXError(out, found, 'a new folder', 'resume=True (--resume) goes on with it, force=True (--force) starts it over')
+        raise RGBXError(out, found, 'a new folder',
+                        'resume=True (--resume) goes on with it, force=True (--force) starts it over')
 
 def _check_resume(out, settings):
     "Raise `RGBXError` where the checkpoint is of another training; before anything is written."
@@ -199,13 +207,16 @@ def _locked(out):
     handle = os.open(out, os.O_RDONLY)
     try:
         try: fcntl.flock(handle, fcntl.LOCK_EX|fcntl.LOCK_NB)
-        except BlockingIOError: raise RGBXError(out, 'a run that another process is writing', 'a folder that is not in use', 'wait for it, or use another folder') from None
+        except BlockingIOError:
+            raise RGBXError(out, 'a run that another process is writing', 'a folder that is not in use',
+                            'wait for it, or use another folder') from None
         yield
     finally: os.close(handle)
 
 def _dump(path, content): write_text(path, json.dumps(content, indent=1, ensure_ascii=False)+'\n')
 
-def _nan_free(row): return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k,v in (row or {}).items()}
+def _nan_free(row):
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k,v in (row or {}).items()}
 
 # %% ../../nbs/training/45_learner.ipynb #d0823938
 def train_run(
@@ -239,7 +250,8 @@ def train_run(
                                   modality_dropout=settings.get('modality_dropout', 0.))
             if not rank: _begin(learn, out, repeat, run, resume, force)
             barrier()
-            _fit(learn, out, epochs, rate, optim, run, Checkpoint(out/'checkpoint.pt', resume, run.every_batches, run.every_seconds, repeat), cbs)
+            _fit(learn, out, epochs, rate, optim, run,
+                 Checkpoint(out/'checkpoint.pt', resume, run.every_batches, run.every_seconds, repeat), cbs)
     return learn
 
 # %% ../../nbs/training/45_learner.ipynb #d4ae4290
@@ -249,7 +261,8 @@ def _begin(learn, out, repeat, run, resume, force):
     elif force:
         for name in _files_of_run(out): (out/name).unlink()
     card,reading = getattr(learn.dls, 'card', None),getattr(learn.dls, 'reading', None)
-    content = dict(model=getattr(learn.model, 'config', None) or None, card=card.to_dict() if hasattr(card, 'to_dict') else None)
+    content = dict(model=getattr(learn.model, 'config', None) or None,
+                   card=card.to_dict() if hasattr(card, 'to_dict') else None)
     if reading is not None: content['reading'] = reading.to_dict()
     _dump(out/'config.json', content | dict(train=repeat | dict(monitor=run.monitor, keep=run.keep)))
 
@@ -289,7 +302,8 @@ def run_settings(
         optim=dataclasses.asdict(optim), schedule=dict(name=rate.f, warmup=rate.warm_epochs, args=rate.kw),
         loss=learn.loss_func, accumulate=run.accumulate, accumulate_by=run.accumulate_by,
         model=json.dumps(getattr(model, 'config', None) or type(model).__name__, sort_keys=True),
-        parameters=sum(p.numel() for p in model.parameters()), data=getattr(card, 'name', None), classes=model.num_classes,
+        parameters=sum(p.numel() for p in model.parameters()), data=getattr(card, 'name', None),
+        classes=model.num_classes,
         modalities=list(getattr(model, 'modalities', [])), data_seed=getattr(items, 'seed', None),
         augment=repr(getattr(items, 'augment', None)), train_images=len(dls.train_ds), batch_size=dls.train.bs,
         steps_per_epoch=len(dls.train))
@@ -314,7 +328,8 @@ def finish_run(
     if ranks()[0]: return
     if callable(pictures): pictures(learn, out)
     elif pictures:
-        with learn.no_bar(), learn.removed_cbs(learn.recorder): figure = learn.show_results(max_n=4, shuffle=False)   # process 0 alone: no sums
+        with learn.no_bar(), learn.removed_cbs(learn.recorder):  # process 0 alone: no sums
+            figure = learn.show_results(max_n=4, shuffle=False)
         figure.savefig(out/'predictions.png', bbox_inches='tight')
 
 def _write_results(learn, out, history, best, keep, files):
@@ -336,5 +351,8 @@ def _write_results(learn, out, history, best, keep, files):
 # %% ../../nbs/training/45_learner.ipynb #7b422ad2
 def _read_json(p):
     try: return json.loads(p.read_text(encoding='utf-8'))
-    except FileNotFoundError: raise RGBXError(p, 'no such file', 'the config.json of a run', 'give the folder that rgbx train wrote') from None
-    except (ValueError, UnicodeDecodeError) as e: raise RGBXError(p, f'broken JSON ({e})', 'the config.json of a run') from None
+    except FileNotFoundError:
+        raise RGBXError(p, 'no such file', 'the config.json of a run',
+                        'give the folder that rgbx train wrote') from None
+    except (ValueError, UnicodeDecodeError) as e:
+        raise RGBXError(p, f'broken JSON ({e})', 'the config.json of a run') from None

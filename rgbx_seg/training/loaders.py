@@ -31,11 +31,22 @@ class RGBXItems:
         ds,               # `DataFolder`, or anything with its `card`, `modalities`, `len` and `ds[i]`
         augment=None,     # `JointAugment`; None: the images as they are
         seed:int=0,       # Of the augmentation
-        length:int=None,  # Items of an epoch; the data set is gone through again and again, each time in a new order. None: the data set once
-        raw:bool=False,   # Leave the normalising to the batch (`NormaliseBatch`): values as read, and a box (top, left, height, width) as last tensor
+        # Items of an epoch; the data set is gone through again and again, each time in a new order. None: the data set
+        # once
+        length:int=None,
+        # Leave the normalising to the batch (`NormaliseBatch`): values as read, and a box (top, left, height, width) as
+        # last tensor
+        raw:bool=False,
     ):
-        self.ds,self.augment,self.seed,self.card,self.modalities,self.length = ds,augment,seed,ds.card,tuple(ds.modalities),length
-        self.mods = [ds.card.modalities[m] for m in self.modalities]; self.n_inp = len(self.mods); self.raw = raw
+        self.ds = ds
+        self.augment = augment
+        self.seed = seed
+        self.card = ds.card
+        self.modalities = tuple(ds.modalities)
+        self.length = length
+        self.mods = [ds.card.modalities[m] for m in self.modalities]
+        self.n_inp = len(self.mods)
+        self.raw = raw
     def __len__(self): return self.length or len(self.ds)
     def place(self, i:int, epoch:int) -> tuple: # Index and epoch -> (index into the data set, how often it was gone through before)
         "Which item is meant; with a `length`, one stream of orders is cut into epochs."
@@ -47,9 +58,16 @@ class RGBXItems:
         epoch:int=0,     # What is drawn follows from (seed, epoch, i)
     ) -> tuple:          # (x_rgb, x_1, ..., mask), without the mask where there is none
         "One item."
-        i,epoch = self.place(i, epoch); *ims,mask = self.ds[i]; y = mask if isinstance(mask, int) else None; mask = None if y is not None else mask
-        if self.augment is None: xs,box = [planes(a) if self.raw else normalise(a, m) for a,m in zip(ims, self.mods)],(0, 0, *ims[0].shape[:2])
-        else: xs,mask,*box = self.augment(ims, mask, self.mods, item_rng(self.seed, epoch, i), *[True]*self.raw); box = box[0] if box else None
+        i,epoch = self.place(i, epoch)
+        *ims,mask = self.ds[i]
+        y = mask if isinstance(mask, int) else None
+        mask = None if y is not None else mask
+        if self.augment is None:
+            xs = [planes(a) if self.raw else normalise(a, m) for a,m in zip(ims, self.mods)]
+            box = (0, 0, *ims[0].shape[:2])
+        else:
+            xs,mask,*box = self.augment(ims, mask, self.mods, item_rng(self.seed, epoch, i), *[True]*self.raw)
+            box = box[0] if box else None
         box = (torch.tensor(box, dtype=torch.int16),) if self.raw else ()
         xs = tuple(map(torch.from_numpy, xs))
         if y is not None: return (*xs, torch.tensor(y))                        # classification
@@ -57,17 +75,25 @@ class RGBXItems:
 
 # %% ../../nbs/training/05_loaders.ipynb #dbef90f7
 class NormaliseBatch(ItemTransform):
-    "(x_rgb, x_1, ..., mask, box) as read -> (x_rgb, x_1, ..., mask), float32 and normalised, on the device of the batch."
+    """(x_rgb, x_1, ..., mask, box) as read -> (x_rgb, x_1, ..., mask), float32 and normalised, on the device of the
+    batch."""
     def __init__(self,
         modalities,     # `Modality` of each x
         pad_values=None,# {modality: value after normalising}; None: 0
-    ): self.mods,self.pads = list(modalities),dict(pad_values or {})
+    ):
+        self.mods = list(modalities)
+        self.pads = dict(pad_values or {})
     def encodes(self, b):
-        *b,box = b; h,w = b[0].shape[-2:]; n = len(self.mods); (i,j,k,l),dev = box.long().T[...,None],box.device; r,c = torch.arange(h, device=dev),torch.arange(w, device=dev)
+        *b,box = b
+        h,w = b[0].shape[-2:]
+        n = len(self.mods)
+        (i,j,k,l),dev = box.long().T[...,None],box.device
+        r,c = torch.arange(h, device=dev),torch.arange(w, device=dev)
         inside = ((r >= i) & (r < i+k))[:,None,:,None] & ((c >= j) & (c < j+l))[:,None,None]
         return (*(self._one(x, m, inside) for x,m in zip(b, self.mods)), *b[n:])
     def _one(self, x, m, inside):
-        mean,std = (torch.tensor(o, device=x.device)[:,None,None] for o in (m.mean, m.std)); y = (x.float()/255-mean)/std
+        mean,std = (torch.tensor(o, device=x.device)[:,None,None] for o in (m.mean, m.std))
+        y = (x.float()/255-mean)/std
         return torch.where(inside, y, torch.tensor(float(self.pads.get(m.name, 0)), device=x.device))
 
 # %% ../../nbs/training/05_loaders.ipynb #6c97137b
@@ -81,7 +107,8 @@ class RGBXDL(TfmdDL):
         **kwargs,             # As fastai's `TfmdDL`
     ):
         self.epoch,self._next,self._skip = 0,0,0
-        if dataset.raw: kwargs['after_batch'] = NormaliseBatch(dataset.mods, getattr(dataset.augment, 'pad_values', None))
+        if dataset.raw:
+            kwargs['after_batch'] = NormaliseBatch(dataset.mods, getattr(dataset.augment, 'pad_values', None))
         super().__init__(dataset, bs=bs, shuffle=shuffle, num_workers=num_workers, **kwargs)
     def set_epoch(self, epoch:int): # From 0
         "Say which epoch the next pass is."
@@ -105,7 +132,8 @@ class RGBXDL(TfmdDL):
         "Stacked tensors; items of unequal sizes raise."
         shapes = [tuple(map(tuple, (x.shape[-2:] for x in o))) for o in b]
         if len(set(shapes)) > 1:
-            raise RGBXError('a batch', f'items of the sizes {sorted({s[0] for s in shapes})}', 'one size', 'Use valid_bs=1, or give a size to crop to')
+            raise RGBXError('a batch', f'items of the sizes {sorted({s[0] for s in shapes})}', 'one size',
+                            'Use valid_bs=1, or give a size to crop to')
         return tuple(torch.stack(o) for o in zip(*b))
     def wif(self):
         "Called in each worker: no threads below it."
@@ -149,7 +177,8 @@ def show_items(
         pictures = [denormalise(image[i].detach().float().cpu().numpy(), m) for image,m in zip(images, items.mods)]
         return *pictures,labels[0][i].detach().cpu().numpy() if has_mask else None
     preds = {} if pred is None else {'prediction': _class_numbers(pred)[:n]}
-    return prediction_grid([item(i) for i in range(n)], preds, items.card, [m.name for m in items.mods], errors=False, max_n=n, width=width)
+    return prediction_grid([item(i) for i in range(n)], preds, items.card, [m.name for m in items.mods], errors=False,
+                           max_n=n, width=width)
 
 # %% ../../nbs/training/05_loaders.ipynb #76b4aaee
 class RGBXDataLoaders(DataLoaders):
@@ -192,13 +221,16 @@ def imagenet_dls(root,       # Folder with train/<class>/ and val/<class>/; or a
     **kwargs,                # Of `ClassAugment`: auto_augment, erase ...
 ) -> RGBXDataLoaders:
     "Training and validation batches (image, class)."
-    train = root if isinstance(root, ImageNet) else ImageNet(root if (Path(root)/'train').is_dir() else layout_of('imagenet', root)[1])
+    train = (root if isinstance(root, ImageNet)
+             else ImageNet(root if (Path(root)/'train').is_dir() else layout_of('imagenet', root)[1]))
     valid = ImageNet(train.root, 'val') if valid is None else valid
     test = ClassAugment(size, False, crop_pct=crop_pct)
     if augment is None: augment = ClassAugment(size, **kwargs)
-    device = torch.device(device) if device is not None else torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    device = (torch.device(device) if device is not None
+              else torch.device('cuda' if torch.cuda.is_available() else 'cpu'))
     items = RGBXItems(train, augment or test, seed, steps and steps*bs)
-    batches = RGBXDL(items, bs=bs, shuffle=True, drop_last=drop_last and len(items) >= bs, num_workers=num_workers, device=device)
+    batches = RGBXDL(items, bs=bs, shuffle=True, drop_last=drop_last and len(items) >= bs, num_workers=num_workers,
+                     device=device)
     validation = RGBXDL(RGBXItems(valid, test, seed), bs=valid_bs or bs, num_workers=num_workers, device=device)
     return RGBXDataLoaders(batches, validation, device=device)
 
@@ -218,7 +250,9 @@ def dataloaders(train_ds,   # Data set to train on, or a folder
     train:str='train',   # Of a folder: the split to train on
     valid:str=None,      # Of a folder: the split to validate on; None: val, else test
     on_device:bool=False,# Normalise batches on the device instead of items in the workers
-    **kwargs,            # Of `JointAugment`: scales, base, cat_max_ratio ...; for ImageNet of `imagenet_dls`; of a folder also `card`, `recipe`, `modalities` of `open_data`
+    # Of `JointAugment`: scales, base, cat_max_ratio ...; for ImageNet of `imagenet_dls`; of a folder also `card`,
+    # `recipe`, `modalities` of `open_data`
+    **kwargs,
 ) -> RGBXDataLoaders:
     "Training and validation batches (x_rgb, x_1, ..., mask)."
     if isinstance(train_ds, (str, Path)):
@@ -228,17 +262,22 @@ def dataloaders(train_ds,   # Data set to train on, or a folder
     valid_ds = train_ds if valid_ds is None else valid_ds
     if train_ds.card.classification:
         if on_device: raise RGBXError('on_device', 'True', 'False: timm\'s transforms end with normalised tensors')
-        return imagenet_dls(train_ds, valid_ds, bs, size or 224, num_workers, seed, device, valid_bs, drop_last, steps=steps,
-            augment=None if augment is True else augment, **kwargs)
+        return imagenet_dls(train_ds, valid_ds, bs, size or 224, num_workers, seed, device, valid_bs, drop_last,
+                            steps=steps, augment=None if augment is True else augment, **kwargs)
     a,b = tuple(train_ds.modalities),tuple(valid_ds.modalities)
     if a != b: raise RGBXError('valid_ds', f'modalities {b}', f'those of train_ds: {a}')
     if train_ds.card.classes != valid_ds.card.classes:
-        raise RGBXError('valid_ds', f'{valid_ds.card.num_classes} classes', f'the {train_ds.card.num_classes} of train_ds')
-    if augment is True: augment = JointAugment(size or train_ds.card.published.get('crop') or train_ds.card.size or train_ds[0][0].shape[:2],
-        photometric=photometric, **kwargs)
-    device = torch.device(device) if device is not None else torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+        raise RGBXError('valid_ds', f'{valid_ds.card.num_classes} classes',
+                        f'the {train_ds.card.num_classes} of train_ds')
+    if augment is True:
+        augment = JointAugment(size or train_ds.card.published.get('crop') or train_ds.card.size
+                               or train_ds[0][0].shape[:2], photometric=photometric, **kwargs)
+    device = (torch.device(device) if device is not None
+              else torch.device('cuda' if torch.cuda.is_available() else 'cpu'))
     items = RGBXItems(train_ds, augment or None, seed, steps and steps*bs, on_device)
-    train = RGBXDL(items, bs=bs, shuffle=True, num_workers=num_workers, drop_last=drop_last and len(items) >= bs, device=device)
-    valid = RGBXDL(RGBXItems(valid_ds, None, seed, raw=on_device), bs=valid_bs or (1 if train_ds.card.layout and train_ds.card.size is None else bs), num_workers=num_workers,
-        device=device)
+    train = RGBXDL(items, bs=bs, shuffle=True, num_workers=num_workers, drop_last=drop_last and len(items) >= bs,
+                   device=device)
+    valid = RGBXDL(RGBXItems(valid_ds, None, seed, raw=on_device),
+                   bs=valid_bs or (1 if train_ds.card.layout and train_ds.card.size is None else bs),
+                   num_workers=num_workers, device=device)
     return RGBXDataLoaders(train, valid, device=device)

@@ -15,15 +15,19 @@ from ..registry import LOSSES
 # %% ../../nbs/training/00_losses.ipynb #b82e1fbe
 @LOSSES('ce')
 class SegLoss(nn.Module):
-    "Mean cross entropy over valid pixels, plus `aux` times that of each auxiliary output; see `decodes` and `activation` for fastai."
+    """Mean cross entropy over valid pixels, plus `aux` times that of each auxiliary output; see `decodes` and
+    `activation` for fastai."""
     def __init__(self,
         aux=.4,                # Factor of the auxiliary outputs: a number, or one per output
         ignore:int=255,        # Label value of the pixels that do not count
         weight=None,           # Weight per class (num_classes,); see `class_weights`
-        reduction:str='mean'   # 'mean': one number; 'none': one per image (B,), each the mean over its own valid pixels; 'all': the sum over valid pixels by the number of all
+        # 'mean': one number; 'none': one per image (B,), each the mean over its own valid pixels; 'all': the sum over
+        # valid pixels by the number of all
+        reduction:str='mean'
     ):
         super().__init__()
-        if reduction not in ('mean','none','all'): raise RGBXError('SegLoss', f'reduction={reduction!r}', "'mean', 'none' or 'all'")
+        if reduction not in ('mean','none','all'):
+            raise RGBXError('SegLoss', f'reduction={reduction!r}', "'mean', 'none' or 'all'")
         self.aux,self.ignore,self.reduction = aux,ignore,reduction
         self.weight = None if weight is None else torch.as_tensor(weight, dtype=torch.float32)
 
@@ -34,7 +38,8 @@ class SegLoss(nn.Module):
         "The loss. Raises `RGBXError` on a label outside the classes or a wrong shape."
         main,*aux = pred if isinstance(pred, (tuple,list)) else (pred,)
         f = self.aux if isinstance(self.aux, (tuple,list)) else [self.aux]*len(aux)
-        if len(f)!=len(aux): raise RGBXError('SegLoss', f'{len(aux)} auxiliary outputs', f'{len(f)}, as many as there are factors')
+        if len(f)!=len(aux):
+            raise RGBXError('SegLoss', f'{len(aux)} auxiliary outputs', f'{len(f)}, as many as there are factors')
         return self.cross_entropy(main, y) + sum(k*self.cross_entropy(a, y) for k,a in zip(f,aux))
 
     def cross_entropy(self, p, y):
@@ -44,7 +49,8 @@ class SegLoss(nn.Module):
         if p.shape[-2:]!=y.shape[-2:]: p = F.interpolate(p, y.shape[-2:], mode='bilinear', align_corners=False)
         y,w = y.long(),None if self.weight is None else self.weight.to(p)
         loss = F.cross_entropy(p, y, weight=w, ignore_index=self.ignore, reduction='none')     # 0 where ignored
-        if self.reduction=='all': return loss.mean()                                            # ignored pixels count in the denominator
+        if self.reduction=='all':  # ignored pixels count in the denominator
+            return loss.mean()
         keep = y!=self.ignore
         n = keep.to(p.dtype) if w is None else torch.where(keep, w[y.clamp(0, p.shape[1]-1)], 0.)
         dims = (1,2) if self.reduction=='none' else (0,1,2)
@@ -53,17 +59,24 @@ class SegLoss(nn.Module):
 
     def count(self, y:Tensor # Labels (B, H, W)
     ) -> Tensor:             # Scalar
-        "What the mean divides by: the valid pixels, or the sum of their class weights; batches add up with it (`training.callbacks.accumulate`)."
+        """What the mean divides by: the valid pixels, or the sum of their class weights; batches add up with it
+        (`training.callbacks.accumulate`)."""
         y = y[y!=self.ignore].long()
-        return torch.tensor(float(len(y)), device=y.device) if self.weight is None else self.weight.to(y.device)[y].sum()
+        return (torch.tensor(float(len(y)), device=y.device) if self.weight is None
+                else self.weight.to(y.device)[y].sum())
 
     def check(self, p, y):
         "Shapes agree and every label is a class or `ignore`."
-        if p.ndim!=4 or y.ndim!=3 or len(p)!=len(y): raise RGBXError('SegLoss', f'logits {tuple(p.shape)} and labels {tuple(y.shape)}', '(B, C, H, W) and (B, H, W)')
+        if p.ndim!=4 or y.ndim!=3 or len(p)!=len(y):
+            raise RGBXError('SegLoss', f'logits {tuple(p.shape)} and labels {tuple(y.shape)}',
+                            '(B, C, H, W) and (B, H, W)')
         bad = (y!=self.ignore) & ((y<0) | (y>=p.shape[1]))
-        if bad.any(): raise RGBXError('SegLoss', f'label values {y[bad].unique()[:5].tolist()} in {int(bad.sum())} pixels', f'0 ... {p.shape[1]-1} or {self.ignore} (ignore)',
-                                      'check the number of classes and the label shift of the data set')
-        if self.weight is not None and len(self.weight)!=p.shape[1]: raise RGBXError('SegLoss', f'{len(self.weight)} class weights', f'{p.shape[1]}, one per class')
+        if bad.any():
+            raise RGBXError('SegLoss', f'label values {y[bad].unique()[:5].tolist()} in {int(bad.sum())} pixels',
+                            f'0 ... {p.shape[1]-1} or {self.ignore} (ignore)',
+                            'check the number of classes and the label shift of the data set')
+        if self.weight is not None and len(self.weight)!=p.shape[1]:
+            raise RGBXError('SegLoss', f'{len(self.weight)} class weights', f'{p.shape[1]}, one per class')
 
     def decodes(self, pred):
         "Class indices (B, H, W) from logits (or from probabilities)."
@@ -73,7 +86,8 @@ class SegLoss(nn.Module):
         "Probabilities (B, C, H, W) from logits."
         return _main(pred).float().softmax(1)
 
-    def extra_repr(self): return f'aux={self.aux}, ignore={self.ignore}, weight={None if self.weight is None else self.weight.tolist()}'
+    def extra_repr(self):
+        return f'aux={self.aux}, ignore={self.ignore}, weight={None if self.weight is None else self.weight.tolist()}'
 
 def _main(pred): return pred[0] if isinstance(pred, (tuple,list)) else pred
 
@@ -104,7 +118,8 @@ def label_counts(
         if m is None: continue                               # an item without a label
         m = torch.as_tensor(m).reshape(-1).long()
         c = torch.bincount(m[m!=ignore], minlength=num_classes)
-        if len(c)>num_classes: raise RGBXError('label_counts', f'label value {len(c)-1}', f'0 ... {num_classes-1} or {ignore}')
+        if len(c)>num_classes:
+            raise RGBXError('label_counts', f'label value {len(c)-1}', f'0 ... {num_classes-1} or {ignore}')
         n += c
     return n
 
@@ -113,8 +128,10 @@ def class_weights(
     rule:str='log'    # 'log', 'median' or 'sqrt'
 ) -> Tensor:          # (num_classes,), float32, mean 1 over the pixels
     "Weights that make rare classes count."
-    n = torch.as_tensor(counts, dtype=torch.float64); p = n/n.sum()
-    rules = {'log': lambda: 1/torch.log(1.02+p), 'median': lambda: p[p>0].quantile(.5)/p, 'sqrt': lambda: (p[p>0].quantile(.5)/p).sqrt()}
+    n = torch.as_tensor(counts, dtype=torch.float64)
+    p = n/n.sum()
+    rules = {'log': lambda: 1/torch.log(1.02+p), 'median': lambda: p[p>0].quantile(.5)/p,
+             'sqrt': lambda: (p[p>0].quantile(.5)/p).sqrt()}
     if rule not in rules: raise RGBXError('class_weights', f'rule {rule!r}', f'one of {nearest(rule, rules)}')
     w = torch.where(p>0, rules[rule](), 0.)
     return torch.where(p>0, w/(w*p).sum(), 1.).float()
@@ -130,7 +147,8 @@ class OhemLoss(SegLoss):
         ignore:int=255,       # Label of the pixels that do not count
     ):
         super().__init__(aux, ignore)
-        if not 0 < threshold <= 1 or min_kept < 0: raise RGBXError('OhemLoss', f'threshold={threshold}, min_kept={min_kept}', 'a probability, and a count')
+        if not 0 < threshold <= 1 or min_kept < 0:
+            raise RGBXError('OhemLoss', f'threshold={threshold}, min_kept={min_kept}', 'a probability, and a count')
         self.threshold,self.min_kept = threshold,min_kept
 
     count = None                                                           # which pixels count is only known with the prediction
@@ -138,7 +156,8 @@ class OhemLoss(SegLoss):
     def hard(self, nll:Tensor, # Losses of valid pixels `(n,)`
     ) -> Tensor:               # Which take part, bool `(n,)`
         "The pixels of small probability."
-        p = (-nll.detach()).exp(); k = min(self.min_kept, len(p)-1)
+        p = (-nll.detach()).exp()
+        k = min(self.min_kept, len(p)-1)
         return p < p.kthvalue(k+1).values.clamp(min=self.threshold)
 
     def cross_entropy(self, p, y):
@@ -151,7 +170,8 @@ class OhemLoss(SegLoss):
         keep = self.hard(nll)
         return (nll*keep).sum()/keep.sum().clamp(min=1)
 
-    def extra_repr(self): return f'threshold={self.threshold}, min_kept={self.min_kept}, aux={self.aux}, ignore={self.ignore}'
+    def extra_repr(self):
+        return f'threshold={self.threshold}, min_kept={self.min_kept}, aux={self.aux}, ignore={self.ignore}'
 
 # %% ../../nbs/training/00_losses.ipynb #bdd834b3
 LOSSES('classes')(nn.CrossEntropyLoss)   # of whole images

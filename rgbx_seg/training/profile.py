@@ -17,7 +17,8 @@ from ..show.tables import NOTE, Tables
 def model_parts(model # An `RGBXSegmenter`, or any module
 ) -> dict:            # {part: [module, ...]}; no module is inside another
     "The parts of a model whose time is measured: an encoder per modality, fusion, head; else its children."
-    b = getattr(model, 'backbone', None); out = {}
+    b = getattr(model, 'backbone', None)
+    out = {}
     if b is not None and hasattr(b, 'encoders') and hasattr(b, 'fusions'):
         for i,e in enumerate(b.encoders):
             k = f'encoder {model.modalities[i]}' if len(b.encoders)==len(model.modalities) else 'encoder (shared)'
@@ -34,20 +35,35 @@ class StepClock(Callback):
     order = -100
     def __init__(self, steps:int=10, # Steps to measure
         warmup:int=2                 # Steps before them
-    ): self.steps,self.warmup,self.times,self.part,self.open = steps,warmup,[],{},{}
+    ):
+        self.steps = steps
+        self.warmup = warmup
+        self.times = []
+        self.part = {}
+        self.open = {}
     def now(self):
         if self.sync: torch.cuda.synchronize()
         return time.perf_counter()
-    def mark(self, name): t = self.now(); self.part[name] = self.part.get(name, 0)+t-self.last; self.last = t
+    def mark(self, name):
+        t = self.now()
+        self.part[name] = self.part.get(name, 0)+t-self.last
+        self.last = t
     def before_fit(self):
-        p = next(self.learn.model.parameters(), None); self.sync,self.hooks,self.last = p is not None and p.is_cuda,[],time.perf_counter()
+        p = next(self.learn.model.parameters(), None)
+        self.sync,self.hooks,self.last = p is not None and p.is_cuda,[],time.perf_counter()
         for k,ms in model_parts(self.learn.model).items():
-            for m in ms: self.hooks += [m.register_forward_pre_hook(lambda m, a, k=k: self._in(k)), m.register_forward_hook(lambda m, a, o, k=k: self._out(k))]
+            for m in ms:
+                self.hooks += [m.register_forward_pre_hook(lambda m, a, k=k: self._in(k)),
+                               m.register_forward_hook(lambda m, a, o, k=k: self._out(k))]
     def _in(self, k): self.open[k] = self.now()
     def _out(self, k): self.part[f'forward: {k}'] = self.part.get(f'forward: {k}', 0)+self.now()-self.open[k]
-    def before_train(self): self.last = self.now(); self.part = {}
+    def before_train(self):
+        self.last = self.now()
+        self.part = {}
     def before_batch(self):
-        if self.training: self.mark('data'); self.shape = [tuple(x.shape) for x in self.learn.xb]
+        if self.training:
+            self.mark('data')
+            self.shape = [tuple(x.shape) for x in self.learn.xb]
     def after_pred(self):
         if self.training: self.mark('forward')
     def before_backward(self): self.mark('loss')
@@ -55,7 +71,9 @@ class StepClock(Callback):
     def after_batch(self):
         if self.training: self.mark('optimiser')
     def done(self): # Called by the last callback of the step
-        self.mark('callbacks'); self.times.append(self.part); self.part = {}
+        self.mark('callbacks')
+        self.times.append(self.part)
+        self.part = {}
         if len(self.times)>=self.steps+self.warmup: raise CancelFitException()
     def after_fit(self): [h.remove() for h in self.hooks]
 
@@ -76,8 +94,13 @@ class Profile(Tables):
         device,          # Where it ran, a line
         synthetic=False, # Generated scenes
     ):
-        self.name,self.times,self.shape,self.device,self.synthetic = name,times,shape,device,synthetic
-        keys = list(dict.fromkeys(k for t in times for k in t)); self.seconds = {k: float(np.median([t.get(k, 0.) for t in times])) for k in keys}
+        self.name = name
+        self.times = times
+        self.shape = shape
+        self.device = device
+        self.synthetic = synthetic
+        keys = list(dict.fromkeys(k for t in times for k in t))
+        self.seconds = {k: float(np.median([t.get(k, 0.) for t in times])) for k in keys}
         inner = sum(v for k,v in self.seconds.items() if k.startswith('forward: '))
         if inner: self.seconds['forward: rest'] = max(0., self.seconds['forward']-inner)
     STEP = ('data','forward','loss','backward','optimiser','callbacks')
@@ -95,21 +118,30 @@ class Profile(Tables):
         return [o for k in self.STEP for o in (inner if k=='forward' and inner else [(k, self.seconds[k])])]
     def heading(self):
         return [f'{self.name}: {1000*self.whole:.0f} ms a step, {self.rate:.1f} images per second',
-                f"batch of {' + '.join('x'.join(map(str, s)) for s in self.shape)}; {self.device}; median of {len(self.times)} steps"]+[NOTE]*self.synthetic
+                f"batch of {' + '.join('x'.join(map(str, s)) for s in self.shape)}; {self.device}; median of "
+                f"{len(self.times)} steps"]+[NOTE]*self.synthetic
     def tables(self, digits=1):
-        return [('step', ['part','ms','share %'], [[k, f'{1000*v:.{digits}f}', f'{100*v/self.whole:.{digits}f}'] for k,v in [*self.rows(), ('whole step', self.whole)]])]
+        return [('step', ['part','ms','share %'], [[k, f'{1000*v:.{digits}f}', f'{100*v/self.whole:.{digits}f}']
+                                                   for k,v in [*self.rows(), ('whole step', self.whole)]])]
     def plot(self, ax=None): # Axes; None: a new figure
         "One horizontal bar per part."
         import matplotlib.pyplot as plt
-        rows = self.rows()[::-1]; ax = ax or plt.subplots(figsize=(5, .24*len(rows)+.5), dpi=70, layout='constrained')[1]
-        col = lambda k: dict(data='tab:gray', loss='tab:olive', backward='tab:red', optimiser='tab:green', callbacks='tab:brown').get(k, 'tab:blue')
-        ax.barh([k for k,_ in rows], [1000*v for _,v in rows], color=[col(k) for k,_ in rows]); ax.set_xlabel('ms a step'); ax.tick_params(labelsize=7)
+        rows = self.rows()[::-1]
+        ax = ax or plt.subplots(figsize=(5, .24*len(rows)+.5), dpi=70, layout='constrained')[1]
+        def col(k):
+            return dict(data='tab:gray', loss='tab:olive', backward='tab:red', optimiser='tab:green',
+                        callbacks='tab:brown').get(k, 'tab:blue')
+        ax.barh([k for k,_ in rows], [1000*v for _,v in rows], color=[col(k) for k,_ in rows])
+        ax.set_xlabel('ms a step')
+        ax.tick_params(labelsize=7)
         for i,(k,v) in enumerate(rows): ax.text(1000*v, i, f' {100*v/self.whole:.0f} %', va='center', fontsize=7)
-        ax.spines[['top','right']].set_visible(False); ax.margins(x=.12)
+        ax.spines[['top','right']].set_visible(False)
+        ax.margins(x=.12)
         return ax
     def to_dict(self) -> dict: # JSON-able
         "The numbers."
-        return dict(name=self.name, shape=[list(s) for s in self.shape], device=self.device, steps=len(self.times), seconds=self.seconds, whole=self.whole, images_per_second=self.rate)
+        return dict(name=self.name, shape=[list(s) for s in self.shape], device=self.device, steps=len(self.times),
+                    seconds=self.seconds, whole=self.whole, images_per_second=self.rate)
 
 def profile_training(learn, # From `rgbx_learner`
     steps:int=10,           # Steps to measure
@@ -118,8 +150,12 @@ def profile_training(learn, # From `rgbx_learner`
 ) -> Profile:
     "Run some training steps (the weights change) and say where their time goes."
     if len(learn.dls.train)<1: raise RGBXError('profile_training', 'no training batch', 'at least one')
-    clock = StepClock(steps, warmup); card = getattr(learn.dls, 'card', None)
+    clock = StepClock(steps, warmup)
+    card = getattr(learn.dls, 'card', None)
     epochs = -(-(steps+warmup)//len(learn.dls.train))
     with learn.no_logging(), learn.no_bar(): learn.fit(epochs, cbs=[clock, _Last(clock)])
-    p = next(learn.model.parameters()); dev = torch.cuda.get_device_name(p.device) if p.is_cuda else f'CPU, {torch.get_num_threads()} thread(s)'
-    return Profile(name or (learn.model.config.get('name') if getattr(learn.model, 'config', None) else '') or type(learn.model).__name__, clock.times[warmup:], clock.shape, f'{dev}, {p.dtype}'.replace('torch.', ''), bool(getattr(card, 'synthetic', False)))
+    p = next(learn.model.parameters())
+    dev = torch.cuda.get_device_name(p.device) if p.is_cuda else f'CPU, {torch.get_num_threads()} thread(s)'
+    return Profile(name or (learn.model.config.get('name') if getattr(learn.model, 'config', None) else '')
+                   or type(learn.model).__name__, clock.times[warmup:], clock.shape,
+                   f'{dev}, {p.dtype}'.replace('torch.', ''), bool(getattr(card, 'synthetic', False)))

@@ -102,16 +102,17 @@ QUIRKS = dict(
     off_by_one='the place of a random crop is drawn from one place too many')
 
 # %% ../../nbs/training/30_recipe.ipynb #268bd3bd
-_GROUPS = dict(model=ModelSettings, data=DataSettings, optim=OptimSettings, schedule=ScheduleSettings, loss=LossSettings,
-               length=LengthSettings, judge=JudgeSettings, facts=RecipeFacts)
+_GROUPS = dict(model=ModelSettings, data=DataSettings, optim=OptimSettings, schedule=ScheduleSettings,
+               loss=LossSettings, length=LengthSettings, judge=JudgeSettings, facts=RecipeFacts)
 
 def _short_names():
     "{last word: path} of the settings whose last word stands in one group alone."
-    paths = [(field.name, f'{group}.{field.name}') for group,record in _GROUPS.items() for field in dataclasses.fields(record)]
+    paths = [(field.name, f'{group}.{field.name}') for group,record in _GROUPS.items()
+             for field in dataclasses.fields(record)]
     words = [word for word,_ in paths]
     return {word: path for word,path in paths if words.count(word)==1}
 
-SHORT = _short_names() | {'size': 'data.crop'}   # short names of settings, in Python and in a shell: `lr` for `optim.lr`
+SHORT = _short_names() | {'size': 'data.crop'}  # short names of settings, in Python and in a shell: `lr` for `optim.lr`
 
 def _as_record(group, value):
     "A group from a record, from a dict of its settings, or from the one word that is its name."
@@ -146,10 +147,12 @@ def scale_sizes(
 def _plan(length, warmup, items):
     "See `Recipe.plan`."
     epoch = 1 if length.steps else max(1, (length.epoch_items or items)//length.bs)      # steps in it
-    total,every = length.steps or max(1, round(length.epochs*epoch)),max(1, round(length.eval_every*epoch))
+    total = length.steps or max(1, round(length.epochs*epoch))
+    every = max(1, round(length.eval_every*epoch))
     passes = max(1, math.ceil(total/every))
     each = math.ceil(total/passes)
-    return dict(passes=passes, steps_per_pass=each, steps=passes*each, warm=None if warmup is None else round(warmup*epoch))
+    return dict(passes=passes, steps_per_pass=each, steps=passes*each,
+                warm=None if warmup is None else round(warmup*epoch))
 
 # %% ../../nbs/training/30_recipe.ipynb #9179de94
 def _path(name, value, where):
@@ -168,7 +171,8 @@ def _put(tree, keys, value, where):
     key,*rest = keys
     if rest:
         inner = tree.get(key, {})
-        if not isinstance(inner, dict): raise RGBXError(where, f"{'.'.join(keys)}, and {key} is {inner!r}", 'a setting that is a dict')
+        if not isinstance(inner, dict):
+            raise RGBXError(where, f"{'.'.join(keys)}, and {key} is {inner!r}", 'a setting that is a dict')
         value = _put(inner, rest, value, where)
     return {**tree, key: value}
 
@@ -219,19 +223,23 @@ def _small(recipe, model, crop, bs, steps, changes):
     factor = (crop[0] if crop else 64)/data.crop[0] if data.crop else 1
     protocol = get_protocol(recipe.judge.protocol)
     sizes = {field: getattr(protocol, field) for field in ('crop','fit','size')}
-    protocol = get_protocol(protocol, **{field: scale_sizes(size, factor) for field,size in sizes.items() if size is not None})
+    protocol = get_protocol(protocol,
+                            **{field: scale_sizes(size, factor) for field,size in sizes.items() if size is not None})
     augment = data.augment
     if (augment or {}).get('base'): augment = {**augment, 'base': scale_sizes(augment['base'], factor)}
-    new = {'model.name': model or recipe.model.nano, 'data.crop': crop or (data.crop and scale_sizes(data.crop, factor)),
+    new = {'model.name': model or recipe.model.nano,
+           'data.crop': crop or (data.crop and scale_sizes(data.crop, factor)),
            'length.bs': bs, 'length.steps': steps, 'length.eval_every': max(1, steps//2), 'judge.protocol': protocol,
            'data.augment': augment, 'model.pretrained': ''}
     if model is None: new['model.args'] = {}
     return _changed(recipe, new | {_path(name, value, 'small'): value for name,value in changes.items()})
 
 # %% ../../nbs/training/30_recipe.ipynb #4c0e0c09
-_OLD = dict(model='model.name', model_kw='model.args', data='data.name', optimizer='optim.name', optimizer_kw='optim.args',
-            schedule='schedule.name', schedule_kw='schedule.args', loss='loss.name', loss_kw='loss.args')
-_OLD_QUIRKS = dict(step0=('schedule_kw','published'), some_parameters=('groups','published_groups'), off_by_one=('augment','off_by_one'))
+_OLD = dict(model='model.name', model_kw='model.args', data='data.name', optimizer='optim.name',
+            optimizer_kw='optim.args', schedule='schedule.name', schedule_kw='schedule.args', loss='loss.name',
+            loss_kw='loss.args')
+_OLD_QUIRKS = dict(step0=('schedule_kw','published'), some_parameters=('groups','published_groups'),
+                   off_by_one=('augment','off_by_one'))
 
 def _from_flat(flat):
     "The groups of a flat record."
@@ -294,7 +302,8 @@ def _check(recipe):
     for word in recipe.quirks: choose(word, QUIRKS, f'quirk of {where},')
     if (length.epochs is None) == (length.steps is None):
         raise RGBXError(where, f'epochs={length.epochs}, steps={length.steps}', 'one of the two')
-    if optim.precision not in ('fp32','bf16','fp16'): raise RGBXError(where, f'precision={optim.precision!r}', 'fp32, bf16 or fp16')
+    if optim.precision not in ('fp32','bf16','fp16'):
+        raise RGBXError(where, f'precision={optim.precision!r}', 'fp32, bf16 or fp16')
     if length.bs < 1 or (length.epochs or length.steps) <= 0 or length.eval_every <= 0:
         found = f'bs={length.bs}, a length of {length.epochs or length.steps}, eval_every={length.eval_every}'
         raise RGBXError(where, found, 'positive numbers')
@@ -320,7 +329,8 @@ def _row(recipe):
     long = f'{length.steps:,} steps' if length.steps else f'{length.epochs:g} epochs'
     how = f'central crop {judge.part:g}' if facts.metric == 'top-1' else getattr(judge.protocol, 'name', judge.protocol)
     score = '-' if facts.published is None else f'{facts.published:g}'
-    return [recipe.name, recipe.model.name, long, str(length.bs), f'{recipe.optim.lr:g}', how, score, facts.metric, facts.source]
+    return [recipe.name, recipe.model.name, long, str(length.bs), f'{recipe.optim.lr:g}', how, score,
+            facts.metric, facts.source]
 
 def recipe_table(
     pattern:str='*'      # Glob pattern

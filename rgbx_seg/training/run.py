@@ -35,7 +35,8 @@ from .schedules import LRSchedule
 # %% ../../nbs/training/50_run.ipynb #aa56f94f
 def _class_augment(size, **kwargs): return ClassAugment(size[0], **kwargs)
 
-PIPELINES = dict(joint=JointAugment, imagenet=_class_augment)   # name -> augmentations, made from the crop and the recipe's `augment`
+# name -> augmentations, made from the crop and the recipe's `augment`
+PIPELINES = dict(joint=JointAugment, imagenet=_class_augment)
 
 # %% ../../nbs/training/50_run.ipynb #dee8bc08
 def recipe_model(
@@ -48,7 +49,8 @@ def recipe_model(
         model = create_classifier(settings.name, card.num_classes, **settings.args)
     else:
         names = tuple(dataset.modalities)
-        model = create_model(settings.name, card.num_classes, names, {name: card.in_channels[name] for name in names}, **settings.args)
+        model = create_model(settings.name, card.num_classes, names, {name: card.in_channels[name] for name in names},
+                             **settings.args)
     files = settings.pretrained or []
     for file in [files] if isinstance(files, (str,Path)) else files: print(load_published(model, file, settings.skip))
     return model
@@ -69,7 +71,8 @@ def recipe_augment(
     args = dict(data.augment)
     if 'off_by_one' in quirks: args['off_by_one'] = True
     light = args.get('photometric')
-    if isinstance(light, dict): args['photometric'] = {m: _photometric(name, 'bgr' in quirks) for m,name in light.items()}
+    if isinstance(light, dict):
+        args['photometric'] = {m: _photometric(name, 'bgr' in quirks) for m,name in light.items()}
     size = data.crop or dataset.card.size or dataset[0][0].shape[:2]
     return choose(data.pipeline, PIPELINES, 'pipeline')(size, **args)
 
@@ -114,7 +117,8 @@ class _Setup:
     run:RunSettings          # What is kept
     more:dict                # For `rgbx_learner`: `loss`, `metrics`, `modality_dropout`, `cbs`
 
-def _own_recipe(schedule): return Recipe('own', length=dict(epochs=20), schedule=dict(warmup=None if schedule=='one_cycle' else 1))
+def _own_recipe(schedule):
+    return Recipe('own', length=dict(epochs=20), schedule=dict(warmup=None if schedule=='one_cycle' else 1))
 
 def _splits(recipe, data, card):
     "The open splits (train, valid): those of the recipe where the data are the recipe's, else train and val or test."
@@ -138,21 +142,26 @@ def _setup(data, recipe, model, card, seed, workers, device, cbs, settings):
     train_ds,valid_ds = _splits(recipe, data, card)
     if isinstance(data, (str,Path)):
         if run.progress: print(describe(train_ds))
-        for split in () if train_ds.card.classification else (train_ds,valid_ds): split.check(64)   # what is wrong shows now, not after an hour
+        for split in () if train_ds.card.classification else (train_ds,valid_ds):
+            # what is wrong shows now, not after an hour
+            split.check(64)
     plan,bs = recipe.plan(len(train_ds)),share_batch(recipe.length.bs, run.accumulate)
     classes = getattr(train_ds.card, 'classification', False)
     crops = dict(size=recipe.data.crop[0], crop_pct=recipe.judge.part) if classes else {}
-    dls = dataloaders(train_ds, valid_ds, bs=bs, augment=recipe_augment(recipe, train_ds), num_workers=workers, seed=seed, device=device,
-                   steps=plan['steps_per_pass']*recipe.length.bs//bs, **crops)
+    dls = dataloaders(train_ds, valid_ds, bs=bs, augment=recipe_augment(recipe, train_ds), num_workers=workers,
+                      seed=seed, device=device, steps=plan['steps_per_pass']*recipe.length.bs//bs, **crops)
     set_seed(seed)
     module = recipe_model(recipe, train_ds) if model is None or isinstance(model, str) else model
-    more = dict(loss=recipe_loss(recipe, train_ds).to(dls.device), modality_dropout=recipe.data.modality_dropout, cbs=[*(cbs or ())])
+    more = dict(loss=recipe_loss(recipe, train_ds).to(dls.device), modality_dropout=recipe.data.modality_dropout,
+                cbs=[*(cbs or ())])
     if getattr(valid_ds, 'split', None) == recipe.data.test: run = dataclasses.replace(run, keep='last')
     if classes:
         run = dataclasses.replace(run, monitor='top1', pictures=False)
         mix = recipe.data.mix
-        more |= dict(metrics=[top1], cbs=([] if mix is None else [MixLabels(train_ds.card.num_classes, **mix)])+more['cbs'])
-    return _Setup(recipe, dls, module.to(dls.device), plan['passes'], recipe_schedule(recipe, len(train_ds)), _optim(recipe), run, more)
+        more |= dict(metrics=[top1],
+                     cbs=([] if mix is None else [MixLabels(train_ds.card.num_classes, **mix)])+more['cbs'])
+    return _Setup(recipe, dls, module.to(dls.device), plan['passes'], recipe_schedule(recipe, len(train_ds)),
+                  _optim(recipe), run, more)
 
 # %% ../../nbs/training/50_run.ipynb #534d1ed6
 def learner(
@@ -171,7 +180,8 @@ def learner(
 ) -> SegLearner:             # `learn.fit(learn.passes, cbs=learn.recipe_cbs)` is the recipe's training
     "A fastai learner with loaders, model, loss and optimiser, for data and a recipe."
     setup = _setup(data, recipe, model, card, seed, workers, device, cbs, settings)
-    learn = rgbx_learner(setup.dls, setup.model, optim=setup.optim, recompute=recompute, progress=progress, path=path, **setup.more)
+    learn = rgbx_learner(setup.dls, setup.model, optim=setup.optim, recompute=recompute, progress=progress,
+                         path=path, **setup.more)
     learn.recipe,learn.passes,learn.recipe_cbs = setup.recipe,setup.passes,[setup.schedule]
     if setup.optim.ema: learn.recipe_cbs.append(EMA(setup.optim.ema))
     if setup.run.accumulate > 1: learn.recipe_cbs.append(Accumulate(setup.run.accumulate))
@@ -197,8 +207,9 @@ def train(
         setup = _setup(data, recipe, model, card, seed, workers, device, cbs, settings)
         name = Path(data).name if isinstance(data, (str,Path)) else setup.dls.card.name
         out = out or Path('runs')/f'{name}-{setup.recipe.model.name}'
-        return train_run(setup.dls, setup.model, out, setup.passes, setup.schedule, optim=setup.optim, run=setup.run, seed=seed,
-                         resume=resume, force=force, recompute=recompute, notes=dict(recipe=setup.recipe.to_dict()), **setup.more)
+        return train_run(setup.dls, setup.model, out, setup.passes, setup.schedule, optim=setup.optim, run=setup.run,
+                         seed=seed, resume=resume, force=force, recompute=recompute,
+                         notes=dict(recipe=setup.recipe.to_dict()), **setup.more)
 
 # %% ../../nbs/training/50_run.ipynb #4c962e41
 def evaluate_recipe(

@@ -35,7 +35,7 @@ def one_cycle(
 ) -> float:           # Factor on the base (= highest) learning rate
     "Half a cosine up, half a cosine down (Smith & Topin 2018), with fastai's numbers."
     warm = max(1, round(total*.25)) if not warm else warm
-    cos = lambda a,b,t: b+(a-b)*(1+math.cos(math.pi*t))/2
+    def cos(a, b, t): return b+(a-b)*(1+math.cos(math.pi*t))/2
     return cos(1/div, 1., i/warm) if i<warm else cos(1., final, (i-warm)/max(1, total-warm))
 
 def cosine(
@@ -90,7 +90,8 @@ def cosine_epochs(
     if e<w: return start+(1-start)*e/w
     return final+(1-final)*(1+math.cos(math.pi*min(e/n, 1)))/2
 
-schedules = {'poly':poly, 'one_cycle':one_cycle, 'cosine':cosine, 'constant':constant, 'poly_ratio':poly_ratio, 'poly_epochs':poly_epochs, 'cosine_epochs':cosine_epochs}
+schedules = {'poly':poly, 'one_cycle':one_cycle, 'cosine':cosine, 'constant':constant, 'poly_ratio':poly_ratio,
+             'poly_epochs':poly_epochs, 'cosine_epochs':cosine_epochs}
 
 # %% ../../nbs/training/10_schedules.ipynb #090333f1
 def plot_schedule(
@@ -104,26 +105,30 @@ def plot_schedule(
     for f in fs:
         name,f = (f,choose(f, schedules, 'schedule')) if isinstance(f, str) else (getattr(f, '__name__', 'schedule'),f)
         ax.plot([f(i, total, warm=warm) for i in range(total)], label=name)
-    ax.set(xlabel='step', ylabel='factor on lr'); ax.legend(fontsize=8)
+    ax.set(xlabel='step', ylabel='factor on lr')
+    ax.legend(fontsize=8)
     return ax
 
 # %% ../../nbs/training/10_schedules.ipynb #e2f2eb36
 class LRSchedule(Callback):
-    "Sets `lr` of every parameter group before each training batch: base rate times `f(step, total)`, in optimiser steps."
+    """Sets `lr` of every parameter group before each training batch: base rate times `f(step, total)`, in optimiser
+    steps."""
     order,run_valid = 60,False
     def __init__(self,
         f='poly',                # A name from `schedules`, or a function f(i, total) -> factor
         warm_epochs:float=None,  # Length of the warm-up in epochs; None = what the schedule does by itself
         **kwargs                 # More arguments of the schedule (`power`, `step0`, `div`, ...)
     ):
-        self.f,self.warm_epochs,self.kw = choose(f, schedules, 'schedule') if isinstance(f, str) else f,warm_epochs,kwargs
+        self.f = choose(f, schedules, 'schedule') if isinstance(f, str) else f
+        self.warm_epochs = warm_epochs
+        self.kw = kwargs
     def factor(self, i, n_iter, n_epoch):
         "The factor at step `i` of a training of `n_epoch` epochs of `n_iter` batches."
         kw = self.kw if self.warm_epochs is None else {**self.kw, 'warm': round(self.warm_epochs*n_iter)}
         return self.f(i, n_iter*n_epoch, **kw)
     def before_fit(self): self.base_lr = [h['lr'] for h in self.opt.hypers]
     def before_batch(self):
-        n = getattr(getattr(self.learn, 'accumulate', None), 'n', 1)       # batches in a step: the schedule counts steps
+        n = getattr(getattr(self.learn, 'accumulate', None), 'n', 1)  # batches in a step: the schedule counts steps
         k = self.factor((self.epoch*self.n_iter+self.iter)//n, self.n_iter//n, self.n_epoch)
         self.opt.set_hyper('lr', [b*k for b in self.base_lr])
 

@@ -24,15 +24,24 @@ def published_item(root, # Folder of toy scenes in Sigma's layout
     rng:np.random.Generator, # `item_rng(seed, epoch, index)`
 ) -> list:               # RGB and X (3, h, w) float32, mask (h, w) int64
     "An item by the steps of Sigma's published loader; RGB in the order blue, green, red."
-    cv2,root = cv2_(),Path(root); a = cv2.imread(str(root/'RGB'/f'{name}.png'), cv2.COLOR_BGR2RGB)
-    x,y = (cv2.imread(str(root/d/f'{name}.png'), cv2.IMREAD_GRAYSCALE) for d in ('ModalX', 'Label')); x = cv2.merge([x, x, x]); H,W = y.shape
+    cv2,root = cv2_(),Path(root)
+    a = cv2.imread(str(root/'RGB'/f'{name}.png'), cv2.COLOR_BGR2RGB)
+    x,y = (cv2.imread(str(root/d/f'{name}.png'), cv2.IMREAD_GRAYSCALE) for d in ('ModalX', 'Label'))
+    x = cv2.merge([x, x, x])
+    H,W = y.shape
     if rng.random() < .5: a,x,y = (cv2.flip(o, 1) for o in (a, x, y))
-    s = SIGMA_SCALES[rng.integers(6)]; h,w = int(H*s),int(W*s)
-    a,x = (cv2.resize(o, (w, h), interpolation=cv2.INTER_LINEAR) for o in (a, x)); y = cv2.resize(y, (w, h), interpolation=cv2.INTER_NEAREST)
+    s = SIGMA_SCALES[rng.integers(6)]
+    h,w = int(H*s),int(W*s)
+    a,x = (cv2.resize(o, (w, h), interpolation=cv2.INTER_LINEAR) for o in (a, x))
+    y = cv2.resize(y, (w, h), interpolation=cv2.INTER_NEAREST)
     a,x = ((o.astype(np.float64)/255-np.array([.485, .456, .406]))/np.array([.229, .224, .225]) for o in (a, x))
     i,j = (int(p*(d-c+1)) if d > c else 0 for p,d,c in zip(rng.random(2), (h, w), size))
-    def fin(o, v): o = o[i:i+size[0],j:j+size[1]]; p,q = size[0]-o.shape[0],size[1]-o.shape[1]; return cv2.copyMakeBorder(o, p//2, p-p//2, q//2, q-q//2, cv2.BORDER_CONSTANT, value=v)
-    return [torch.from_numpy(np.ascontiguousarray(fin(o, 0).transpose(2, 0, 1))).float() for o in (a, x)]+[torch.from_numpy(fin(y, 255).astype(np.int64))]
+    def fin(o, v):
+        o = o[i:i+size[0],j:j+size[1]]
+        p,q = size[0]-o.shape[0],size[1]-o.shape[1]
+        return cv2.copyMakeBorder(o, p//2, p-p//2, q//2, q-q//2, cv2.BORDER_CONSTANT, value=v)
+    return ([torch.from_numpy(np.ascontiguousarray(fin(o, 0).transpose(2, 0, 1))).float() for o in (a, x)]
+            +[torch.from_numpy(fin(y, 255).astype(np.int64))])
 
 # %% ../../nbs/training/72_throughput.ipynb #31e674f3
 def loader_rates(size=(480, 640), # (height, width) of images and crop
@@ -40,18 +49,26 @@ def loader_rates(size=(480, 640), # (height, width) of images and crop
     epochs:int=4,                 # Passes, each by everyone in turn
 ) -> dict:                        # {'published', 'ours', 'ours, raw': items per second of CPU time}
     "Rates of reading and augmenting on one core; 'raw' leaves the normalising to the device."
-    cv2 = cv2_(); threads = cv2.getNumThreads(); cv2.setNumThreads(1)
+    cv2 = cv2_()
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as tmp:
-        root = write_toy(Path(tmp)/'toy', n=(n, 0, 0), size=size); ds = DataFolder(root); aug = JointAugment(size); names = ds.names
-        ways = {'published': lambda i,e: published_item(root, names[i], size, item_rng(0, e, i)), 'ours': RGBXItems(ds, aug).get, 'ours, raw': RGBXItems(ds, aug, raw=True).get}
-        a,b = ways['published'](0, 3),ways['ours'](0, 3); assert all((p.float()-q.float()).abs().max() < 1e-5 for p,q in zip(a[1:], b[1:]))     # the same job
+        root = write_toy(Path(tmp)/'toy', n=(n, 0, 0), size=size)
+        ds = DataFolder(root)
+        aug = JointAugment(size)
+        names = ds.names
+        ways = {'published': lambda i,e: published_item(root, names[i], size, item_rng(0, e, i)),
+                'ours': RGBXItems(ds, aug).get, 'ours, raw': RGBXItems(ds, aug, raw=True).get}
+        a,b = ways['published'](0, 3),ways['ours'](0, 3)
+        assert all((p.float()-q.float()).abs().max() < 1e-5 for p,q in zip(a[1:], b[1:]))  # the same job
         spent = dict.fromkeys(ways, 0.)
         for e in range(epochs):
             for k,f in ways.items():
                 t = time.process_time()
                 for i in range(n): f(i, e)
                 spent[k] += time.process_time()-t
-    cv2.setNumThreads(threads); return {k:n*epochs/v for k,v in spent.items()}
+    cv2.setNumThreads(threads)
+    return {k:n*epochs/v for k,v in spent.items()}
 
 # %% ../../nbs/training/72_throughput.ipynb #87f947d7
 SIZES = {'MFNet, NYU, SUN (Sigma)': (480, 640), 'FMB': (600, 800), 'PST900': (720, 1280), 'DeLiVER': (1042, 1042)}
@@ -59,9 +76,12 @@ SIZES = {'MFNet, NYU, SUN (Sigma)': (480, 640), 'FMB': (600, 800), 'PST900': (72
 def loader_table(epochs:int=6, # Passes over six items
     ) -> str:                  # Markdown
     "The rates at the sizes of the data sets."
-    rows = ['| images | published steps | ours | ratio | ours, normalised on the device | ratio |', '| --- | --- | --- | --- | --- | --- |']
+    rows = ['| images | published steps | ours | ratio | ours, normalised on the device | ratio |',
+            '| --- | --- | --- | --- | --- | --- |']
     for k,s in SIZES.items():
-        r = loader_rates(s, 6, epochs); p,*o = r.values(); rows.append(f'| {k}, {s[0]} x {s[1]} | {p:.1f} | '+' | '.join(f'{v:.1f} | {v/p:.2f}' for v in o)+' |')
+        r = loader_rates(s, 6, epochs)
+        p,*o = r.values()
+        rows.append(f'| {k}, {s[0]} x {s[1]} | {p:.1f} | '+' | '.join(f'{v:.1f} | {v/p:.2f}' for v in o)+' |')
     return '\n'.join(rows)
 
 def main(table:str='', # File for the table
@@ -69,13 +89,17 @@ def main(table:str='', # File for the table
 ):
     "Items per second and core (RGB + thermal + label), against the published loader's steps."
     t = loader_table(epochs)
-    head = f'Items (RGB, thermal, label) per second of CPU time of one core, toy scenes as PNG, `python -m rgbx_seg.training.throughput`, {_cpu()}, OpenCV {cv2_().__version__}, everyone in turn on the same files.\n\n'
+    head = ('Items (RGB, thermal, label) per second of CPU time of one core, toy scenes as PNG, `python -m '
+            f'rgbx_seg.training.throughput`, {_cpu()}, OpenCV {cv2_().__version__}, everyone in turn on the same '
+            'files.\n\n')
     if table: write_text(table, head+t+'\n')
     print(head+t)
 
 def _cpu():
     "The processor's name."
-    p = Path('/proc/cpuinfo'); names = [l.split(':', 1)[1].strip() for l in p.read_text().splitlines() if l.startswith('model name')] if p.is_file() else []
+    p = Path('/proc/cpuinfo')
+    names = ([l.split(':', 1)[1].strip() for l in p.read_text().splitlines() if l.startswith('model name')]
+             if p.is_file() else [])
     import platform
     return names[0] if names else platform.processor() or platform.machine()
 

@@ -22,7 +22,8 @@ def loss_weight(
 
 # %% ../../../nbs/training/callbacks/30_accumulate.ipynb #617881ef
 class Accumulate(Callback):
-    "An optimiser step of `n` batches on each process; `learn.step_loss` is the loss of the last whole step, None within one."
+    """An optimiser step of `n` batches on each process; `learn.step_loss` is the loss of the last whole step, None
+    within one."""
     order = 5                                               # before loss scaling (10) and clipping (12)
     def __init__(self,
         n:int=1,          # Batches in a step
@@ -43,8 +44,10 @@ class Accumulate(Callback):
         self.learn.loss_grad = self.learn.loss_grad*w
     def before_step(self):
         if not self.whole(): raise CancelBatchException()   # the gradients stay and add up
-        loss,weight = all_sum(self.losses, self.weights); weight = weight or 1.
-        for p in (p for g in self.opt.param_lists for p in g if p.grad is not None): p.grad.mul_(ranks()[1]/weight)   # DDP has divided by their number
+        loss,weight = all_sum(self.losses, self.weights)
+        weight = weight or 1.
+        for p in (p for g in self.opt.param_lists for p in g if p.grad is not None):  # DDP has divided by their number
+            p.grad.mul_(ranks()[1]/weight)
         self.losses,self.weights,self.learn.step_loss = 0.,0.,loss/weight
 
 # %% ../../../nbs/training/callbacks/30_accumulate.ipynb #6b692c53
@@ -52,8 +55,10 @@ class ValidLoss(AvgLoss):
     "The loss over the whole validation set, on all processes: weighted as `loss_weight` says, else by items."
     def reset(self): self.total,self.count = 0.,0.
     def accumulate(self, learn):
-        w = loss_weight(learn.loss_func, learn.yb); w = float(len(learn.yb[0]) if w is None else w)
-        self.total += learn.loss.detach().mean().item()*w; self.count += w
+        w = loss_weight(learn.loss_func, learn.yb)
+        w = float(len(learn.yb[0]) if w is None else w)
+        self.total += learn.loss.detach().mean().item()*w
+        self.count += w
     @property
     def value(self):
         total,count = all_sum(self.total, self.count)

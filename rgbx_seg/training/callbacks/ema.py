@@ -14,17 +14,25 @@ from ...models.weights import plain_model
 
 # %% ../../../nbs/training/callbacks/10_ema.ipynb #8626fb91
 class EMA(Callback):
-    "Averages the weights after every step; the model holds the average while it is validated. `average()` is its `state_dict`."
+    """Averages the weights after every step; the model holds the average while it is validated. `average()` is its
+    `state_dict`."""
     order = 61                                              # swaps before the metrics see a prediction
     def __init__(self,
         decay:float=.999,   # beta; 1/(1-beta) steps is about how far the average remembers
         warmup:bool=True    # Begin with a short memory: beta_t = (1+t)/(10+t) while that is less
     ):
         if not 0<decay<1: raise RGBXError('EMA', f'decay={decay}', 'a number between 0 and 1, e.g. .999')
-        self.decay,self.warmup,self.steps,self.avg,self.swapped,self.idle = decay,warmup,0,{},False,False
+        self.decay = decay
+        self.warmup = warmup
+        self.steps = 0
+        self.avg = {}
+        self.swapped = False
+        self.idle = False
     def tensors(self): return plain_model(self.learn.model).state_dict()
     def before_fit(self):
-        if not self.avg: self.avg,self.steps = {k: v.detach().clone() for k,v in self.tensors().items()},0
+        if not self.avg:
+            self.avg = {k: v.detach().clone() for k,v in self.tensors().items()}
+            self.steps = 0
     def beta(self,
         t:int       # Steps so far
     ) -> float:     # Weight of the old average
@@ -32,15 +40,21 @@ class EMA(Callback):
         return min(self.decay, (1+t)/(10+t)) if self.warmup else self.decay
     def after_cancel_step(self): self.idle = True
     def after_step(self):
-        if self.idle: self.idle = False; return             # fastai calls it after a step that was left out, too
+        if self.idle:  # fastai calls it after a step that was left out, too
+            self.idle = False
+            return
         now,moving = self.tensors(),[k for k,v in self.avg.items() if v.is_floating_point()]
-        get_ema_multi_avg_fn(self.beta(self.steps))([self.avg[k] for k in moving], [now[k].to(self.avg[k]) for k in moving], None)
+        get_ema_multi_avg_fn(self.beta(self.steps))([self.avg[k] for k in moving],
+                                                    [now[k].to(self.avg[k]) for k in moving], None)
         for k in self.avg.keys()-set(moving): self.avg[k].copy_(now[k])
         self.steps += 1
     @torch.no_grad()
     def swap(self):
         "Exchange the model's weights and the average."
-        for k,v in self.tensors().items(): old = v.clone(); v.copy_(self.avg[k]); self.avg[k].copy_(old)
+        for k,v in self.tensors().items():
+            old = v.clone()
+            v.copy_(self.avg[k])
+            self.avg[k].copy_(old)
         self.swapped = not self.swapped
     def before_validate(self):
         if self.avg and not self.swapped: self.swap()
@@ -52,4 +66,6 @@ class EMA(Callback):
         "The averaged weights."
         return self.tensors() if self.swapped else self.avg
     def state_dict(self): return {'avg': self.avg, 'steps': self.steps}
-    def load_state_dict(self, s): self.steps = s['steps']; [self.avg[k].copy_(v) for k,v in s['avg'].items()]
+    def load_state_dict(self, s):
+        self.steps = s['steps']
+        [self.avg[k].copy_(v) for k,v in s['avg'].items()]

@@ -22,9 +22,12 @@ def first_nonfinite(
 ) -> str:         # Name of the first module (in the order of computation) with a result that is not finite; '' for none
     "Run the batch again and look at every result; BatchNorm's running statistics stay as they are."
     bad,hooks = [],[]
-    flat = lambda o: [o] if isinstance(o, torch.Tensor) else [t for v in o for t in flat(v)] if isinstance(o, (tuple,list)) else []
+    def flat(o):
+        return ([o] if isinstance(o, torch.Tensor) else [t for v in o for t in flat(v)]
+                if isinstance(o, (tuple,list)) else [])
     for name,m in model.named_modules():
-        hooks.append(m.register_forward_hook(lambda m,i,o,name=name: None if bad or all(torch.isfinite(t).all() for t in flat(o)) else bad.append(name)))
+        hooks.append(m.register_forward_hook(
+            lambda m,i,o,name=name: None if bad or all(torch.isfinite(t).all() for t in flat(o)) else bad.append(name)))
     try:
         with frozen_stats(model): model(*xs)
     finally: [h.remove() for h in hooks]
@@ -37,13 +40,22 @@ def nonfinite_error(
     model,rank = plain_model(learn.model),ranks()[0]
     pred = learn.pred[0] if isinstance(learn.pred, (tuple,list)) else learn.pred
     path = Path(learn.path)/f"nonfinite{rank or ''}.safetensors"
-    named = {**{f'input{i}': x for i,x in enumerate(learn.xb)}, **{f'label{i}': y for i,y in enumerate(learn.yb)}, 'logits': pred}
-    with atomic_path(path) as t: save_file({k: v.detach().cpu().contiguous().clone() for k,v in named.items() if isinstance(v, torch.Tensor)}, str(t))
-    count = lambda ts: sum((~torch.isfinite(t)).sum().item() for t in ts if t.is_floating_point())
-    weights,inputs,where = count(model.parameters()),count(x for x in learn.xb if isinstance(x, torch.Tensor)),first_nonfinite(model, *learn.xb)
-    facts = [f'{weights} weights are not finite already' if weights else '', f'{inputs} input values are not finite' if inputs else '', f'the first result that is not finite is that of {where!r}' if where else '']
-    return RGBXError(f'training, epoch {learn.epoch}, batch {learn.iter}', f'a loss of {learn.loss.item()}'+''.join(f', {f}' for f in facts if f), 'a finite number',
-                     f'lower the learning rate, lengthen the warm-up or clip the gradients (clip=1.); the weights are those before this batch, which is saved in {path}')
+    named = {**{f'input{i}': x for i,x in enumerate(learn.xb)}, **{f'label{i}': y for i,y in enumerate(learn.yb)},
+             'logits': pred}
+    with atomic_path(path) as t:
+        save_file({k: v.detach().cpu().contiguous().clone() for k,v in named.items() if isinstance(v, torch.Tensor)},
+                  str(t))
+    def count(ts): return sum((~torch.isfinite(t)).sum().item() for t in ts if t.is_floating_point())
+    weights = count(model.parameters())
+    inputs = count(x for x in learn.xb if isinstance(x, torch.Tensor))
+    where = first_nonfinite(model, *learn.xb)
+    facts = [f'{weights} weights are not finite already' if weights else '',
+             f'{inputs} input values are not finite' if inputs else '',
+             f'the first result that is not finite is that of {where!r}' if where else '']
+    return RGBXError(f'training, epoch {learn.epoch}, batch {learn.iter}',
+                     f'a loss of {learn.loss.item()}'+''.join(f', {f}' for f in facts if f), 'a finite number',
+                     'lower the learning rate, lengthen the warm-up or clip the gradients (clip=1.); the weights are '
+                     f'those before this batch, which is saved in {path}')
 
 # %% ../../../nbs/training/callbacks/40_guards.ipynb #bf4c3d03
 _full = 'out of memory',"can't allocate memory",'not enough memory','Cannot allocate memory'
@@ -53,24 +65,40 @@ def memory_error(
     learn         # The learner it came from
 ):                # `RGBXError`, or None when the exception is about something else
     "Advice for a batch that does not fit."
-    if not isinstance(e, (torch.OutOfMemoryError,MemoryError)) and not (isinstance(e, RuntimeError) and any(s in str(e) for s in _full)): return None
-    x = next((x for x in learn.xb if isinstance(x, torch.Tensor)), None); b,h,w = (len(x),*x.shape[-2:]) if x is not None else (0,0,0)
+    if (not isinstance(e, (torch.OutOfMemoryError,MemoryError))
+        and not (isinstance(e, RuntimeError) and any(s in str(e) for s in _full))):
+        return None
+    x = next((x for x in learn.xb if isinstance(x, torch.Tensor)), None)
+    b,h,w = (len(x),*x.shape[-2:]) if x is not None else (0,0,0)
     what = 'training' if learn.training else 'validation'
-    half = f'halve the batch and double the accumulation: the same step (--accumulate 2 in a shell; bs={max(1, b//2)}, accumulate=2 in Python)' if learn.training else f'a smaller batch for validation (valid_bs={max(1, b//2)}), or a sliding window'
-    more = ", recompute=True (activations are computed twice, a third more time), precision='bf16', a smaller crop (size=)" if learn.training else ", precision='bf16'"
+    half = ('halve the batch and double the accumulation: the same step (--accumulate 2 in a shell; '
+            f'bs={max(1, b//2)}, accumulate=2 in Python)' if learn.training
+            else f'a smaller batch for validation (valid_bs={max(1, b//2)}), or a sliding window')
+    more = (", recompute=True (activations are computed twice, a third more time), precision='bf16', a smaller crop "
+            "(size=)" if learn.training else ", precision='bf16'")
     room = ''
-    if x is not None and x.is_cuda: free,total = torch.cuda.mem_get_info(x.device); room = f' on a device of {total/2**30:.1f} GiB, {free/2**30:.1f} GiB of it free'
-    return RGBXError(f'{what}, epoch {getattr(learn, "epoch", 0)}, batch {getattr(learn, "iter", 0)}', f'out of memory with {b} images of {h}x{w}{room}', 'a batch that fits', f'{half}{more}')
+    if x is not None and x.is_cuda:
+        free,total = torch.cuda.mem_get_info(x.device)
+        room = f' on a device of {total/2**30:.1f} GiB, {free/2**30:.1f} GiB of it free'
+    return RGBXError(f'{what}, epoch {getattr(learn, "epoch", 0)}, batch {getattr(learn, "iter", 0)}',
+                     f'out of memory with {b} images of {h}x{w}{room}', 'a batch that fits', f'{half}{more}')
 
 def rehearse(
     learn         # A learner
 ):
-    "One validation batch through the model, so that what does not fit shows now. Draws nothing from the generators it leaves behind."
+    """One validation batch through the model, so that what does not fit shows now. Draws nothing from the generators it
+    leaves behind."""
     from rgbx_seg.training.checkpoint import rng_state, set_rng_state
     if len(learn.dls.loaders)<2 or not len(learn.dls.valid): return
-    state,model = rng_state(learn.dls),plain_model(learn.model); was = model.training
-    learn._split(learn._set_device(learn.dls.valid.new(num_workers=0).one_batch())); model.eval(); learn.training = False
+    state,model = rng_state(learn.dls),plain_model(learn.model)
+    was = model.training
+    learn._split(learn._set_device(learn.dls.valid.new(num_workers=0).one_batch()))
+    model.eval()
+    learn.training = False
     try:
         with torch.no_grad(): model(*learn.xb[:len(getattr(model, 'modalities', learn.xb))])
     except Exception as e: raise memory_error(e, learn) or e
-    finally: model.train(was); learn._end_cleanup(); set_rng_state(state, learn.dls)
+    finally:
+        model.train(was)
+        learn._end_cleanup()
+        set_rng_state(state, learn.dls)

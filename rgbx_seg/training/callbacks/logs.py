@@ -17,11 +17,14 @@ from ..distributed import ranks
 # %% ../../../nbs/training/callbacks/60_logs.ipynb #43cf6fcd
 def _writer(folder, purge):
     try: from torch.utils.tensorboard import SummaryWriter
-    except ImportError as e: raise RGBXError('tensorboard=True', f'no TensorBoard ({e})', 'the package tensorboard', "pip install 'rgbx_seg[log]'") from None
+    except ImportError as e:
+        raise RGBXError('tensorboard=True', f'no TensorBoard ({e})', 'the package tensorboard',
+                        "pip install 'rgbx_seg[log]'") from None
     return SummaryWriter(str(folder), purge_step=purge)
 
 class StepLog(Callback):
-    "Writes every so many optimiser steps a line to `steps.csv`, and to TensorBoard; the last step belongs to the checkpoint."
+    """Writes every so many optimiser steps a line to `steps.csv`, and to TensorBoard; the last step belongs to the
+    checkpoint."""
     order = 65                                              # after the optimiser, before Checkpoint
     columns = 'step','epoch','loss','lr','grad_norm'
     def __init__(self,
@@ -30,12 +33,18 @@ class StepLog(Callback):
         tensorboard:bool=False  # Also event files for TensorBoard
     ):
         if every<1: raise RGBXError('StepLog', f'every={every}', 'at least 1')
-        self.path,self.every,self.tensorboard,self.step,self.board,self.told = Path(folder)/'steps.csv',every,tensorboard,0,None,False
+        self.path = Path(folder)/'steps.csv'
+        self.every = every
+        self.tensorboard = tensorboard
+        self.step = 0
+        self.board = None
+        self.told = False
     def start(self):
         "Open the files before the first line is written: what is there of earlier steps stays."
         self.told = True
         rows = list(csv.reader(self.path.open(newline='')))[1:] if self.step and self.path.exists() else []
-        write_text(self.path, '\n'.join(','.join(r) for r in [self.columns]+[r for r in rows if len(r)==len(self.columns) and int(r[0])<self.step])+'\n')
+        write_text(self.path, '\n'.join(','.join(r) for r in [self.columns]+[r for r in rows if len(r)==len(
+            self.columns) and int(r[0])<self.step])+'\n')
         if self.tensorboard: self.board = _writer(self.path.parent/'tensorboard', self.step)
     def after_batch(self):
         if not self.training: return
@@ -45,11 +54,15 @@ class StepLog(Callback):
         if self.step%self.every or ranks()[0]: return
         if not self.told: self.start()
         norm = getattr(getattr(self.learn, 'clip_norm', None), 'norm', None)
-        row = dict(zip(self.columns, (self.step, self.epoch, float(loss), float(self.opt.hypers[-1]['lr']), '' if norm is None else float(norm))))
+        row = dict(zip(self.columns, (self.step, self.epoch, float(loss), float(self.opt.hypers[-1]['lr']),
+                                      '' if norm is None else float(norm))))
         with self.path.open('a', newline='') as f: csv.DictWriter(f, self.columns, lineterminator='\n').writerow(row)
         if self.board: [self.board.add_scalar(f'train/{k}', row[k], self.step) for k in self.columns[2:] if row[k]!='']
     def after_epoch(self):
-        if self.board and self.learn.in_fit: [self.board.add_scalar(f'epoch/{k}', v, self.step) for k,v in self.learn.history.rows[-1].items() if isinstance(v, float)]; self.board.flush()
+        if self.board and self.learn.in_fit:
+            [self.board.add_scalar(f'epoch/{k}', v, self.step)
+             for k,v in self.learn.history.rows[-1].items() if isinstance(v, float)]
+            self.board.flush()
     def after_fit(self):
         if self.board: self.board.close()
         self.board,self.told = None,False
@@ -61,7 +74,10 @@ class LiveCurves(Callback):
     "Draw losses and scores after every epoch, in place: `learn.fit(10, cbs=LiveCurves())`."
     order,run_valid = 95,True
     def __init__(self, dpi:int=72): # Pixels per inch
-        self.dpi,self.columns,self.handle,self.figure = dpi,{},None,None
+        self.dpi = dpi
+        self.columns = {}
+        self.handle = None
+        self.figure = None
     def before_fit(self): self.columns,self.handle = {},None
     def after_epoch(self):
         for name,value in zip(self.recorder.metric_names[1:], self.recorder.values[-1]):

@@ -19,13 +19,21 @@ def untouched(
     learn           # A learner
 ):
     "Whatever is trained inside: afterwards weights, optimiser, generators and training mode are as before."
-    model = plain_model(learn.model); sd = {k: v.detach().clone() for k,v in model.state_dict().items()}
-    rng,mode,opt,dls = rng_state(learn.dls),model.training,learn.opt,[dict(vars(dl)) for dl in learn.dls.loaders]
+    model = plain_model(learn.model)
+    sd = {k: v.detach().clone() for k,v in model.state_dict().items()}
+    rng = rng_state(learn.dls)
+    mode = model.training
+    opt = learn.opt
+    dls = [dict(vars(dl)) for dl in learn.dls.loaders]
     learn.opt = None                                        # a fresh one inside
     try: yield learn
     finally:
-        model.zero_grad(); model.load_state_dict(sd); model.train(mode); learn.opt = opt
-        for dl,old in zip(learn.dls.loaders, dls): [setattr(dl, k, old[k]) for k in ('epoch','_next','_skip') if k in old]
+        model.zero_grad()
+        model.load_state_dict(sd)
+        model.train(mode)
+        learn.opt = opt
+        for dl,old in zip(learn.dls.loaders, dls):
+            [setattr(dl, k, old[k]) for k in ('epoch','_next','_skip') if k in old]
         set_rng_state(rng, learn.dls)
 
 def find_lr(
@@ -40,5 +48,7 @@ def find_lr(
     "fastai's `lr_find`, restoring everything."
     with untouched(learn):
         learn.finding = True
-        try: return Learner.lr_find(learn, start_lr, end_lr, num_it, suggest_funcs=suggest_funcs, show_plot=show_plot, **kwargs)
+        try:
+            return Learner.lr_find(learn, start_lr, end_lr, num_it, suggest_funcs=suggest_funcs,
+                                   show_plot=show_plot, **kwargs)
         finally: learn.finding = False

@@ -17,9 +17,11 @@ def draw_present(ps, # Probability of each modality to be withheld
     n:int=None,      # Number of independent draws; None: one
 ) -> np.ndarray:     # bool, `(modalities,)` or `(n, modalities)`: True where it stays
     "Draw which modalities stay; never none at all."
-    ps = np.asarray(ps, float); stays = rng.random((n or 1, len(ps))) >= ps
-    rescued = rng.integers(0, len(ps), n or 1)                          # drawn always: the stream does not depend on the outcome
-    none = ~stays.any(1); stays[none, rescued[none]] = True
+    ps = np.asarray(ps, float)
+    stays = rng.random((n or 1, len(ps))) >= ps
+    rescued = rng.integers(0, len(ps), n or 1)  # drawn always: the stream does not depend on the outcome
+    none = ~stays.any(1)
+    stays[none, rescued[none]] = True
     return stays if n else stays[0]
 
 # %% ../../../nbs/training/callbacks/80_modality_dropout.ipynb #75a1da0a
@@ -32,19 +34,25 @@ class ModalityDropout(Callback):
         fill:str='none',               # 'none': `None` for the whole batch; 'zero': zeros, drawn per image
     ):
         ps = list(p.values()) if isinstance(p, dict) else [p]
-        if not all(isinstance(o, (int,float)) and 0 <= o < 1 for o in ps): raise RGBXError('modality dropout', f'p={p!r}', 'probabilities in [0, 1)')
-        choose(fill, dict(none=0, zero=0), 'fill'); self.p,self.seed,self.fill = p,seed,fill
+        if not all(isinstance(o, (int,float)) and 0 <= o < 1 for o in ps):
+            raise RGBXError('modality dropout', f'p={p!r}', 'probabilities in [0, 1)')
+        choose(fill, dict(none=0, zero=0), 'fill')
+        self.p,self.seed,self.fill = p,seed,fill
 
     def before_fit(self):
         names = getattr(self.model, 'modalities', None)
         if isinstance(self.p, dict): [choose(k, dict.fromkeys(names or ()), 'modality') for k in self.p]
-        if names is not None and len(names) < 2: raise RGBXError('modality dropout', f'a model of {len(names)} modality', 'a model of two or more')
-        self.ps = [self.p.get(m, 0.) if isinstance(self.p, dict) else self.p for m in names or range(len(self.dls.train.one_batch())-1)]
+        if names is not None and len(names) < 2:
+            raise RGBXError('modality dropout', f'a model of {len(names)} modality', 'a model of two or more')
+        self.ps = [self.p.get(m, 0.) if isinstance(self.p, dict) else self.p
+                   for m in names or range(len(self.dls.train.one_batch())-1)]
 
     def before_batch(self):
         if not self.training: return
-        xs = self.xb; rng = np.random.default_rng([self.seed, self.epoch, self.iter])
+        xs = self.xb
+        rng = np.random.default_rng([self.seed, self.epoch, self.iter])
         if self.fill == 'none': self.learn.xb = tuple(x if s else None for x,s in zip(xs, draw_present(self.ps, rng)))
         else:
             stay = draw_present(self.ps, rng, len(xs[0]))
-            self.learn.xb = tuple(x*torch.as_tensor(s, dtype=x.dtype, device=x.device).view(-1,1,1,1) for x,s in zip(xs, stay.T))
+            self.learn.xb = tuple(x*torch.as_tensor(s, dtype=x.dtype, device=x.device).view(-1,1,1,1)
+                                  for x,s in zip(xs, stay.T))

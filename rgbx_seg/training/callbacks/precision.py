@@ -15,19 +15,26 @@ from ...core import RGBXError, choose
 dtypes = {'bf16':torch.bfloat16, 'fp16':torch.float16}
 
 class Autocast(Callback):
-    "Runs the model under autocast on the device of the batch (CPU too); float16 with loss scaling. The scale belongs to the checkpoint."
+    """Runs the model under autocast on the device of the batch (CPU too); float16 with loss scaling. The scale belongs
+    to the checkpoint."""
     order = 10                                              # after Accumulate, before ClipNorm
     def __init__(self,
         dtype='bf16',            # 'bf16' or 'fp16'
         init_scale:float=2.**16, # First factor of the loss (fp16)
         interval:int=2000        # Good steps after which it doubles (fp16)
     ):
-        self.dtype,self.ctx,self.args,self.scaler,self.skipped = choose(dtype, dtypes, 'precision'),None,dict(init_scale=init_scale, growth_interval=interval),None,0
+        self.dtype = choose(dtype, dtypes, 'precision')
+        self.ctx = None
+        self.args = dict(init_scale=init_scale, growth_interval=interval)
+        self.scaler = None
+        self.skipped = 0
     def torch_opt(self): return getattr(self.opt, 'opt', self.opt)
     def before_fit(self):
-        if self.dtype==torch.float16 and self.scaler is None: self.scaler = torch.amp.GradScaler(next(self.model.parameters()).device.type, **self.args)
+        if self.dtype==torch.float16 and self.scaler is None:
+            self.scaler = torch.amp.GradScaler(next(self.model.parameters()).device.type, **self.args)
     def before_batch(self):
-        self.ctx = torch.autocast(next(x for x in self.xb if x is not None).device.type, self.dtype); self.ctx.__enter__()
+        self.ctx = torch.autocast(next(x for x in self.xb if x is not None).device.type, self.dtype)
+        self.ctx.__enter__()
     def after_pred(self): self.leave()
     def leave(self):
         "End autocast; also called when the model raised."
@@ -40,8 +47,12 @@ class Autocast(Callback):
     def step(self):
         "What the learner does instead of `opt.step()`: nothing, where a gradient is not finite."
         if not self.scaler: return self.opt.step()
-        old = self.scaler.get_scale(); self.scaler.step(self.torch_opt()); self.scaler.update()
-        if self.scaler.get_scale()<old: self.skipped += 1; raise CancelStepException()
+        old = self.scaler.get_scale()
+        self.scaler.step(self.torch_opt())
+        self.scaler.update()
+        if self.scaler.get_scale()<old:
+            self.skipped += 1
+            raise CancelStepException()
     def state_dict(self): return {'scaler': self.scaler.state_dict() if self.scaler else {}, 'skipped': self.skipped}
     def load_state_dict(self, s):
         self.skipped = s['skipped']
@@ -54,4 +65,5 @@ class ClipNorm(Callback):
     def __init__(self, max_norm:float=1.): # Norm over all parameters of the optimiser
         if not max_norm>0: raise RGBXError('ClipNorm', f'max_norm={max_norm}', 'a positive number')
         self.max_norm,self.norm = max_norm,None
-    def before_step(self): self.norm = nn.utils.clip_grad_norm_([p for g in self.opt.param_lists for p in g], self.max_norm)
+    def before_step(self):
+        self.norm = nn.utils.clip_grad_norm_([p for g in self.opt.param_lists for p in g], self.max_norm)

@@ -20,7 +20,8 @@ def frozen_stats(
     module:nn.Module   # Any
 ):                     # Context
     "BatchNorm uses the batch's statistics and leaves its running ones as they are."
-    bns = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training and m.track_running_stats]
+    bns = [m for m in module.modules()
+           if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training and m.track_running_stats]
     old = [(m.momentum, m.num_batches_tracked.clone()) for m in bns]
     for m in bns: m.momentum = 0.
     try: yield
@@ -31,7 +32,8 @@ def frozen_stats(
 
 def _forward(module, plain, *args, **kwargs):
     if not (module.training and torch.is_grad_enabled()): return plain(*args, **kwargs)
-    return checkpoint(plain, *args, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), frozen_stats(module)), **kwargs)
+    return checkpoint(plain, *args, use_reentrant=False,
+                      context_fn=lambda: (contextlib.nullcontext(), frozen_stats(module)), **kwargs)
 
 def blocks(
     model:nn.Module # A model
@@ -40,7 +42,9 @@ def blocks(
     found = []
     for name,m in model.named_modules():
         if isinstance(m, Encoder):
-            for s in m.stages: found += list(inner) if isinstance((inner := getattr(s, 'blocks', s)), (nn.ModuleList,nn.Sequential)) else [s]
+            for s in m.stages:
+                found += (list(inner) if isinstance((inner := getattr(s, 'blocks', s)), (nn.ModuleList,nn.Sequential))
+                          else [s])
         elif isinstance(getattr(m, 'fusions', None), nn.ModuleList): found += list(m.fusions)
         elif name.rsplit('.', 1)[-1]=='blocks' and isinstance(m, (nn.ModuleList,nn.Sequential)): found += list(m)
     inside = {id(c) for m in found for c in m.modules() if c is not m}
@@ -52,7 +56,9 @@ def recompute(
 ):                   # The model
     "Checkpoint the activations of the model's blocks, in place. Weights and results stay the same."
     found = blocks(model)
-    if not found: raise RGBXError('recompute', f'no blocks in {type(model).__name__}', 'a model with an `Encoder`, or with modules named `blocks`')
+    if not found:
+        raise RGBXError('recompute', f'no blocks in {type(model).__name__}',
+                        'a model with an `Encoder`, or with modules named `blocks`')
     for m in found:
         m.__dict__.pop('forward', None)
         if on: m.forward = partial(_forward, m, m.forward)
