@@ -17,7 +17,9 @@ from .folder import split_names
 # %% ../../nbs/data/86_doctor_items.ipynb #98c82b57
 class SplitItems:
     "What the items of a split have in common."
-    def __init__(self, ds):
+    def __init__(self,
+        ds # An open split
+    ):
         self.ds,self.card = ds,ds.card
         self.missing = {}
         self.bad = {}
@@ -96,7 +98,11 @@ def _missing_fix(path):
     other = [file.name for file in path.parent.glob(path.stem+'.*')]
     return f'there is {other[0]} instead' if other else 'Copy the missing files, or take the items off the list'
 
-def check_files(found, split, mistakes, add):
+def check_files(found:SplitItems, # What was read
+    split:str,                    # Its name
+    mistakes,                     # The data set's own `Mistakes`
+    add                           # Notes a problem
+):
     "Files that are missing, unreadable, or copies of others."
     for kind,paths in found.missing.items():
         add('error', 'missing', f'{kind} files of {split} that are not there', _missing_fix(paths[0]),
@@ -109,7 +115,11 @@ def check_files(found, split, mistakes, add):
             names, len(names))
 
 # %% ../../nbs/data/86_doctor_items.ipynb #510d2d6d
-def check_sizes(found, split, full, add):
+def check_sizes(found:SplitItems, # What was read
+    split:str,                    # Its name
+    full:bool,                    # Is the data set complete?
+    add                           # Notes a problem
+):
     "Sizes within an item, and against the card."
     if found.unequal:
         add('error', 'unequal', f'items of {split} whose images have different sizes',
@@ -121,7 +131,11 @@ def check_sizes(found, split, full, add):
             'A resized copy? Scores are not comparable pixel for pixel',
             [f'{width} x {height}' for height,width in odd], sum(map(len, odd.values())))
 
-def check_conditions(ds, split, full, add):
+def check_conditions(ds, # The open split
+    split:str,           # Its name
+    full:bool,           # Is the data set complete?
+    add                  # Notes a problem
+):
     "Conditions by the names, and their published numbers."
     card,conditions = ds.card,[ds.condition(i) for i in range(len(ds))]
     if full and split in card.condition_counts:
@@ -146,7 +160,10 @@ def _listed_stems(ds):
         except RGBXError: continue
     return stems
 
-def check_strays(ds, split, add):
+def check_strays(ds, # The open split
+    split:str,       # Its name
+    add              # Notes a problem
+):
     "Images that no list has."
     first = next(iter(ds.card.modalities.values()))
     if first.path or split != 'train' or not (ds.root/first.folder).is_dir(): return

@@ -123,7 +123,8 @@ def prepare(nb,     # A notebook node
     new,cell = [],nbformat.v4.new_markdown_cell
     for c in nb.cells:
         if c.cell_type=='markdown':
-            new.append(cell(take_math(re.sub(r'^# # ', '# ', c.source), store)))
+            text = take_math(re.sub(r'^# # ', '# ', c.source), store)
+            new.append(cell(text, attachments=c.get('attachments', {})))
             continue
         flags = _flags(c.source)
         if c.cell_type!='code' or 'hide' in flags or 'default_exp' in flags or re.search(r'nbdev_export\(', c.source):

@@ -15,7 +15,8 @@ from torch import Tensor
 from ..core import RGBXError, constant_result
 
 # %% ../../nbs/ops/10_scan.ipynb #3479dfa2
-def state_type(u:Tensor) -> torch.dtype:
+def state_type(u:Tensor # The input
+) -> torch.dtype:
     "The type the state is kept in: float64 for float64 inputs, float32 for everything else."
     return torch.float64 if u.dtype==torch.float64 else torch.float32
 

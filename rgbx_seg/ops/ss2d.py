@@ -113,7 +113,17 @@ def ss2d(x:Tensor, # `(B, H, W, D)`: input after convolution and activation
     return torch.ops.rgbx_seg.ss2d(x, x_dbl, dt_w, A, D, dt_bias, route, save, backend)[0]
 
 # %% ../../nbs/ops/22_ss2d.ipynb #34a3f7cc
-def ss2d_inputs(B, H, W, D, R, N, K=4, seed=0, dtype=torch.float32): # Random inputs of the core, with realistic step sizes
+def ss2d_inputs(B:int, # Batch size
+    H:int,             # Rows
+    W:int,             # Columns
+    D:int,             # Channels
+    R:int,             # Rank of the step
+    N:int,             # States
+    K:int=4,           # Directions
+    seed:int=0,        # Of the numbers
+    dtype:torch.dtype=torch.float32, # Of all tensors
+) -> dict:             # Arguments of `ss2d`
+    "Random inputs of the core, with realistic step sizes, for tests and benchmarks."
     g = torch.Generator().manual_seed(seed)
     def r(*s): return torch.randn(*s, generator=g)
     dt = torch.exp(torch.rand(K,D,generator=g)*math.log(100)+math.log(1e-3))

@@ -293,12 +293,12 @@ def run_settings(
     optim:OptimSettings,          # How the weights are moved
     run:RunSettings,              # Portions of a step
     notes:dict=None,              # Plain values of the caller
-    **more                        # `epochs`, `seed`, `processes` ...
+    **kwargs                      # `epochs`, `seed`, `processes` ...
 ) -> dict:                        # Plain values, in groups
     "What has to be equal for a resume."
     dls,model = learn.dls,learn.model
     card,items = getattr(dls, 'card', None),dls.train.dataset
-    settings = more | dict(
+    settings = kwargs | dict(
         optim=dataclasses.asdict(optim), schedule=dict(name=rate.f, warmup=rate.warm_epochs, args=rate.kw),
         loss=learn.loss_func, accumulate=run.accumulate, accumulate_by=run.accumulate_by,
         model=json.dumps(getattr(model, 'config', None) or type(model).__name__, sort_keys=True),
