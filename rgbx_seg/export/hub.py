@@ -8,7 +8,7 @@ __all__ = ['save_pretrained', 'from_pretrained']
 # %% ../../nbs/export/10_hub.ipynb #78601d1d
 import json, re
 from pathlib import Path
-from .. import __version__
+from ..__init__ import __version__
 from ..core import RGBXError, write_text
 from ..data.cards import Card
 from ..models.runs import load_run
