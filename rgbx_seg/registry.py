@@ -17,6 +17,7 @@ from .core import RGBXError, nearest
 def _identity(entry):
     "What an entry is, whichever module it was defined in."
     if isinstance(entry, partial): return _identity(entry.func), entry.args
+    if hasattr(entry, 'to_dict'): return type(entry).__qualname__, repr(entry.to_dict())   # a record: its values
     return getattr(entry, '__qualname__', None) or type(entry).__qualname__
 
 def _import_room(room):

@@ -8,7 +8,7 @@ __all__ = ['save_pretrained', 'from_pretrained']
 # %% ../../nbs/export/10_hub.ipynb #78601d1d
 import json, re
 from pathlib import Path
-from ..__init__ import __version__
+import rgbx_seg
 from ..core import RGBXError, write_text
 from ..data.cards import Card
 from ..models.runs import load_run
@@ -42,7 +42,7 @@ def save_pretrained(model:RGBXSegmenter, # From `create_model`
     if not getattr(model, 'config', None):
         raise RGBXError('save_pretrained', f'a {type(model).__name__} without `config`', 'a model made by create_model')
     if folder.exists() and not folder.is_dir(): raise RGBXError(folder, 'a file', 'a folder')
-    config = dict(library_name='rgbx_seg', rgbx_seg_version=__version__, model=model.config,
+    config = dict(library_name='rgbx_seg', rgbx_seg_version=rgbx_seg.__version__, model=model.config,
                   card=None if card is None else card.to_dict(), reading=None if reading is None else reading.to_dict())
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(model, folder/'model.safetensors')

@@ -61,7 +61,7 @@ def mm_sam_published_model(c:dict, # `config` of a parity case: `backbone` and `
     vit = dict(dim=b['embed_dim'], depth=b['depth'], heads=b['num_heads'],
                global_blocks=tuple(b['global_attn_indexes']), window=b['window_size'],
                mlp_ratio=b['mlp_ratio'], grid=b.get('pretrained_size', 1024)//b['patch_size'])
-    prior = dict(depths=arch['depths'], dims=arch['channels']) if len(names) > 1 else dict(width=b['conv_inplane'])
+    prior = dict(depths=arch['depths'], dims=arch['channels']) if len(names) > 1 else dict(p=b['conv_inplane'])
     adapter = dict(heads=b['deform_num_heads'], points=b['n_points'], ratio=b['deform_ratio'],
                    cffn_ratio=b['cffn_ratio'], drop_path=b['drop_path_rate'],
                    gamma=b['init_values'], groups=b['interaction_indexes'])
