@@ -80,7 +80,7 @@ def deform_points(value:Tensor, # `(N, S, M, D)`
     weight:Tensor,              # `(N, Q, M, L, K)`
 ) -> Tensor:                    # `(N, Q, M*D)`
     "Deformable attention in one kernel on a GPU, without gradients."
-    return _points_op(value, [int(o) for s in shapes for o in s], loc, weight)
+    return torch.ops.rgbx_seg.deform_points(value, [int(o) for s in shapes for o in s], loc, weight)
 
 BACKENDS = dict(bag=deform_bag, grid=deform_grid, triton=deform_points)
 @constant_result

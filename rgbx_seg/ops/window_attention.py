@@ -302,10 +302,11 @@ def neighborhood_attention(q:Tensor, # `(B, heads, H, W, C)`, scaled by the call
     if backend not in ('tiles','triton','') or backend=='triton' and not _fused(q):
         raise RGBXError('neighborhood_attention, backend', f'{backend!r} for {q.dtype} on {q.device}',
                         f'one of {attention_backends(q.device)}')
-    if ds==(1,1): return _na_op(q, k, v, rpb, list(ks), list(_pair(tile)), backend)
+    if ds==(1,1): return torch.ops.rgbx_seg.neighborhood_attention(q, k, v, rpb, list(ks), list(_pair(tile)), backend)
     out = v.new_empty(v.shape)
     for r in range(min(ds[0], q.shape[2])):
         for c in range(min(ds[1], q.shape[3])):
             q_,k_,v_ = (t[:,:,r::ds[0],c::ds[1]] for t in (q,k,v))
-            out[:,:,r::ds[0],c::ds[1]] = _na_op(q_, k_, v_, rpb, list(ks), list(_pair(tile)), backend)
+            attend = torch.ops.rgbx_seg.neighborhood_attention
+            out[:,:,r::ds[0],c::ds[1]] = attend(q_, k_, v_, rpb, list(ks), list(_pair(tile)), backend)
     return out
