@@ -17,7 +17,7 @@ from ..data.cards import Card
 from ..data.reading import Reading
 from .create import create_model, find_model
 from .weights import find_format, load_published, our_names, read_weights
-from ..registry import plugins
+from ..registry import plugins, quirks_for_switches
 
 # %% ../../nbs/models/30_runs.ipynb #15009c33
 @dataclass
@@ -68,7 +68,7 @@ def _build(config, file):
     "The model of a config, with random weights."
     if not isinstance(config['model'], dict):
         raise RGBXError(file, 'a run of a model that was not made by create_model', 'load_run(folder, model=...)')
-    args = dict(config['model'])
+    args = quirks_for_switches(config['model'].get('name', ''), config['model'])
     if args.get('encoder_kw'): args['encoder_kw'] = {k: v for k,v in args['encoder_kw'].items() if k != 'pretrained'}   # fetch nothing
     try: return create_model(**args)
     except TypeError as e:
