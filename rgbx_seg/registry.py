@@ -140,7 +140,7 @@ def quirk(word:str,  # A name that no other quirk has
     home = sys._getframe(1).f_globals['__name__'].removeprefix('rgbx_seg.')
     entry = Quirk(word, home, published, ours)
     known = QUIRKS.entries.get(word, entry)
-    if home not in (known.home, '__main__'):
+    if len({home, known.home} - {'__main__'}) > 1:          # a notebook at work may stand for the package's module
         raise RGBXError(f'quirk {word!r}', f'a word that {known.home} has taken', 'another word')
     if home != '__main__' or known is entry: QUIRKS(word)(entry)
     return entry
