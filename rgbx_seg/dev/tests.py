@@ -6,7 +6,8 @@
 __all__ = ['notebooks', 'test_notebook']
 
 # %% ../../nbs/dev/00_tests.ipynb #3ef6ad27
-import argparse, configparser, functools, importlib, inspect, json, os, pkgutil, re, shutil, subprocess, sys, tempfile, time
+import argparse, configparser, functools, importlib, inspect, json, os, pkgutil, posixpath, re, shutil
+import subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from fastcore.docments import docments
@@ -103,7 +104,8 @@ def readme_text(root:Path) -> str: # The folder with `settings.ini`
     nb = nbformat.read(root/'nbs'/'index.ipynb', as_version=4)
     nb.metadata.language_info = dict(name='python')
     md,_ = MarkdownExporter(config=cfg, preprocessors=[RegexRemovePreprocessor]).from_notebook_node(nb)
-    md = re.sub(r'^#\|.*\n', '', md, flags=re.M).replace('](images/', '](nbs/images/')
+    md = re.sub(r'^#\|.*\n', '', md, flags=re.M)
+    md = re.sub(r'\]\((?!\w+:|#)([^)\s]+)', lambda link: '](' + posixpath.normpath(f'nbs/{link[1]}'), md)   # from the top
     return ('<!-- written from nbs/index.ipynb by `make readme`; edit that -->\n\n'
             + re.sub(r'\n{3,}', '\n\n', md).strip() + '\n')
 
