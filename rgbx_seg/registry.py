@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'FORMATS', 'WEIGHTS', 'PROTOCOLS', 'RECIPES', 'DATASETS', 'LOSSES', 'QUIRKS',
-           'Registry', 'load_plugin', 'load_plugins', 'plugins', 'Quirk', 'quirk', 'check_quirks',
-           'quirks_for_switches']
+           'load_plugin', 'load_plugins', 'plugins', 'Quirk', 'quirk', 'check_quirks', 'quirks_for_switches']
 
 # %% ../nbs/02_registry.ipynb #c2e7bd45
 import importlib, importlib.metadata, importlib.util, os, pkgutil, sys, threading
