@@ -42,7 +42,7 @@ def unwrap(obj, # What a checkpoint held
     where='state_dict', # For the message
 ) -> dict:      # `{name: tensor}`
     "Take the weights out of a checkpoint's nesting and drop a common `module.` prefix."
-    for k in ('model', 'state_dict_ema', 'state_dict', 'module'):
+    for k in ('model', 'state_dict_ema', 'state_dict', 'model_state_dict', 'module'):
         if isinstance(obj, dict) and isinstance(obj.get(k), dict): obj = obj[k]
     if not isinstance(obj, dict) or not obj:
         raise RGBXError(where, type(obj).__name__ + (' without entries' if obj == {} else ''), 'a dict of tensors')
