@@ -6,15 +6,16 @@
 __all__ = ['fill_pattern', 'scan_names', 'list_lines', 'existing_file', 'check_size', 'image_names', 'split_names',
            'encode_names', 'read_item', 'DataFolder']
 
-# %% ../../nbs/data/10_folder.ipynb #b4fd1b64
+# %% ../../nbs/data/10_folder.ipynb #4d1eb816
 import copy, fnmatch, os, re
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
+from .annotations import annotated_label, annotation_form
 from .cards import Card, get_card, safe_name
 from .codecs import FILE_EXTS
 from .conditions import trailing_number
-from .files import read_label, take_holes
+from .files import map_label, raw_label, take_holes
 from .decoders import read_modality
 from .findings import Findings
 from .grids import grid_of, onto_grid
@@ -56,7 +57,7 @@ def _walk(folder, parts, values, want):
     with os.scandir(folder) as entries:
         for entry in entries:
             match = expression.fullmatch(entry.name)
-            if not match or entry.name.startswith('.'): continue
+            if not match or _NO_ITEM.search(os.path.splitext(entry.name)[0]): continue
             found = values | {slot[1:]: text for slot,text in match.groupdict().items()}
             wanted = [fnmatch.fnmatchcase(found[slot], text) for slot,text in want.items() if slot in found]
             if not all(wanted): continue
@@ -148,12 +149,15 @@ def check_size(path:Path, # Of the image
     raise RGBXError(path, f'{w} x {h} pixels (width x height)', f'{w0} x {h0}, the size of {first_path}', fix)
 
 # %% ../../nbs/data/10_folder.ipynb #31b02b62
+_NO_ITEM = re.compile(r'^\.|(^|[_.-])thumb(nail)?s?([_.-]|$)', re.I)   # names of files that no one means
+
 def image_names(folder:Path # A folder, whether it is there or not
 ) -> list:                  # Sorted names of files
-    "The images and arrays of a folder; hidden files are none."
+    "The images and arrays of a folder; hidden files and thumbnails are none."
     if not os.path.isdir(folder): return []
     with os.scandir(folder) as entries: names = [entry.name for entry in entries]
-    return sorted(name for name in names if not name.startswith('.') and os.path.splitext(name)[1].lower() in FILE_EXTS)
+    def counts(name): return os.path.splitext(name)[1].lower() in FILE_EXTS and not _NO_ITEM.search(os.path.splitext(name)[0])
+    return sorted(filter(counts, names))
 
 class _Listing:
     "The files of folders by their names without ending; looked up again where a folder has changed."
@@ -262,6 +266,7 @@ class _Files(_Items):
         if kind == 'label':
             pattern = self.card.label_path
             folder = self.card.label_folder
+            if not pattern and annotation_form(self.card.label_decode)[0]: return self.root/folder   # one file for all
             ending = self.card.label_ext
         else:
             modality = self.card.modalities[kind]
@@ -286,17 +291,30 @@ class _Labels(_Files):
     def file_mask(self, name:str # An item's name
     ) -> np.ndarray:             # (H, W) uint8
         "The label of an item in the train ids of its own card; what a data set with other labels overrides."
-        card = self.card
-        path = existing_file(self.path('label', name), f'the label of item {name!r}',
-                             'labels=False reads without labels')
-        return read_label(path, card.num_classes, card.label_shift, card.ignore, label_map=card.label_map,
-                          decode=card.label_decode)
+        card,values = self.card,self.label_values(name)
+        return map_label(self.path('label', name), values, card.num_classes, card.label_shift, card.ignore, card.label_map)
+
+    def label_values(self, name:str # An item's name
+    ) -> np.ndarray:                # (H, W) uint8
+        "The label of an item as it is on disk, or drawn from its outlines."
+        path,decode = self.path('label', name),self.card.label_decode
+        existing_file(path, f'the label of item {name!r}', 'labels=False reads without labels')
+        if not annotation_form(decode)[0]: return raw_label(path, decode)
+        return annotated_label(path, decode, self.path(self.modalities[0], name))
 
     def mask(self, name:str # An item's name
     ) -> np.ndarray:        # (H, W) uint8 train ids
         "The label of an item, in the order of the classes of `self.card`."
         mask = self.file_mask(name)
         return mask if self._new_ids is None else self._new_ids[mask]
+
+    def subset(self, names:list, # Of items, of its own
+        split:str,               # What they are called
+    ):
+        "The data set with some of its items alone."
+        out = copy.copy(self)
+        out._names,out.split = encode_names(self.root, list(names)),split
+        return out
 
     def read_as(self, card:Card, # What its images and classes are to be read as
         new_ids:np.ndarray=None, # (256,) uint8: what each train id of the data set's own card becomes
