@@ -35,15 +35,20 @@ CMNEXT_MODEL_QUIRKS = CMNEXT_QUIRKS | dict(
     random_sensors='ImageNet weights fill the RGB branch alone: the embeddings of the further sensors start random',
     coarse_norms='layer norms of the RGB branch add 1e-5 to the variance, where SegFormer adds 1e-6')
 
-# %% ../../nbs/systems/16_cmnext.ipynb #46833fe4
-def _rgb_branch(widths, depths, channels, drop_path, coarse):
+# %% ../../nbs/systems/16_cmnext.ipynb #db03b83e
+def rgb_branch(widths:tuple, # Of the stages
+    depths:tuple,            # Blocks of the stages
+    channels:int,            # Of the image
+    drop_path:float,         # Rate of the last block
+    coarse:bool,             # Norms that add 1e-5
+) -> nn.Module:              # `Encoder`
     "The Mix Transformer of the RGB branch."
     encoder = mit_encoder('mit_b0', channels, drop_path=drop_path, widths=widths, depths=depths)
     for norm in encoder.modules():
         if coarse and isinstance(norm, nn.LayerNorm): norm.eps = 1e-5
     return encoder
 
-# %% ../../nbs/systems/16_cmnext.ipynb #15656c85
+# %% ../../nbs/systems/16_cmnext.ipynb #0104d5b4
 def cmnext_model(variant:str='cmnext_b2', # One of `CMNEXT_VARIANTS`
     num_classes:int=25,                   # Channels of the logits
     modalities=('rgb','x'),               # Names, RGB first; the order belongs to the weights
@@ -59,7 +64,7 @@ def cmnext_model(variant:str='cmnext_b2', # One of `CMNEXT_VARIANTS`
     modalities = tuple(modalities)
     channels = channels_of(modalities, in_channels)
     first,*others = modalities
-    encoders = [_rgb_branch(widths, depths, channels[first], drop_path, 'coarse_norms' in quirks)]
+    encoders = [rgb_branch(widths, depths, channels[first], drop_path, 'coarse_norms' in quirks)]
     fusions = []
     if others:
         encoders += shared_embeddings(widths, [channels[name] for name in others])
