@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'FORMATS', 'WEIGHTS', 'PROTOCOLS', 'RECIPES', 'DATASETS', 'LOSSES',
-           'Registry', 'load_plugin', 'load_plugins', 'plugins']
+           'load_plugin', 'load_plugins', 'plugins']
 
 # %% ../nbs/02_registry.ipynb #c2e7bd45
 import importlib, importlib.metadata, importlib.util, os, pkgutil, sys, threading
