@@ -82,13 +82,17 @@ def _distances(H, points):
 def _robust(points, model, limit, rounds, rng):
     "MSAC: the matrix of the sample with the least truncated squares, and its inliers."
     least = {'translation': 1, 'similarity': 2, 'affine': 3, 'homography': 4}[model]
-    best,inliers = np.inf,np.zeros(len(points), bool)
-    for _ in range(rounds):
+    best,inliers,done = np.inf,np.zeros(len(points), bool),0
+    while done < rounds:
+        done += 1
         sample = points[rng.choice(len(points), least, replace=False)]
         try: away = _distances(_least_squares(sample, model), points)
         except np.linalg.LinAlgError: continue
         cost = np.minimum(away, limit)**2
-        if cost.sum() < best: best,inliers = cost.sum(),away < limit
+        if cost.sum() >= best: continue
+        best,inliers = cost.sum(),away < limit
+        clean = inliers.mean()**least                # chance of a sample without a wrong point
+        rounds = min(rounds, done+50+int(np.log(1e-6)/np.log(1-min(clean, 1-1e-9)))) if clean > 0 else rounds
     return inliers
 
 # %% ../../../nbs/data/align/40_points.ipynb #849dccb9
