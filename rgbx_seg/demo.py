@@ -12,14 +12,11 @@ import numpy as np
 import torch
 import rgbx_seg as rx
 from .cli import exit_status
-from .core import repo_root, set_seed, write_text
-from .data.transforms import JointAugment
-from .training.learner import train_run
-from .training.loaders import dataloaders
-from .training.losses import SegLoss, class_weights, label_counts
+from .core import repo_root, write_text
 
 # %% ../nbs/96_demo.ipynb #4d26b05f
 SETTINGS = dict(epochs=6, bs=8, lr=3e-3, schedule='one_cycle', n=(400,80,160), size=(96,128))
+_HOW = dict(augment=dict(scales=None), balance=True, keep='last', pictures=False)   # mirrored scenes; rare classes count
 RUNS = {'RGB': ('rgb',), 'RGB + thermal': ('rgb','thermal')}
 GROUPS = {'person, mannequin': ['person','mannequin'], 'vehicle_moving, vehicle_parked': ['vehicle_moving','vehicle_parked']}
 
@@ -39,31 +36,18 @@ def _scenes(data, split, modalities=None):
     "A split of the demo's scenes for one choice of modalities."
     return Decoded(rx.open_data(data, split, modalities=modalities))
 
-def _loaders(data, modalities, seed, bs):
-    "(loaders, class weights) of training and validation."
-    train,valid = (_scenes(data, split, modalities) for split in ('train', 'val'))
-    flips = JointAugment(train.card.size, scales=None)
-    counts = label_counts((item[-1] for item in train.items), train.card.num_classes)
-    return dataloaders(train, valid, bs=bs, augment=flips, seed=seed, valid_bs=16), class_weights(counts)
-
 def demo_run(data,       # Folder of the scenes
     out,                 # Folder of the run
     name:str,            # One of `RUNS`
     seed:int=0,          # Of everything
-    epochs:int=6,        # How many
-    bs:int=8,            # Batch size
-    lr:float=3e-3,       # Largest learning rate
-    schedule:str='one_cycle', # Of the learning rate
     progress:bool=True,  # Bars and tables
     resume:bool=False,   # Go on with a run that was interrupted
+    **settings           # `epochs`, `bs`, `lr`, `schedule` ..., as of `rx.train`
 ) -> tuple:              # (model, `Report` on the test scenes)
     "Train and evaluate one of the two models."
-    test = _scenes(data, 'test', RUNS[name])
-    dls,weight = _loaders(data, RUNS[name], seed, bs)
-    set_seed(seed)
-    model = rx.create_model('sigma_nano', test.card.num_classes, RUNS[name], test.card.in_channels).to(dls.device)
-    learn = train_run(dls, model, out, epochs, lr=lr, schedule=schedule, warmup=None, seed=seed, keep='last', pictures=False,
-                      resume=resume, force=not resume, loss=SegLoss(weight=weight.to(dls.device)), progress=progress)
+    train,valid,test = (_scenes(data, split, RUNS[name]) for split in ('train', 'val', 'test'))
+    learn = rx.train((train, valid), model='sigma_nano', out=out, seed=seed, resume=resume, force=not resume,
+                     progress=progress, **_HOW, **settings)
     return learn.model, rx.evaluate(learn.model, test, bs=16, progress=progress, name=name)
 
 # %% ../nbs/96_demo.ipynb #443b96fd

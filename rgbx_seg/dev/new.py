@@ -11,64 +11,134 @@ from pathlib import Path
 from ..core import RGBXError, repo_root, write_text
 
 # %% ../../nbs/dev/05_new.ipynb #d9656c11
-_FUSION = [
-    ('code', '#| export\nimport torch\nfrom torch import nn, Tensor\nfrom rgbx_seg.fusion.base import Fusion, present\n'
-             'from rgbx_seg.registry import FUSIONS'),
-    ('code', '#| hide\nfrom nbdev.showdoc import *\nfrom fastcore.test import *\nfrom rgbx_seg.show.grid import picture_grid'),
-    ('markdown', 'Say what the fusion is for, then its formula; here the maximum over the sensors that are there,\n\n'
-                 '$$f = w \\cdot \\max_i x_i$$'),
-    ('code', '#| exporti\nclass {Class}(Fusion):\n    "The scaled maximum of the modalities that are there."\n'
-             '    def __init__(self,\n        channels:int, # Of each modality and of the result\n    ):\n        super().__init__()\n'
-             '        self.weight = nn.Parameter(torch.ones(channels, 1, 1))\n\n'
-             '    def forward(self, *feats):\n        "Features `(B, C, H, W)` or `None` to `(fused, feats)`."\n'
-             '        return self.weight*torch.stack(present(feats)).amax(0), feats\n\n'
-             "@FUSIONS('{name}')\ndef {name}_fusion(channels:tuple, # Channels per stage\n    n:int=2,             # Number of modalities\n"
-             ') -> list:              # One `{Class}` per stage\n    "Fuse by the maximum."\n    return [{Class}(width) for width in channels]'),
-    ('markdown', 'What goes in, and what comes out:'),
-    ('code', 'ramp = torch.linspace(0, 1, 64).expand(1, 1, 48, 64)\nrgb,thermal = ramp,1 - ramp\nfused = {Class}(1)(rgb, thermal)[0]\n'
-             "picture_grid([[image[0,0].detach() for image in (rgb, thermal, fused)]], [['rgb', 'thermal', 'fused']])"),
-    ('markdown', '### Tests'),
-    ('code', '#| code-fold: true\nfuse = {Class}(8)\nrgb,thermal = torch.randn(2, 2, 8, 5, 7)\ntest_eq(fuse(rgb, thermal)[0].shape, rgb.shape)\n'
-             'test_close(fuse(rgb, None)[0], rgb)              # a missing sensor\n'
-             'test_close(fuse(rgb, thermal)[0], fuse(thermal, rgb)[0])'),
-]
-_PAGE = [
-    ('code', '#| export\nfrom rgbx_seg.core import RGBXError'),
-    ('code', '#| hide\nfrom nbdev.showdoc import *\nfrom fastcore.test import *'),
-    ('markdown', 'What it is for; a picture or a printed example; the formula.'),
-    ('code', '#| export\ndef {name}(value:float, # What goes in\n) -> float:          # What comes out\n    "One sentence."\n    return value'),
-    ('code', 'print({name}(1.))'),
-    ('markdown', '### Tests'),
-    ('code', '#| code-fold: true\ntest_eq({name}(2.), 2.)'),
-]
-_PAGES = {'fusion': _FUSION}
+# cells are separated by a line of --; a directive is written with #: here
+_FUSION = '''
+#: export
+import torch
+from torch import nn
+from rgbx_seg.fusion.base import Fusion, present
+from rgbx_seg.registry import FUSIONS
+--
+#: hide
+from nbdev.showdoc import *
+from fastcore.test import *
+from rgbx_seg.show.grid import picture_grid
+-- md
+Say what the fusion is for, then its formula; here the maximum over the sensors that are there,
+
+$$f = w \\cdot \\max_i x_i$$
+--
+#: exporti
+class {Class}Fusion(Fusion):
+    "The scaled maximum of the modalities that are there."
+    def __init__(self,
+        channels:int, # Of each modality and of the result
+    ):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels, 1, 1))
+
+    def forward(self, *feats):
+        "Features `(B, C, H, W)` or `None` to `(fused, feats)`."
+        return self.weight*torch.stack(present(feats)).amax(0), feats
+'''
+
+# %% ../../nbs/dev/05_new.ipynb #1189b659
+_FUSION += '''--
+#: exporti
+@FUSIONS('{name}')
+def {name}_fusion(channels:tuple, # Channels per stage
+    n:int=2,             # Number of modalities
+) -> list:               # One `{Class}Fusion` per stage
+    "Fuse by the maximum."
+    return [{Class}Fusion(width) for width in channels]
+-- md
+What goes in, and what comes out:
+--
+ramp = torch.linspace(0, 1, 64).expand(1, 1, 48, 64)
+rgb,thermal = ramp,1 - ramp
+fused,_ = {Class}Fusion(1)(rgb, thermal)
+picture_grid([[image[0,0].detach() for image in (rgb, thermal, fused)]], [['rgb', 'thermal', 'fused']])
+-- md
+### Tests
+--
+#: code-fold: true
+fuse = {Class}Fusion(8)
+rgb,thermal = torch.randn(2, 2, 8, 5, 7)
+test_eq(fuse(rgb, thermal)[0].shape, rgb.shape)
+test_close(fuse(rgb, None)[0], rgb)              # a missing sensor
+test_close(fuse(rgb, thermal)[0], fuse(thermal, rgb)[0])
+'''
+
+# %% ../../nbs/dev/05_new.ipynb #b58bc0a4
+_PAGE = '''
+#: export
+from rgbx_seg.core import RGBXError
+--
+#: hide
+from nbdev.showdoc import *
+from fastcore.test import *
+-- md
+What it is for; a picture or a printed example; the formula.
+--
+#: export
+def {name}(value:float, # What goes in
+) -> float:          # What comes out
+    "One sentence."
+    return value
+--
+print({name}(1.))
+-- md
+### Tests
+--
+#: code-fold: true
+test_eq({name}(2.), 2.)
+'''
+_TOP = '''-- md
+# {Title}
+
+> One sentence: it becomes the module's description.
+--
+#: default_exp {module}
+--'''
+_END = '''--
+#: hide
+import nbdev; nbdev.{export}
+'''
 
 # %% ../../nbs/dev/05_new.ipynb #ed156d5a
-def _cell(kind, source):
-    "One cell as a notebook holds it."
-    code = dict(execution_count=None, outputs=[]) if kind == 'code' else {}
-    return dict(cell_type=kind, id=secrets.token_hex(4), metadata={}, source=source.splitlines(True)) | code
+def _cells(text):
+    "Cells of a page from its text."
+    for md,source in re.findall(r'^--( md)?\n(.*?)(?=^--|\Z)', text, re.M | re.S):
+        source = re.sub(r'^#:', '#|', source.strip('\n'), flags=re.M)
+        cell = dict(cell_type='markdown' if md else 'code', id=secrets.token_hex(4), metadata={},
+                    source=source.splitlines(True))
+        yield cell if md else cell | dict(execution_count=None, outputs=[])
 
+def _place(nbs, name):
+    "Room, stem and module of a page; its number must be free."
+    match = re.fullmatch(r'([a-z/]+)/(\d\d)_([a-z][a-z0-9_]*)', name)
+    if not match: raise RGBXError('NAME', repr(name), 'ROOM/NN_NAME, such as fusion/60_mine')
+    room,number,stem = match.groups()
+    rooms = sorted(path.name for path in nbs.iterdir() if path.is_dir())
+    if not (nbs/room).is_dir(): raise RGBXError('NAME', f'no room {room!r}', ', '.join(rooms))
+    taken = [path.stem for path in sorted((nbs/room).glob(f'{number}_*.ipynb'))]
+    if taken: raise RGBXError('NAME', f'number {number} is that of {taken[0]}', 'a free number', 'Leave gaps.')
+    return room,stem,f"{room.replace('/', '.')}.{stem}"
+
+# %% ../../nbs/dev/05_new.ipynb #aa2c26e9
 def write_page(nbs:Path, # The folder of notebooks
     name:str,            # `room/NN_name`
 ) -> Path:               # The notebook
     "Write the page, unless there is one, or its number is taken."
-    match = re.fullmatch(r'([a-z/]+)/(\d\d)_([a-z][a-z0-9_]*)', name)
-    if not match: raise RGBXError('NAME', repr(name), 'ROOM/NN_NAME, such as fusion/60_mine')
-    room,number,stem = match.groups()
-    if not (nbs/room).is_dir(): raise RGBXError('NAME', f'no room {room!r}', ', '.join(sorted(p.name for p in nbs.iterdir() if p.is_dir())))
-    taken = [p.stem for p in sorted((nbs/room).glob(f'{number}_*.ipynb'))]
-    if taken: raise RGBXError('NAME', f'number {number} is that of {taken[0]}', 'a free number', 'They order reading; leave gaps.')
-    words = dict(name=stem, Class=''.join(word.title() for word in stem.split('_')) + ('Fusion' if room == 'fusion' else ''))
-    top = [('markdown', f"# {stem.replace('_', ' ').capitalize()}\n\n> One sentence: it becomes the module's description."),
-           ('code', f"#| default_exp {room.replace('/', '.')}.{stem}")]
-    end = [('code', '#| hide\nimport nbdev; nbdev.nbdev_'+'export()')]
-    cells = [_cell(kind, source if kind == 'markdown' else source.replace('{name}', words['name']).replace('{Class}', words['Class']))
-             for kind,source in top + _PAGES.get(room, _PAGE) + end]
+    room,stem,module = _place(nbs, name)
+    words = dict(name=stem, Class=''.join(word.title() for word in stem.split('_')), module=module,
+                 Title=stem.replace('_', ' ').capitalize(), export='nbdev_'+'export()')
+    text = _TOP + (_FUSION if room == 'fusion' else _PAGE) + _END
+    for key,word in words.items(): text = text.replace('{'+key+'}', word)
     kernel = dict(display_name='python3', language='python', name='python3')
-    notebook = dict(cells=cells, metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)
+    notebook = dict(cells=list(_cells(text)), metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)
     write_text(nbs/f'{name}.ipynb', json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True)+'\n')
-    return nbs/f'{name}.ipynb' 
+    return nbs/f'{name}.ipynb'
 
 # %% ../../nbs/dev/05_new.ipynb #a0ba64e6
 def _main() -> int: # 1 where the name does not do
@@ -81,7 +151,8 @@ def _main() -> int: # 1 where the name does not do
         print(f'error: {e}', file=sys.stderr)
         return 1
     shown = path.relative_to(root)
-    print(f"{shown} written\nnext: open it in `make lab`, run all cells, save; then\n  make test ONLY={shown.with_suffix('').relative_to('nbs')}")
+    print(f'{shown} written\nnext: open it in `make lab`, run all cells, save; then\n'
+          f"  make test ONLY={shown.with_suffix('').relative_to('nbs')}")
     return 0
 
 # %% ../../nbs/dev/05_new.ipynb #b7c523cb

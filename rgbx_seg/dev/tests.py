@@ -6,7 +6,8 @@
 __all__ = ['notebooks', 'test_notebook']
 
 # %% ../../nbs/dev/00_tests.ipynb #3ef6ad27
-import argparse, configparser, functools, importlib, inspect, json, os, pkgutil, re, shutil, subprocess, sys, tempfile, time
+import argparse, configparser, functools, importlib, inspect, json, os, pkgutil, posixpath, re, shutil
+import subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from fastcore.docments import docments
@@ -103,7 +104,9 @@ def readme_text(root:Path) -> str: # The folder with `settings.ini`
     nb = nbformat.read(root/'nbs'/'index.ipynb', as_version=4)
     nb.metadata.language_info = dict(name='python')
     md,_ = MarkdownExporter(config=cfg, preprocessors=[RegexRemovePreprocessor]).from_notebook_node(nb)
-    md = re.sub(r'^#\|.*\n', '', md, flags=re.M).replace('](images/', '](nbs/images/')
+    md = re.sub(r'^#\|.*\n', '', md, flags=re.M)
+    def from_top(link): return '](' + posixpath.normpath(f'nbs/{link[1]}')
+    md = re.sub(r'\]\((?!\w+:|#)([^)\s]+)', from_top, md)
     return ('<!-- written from nbs/index.ipynb by `make readme`; edit that -->\n\n'
             + re.sub(r'\n{3,}', '\n\n', md).strip() + '\n')
 
@@ -174,7 +177,7 @@ def _main() -> int: # 1 where a check failed
     "Check the notebooks, the exported modules and the README; or write the README."
     parser = argparse.ArgumentParser(prog='python -m rgbx_seg.dev.tests', description=_main.__doc__)
     parser.add_argument('--what', choices=('test', 'readme', 'pyproject', 'left-over'), default='test',
-                        help="'readme' writes README.md, 'pyproject' pyproject.toml; 'left-over' removes modules without a notebook")
+                        help="'readme', 'pyproject': write that file; 'left-over': remove modules without a notebook")
     parser.add_argument('--flags', default='', help="flagged cells to run as well, e.g. 'slow'")
     parser.add_argument('--only', default='', help='only notebooks whose path contains this, e.g. fusion/10_sigma')
     parser.add_argument('--workers', type=int, help='notebooks at a time; as many as cores, four at most, by default')

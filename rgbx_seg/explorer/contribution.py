@@ -188,7 +188,7 @@ class Contributions(Tables):
 
 # %% ../../nbs/explorer/05_contribution.ipynb #874087a2
 def contributions(
-    run,             # What `open_run` takes
+    run,             # What `as_run` takes
     data,            # What `open_data` takes
     item=0,          # Number or name
     target=None,     # As `occlusion_maps`

@@ -6,36 +6,24 @@
 __all__ = ['show_predictions', 'show_fusion']
 
 # %% ../../nbs/explorer/00_maps.ipynb #112e0ad9
-from pathlib import Path
 import numpy as np
 import torch
 from ..core import RGBXError
 from ..data.open import open_data
-from ..evaluation.inference import infer_mask, item_images, model_inputs
-from ..models.runs import Run, load_run
+from ..evaluation.inference import as_run, infer_mask, item_images, model_inputs
+
 from ..show.colours import mapped_picture, mask_picture
 from ..show.grid import item_pictures, picture_grid, prediction_grid
 
 # %% ../../nbs/explorer/00_maps.ipynb #ee4e5e3a
-def open_run(
-    run    # A `Run`, what `load_run` takes, a model, or a learner
-) -> Run:
-    "A run; a model alone has no reading."
-    if isinstance(run, Run): return run
-    if isinstance(run, (str,Path)): return load_run(run)
-    model = getattr(run, 'model', run)
-    if not callable(model):
-        raise RGBXError('run', f'a {type(run).__name__}', 'a model, the folder of a run, or a learner')
-    return Run(model, name=(getattr(model, 'config', None) or {}).get('name') or type(model).__name__)
-
 def model_and_data(
-    run,            # What `open_run` takes
+    run,            # What `as_run` takes
     data,           # What `open_data` takes
     split:str=None, # Of a folder; None: the last of train, val and test that is there
     card=None       # What the folder is, as `open_data`
 ) -> tuple:         # (model, data set)
     "A model and the data it is shown, read as the run reads them."
-    run = open_run(run)
+    run = as_run(run)
     return run.model,open_data(data, split, card, reading=run.reading, labels=None)
 
 def item_index(
@@ -50,7 +38,7 @@ def item_index(
 
 # %% ../../nbs/explorer/00_maps.ipynb #1b2efbd2
 def show_predictions(
-    run,                # What `open_run` takes; {name: run}: several side by side
+    run,                # What `as_run` takes; {name: run}: several side by side
     data,               # What `open_data` takes
     items:list=(0,1,2), # Numbers or names
     split:str=None,     # Of a folder; None: the last of train, val and test that is there
@@ -157,7 +145,7 @@ def fusion_maps(
 
 # %% ../../nbs/explorer/00_maps.ipynb #613a2dfa
 def show_fusion(
-    run,             # What `open_run` takes
+    run,             # What `as_run` takes
     data,            # What `open_data` takes
     item=0,          # Number or name
     split:str=None,  # Of a folder; None: the last of train, val and test that is there

@@ -13,10 +13,9 @@ import numpy as np
 from ..core import RGBXError, choose
 from ..data.corruptions import CORRUPTIONS, corrupt, corruption_rng
 from ..data.open import open_data
-from ..evaluation.inference import infer, model_inputs, real_names
+from ..evaluation.inference import as_run, infer, model_inputs, real_names
 from ..evaluation.metrics import ConfusionMatrix
 from ..evaluation.protocol import get_protocol
-from .maps import open_run
 
 # %% ../../nbs/explorer/10_state.ipynb #94b40bf5
 def _dark(image, severity, rng):
@@ -146,11 +145,11 @@ def sensor_effects(
 
 # %% ../../nbs/explorer/10_state.ipynb #65d3c213
 def named_runs(
-    runs    # What `open_run` takes, or a list or {name: run} of them
+    runs    # What `as_run` takes, or a list or {name: run} of them
 ) -> tuple: # ({name: model}, [`Reading` of each run that has one])
     "Models by name, and how they read."
-    if isinstance(runs, dict): opened = {name: open_run(run) for name,run in runs.items()}.items()
-    else: opened = [(run.name, run) for run in map(open_run, runs if isinstance(runs, (list,tuple)) else [runs])]
+    if isinstance(runs, dict): opened = {name: as_run(run) for name,run in runs.items()}.items()
+    else: opened = [(run.name, run) for run in map(as_run, runs if isinstance(runs, (list,tuple)) else [runs])]
     if not opened: raise RGBXError('explore', 'no model', 'one model, or two to compare')
     names = [str(name) for name,_ in opened]
     unique = [name if names.count(name)==1 else f'{name} #{names[:i+1].count(name)}' for i,name in enumerate(names)]
