@@ -23,7 +23,7 @@ from ..ops.loading import load_named
 from ..registry import FORMATS, WEIGHTS
 
 # %% ../../nbs/models/20_weights.ipynb #1a7922c7
-NESTING = ('model', 'state_dict_ema', 'state_dict', 'module', 'segmenter')     # averaged weights come before the last ones
+NESTING = ('model', 'state_dict_ema', 'state_dict', 'model_state_dict', 'module', 'segmenter')     # averaged weights come before the last ones
 
 def read_weights(path, # A `.safetensors` file or one written by `torch.save`
     limit:int=None,    # Bytes that an archive may unpack to, see `read_file`
