@@ -6,7 +6,7 @@
 __all__ = ['CASES', 'hub_outputs', 'cmnext_block_outputs', 'cmnext_outputs', 'cmnext_train_outputs', 'stitch_block_outputs',
            'stitchfusion_outputs']
 
-# %% ../../nbs/parity/36_many_sensors.ipynb #a274f1bb
+# %% ../../nbs/parity/36_many_sensors.ipynb #635eae46
 import re
 import numpy as np
 import torch
@@ -28,8 +28,8 @@ from ..models.weights import load_published
 from ..ops.layers import DropPath
 from ..ops.loading import load_named
 from .cases import pick, run_block
-from ..systems.cmnext import cmnext_model, cmnext_names
-from ..systems.stitchfusion import stitchfusion_model
+from ..systems.cmnext import CMNEXT_QUIRKS, cmnext_model, cmnext_names
+from ..systems.stitchfusion import STITCH_QUIRKS, stitchfusion_model
 from ..training.losses import OhemShareLoss
 from ..training.schedules import poly_linear
 
@@ -91,7 +91,7 @@ def cmnext_block_outputs(case:dict, # Case of system `cmnext_block`
     got = run_block(module.eval(), state_dict, inputs, names, outs, lambda key: inside + _plain(key))
     return pick(got, case['outputs'])
 
-# %% ../../nbs/parity/36_many_sensors.ipynb #83bd2373
+# %% ../../nbs/parity/36_many_sensors.ipynb #146b0c5a
 def _watch(model, names):
     "({name: tensor} that fills when the model runs, hooks) of a CMNeXt model; `names`: modalities as in the case."
     out,hooks = {},[]
@@ -117,22 +117,22 @@ def _watch(model, names):
 
 def _variant(config): return config['backbone'].lower().replace('-', '_')
 
-def _loaded(config, state_dict, build):
+def _loaded(config, state_dict, build, quirks):
     "The published model of a case, filled strictly."
-    model = build(_variant(config), config['num_classes'], tuple(config['modals']))
+    model = build(_variant(config), config['num_classes'], tuple(config['modals']), quirks=quirks)
     load_published(model, state_dict)
     return model.eval()
 
 def _images(inputs, names): return [torch.as_tensor(inputs[name]) for name in names]
 
-# %% ../../nbs/parity/36_many_sensors.ipynb #a06de2ea
+# %% ../../nbs/parity/36_many_sensors.ipynb #8f55a2d1
 def cmnext_outputs(case:dict, # Case of system `cmnext`
     state_dict:dict,          # Published names to arrays
     inputs:dict,              # One image per modality
 ) -> dict:                    # Its outputs
     "The whole model, every boundary of every stage."
     names = case['config']['modals']
-    model = _loaded(case['config'], state_dict, cmnext_model)
+    model = _loaded(case['config'], state_dict, cmnext_model, CMNEXT_QUIRKS)
     out,hooks = _watch(model, names)
     try:
         with torch.no_grad(): out['logits'] = model(*_images(inputs, names))
@@ -155,14 +155,14 @@ def _published_gradients(model, keys):
         first[key] = named.get(ours if isinstance(ours, str) else ours[0])
     return {key: parameter.grad*1000 for key,parameter in first.items() if parameter is not None}
 
-# %% ../../nbs/parity/36_many_sensors.ipynb #ee8c6d30
+# %% ../../nbs/parity/36_many_sensors.ipynb #3cc1bdb5
 def cmnext_train_outputs(case:dict, # Case of system `cmnext_train`
     state_dict:dict,                # Published names to arrays
     inputs:dict,                    # One image per modality, and `label`
 ) -> dict:                          # Its outputs
     "A training step: loss, gradients, running statistics."
     config,names = case['config'],case['config']['modals']
-    model = _without_drops(_loaded(config, state_dict, cmnext_model))
+    model = _without_drops(_loaded(config, state_dict, cmnext_model, CMNEXT_QUIRKS))
     images = [image.requires_grad_() for image in _images(inputs, names)]
     label = torch.as_tensor(inputs['label']).clone()
     label[label == config['num_classes']] = 255
@@ -206,7 +206,7 @@ class _Stitched(nn.Module):
         tokens = stitched_block((self.block,)*len(maps), [x.permute(0, 2, 3, 1) for x in maps], self.stage, 0)
         return tuple(t.permute(0, 3, 1, 2) for t in tokens)
 
-# %% ../../nbs/parity/36_many_sensors.ipynb #7b2b2c57
+# %% ../../nbs/parity/36_many_sensors.ipynb #365f4ac5
 def stitch_block_outputs(case:dict, # Case of system `stitchfusion_block`
     state_dict:dict,                # Published names to arrays
     inputs:dict,                    # `x<i>`, and the gradients of the outputs
@@ -223,7 +223,7 @@ def stitchfusion_outputs(case:dict, # Case of system `stitchfusion`
 ) -> dict:                          # Its outputs
     "The whole model: the first block, every stage, what the head gets, logits."
     names = case['config']['modals']
-    model = _loaded(case['config'], state_dict, stitchfusion_model)
+    model = _loaded(case['config'], state_dict, stitchfusion_model, STITCH_QUIRKS)
     out,hooks = {},[]
     def keep(module, store): hooks.append(module.register_forward_hook(lambda module,args,result: store(args, result)))
     first = model.backbone.fusions[0]
@@ -234,7 +234,8 @@ def stitchfusion_outputs(case:dict, # Case of system `stitchfusion`
         return feats
     first.between_blocks = watched
     for s,stage in enumerate(model.backbone.fusions, 1):
-        def passed(args, result, s=s): out.update({f'stage{s}_{n}': f for n,f in zip(names, args)} | {f'fused{s}': result[0]})
+        def passed(args, result, s=s):
+            out.update({f'stage{s}_{name}': f for name,f in zip(names, args)} | {f'fused{s}': result[0]})
         keep(stage, passed)
     keep(model.head, lambda args,result: out.__setitem__('head', result))
     try:
