@@ -42,7 +42,7 @@ def _scenes(data, split, modalities=None):
 def _loaders(data, modalities, seed, bs):
     "(loaders, class weights) of training and validation."
     train,valid = (_scenes(data, split, modalities) for split in ('train', 'val'))
-    flips = JointAugment(train.card.size, scales=None)
+    flips = JointAugment(train.card.layout.size, scales=None)
     counts = label_counts((item[-1] for item in train.items), train.card.num_classes)
     return dataloaders(train, valid, bs=bs, augment=flips, seed=seed, valid_bs=16), class_weights(counts)
 

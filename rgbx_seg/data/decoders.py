@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, choose, cv2_
-from .cards import Modality
+from .modality import Modality
 from .files import file_bytes, raw_image, read_image, repeat
 from .hha import camera_matrix, hha
 from ..registry import DATASETS

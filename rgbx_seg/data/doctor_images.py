@@ -78,7 +78,7 @@ def probe_item(ds, # An open split
     out['digest'] = digests.get(ds.modalities[0])
     others = [kind for kind in list(digests)[1:] if ds.card.modalities[kind].decode is None]
     out['copies'] = [kind for kind in others if digests[kind] == out['digest']]
-    if ds.labels and not ds.card.classification: _probe_label(ds, name, out)
+    if ds.labels and not ds.card.layout.classification: _probe_label(ds, name, out)
     return out
 
 # %% ../../nbs/data/84_doctor_images.ipynb #066c61f6
@@ -89,9 +89,9 @@ def _probe_label(ds, name, out):
     try:
         if 'label' in _archived(ds):
             label,key = ds.mask(name),'ids'
-            void = label == card.ignore
+            void = label == card.layout.ignore
         else:
-            label,key = raw_label(path, card.label_decode),'label'
+            label,key = raw_label(path, card.layout.label_decode),'label'
             void = void_values(card)[label]
         out[key],out['sizes']['label'] = np.bincount(label.ravel(), minlength=256),label.shape
         if out['edges']:
@@ -163,6 +163,6 @@ def _depth_rules(card, modality, stats, say):
             'Millimetres? Divide by 1000. Up to 255: a picture of the depth, its metres are lost', .5)
         say('error', 'unit', _pick(stats, lambda s: 0 < s['hi'] <= 1), 'depth that ends at 1, metres are expected',
             'It was stretched to 0..1: the metres are lost', .5)
-    if modality.bits != 32 and card.task == 'RGB-D':
+    if modality.bits != 32 and card.facts.task == 'RGB-D':
         say('warning', 'high-byte', _pick(stats, lambda s: 0 < s['hi'] <= 40), '8-bit depth with values up to 40 alone',
             'It looks like the high byte of 16-bit millimetres: read the originals unchanged', .5)

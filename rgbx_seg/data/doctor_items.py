@@ -124,7 +124,7 @@ def check_sizes(found:SplitItems, # What was read
     if found.unequal:
         add('error', 'unequal', f'items of {split} whose images have different sizes',
             'Resize none by itself: find out which files are wrong', found.unequal, len(found.unequal))
-    size = found.card.size
+    size = found.card.layout.size
     odd = {other: names for other,names in found.sizes.items() if size and other != size}
     if full and odd:
         add('warning', 'size', f'items of {split} that are not {size[1]} x {size[0]}',
@@ -138,8 +138,8 @@ def check_conditions(ds, # The open split
 ):
     "Conditions by the names, and their published numbers."
     card,conditions = ds.card,[ds.condition(i) for i in range(len(ds))]
-    if full and split in card.condition_counts:
-        published = card.condition_counts[split]
+    if full and split in card.facts.condition_counts:
+        published = card.facts.condition_counts[split]
         off = [f'{name}: {conditions.count(name)} of {n}'
                for name,n in published.items() if conditions.count(name) != n]
         if off:

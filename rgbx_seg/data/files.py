@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, atomic_path, choose, cv2_
-from .cards import Modality
+from .modality import Modality
 
 # %% ../../nbs/data/05_files.ipynb #f050c3d9
 _PNG = b'\x89PNG\r\n\x1a\n'

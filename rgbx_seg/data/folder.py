@@ -10,7 +10,9 @@ import copy, fnmatch, os, re
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
-from .cards import Card, get_card, safe_name
+from .cards import Card
+from .known_cards import get_card
+from .modality import safe_name
 from .conditions import trailing_number
 from .files import IMAGE_EXTS, read_label
 from .decoders import read_modality
@@ -168,7 +170,7 @@ def split_names(root:Path, # Folder of the data set
         raise RGBXError(f'split of {root}', f'no split {split!r}', f"one of {', '.join(splits)}, all")
     spec = splits.get(split, dict(names='*'))
     if isinstance(spec, dict): return _found_names(root, first, split, spec)
-    columns = (first.path or f'{first.folder}/{{id}}{first.ext or ".png"}') if card.list_columns else None
+    columns = (first.path or f'{first.folder}/{{id}}{first.ext or ".png"}') if card.layout.list_columns else None
     names = []
     for file in [spec] if isinstance(spec, str) else spec:
         path = root/safe_name(file, 'list')
@@ -205,12 +207,12 @@ class _Items:
     def condition(self, i:int # Index
     ) -> str:
         "An item's condition, or None."
-        return self.card.condition(self.name(i))
+        return self.card.conditions.of(self.name(i))
 
     def conditions(self) -> dict: # {condition or subset: [index, ...]}; empty where the card knows none
         "The items of each condition and each named subset of the card, from the names alone."
         of = [self.condition(i) for i in range(len(self))]
-        groups = {condition: [condition] for condition in self.card.condition_names} | self.card.subsets
+        groups = {condition: [condition] for condition in self.card.conditions.names} | self.card.subsets
         out = {name: [i for i,condition in enumerate(of) if condition in group] for name,group in groups.items()}
         return {name: indices for name,indices in out.items() if indices}
 
@@ -222,9 +224,9 @@ class _Files(_Items):
     ) -> Path:               # The file, whether it is there or not
         "Where an item's file is."
         if kind == 'label':
-            pattern = self.card.label_path
-            folder = self.card.label_folder
-            ending = self.card.label_ext
+            pattern = self.card.layout.label_path
+            folder = self.card.layout.label_folder
+            ending = self.card.layout.label_ext
         else:
             modality = self.card.modalities[kind]
             pattern,folder,ending = modality.path,modality.folder,modality.ext
@@ -255,8 +257,8 @@ class _Labels(_Files):
         card = self.card
         path = existing_file(self.path('label', name), f'the label of item {name!r}',
                              'labels=False reads without labels')
-        return read_label(path, card.num_classes, card.label_shift, card.ignore, label_map=card.label_map,
-                          decode=card.label_decode)
+        return read_label(path, card.num_classes, card.layout.label_shift, card.layout.ignore, label_map=card.layout.label_map,
+                          decode=card.layout.label_decode)
 
     def mask(self, name:str # An item's name
     ) -> np.ndarray:        # (H, W) uint8 train ids
@@ -336,11 +338,11 @@ class DataFolder(_Read):
             raise RGBXError(self.root, 'no card.json', 'a card',
                             'card=folder_card(...) says what is where; `open_data` proposes one')
         card = get_card(self.root/'card.json' if card is None else card)
-        modalities = modalities or card.default
+        modalities = modalities or card.layout.default
         self.card = card if modalities is None else card.select(modalities)
         self.modalities = tuple(self.card.modalities)
-        has_labels = card.label_folder is not None or card.label_path is not None
-        self.labels = labels and has_labels and split not in card.unlabelled
+        has_labels = card.layout.label_folder is not None or card.layout.label_path is not None
+        self.labels = labels and has_labels and split not in card.layout.unlabelled
         self._exts,self._names = {},encode_names(self.root, split_names(self.root, card, split))
 
     def __repr__(self):

@@ -40,7 +40,7 @@ class ItemFiles:
     def condition(self, i:int # Index
     ) -> str:
         "An item's condition, or None."
-        return self.card.condition(self.names[i])
+        return self.card.conditions.of(self.names[i])
 
     def __getitem__(self, i):
         paths = [files[i] for files in self.files.values()]
@@ -52,8 +52,8 @@ class ItemFiles:
 
     def _mask(self, path):
         card = self.card
-        return read_label(path, card.num_classes, card.label_shift, card.ignore, label_map=card.label_map,
-                          decode=card.label_decode)
+        return read_label(path, card.num_classes, card.layout.label_shift, card.layout.ignore, label_map=card.layout.label_map,
+                          decode=card.layout.label_decode)
 
 # %% ../../nbs/data/12_item_files.ipynb #c32a46e0
 def _check_lengths(lists):

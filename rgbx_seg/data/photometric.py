@@ -10,7 +10,7 @@ __all__ = ['PHOTOMETRIC', 'brightness', 'contrast', 'saturation', 'hue', 'Photom
 from functools import partial
 import numpy as np
 from ..core import RGBXError, cv2_
-from .cards import IMAGENET
+from .modality import IMAGENET
 from .transforms import Photometric, normalise
 
 # %% ../../nbs/data/25_photometric.ipynb #398801f6
