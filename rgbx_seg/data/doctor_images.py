@@ -10,6 +10,7 @@ import hashlib
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
+from .cards import VOID_COLOUR
 from .doctor_labels import SPARSE, edge_strength, rank_on_borders, void_values
 from .files import raw_image, raw_label
 from .sets.base import ArchiveFolder
@@ -41,7 +42,8 @@ def image_stats(image:np.ndarray, # (H, W, C)
         borders = min(border.mean() for border in (image[:2], image[-2:], image[:,:2], image[:,-2:]))
         out['white'] = bool(borders > 245 > image.mean())
     elif image.dtype == np.uint8 and image.shape[2] == 3:
-        out['painted'] = not grey and bool(np.isin(_packed(image[::3,::3]), [0, *_packed(card.palette)]).all())
+        colours = np.vstack([card.palette, [VOID_COLOUR, (0, 0, 0)]])     # void is black in files of others
+        out['painted'] = not grey and bool(np.isin(_packed(image[::3,::3]), _packed(colours)).all())
     if _is_hha(modality): out['tops'] = tuple(np.percentile(image[::2,::2,channel], 99) for channel in (0, 2))
     if modality.name == 'lidar' and modality.bits == 32:
         hit = image.any(2)

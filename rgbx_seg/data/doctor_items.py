@@ -145,7 +145,7 @@ def check_conditions(ds, # The open split
         if off:
             add('error', 'condition-count', f'other numbers of items by condition in {split} than published',
                 'Something is missing, or renamed', off, len(off))
-    if not (card.conditions or card.condition_parts or card.condition_ids): return
+    if not card.conditions: return
     none = [ds.name(i) for i,condition in enumerate(conditions) if condition is None]
     if none:
         add('warning', 'condition', f'names of {split} that tell no condition',

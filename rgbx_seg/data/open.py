@@ -35,9 +35,9 @@ def _named_card(root, card):
     name,_,layout = str(card).partition('/')
     if name not in DATASETS: return choose(name, {**CARDS, **DATASETS}, 'card'),root,f'the card {name!r}'
     own = _own_card(root)
-    if own is not None and own.name == name and layout in ('', own.layout): found,folder = own,root
+    if own is not None and own.name == name and layout in ('', own.layout.name): found,folder = own,root
     else: found,folder = _known_card(root, name, layout or None)
-    return found,folder,f'{name}, {found.layout} layout, by --card {card}'
+    return found,folder,f'{name}, {found.layout.name} layout, by --card {card}'
 
 def _own_card(root):
     "The folder's own card, or None."
@@ -107,7 +107,7 @@ def _choose_card(root, card, recipe, reading):
     if own is not None: return own,root,'its card.json'
     if recipe is not None and recipe.data.name:
         found,folder = _known_card(root, recipe.data.name, recipe.data.layout)
-        return found,folder,f'{recipe.data.name}, {found.layout} layout, of the recipe {recipe.name}'
+        return found,folder,f'{recipe.data.name}, {found.layout.name} layout, of the recipe {recipe.name}'
     card,taken = _guessed_card(root, reading)
     return card,root,taken
 

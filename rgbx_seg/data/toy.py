@@ -149,7 +149,7 @@ TOY_LAYOUTS = dict(sigma=_write_sigma)
 def _have(root, recipe, overwrite):
     "Are these scenes there already? Anything else that is there raises."
     if not root.exists() or (root.is_dir() and not any(root.iterdir())): return False
-    have = Card.load(root/'card.json').recipe if (root/'card.json').is_file() else None
+    have = Card.load(root/'card.json').facts.recipe if (root/'card.json').is_file() else None
     if have == recipe: return True
     if overwrite and have and have.get('generator') == 'toy': return False
     found = f'other toy scenes: {have}' if have else 'files that write_toy did not make'
@@ -162,7 +162,7 @@ def _move_into_place(made, root, recipe, overwrite):
         if root.exists() and overwrite: shutil.rmtree(root)
         made.replace(root)
     except OSError:
-        if not ((root/'card.json').is_file() and Card.load(root/'card.json').recipe == recipe): raise
+        if not ((root/'card.json').is_file() and Card.load(root/'card.json').facts.recipe == recipe): raise
 
 # %% ../../nbs/data/54_toy.ipynb #b2fd083a
 def write_toy(root,                   # The folder to make

@@ -62,7 +62,7 @@ def picture_grid(
     sheet_width = columns*width + (.25 if len(labels) else 0)
     legend_rows = (math.ceil(len(present)/_legend_columns(card, present, sheet_width))
                    if card is not None and present else 0)
-    note = SHORT_NOTE if card.facts.synthetic else ''
+    note = SHORT_NOTE if card is not None and card.facts.synthetic else ''
     sheet_height = len(rows)*width*shape[0]/shape[1] + .2*sum(map(bool, titles)) + .17*legend_rows + .15*bool(note)
     with drawing_style():
         figure = new_figure(sheet_width, sheet_height, dpi)
