@@ -1,4 +1,4 @@
-# make demo | test | test-all | test-browser | lab | bench | docs | readme | clean
+# make demo | test | test-all | test-browser | lint | lab | new | hooks | bench | docs | export | readme | clean
 # Each target makes its own environment in .venv on first use (Python 3.10 to 3.13; a C++ compiler for the native kernels).
 
 # Idle OpenMP threads sleep instead of spinning: on a machine that does something else as well, spinning costs a factor of ten and more.
@@ -10,7 +10,7 @@ OK   := $(VENV)/.installed
 
 # `make docs` writes a static site to _docs; `make test-browser` drives JupyterLab in a headless Chromium
 
-.PHONY: demo test test-all test-browser docs lint lab bench readme export clean env
+.PHONY: demo test test-all test-browser docs lint lint-fast lab new hooks in-step bench readme export clean env
 .DEFAULT_GOAL := demo
 
 env: $(OK)
@@ -45,6 +45,22 @@ docs: $(OK)
 lint: $(OK)
 	$(BIN)/python -m rgbx_seg.dev.lint --limits nbs/dev/limits.json
 
+lint-fast: $(OK)   # without the import times
+	$(BIN)/python -m rgbx_seg.dev.lint --limits nbs/dev/limits.json --no-time
+
+new: $(OK)   # make new NAME=fusion/60_mine
+	@$(BIN)/python -m rgbx_seg.dev.new $(NAME)
+
+hooks: $(OK)   # what a commit runs, and how git merges notebooks
+	$(BIN)/pre-commit install
+	git config merge.nbdev-merge.name 'notebooks, cell by cell'
+	git config merge.nbdev-merge.driver '$(BIN)/nbdev-merge %O %A %B %P'
+
+in-step: $(OK)   # what the hook runs: write everything that is written from notebooks, and say what a commit lacks
+	@$(MAKE) -s export readme
+	@left=$$(git diff --name-only -- nbs rgbx_seg README.md pyproject.toml; git ls-files --others --exclude-standard -- nbs rgbx_seg); \
+	test -z "$$left" || { echo 'not in the commit yet (written from the notebooks, cleaned, or new):'; echo "$$left" | sed 's/^/  git add /'; exit 1; }
+
 lab: $(OK)
 	$(BIN)/jupyter lab nbs
 
@@ -55,6 +71,7 @@ bench: $(OK)
 export: $(OK)
 	$(BIN)/python -m rgbx_seg.dev.tests --what pyproject
 	$(BIN)/nbdev-export
+	@$(BIN)/python -m rgbx_seg.dev.tests --what left-over
 	$(BIN)/nbdev-clean
 
 readme: $(OK)

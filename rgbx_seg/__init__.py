@@ -69,17 +69,18 @@ _HOME = {name: module for module,names in _HOMES.items() for name in names.split
 def _open_room(name):
     "Let a room import its modules when they are asked for: `rx.show.bars`."
     room = importlib.import_module(f'rgbx_seg.{name}')
-    def module(part):
-        if importlib.util.find_spec(f'rgbx_seg.{name}.{part}'): return importlib.import_module(f'rgbx_seg.{name}.{part}')
-        raise AttributeError(f'module {room.__name__!r} has no attribute {part!r}')
+    def module(part:str):
+        if part.startswith('_') or not importlib.util.find_spec(f'{room.__name__}.{part}'):
+            raise AttributeError(f'module {room.__name__!r} has no attribute {part!r}')
+        return importlib.import_module(f'{room.__name__}.{part}')
     room.__getattr__ = module
 
-for _name in _ROOMS: _open_room(_name)
+for _name in (*_ROOMS, 'data.sets'): _open_room(_name)
 
 # %% ../nbs/05_face.ipynb #face0009
 def __getattr__(name):
     "A name of the face, imported from its home when it is first asked for; a room as its package."
-    if name == 'parity': return importlib.import_module('rgbx_seg.parity')
+    if name in ('parity', 'registry'): return importlib.import_module(f'rgbx_seg.{name}')
     if name not in _HOME: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     value = getattr(importlib.import_module(f'rgbx_seg.{_HOME[name]}'), name)
     globals()[name] = value

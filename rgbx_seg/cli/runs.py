@@ -38,11 +38,11 @@ def _run(run, model, data, card, device):
     if card is None and isinstance(data, str): card = rx.open_data(data, None, labels=None).card
     return rx.load_run(run, model=model, card=card if card is None else get_card(card), device=_device(device))
 
-def _open(run, data, split, card, drop=(), recipe=None):
+def _open(run, data, split, card, drop=(), recipe=None, labels=True):
     "One split of DATA as RUN reads it, after the line that says what it was taken for."
     from rgbx_seg.data.open import describe
     from rgbx_seg.evaluation.inference import open_for
-    dataset = open_for(run, data, split, card, drop, recipe)
+    dataset = open_for(run, data, split, card, drop, recipe, labels)
     print(describe(dataset))
     return dataset
 
@@ -197,7 +197,8 @@ def predict(run:str,        # RUN: a run folder, a saved model, or a checkpoint 
     from rgbx_seg.data.sets.base import benchmark
     given = _inputs(inputs)
     opened = _run(run, model, given, card, device)
-    done = rx.predict(opened, given, out, protocol, split, card, drop, pictures, scores=scores)
+    dataset = _open(opened, given, split, card, drop, labels=isinstance(given, dict))
+    done = rx.predict(opened, dataset, out, protocol, drop=drop, pictures=pictures, scores=scores)
     print(f"{len(done)} images predicted; masks in {Path(out)/'mask'}")
     if submission is not None:
         print(f'upload {benchmark(submission).write(done, Path(out)/submission, full=not part)}')
@@ -302,7 +303,7 @@ def export(run:str,         # RUN: a run folder or a saved model
     network,card = opened.model,opened.card
     out = Path(out or Path(run)/names[to])
     if to == 'hub':
-        save_pretrained(network, out, card)
+        save_pretrained(network, out, card, opened.reading)
         same = all((a == b).all() for a,b in zip(network.state_dict().values(), rx.from_pretrained(out).state_dict().values()))
         print(f"{out} written, and read back {'equal' if same else 'different'}")
         return 0 if same else 1

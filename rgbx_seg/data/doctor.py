@@ -14,7 +14,7 @@ from .cards import Card, folder_card
 from .doctor_images import check_images
 from .doctor_items import check_conditions, check_files, check_sizes, check_strays, read_items
 from .doctor_labels import check_class_pixels, check_edges, check_label_values, train_id_counts
-from .files import IMAGE_EXTS
+from .codecs import IMAGE_EXTS
 from .folder import list_lines
 from .modality import Modality
 from .open import open_data

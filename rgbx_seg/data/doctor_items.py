@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from ..core import RGBXError, bar, cv2_
 from .doctor_images import probe_item
-from .files import IMAGE_EXTS
+from .codecs import IMAGE_EXTS
 from .folder import split_names
 
 # %% ../../nbs/data/86_doctor_items.ipynb #98c82b57

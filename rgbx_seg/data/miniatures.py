@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, cv2_
-from .decoders import need
+from .codecs import need
 from .folder import fill_pattern
 from .hha import camera_matrix, hha
 from .sets.base import layout_card

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, atomic_path, bar, choose, cv2_, write_text
-from .decoders import need
+from .codecs import need
 from .folder import fill_pattern
 from .hha import hha
 from .open import open_data

@@ -13,7 +13,8 @@ import numpy as np
 from ..core import RGBXError
 from .cards import Card
 from .modality import Modality
-from .files import IMAGE_EXTS, raw_image, raw_label
+from .codecs import IMAGE_EXTS
+from .files import raw_image, raw_label
 
 # %% ../../nbs/data/38_propose.ipynb #f0f11cd4
 _LABEL_WORDS = 'label', 'mask', 'gt', 'annot', 'semantic', 'seg'

@@ -14,6 +14,7 @@ class Encoder(nn.Module):
     """An image encoder in parts: `stem`, `stages`, and `outs` that turn a stage's features into what fusion and head
     see."""
     joint = False  # Does it read all modalities itself, `encoder(rgb, x) -> pyramid`, with no fusion beside it?
+    starts_random = False  # Do ImageNet weights that are loaded into a model leave this encoder alone?
     def __init__(self,
         stem:nn.Module,      # `(B, in_channels, H, W)` -> features at stride 4
         stages,              # Modules, one per stage, each `(B, C_{s-1}, H, W)` -> `(B, C_s, H', W')`

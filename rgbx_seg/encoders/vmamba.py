@@ -181,6 +181,10 @@ def vmamba_names(model, # Classifier, encoder or segmenter
 
 def _optional(model, name): return not isinstance(model, VMambaClassifier) and encoder_only(model, name)
 
-VMAMBA = Format('VMamba ImageNet classifier', names_like(r'^patch_embed\.', r'^layers\.\d+\.blocks\.\d+\.(self_attention|op)\.'),
-                vmamba_names, _optional)
+def _detect(names):
+    "Version 0; the stem of version 2 has layers up to number 7."
+    return _looks_alike(names) and 'patch_embed.7.weight' not in names
+
+_looks_alike = names_like(r'^patch_embed\.', r'^layers\.\d+\.blocks\.\d+\.(self_attention|op)\.')
+VMAMBA = Format('VMamba ImageNet classifier', _detect, vmamba_names, _optional)
 FORMATS(VMAMBA.name)(VMAMBA)

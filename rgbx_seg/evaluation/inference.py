@@ -237,15 +237,23 @@ def item_images(
 
 # %% ../../nbs/evaluation/20_inference.ipynb #ff9e2ca0
 def as_run(
-    run,                 # A run folder, a saved model, a `Run`, a model, or a function of the modalities' tensors
+    run,                 # What `load_run` takes, a learner, or a function of the modalities' tensors that gives logits
     device=None          # Where its model goes; None: a loaded one to the GPU if there is one, a given one stays
 ) -> Run:
-    "A model with its reading; of a model alone nothing is known."
+    "A model with its reading; a learner's is that of its data, of a model alone nothing is known."
     if device is None and isinstance(run, (str,Path)): device = 'cuda' if torch.cuda.is_available() else 'cpu'
     if isinstance(run, (str,Path)): return load_run(run, device=device)
-    if not isinstance(run, Run): run = Run(run, name=getattr(run, 'name', None) or type(run).__name__)
+    if not isinstance(run, Run): run = _run_of(run)
     if device is not None and isinstance(run.model, nn.Module): run.model.to(device)
     return run
+
+def _run_of(model):
+    "A `Run` of a model, a function or a learner."
+    reading = getattr(getattr(model, 'dls', None), 'reading', None)
+    if not isinstance(model, nn.Module): model = getattr(model, 'model', model)
+    if not callable(model): raise RGBXError('run', f'a {type(model).__name__}', 'a run folder, a model, or a learner')
+    name = getattr(model, 'name', None) or (getattr(model, 'config', None) or {}).get('name') or type(model).__name__
+    return Run(model, reading, name=name)
 
 def open_for(
     run:Run,             # Says how its images are read

@@ -9,7 +9,7 @@ __all__ = ['corruption_names', 'Robustness', 'corruption_benchmark', 'Disturbed'
 import math, zlib
 import numpy as np
 import torch
-import matplotlib.pyplot as plt
+
 from fastcore.basics import patch
 from torch import nn
 from ..core import RGBXError, bar, choose
@@ -18,7 +18,8 @@ from ..data.failures import corruption_summary, emm, missing_subsets, noisy, ran
 from .benchmarks import Benchmark, Some
 from .evaluator import evaluate
 from .inference import as_run, open_for, real_names
-from ..show.tables import pct
+from ..show.bars import number_grid
+from ..show.tables import SHORT_NOTE, pct
 
 # %% ../../nbs/evaluation/60_robustness.ipynb #11b0ed6b
 def corruption_names(
@@ -126,23 +127,13 @@ def to_dict(self:Robustness) -> dict: # JSON-able
 @patch
 def plot(self:Robustness,
     which:str=None       # Damaged modality; None: the first
-):                       # The axes
+):                       # Figure
     "A picture: corruption by severity, as a part of the clean mIoU."
     scores = self.scores(which)
     severities = sorted({severity for some in scores.values() for severity in some})
-    values = np.array([[some.get(s, math.nan) for s in severities] for some in scores.values()])/self.clean.miou
-    size = 1.9+.42*len(severities),.6+.17*len(scores)
-    _,ax = plt.subplots(figsize=size, dpi=75, layout='constrained')
-    ax.imshow(values, cmap='cividis', vmin=0, vmax=1, aspect='auto')
-    ax.set_xticks(range(len(severities)), severities)
-    ax.set_yticks(range(len(scores)), list(scores))
-    ax.tick_params(labelsize=7, length=0)
-    ax.set_title(f'{self.clean.name}\n% of clean mIoU, by severity', fontsize=7)
-    for (i,j),value in np.ndenumerate(values):
-        if math.isnan(value): continue
-        ax.text(j, i, f'{100*value:.0f}', ha='center', va='center', fontsize=6,
-                color='black' if value > .5 else 'white')
-    return ax
+    values = np.array([[some.get(s, math.nan) for s in severities] for some in scores.values()])
+    title = f'{self.clean.name}\n{SHORT_NOTE}' if self.clean.synthetic else self.clean.name
+    return number_grid(100*values/self.clean.miou, list(scores), severities, title, 'severity', legend='% of clean mIoU')
 
 # %% ../../nbs/evaluation/60_robustness.ipynb #c170c5e0
 def _combinations(dataset, corruptions, severities, which):

@@ -10,14 +10,16 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from ..core import RGBXError
 from ..data.cards import Card
 from ..data.reading import Reading
-from .create import create_model, find_model
+from .create import create_classifier, create_model, find_model
+from .files import read_file
+from .settings import check_config
 from .weights import find_format, load_published, our_names, read_weights
-from ..registry import plugins
+from ..ops.loading import check_numbers
+from ..registry import plugins, quirks_for_switches
 
 # %% ../../nbs/models/30_runs.ipynb #15009c33
 @dataclass
@@ -68,9 +70,10 @@ def _build(config, file):
     "The model of a config, with random weights."
     if not isinstance(config['model'], dict):
         raise RGBXError(file, 'a run of a model that was not made by create_model', 'load_run(folder, model=...)')
-    args = dict(config['model'])
-    if args.get('encoder_kw'): args['encoder_kw'] = {k: v for k,v in args['encoder_kw'].items() if k != 'pretrained'}   # fetch nothing
-    try: return create_model(**args)
+    try:
+        settings = check_config(quirks_for_switches(str(config['model'].get('name', '')), config['model']), file)
+        if settings.pop('classifier', False): return create_classifier(settings.pop('name'), **settings)
+        return create_model(**settings)
     except TypeError as e:
         raise RGBXError(file, f'arguments that create_model does not take ({e})', 'the config.json of a run') from None
     except RGBXError as e:
@@ -80,10 +83,8 @@ def _build(config, file):
 
 def _fill(model, file):
     "Load a `.safetensors` file into a model, strictly."
-    try: state_dict = load_file(file)
-    except FileNotFoundError:
-        raise RGBXError(file, 'no such file', 'weights', 'The run has not finished its first epoch; resume it') from None
-    except Exception as e: raise RGBXError(file, f'a file that does not load ({type(e).__name__}: {e})', 'safetensors') from None
+    if not file.exists(): raise RGBXError(file, 'no such file', 'weights', 'The run has not finished its first epoch; resume it')
+    state_dict = read_file(file)
     wanted = model.state_dict()
     def shape(name): return tuple(state_dict[name].shape) if name in state_dict else 'missing'
     wrong = [f'{name} {shape(name)}' for name,value in wanted.items() if shape(name) != tuple(value.shape)]
@@ -91,6 +92,7 @@ def _fill(model, file):
     if wrong:
         few = ', '.join(wrong[:3])+(' ...' if len(wrong) > 3 else '')
         raise RGBXError(file, f'weights of another model ({len(wrong)} differences: {few})', 'the weights of the model in config.json')
+    check_numbers(wanted, state_dict, file)
     model.load_state_dict(state_dict)
     return model
 
@@ -125,16 +127,26 @@ def _run_folder(folder, model, weights):
     reading = _reading(config, card, getattr(model, 'modalities', ()), folder/'config.json')
     return Run(model, reading, card, folder.resolve().name, config, folder)
 
+def _check_whole(model, report, file):
+    "A trained model fills every weight; an auxiliary head is for training only."
+    values = model.state_dict()
+    random = [name for name in report.kept if values[name].is_floating_point() and not name.startswith('aux_head.')]
+    if not random: return
+    what = 'an encoder alone: the head is missing' if any(name.startswith('head.') for name in random) else 'a part of the model'
+    raise RGBXError(file, f"{what} ({report.format}; {len(random)} tensors would be random: {', '.join(random[:2])} ...)", 'a trained model',
+                    f'Train from it: rgbx train DATA --model NAME --pretrained {file}')
+
 def _checkpoint(file, model, card):
     "A published checkpoint, or one of ours, with the model it is for."
     if model is None: raise RGBXError(file, 'a file without the name of its model', 'load_run(file, model=NAME)', '--model NAME')
     card = Card.load(Path(card)) if isinstance(card, (str,Path)) else card
+    if isinstance(model, str) and card is not None and card.layout.classification: model = create_classifier(model, card.num_classes)
     if isinstance(model, str):
         modalities = find_model(model).modalities if card is None else tuple(card.modalities)
         channels = 3 if card is None else card.in_channels
         num_classes = _classes_in_file(model, file, modalities, channels) if card is None else card.num_classes
         model = create_model(model, num_classes, modalities, channels)
-    load_published(model, file)
+    _check_whole(model, load_published(model, file), file)
     reading = None if card is None else Reading.from_card(card)
     return Run(model, reading, card, Path(file).stem, dict(model=getattr(model, 'config', None)))
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OKABE_ITO', 'HATCHES', 'LINES', 'RIGHT', 'WRONG', 'mapped_picture', 'modality_picture', 'mask_picture',
-           'error_picture', 'overlay', 'signed_picture', 'drawing_style', 'new_figure']
+           'error_picture', 'overlay', 'signed_picture']
 
 # %% ../../nbs/show/00_colours.ipynb #913b7701
 from contextlib import contextmanager

@@ -31,8 +31,8 @@ class RGBXItems:
         ds,               # `DataFolder`, or anything with its `card`, `modalities`, `len` and `ds[i]`
         augment=None,     # `JointAugment`; None: the images as they are
         seed:int=0,       # Of the augmentation
-        # Items of an epoch; the data set is gone through again and again, each time in a new order. None: the data set
-        # once
+        # Items of an epoch; the data set is gone through again and again, each time in a new order. None, or as many
+        # as there are: the data set once
         length:int=None,
         # Leave the normalising to the batch (`NormaliseBatch`): values as read, and a box (top, left, height, width) as
         # last tensor
@@ -43,7 +43,7 @@ class RGBXItems:
         self.seed = seed
         self.card = ds.card
         self.modalities = tuple(ds.modalities)
-        self.length = length
+        self.length = None if length == len(ds) else length
         self.mods = [ds.card.modalities[m] for m in self.modalities]
         self.n_inp = len(self.mods)
         self.raw = raw

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelFitException
 from ..core import RGBXError
+from ..show.bars import part_bars
+from ..show.colours import OKABE_ITO
 from ..show.tables import NOTE, Tables
 
 # %% ../../nbs/training/70_profile.ipynb #f78ea715
@@ -85,6 +87,8 @@ class _Last(Callback):
         if self.training: self.clock.done()
 
 # %% ../../nbs/training/70_profile.ipynb #7c9179db
+_COLOURS = dict(zip(('data','loss','backward','optimiser','callbacks'), OKABE_ITO[1:]))
+
 class Profile(Tables):
     "Seconds of every part of a training step."
     def __init__(self,
@@ -123,21 +127,9 @@ class Profile(Tables):
     def tables(self, digits=1):
         return [('step', ['part','ms','share %'], [[k, f'{1000*v:.{digits}f}', f'{100*v/self.whole:.{digits}f}']
                                                    for k,v in [*self.rows(), ('whole step', self.whole)]])]
-    def plot(self, ax=None): # Axes; None: a new figure
+    def plot(self): # Figure
         "One horizontal bar per part."
-        import matplotlib.pyplot as plt
-        rows = self.rows()[::-1]
-        ax = ax or plt.subplots(figsize=(5, .24*len(rows)+.5), dpi=70, layout='constrained')[1]
-        def col(k):
-            return dict(data='tab:gray', loss='tab:olive', backward='tab:red', optimiser='tab:green',
-                        callbacks='tab:brown').get(k, 'tab:blue')
-        ax.barh([k for k,_ in rows], [1000*v for _,v in rows], color=[col(k) for k,_ in rows])
-        ax.set_xlabel('ms a step')
-        ax.tick_params(labelsize=7)
-        for i,(k,v) in enumerate(rows): ax.text(1000*v, i, f' {100*v/self.whole:.0f} %', va='center', fontsize=7)
-        ax.spines[['top','right']].set_visible(False)
-        ax.margins(x=.12)
-        return ax
+        return part_bars({name: 1000*seconds for name,seconds in self.rows()}, 'ms a step', _COLOURS)
     def to_dict(self) -> dict: # JSON-able
         "The numbers."
         return dict(name=self.name, shape=[list(s) for s in self.shape], device=self.device, steps=len(self.times),

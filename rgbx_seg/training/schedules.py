@@ -8,9 +8,9 @@ __all__ = ['schedules', 'poly', 'one_cycle', 'cosine', 'constant', 'poly_ratio',
 
 # %% ../../nbs/training/10_schedules.ipynb #4febe4a4
 import math
-import matplotlib.pyplot as plt
 from fastai.callback.core import Callback
 from ..core import choose
+from ..show.curves import plot_lines
 
 # %% ../../nbs/training/10_schedules.ipynb #573b0f9d
 def poly(
@@ -95,19 +95,15 @@ schedules = {'poly':poly, 'one_cycle':one_cycle, 'cosine':cosine, 'constant':con
 
 # %% ../../nbs/training/10_schedules.ipynb #090333f1
 def plot_schedule(
-    *fs,             # Functions f(i, total), or names from `schedules`
+    *rules,          # Functions f(i, total), or names from `schedules`
     total:int=500,   # Steps of the whole training
-    warm:int=10,     # Steps of warm-up
-    ax=None          # Axes to draw on; None = a new figure
-):                   # The axes
+    warm:int=10      # Steps of warm-up
+):                   # Figure
     "Draw schedules, each as a factor on the base rate."
-    if ax is None: _,ax = plt.subplots(figsize=(5,2.2), dpi=72)
-    for f in fs:
-        name,f = (f,choose(f, schedules, 'schedule')) if isinstance(f, str) else (getattr(f, '__name__', 'schedule'),f)
-        ax.plot([f(i, total, warm=warm) for i in range(total)], label=name)
-    ax.set(xlabel='step', ylabel='factor on lr')
-    ax.legend(fontsize=8)
-    return ax
+    def named(rule): return rule if isinstance(rule, str) else getattr(rule, '__name__', 'schedule')
+    def function(rule): return choose(rule, schedules, 'schedule') if isinstance(rule, str) else rule
+    lines = {named(rule): [function(rule)(i, total, warm=warm) for i in range(total)] for rule in rules}
+    return plot_lines(lines, 'step', 'factor on lr')
 
 # %% ../../nbs/training/10_schedules.ipynb #e2f2eb36
 class LRSchedule(Callback):

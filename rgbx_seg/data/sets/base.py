@@ -17,7 +17,7 @@ from PIL import Image
 from ...core import RGBXError, atomic_path, choose
 from ..cards import Card, Facts, Layout
 from ..modality import Modality
-from ..decoders import need
+from ..codecs import need
 from ..files import write_mask
 from ..folder import DataFolder, existing_file
 from ...registry import DATASETS

@@ -14,7 +14,8 @@ import numpy as np
 from ...core import RGBXError
 from ..cards import Card, Facts, Layout
 from ..decoders import CAMERAS, DECODERS, read_modality
-from ..files import file_bytes, repeat
+from ..codecs import file_bytes
+from ..files import repeat
 from ..miniatures import Miniature, toy_content
 from ..prepare import Preparation
 from .base import PublishedFolder, by_name, by_pattern, hex_colours, of_255

@@ -15,7 +15,7 @@ import torch
 from ...core import RGBXError
 from ..cards import Card, Facts, Layout
 from ..doctor import Mistakes
-from ..files import IMAGE_EXTS
+from ..codecs import IMAGE_EXTS
 from ..miniatures import Miniature
 from .base import PublishedFolder, by_name, by_pattern
 from ...registry import DATASETS

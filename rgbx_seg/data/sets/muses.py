@@ -15,7 +15,8 @@ from ...core import RGBXError, cv2_
 from ..cards import Card, Facts, Layout
 from ..conditions import Conditions
 from ..doctor import Mistakes
-from ..decoders import DECODERS, need
+from ..decoders import DECODERS
+from ..codecs import need
 from ..files import raw_image
 from ..folder import existing_file
 from ..miniatures import Miniature, put_file, toy_content

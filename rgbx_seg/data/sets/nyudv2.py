@@ -12,7 +12,7 @@ from ...core import RGBXError, choose
 from ..modality import Modality
 from ..doctor import Mistakes
 from ..files import map_label, repeat
-from ..decoders import need
+from ..codecs import need
 from ..folder import encode_names, existing_file
 from ..hha import hha
 from ..miniatures import Miniature, disk_label, toy_content, write_layout

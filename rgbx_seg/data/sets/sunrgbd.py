@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 from ...core import RGBXError, choose
 from ..modality import Modality, safe_name
-from ..decoders import CAMERAS, DECODERS, need, read_16_bit
-from ..files import file_bytes, map_label, repeat
+from ..decoders import CAMERAS, DECODERS, read_16_bit
+from ..codecs import need
+from ..codecs import file_bytes
+from ..files import map_label, repeat
 from ..folder import encode_names, existing_file
 from ..miniatures import Miniature, disk_label, put_file, toy_content, write_layout
 from ..prepare import Preparation
