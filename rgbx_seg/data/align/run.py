@@ -37,7 +37,7 @@ def _sensor(dataset, x):
     "The modality to register, and the first modality."
     first,*others = dataset.modalities
     loose = [name for name in others if dataset.card.modalities[name].align is None]
-    if x is not None: return first,choose(x, dict.fromkeys(others), f'modality of {dataset.root}, after {first}:')
+    if x is not None: return first,choose(x, {name: name for name in others}, f'modality of {dataset.root}, after {first}:')
     if len(loose) == 1: return first,loose[0]
     raise RGBXError(f'modalities of {dataset.root}', ', '.join(dataset.modalities), 'one X to register at a time',
                     f"Name it: --x {(loose or others or ['thermal'])[0]}")
