@@ -17,19 +17,19 @@ from ..registry import ENCODERS, FORMATS, quirk
 
 # %% ../../nbs/encoders/50_resnet.ipynb #bf50ec4f
 def dilate_(block:nn.Module, # A timm residual block
-    d:int,                   # Distance between the taps of its 3x3 convolutions, in cells
+    dilation:int,                   # Distance between the taps of its 3x3 convolutions, in cells
     stride:int=None,         # New stride of the block; None: as it is
 ) -> nn.Module:              # The same block
     "Set the dilation of every 3x3 convolution of a block, and its stride, in place."
     for c in block.modules():
         if not isinstance(c, nn.Conv2d): continue
-        if c.kernel_size == (3,3): c.dilation = c.padding = (d,d)
+        if c.kernel_size == (3,3): c.dilation = c.padding = (dilation,dilation)
         if stride is not None and c.stride != (1,1): c.stride = (stride,stride)
     return block
 
-def set_output_stride_(stages, # The four stages of a ResNet
+def set_output_stride_(stages:list, # The four stages of a ResNet
     output_stride:int=32,      # 32, 16 or 8
-    multi_grid=None,           # Factor of the dilation for the blocks of the last stage, e.g. `(1, 2, 4)`; the last one is repeated
+    multi_grid:tuple=None,     # Factors of the dilation in the last stage, e.g. `(1, 2, 4)`; the last one is repeated
 ) -> tuple:                    # The strides of the four stages
     "Trade the stride of the last stages for dilation, in place (Chen et al., DeepLab)."
     if output_stride not in (8, 16, 32): raise RGBXError('output_stride', output_stride, '8, 16 or 32')
@@ -80,6 +80,7 @@ class ResNetEncoder(Encoder):
         k = resnet_keys(key)
         return [] if k is None else [k]
 
+# %% ../../nbs/encoders/50_resnet.ipynb #0d6552af
 def resnet_encoder(name:str='resnet50_deep', # A name in `RESNET_VARIANTS`
     in_channels:int=3,                       # Channels of the image
     **kwargs,                                # As `ResNetEncoder`, e.g. `output_stride=16, multi_grid=(1, 2, 4)`
@@ -102,7 +103,7 @@ def resnet_keys(key:str, # A name of an ImageNet file
 quirk('shared_projections', 'the encoders of SA-Gate share the skip projections of their stages',
       'every encoder has its own')
 
-def share_projections(encoders, # `ResNetEncoder`s of equal build
+def share_projections(encoders:list, # `ResNetEncoder`s of equal build
 ) -> list:                      # The same encoders
     "Let every encoder use the skip projections of the first one (SA-Gate's published arrangement)."
     first,*rest = encoders = list(encoders)
@@ -113,21 +114,25 @@ def share_projections(encoders, # `ResNetEncoder`s of equal build
     return encoders
 
 # %% ../../nbs/encoders/50_resnet.ipynb #90b4eaf6
-def resnet_names(model, # The model
-    key, # Published name
+def resnet_names(model:nn.Module, # The model
+    key:str, # Published name
 ):
     "A deep-stem ImageNet ResNet in an encoder, or in every encoder of a segmenter."
     b = getattr(model, 'backbone', model)
-    encs = {'':b} if b is model else {'backbone.':b} if hasattr(b, 'imagenet_names') else {f'backbone.encoders.{i}.':e for i,e in enumerate(b.encoders)}
+    if b is model: encs = {'': b}
+    elif hasattr(b, 'imagenet_names'): encs = {'backbone.': b}
+    else: encs = {f'backbone.encoders.{i}.': encoder for i,encoder in enumerate(b.encoders)}
     bad = [type(e).__name__ for e in encs.values() if not hasattr(e, 'imagenet_names')]
     if bad: raise RGBXError('deep-stem ResNet weights', f'a model with {bad[0]}', 'deep-stem ResNet encoders')
     return [p+n for p,e in encs.items() for n in e.imagenet_names(key)]
 
-def resnet_optional(model, # The model
-    k, # Our name
+def resnet_optional(model:nn.Module, # The model
+    key:str, # Our name
 ):
-    "What an ImageNet file may leave alone: everything but stems and stages, and the depth parameters of malleable convolutions."
-    return not re.match(r'(backbone\.(encoders\.\d+\.)?)?(stem|stages)\.', k) or re.search(r'\.(depth_anchor|temperature|kernel_weight)$', k) is not None
+    "What an ImageNet file may leave alone: all but stems and stages, and what malleable convolutions add."
+    if not re.match(r'(backbone\.(encoders\.\d+\.)?)?(stem|stages)\.', key): return True
+    return re.search(r'\.(depth_anchor|temperature|kernel_weight)$', key) is not None
 
-RESNET = Format('deep-stem ResNet ImageNet', names_like(r'^conv1\.0\.(bn\.)?weight$', r'^layer1\.0\.conv1\.'), resnet_names, resnet_optional)
+RESNET = Format('deep-stem ResNet ImageNet', names_like(r'^conv1\.0\.(bn\.)?weight$', r'^layer1\.0\.conv1\.'),
+                resnet_names, resnet_optional)
 FORMATS(RESNET.name)(RESNET)

@@ -15,7 +15,7 @@ from torch import nn, Tensor
 from ..core import RGBXError, choose
 from .base import Encoder
 from ..ops.layers import ConvFFN, DropPath, LayerNorm2d, Pointwise, depthwise
-from ..ops.routes import init_A_log, init_dt
+from ..ops.ss2d import init_A_log, init_dt
 from ..ops.ss2d import ss2d
 from ..ops.window_attention import neighborhood_attention
 from ..registry import ENCODERS
@@ -30,10 +30,10 @@ class Rotary(nn.Module):
     def forward(self, H:int, W:int) -> tuple: # (cosine, sine with the sign of the pair's turn), each `(H, W, head_dim)`
         rows,cols = (torch.arange(n, device=self.angle.device, dtype=self.angle.dtype)[:,None]*self.angle
                      for n in (H,W))
-        def both(r, c): return torch.cat((r[:,None].expand(H,W,-1), c[None].expand(H,W,-1)), -1)
+        def _both(r, c): return torch.cat((r[:,None].expand(H,W,-1), c[None].expand(H,W,-1)), -1)
         sign = torch.ones_like(self.angle)
         sign[::2] = -1
-        return both(rows.cos(), cols.cos()),both(rows.sin()*sign, cols.sin()*sign)
+        return _both(rows.cos(), cols.cos()),_both(rows.sin()*sign, cols.sin()*sign)
 
 def rotate(x:Tensor, # `(B, H, W, ..., C)`
     tables:tuple,    # From `Rotary`
@@ -59,37 +59,37 @@ class BareSS2D(nn.Module):
         self.dt_projs_bias = nn.Parameter(init_dt((K, dim)))
         self.A_logs = nn.Parameter(init_A_log(K*dim, d_state))
         self.Ds = nn.Parameter(torch.ones(K*dim))
-    def forward(self, x:Tensor) -> Tensor: # Float32 (float64 for float64)
-        x = x.permute(0,2,3,1)
-        x_dbl = F.linear(x.flatten(1,2), self.x_proj_weight[...,0]).unflatten(-1, (4,-1))
-        A = -torch.exp(self.A_logs if x.dtype==torch.float64 else self.A_logs.float())
-        return ss2d(x, x_dbl, self.dt_projs_weight, A, self.Ds, self.dt_projs_bias).permute(0,3,1,2)
+    def forward(self, feature:Tensor) -> Tensor: # Float32 (float64 for float64)
+        feature = feature.permute(0,2,3,1)
+        x_dbl = F.linear(feature.flatten(1,2), self.x_proj_weight[...,0]).unflatten(-1, (4,-1))
+        A = -torch.exp(self.A_logs if feature.dtype==torch.float64 else self.A_logs.float())
+        return ss2d(feature, x_dbl, self.dt_projs_weight, A, self.Ds, self.dt_projs_bias).permute(0,3,1,2)
 
 # %% ../../nbs/encoders/40_segman.ipynb #3bebc967
-def _bicubic(t, size): # (heads, n, m) -> (heads, size, m)
+def _bicubic(table, size): # (heads, n, m) -> (heads, size, m)
     "Each new row is four old ones, weighted as `F.interpolate` weights them."
-    n = t.shape[1]
-    at = (torch.arange(size, device=t.device, dtype=t.dtype)+.5)*(n/size)-.5
+    n = table.shape[1]
+    at = (torch.arange(size, device=table.device, dtype=table.dtype)+.5)*(n/size)-.5
     first = at.floor()
     x = (at-first)[:,None]
     d = torch.stack((x+1, x, 1-x, 2-x), 0)
     a = -.75
     w = torch.where(d<=1, ((a+2)*d-(a+3))*d*d+1, ((a*d-5*a)*d+8*a)*d-4*a)
-    rows = (first.long()+torch.arange(-1, 3, device=t.device)[:,None]).clamp(0, n-1)
-    return sum(w[i]*t.index_select(1, rows[i]) for i in range(4))
+    rows = (first.long()+torch.arange(-1, 3, device=table.device)[:,None]).clamp(0, n-1)
+    return sum(w[i]*table.index_select(1, rows[i]) for i in range(4))
 
 def resize_global_bias(table:Tensor, # `(heads, n*n, n*n)`
     H:int,                           # Rows of the map
     W:int,                           # Columns
-    how:str='flat',                  # 'flat': as published, both flattened axes like a picture; 'grid': rows and columns on their own
+    how:str='flat',                  # 'flat': as published, like a picture of both flattened axes; 'grid': by rows and columns
 ) -> Tensor:                         # `(heads, H*W, H*W)`
     "Resample SegMAN's global attention bias to a map of another size (bicubic, a = -0.75)."
     if how=='flat': return _bicubic(_bicubic(table, H*W).mT.contiguous(), H*W).mT
     if how!='grid': raise RGBXError('global_bias', repr(how), "'flat' or 'grid'")
     h,n = table.shape[0],math.isqrt(table.shape[1])
-    def grid(t): return _bicubic(_bicubic(t.reshape(-1, n, n), H).mT.contiguous(), W).mT  # (..., n, n) -> (..., H, W)
-    t = grid(table).reshape(h, n*n, H*W)                                                     # keys
-    return grid(t.mT).reshape(h, H*W, H*W).mT                                             # queries
+    def _grid(t): return _bicubic(_bicubic(t.reshape(-1, n, n), H).mT.contiguous(), W).mT  # (..., n, n) -> (..., H, W)
+    t = _grid(table).reshape(h, n*n, H*W)                                                     # keys
+    return _grid(t.mT).reshape(h, H*W, H*W).mT                                             # queries
 
 # %% ../../nbs/encoders/40_segman.ipynb #4a70ea5c
 class _MixerLayers(nn.Module):
@@ -127,9 +127,9 @@ class SegMANMixer(_MixerLayers):
         y = F.scaled_dot_product_attention(q.flatten(2,3), k.flatten(2,3), v.to(q.dtype).flatten(2,3), bias, scale=1.)
         return y.permute(0,2,1,3).reshape(B, H, W, -1).permute(0,3,1,2)
 
-    def forward(self, x:Tensor, tables:tuple) -> Tensor: # `(B, C, H, W)`, from `Rotary` -> `(B, C, H, W)`
-        C = x.shape[1]
-        qkv = self.qkv(x)
+    def forward(self, feature:Tensor, tables:tuple) -> Tensor: # `(B, C, H, W)`, from `Rotary` -> `(B, C, H, W)`
+        C = feature.shape[1]
+        qkv = self.qkv(feature)
         local = self.lepe(qkv[:,2*C:])
         heads = qkv.permute(0,2,3,1).unflatten(-1, (3, self.heads, -1))                # (B, H, W, 3, heads, C/heads)
         q,k = (t.permute(0,3,1,2,4) for t in rotate(heads[:,:,:,:2], tables).unbind(3))
@@ -148,7 +148,7 @@ class LayerScale(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.full((dim,1,1,1), init))
         self.bias = nn.Parameter(torch.zeros(dim))
-    def forward(self, x:Tensor) -> Tensor: return x*self.weight[:,0]+self.bias[:,None,None]
+    def forward(self, feature:Tensor) -> Tensor: return feature*self.weight[:,0]+self.bias[:,None,None]
 
 class SegMANBlock(nn.Module):
     "One block of SegMAN's encoder on `(B, C, H, W)`."
@@ -170,11 +170,11 @@ class SegMANBlock(nn.Module):
         self.layer_scale1 = scale(dim)
         self.layer_scale2 = scale(dim)
         self.drop_path = DropPath(drop_path)
-    def forward(self, x:Tensor, tables:tuple) -> Tensor:
-        x = x+self.cpe1(x)
-        x = x+self.drop_path(self.layer_scale1(self.token_mixer(self.norm1(x), tables)))
-        x = x+self.cpe2(x)
-        return x+self.drop_path(self.layer_scale2(self.mlp(self.norm2(x))))
+    def forward(self, feature:Tensor, tables:tuple) -> Tensor:
+        feature = feature+self.cpe1(feature)
+        feature = feature+self.drop_path(self.layer_scale1(self.token_mixer(self.norm1(feature), tables)))
+        feature = feature+self.cpe2(feature)
+        return feature+self.drop_path(self.layer_scale2(self.mlp(self.norm2(feature))))
 
 # %% ../../nbs/encoders/40_segman.ipynb #7455fd47
 class SegMANStage(nn.Module):
@@ -196,12 +196,12 @@ class SegMANStage(nn.Module):
         self.rope = Rotary(dim//heads)
         self.blocks = nn.ModuleList(SegMANBlock(dim, heads, window, hidden, drop_path=drop_path[i] if drop_path else 0.,
                                                 **kwargs) for i in range(depth))
-    def forward(self, x:Tensor) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
-        if self.down is not None: x = self.down(x)
-        tables = self.rope(*x.shape[2:])
-        for b in self.blocks: x = b(x, tables)
-        return x
+    def forward(self, feature:Tensor) -> Tensor:
+        feature = feature.contiguous(memory_format=torch.channels_last)
+        if self.down is not None: feature = self.down(feature)
+        tables = self.rope(*feature.shape[2:])
+        for b in self.blocks: feature = b(feature, tables)
+        return feature
 
 def segman_stem(dim:int, # Channels of the result
     in_channels:int=3,   # Channels of the image

@@ -16,7 +16,8 @@ from ..core import choose
 from .base import Encoder
 from .formats import Format, encoder_names, encoder_only, names_like, translate
 from ..ops.layers import ChannelNorm, DropPath, PatchEmbed, PatchMerging
-from ..ops.routes import cross_merge, cross_scan, init_A_log, init_dt
+from ..ops.routes import cross_merge, cross_scan
+from ..ops.ss2d import init_A_log, init_dt
 from ..ops.ss2d import ss2d
 from ..ops.scan import selective_scan
 from ..registry import ENCODERS, FORMATS
@@ -44,39 +45,40 @@ class SS2D(nn.Module):
         self.out_norm = nn.LayerNorm(D)
         self.out_proj = nn.Linear(D, dim, bias=False)
 
-    def project(self, x:Tensor) -> Tensor: # `(B, H, W, D)` -> `(B, H*W, K, R+2N)`
+    def project(self, feature:Tensor) -> Tensor: # `(B, H, W, D)` -> `(B, H*W, K, R+2N)`
         "Step, B and C of all routes, in natural position order."
         K = self.x_proj_weight.shape[0]
-        return F.linear(x.flatten(1,2), self.x_proj_weight.flatten(0,1)).unflatten(-1, (K,-1))
+        return F.linear(feature.flatten(1,2), self.x_proj_weight.flatten(0,1)).unflatten(-1, (K,-1))
 
-    def scan(self, x:Tensor) -> Tensor: # `(B, H, W, D)` -> `(B, H, W, D)`, float32
+    def scan(self, feature:Tensor) -> Tensor: # `(B, H, W, D)` -> `(B, H, W, D)`, float32
         "Scan along all routes and sum."
-        return ss2d(x, self.project(x), self.dt_projs_weight, -torch.exp(self.A_logs.float()), self.Ds,
+        return ss2d(feature, self.project(feature), self.dt_projs_weight, -torch.exp(self.A_logs.float()), self.Ds,
                     self.dt_projs_bias, route=self.route)
 
-    def forward(self, x:Tensor) -> Tensor: # `(B, H, W, C)` -> `(B, H, W, C)`
-        x,*z = self.in_proj(x).chunk(2, -1) if self.gate else (self.in_proj(x),)
-        x = F.silu(self.conv2d(x.permute(0,3,1,2))).permute(0,2,3,1)
-        y = self.out_norm(self.scan(x))
+    def forward(self, feature:Tensor) -> Tensor: # `(B, H, W, C)` -> `(B, H, W, C)`
+        feature,*z = self.in_proj(feature).chunk(2, -1) if self.gate else (self.in_proj(feature),)
+        feature = F.silu(self.conv2d(feature.permute(0,3,1,2))).permute(0,2,3,1)
+        y = self.out_norm(self.scan(feature))
         return self.out_proj(y*F.silu(z[0]) if self.gate else y)
 
 # %% ../../nbs/encoders/10_vmamba.ipynb #a0b67d1c
-def ss2d_parts(m:SS2D, # The block
-    x:Tensor,          # `(B, H, W, C)`
+def ss2d_parts(block:SS2D, # The block
+    feature:Tensor,          # `(B, H, W, C)`
 ) -> dict:             # `conv`, `xs`, `dts`, `Bs`, `Cs`, `ys`, `merged`, `normed`, `out`
     "All intermediate results of an `SS2D` with a gate, by the unfused route."
-    (B,H,W,_),N,R = x.shape,m.d_state,m.rank
-    x,z = m.in_proj(x).chunk(2, -1)
-    conv = F.silu(m.conv2d(x.permute(0,3,1,2)))
+    (B,H,W,_),N,R = feature.shape,block.d_state,block.rank
+    feature,z = block.in_proj(feature).chunk(2, -1)
+    conv = F.silu(block.conv2d(feature.permute(0,3,1,2)))
     xs = cross_scan(conv)
-    dt,Bs,Cs = torch.einsum('bkdl,kcd->bkcl', xs, m.x_proj_weight).split((R,N,N), 2)
-    dts = torch.einsum('bkrl,kdr->bkdl', dt, m.dt_projs_weight)
-    ys = selective_scan(xs.flatten(1,2), dts.flatten(1,2), -m.A_logs.exp(), Bs, Cs, m.Ds, m.dt_projs_bias.flatten(),
+    dt,Bs,Cs = torch.einsum('bkdl,kcd->bkcl', xs, block.x_proj_weight).split((R,N,N), 2)
+    dts = torch.einsum('bkrl,kdr->bkdl', dt, block.dt_projs_weight)
+    A,bias = -block.A_logs.exp(),block.dt_projs_bias.flatten()
+    ys = selective_scan(xs.flatten(1,2), dts.flatten(1,2), A, Bs, Cs, block.Ds, bias,
                         delta_softplus=True).unflatten(1, (4,-1))
     merged = cross_merge(ys, H, W)
-    normed = m.out_norm(merged.transpose(1,2).reshape(B,H,W,-1))
+    normed = block.out_norm(merged.transpose(1,2).reshape(B,H,W,-1))
     return dict(conv=conv, xs=xs, dts=dts, Bs=Bs, Cs=Cs, ys=ys, merged=merged, normed=normed,
-                out=m.out_proj(normed*F.silu(z)))
+                out=block.out_proj(normed*F.silu(z)))
 
 # %% ../../nbs/encoders/10_vmamba.ipynb #942375d3
 class VSSBlock(nn.Module):
@@ -91,7 +93,7 @@ class VSSBlock(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.op = SS2D(dim, d_state, **kwargs)
         self.drop_path = DropPath(drop_path)
-    def forward(self, x:Tensor) -> Tensor: return x + self.drop_path(self.op(self.norm(x)))
+    def forward(self, feature:Tensor) -> Tensor: return feature + self.drop_path(self.op(self.norm(feature)))
 
 # %% ../../nbs/encoders/10_vmamba.ipynb #2a330023
 class VSSStage(nn.Module):
@@ -108,11 +110,11 @@ class VSSStage(nn.Module):
         self.down = PatchMerging(dim//2) if down else None
         self.blocks = nn.ModuleList(VSSBlock(dim, d_state, drop_path[i] if drop_path else 0., **kwargs)
                                     for i in range(depth))
-    def forward(self, x:Tensor) -> Tensor:
-        x = x.permute(0,2,3,1)
-        if self.down is not None: x = self.down(x)
-        for b in self.blocks: x = b(x)
-        return x.permute(0,3,1,2)
+    def forward(self, feature:Tensor) -> Tensor:
+        feature = feature.permute(0,2,3,1)
+        if self.down is not None: feature = self.down(feature)
+        for b in self.blocks: feature = b(feature)
+        return feature.permute(0,3,1,2)
 
 # %% ../../nbs/encoders/10_vmamba.ipynb #0bd4b283
 VMAMBA_VARIANTS = dict(
@@ -121,11 +123,11 @@ VMAMBA_VARIANTS = dict(
     vmamba_small=dict(dims=( 96,192, 384, 768), depths=(2,2,27,2), d_state=16, drop_path=.3),
     vmamba_base =dict(dims=(128,256, 512,1024), depths=(2,2,27,2), d_state=16, drop_path=.6))
 
-def init_vmamba(m:nn.Module): # Applied to every module
+def init_vmamba(module:nn.Module): # Applied to every module
     "Truncated normal (0.02) linear layers, unit norms; convolutions keep torch's default."
-    if isinstance(m, nn.Linear):
-        nn.init.trunc_normal_(m.weight, std=.02)
-        if m.bias is not None: nn.init.zeros_(m.bias)
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=.02)
+        if module.bias is not None: nn.init.zeros_(module.bias)
 
 def vmamba_encoder(
     variant:str='vmamba_tiny', # One of `VMAMBA_VARIANTS`
@@ -171,7 +173,7 @@ VMAMBA_KEYS = [
     (r'^(?:classifier\.)?norm\.', r'norm.norm.'), (r'^(?:classifier\.)?head\.', r'head.')]
 
 # %% ../../nbs/encoders/10_vmamba.ipynb #778dfc58
-def vmamba_names(model, # Classifier, encoder or segmenter
+def vmamba_names(model:nn.Module, # Classifier, encoder or segmenter
     name:str,           # Published
 ):                      # Our name, a list of them, or None
     "VMamba's names (both generations) in a classifier, an encoder, or every encoder of a segmenter."
@@ -181,6 +183,7 @@ def vmamba_names(model, # Classifier, encoder or segmenter
 
 def _optional(model, name): return not isinstance(model, VMambaClassifier) and encoder_only(model, name)
 
-VMAMBA = Format('VMamba ImageNet classifier', names_like(r'^patch_embed\.', r'^layers\.\d+\.blocks\.\d+\.(self_attention|op)\.'),
+_BLOCK = r'^layers\.\d+\.blocks\.\d+\.(self_attention|op)\.'
+VMAMBA = Format('VMamba ImageNet classifier', names_like(r'^patch_embed\.', _BLOCK),
                 vmamba_names, _optional)
 FORMATS(VMAMBA.name)(VMAMBA)

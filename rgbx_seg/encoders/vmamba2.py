@@ -43,9 +43,9 @@ class VSSBlock2(nn.Module):
         self.norm,self.op = nn.LayerNorm(dim),PlainSS2D(dim, d_state, ratio)
         self.norm2,self.mlp = nn.LayerNorm(dim),MLP(dim, mlp_ratio)
         self.drop_path = DropPath(drop_path)
-    def forward(self, x:Tensor) -> Tensor: # `(B, H, W, C)`
-        x = x + self.drop_path(self.op(self.norm(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+    def forward(self, feature:Tensor) -> Tensor: # `(B, H, W, C)`
+        feature = feature + self.drop_path(self.op(self.norm(feature)))
+        return feature + self.drop_path(self.mlp(self.norm2(feature)))
 
 # %% ../../nbs/encoders/15_vmamba2.ipynb #848d4e66
 class ConvStem(nn.Module):
@@ -57,7 +57,7 @@ class ConvStem(nn.Module):
         super().__init__()
         self.conv1,self.norm1 = nn.Conv2d(in_channels, dim//2, 3, 2, 1),ChannelNorm(dim//2)
         self.conv2,self.norm2 = nn.Conv2d(dim//2, dim, 3, 2, 1),ChannelNorm(dim)
-    def forward(self, x:Tensor) -> Tensor: return self.norm2(self.conv2(F.gelu(self.norm1(self.conv1(x)))))
+    def forward(self, feature:Tensor) -> Tensor: return self.norm2(self.conv2(F.gelu(self.norm1(self.conv1(feature)))))
 
 class ConvDown(nn.Module):
     "`(B, ci, H, W) -> (B, dim, ceil(H/2), ceil(W/2))`: convolution of stride 2 and norm."
@@ -67,7 +67,7 @@ class ConvDown(nn.Module):
     ):
         super().__init__()
         self.conv,self.norm = nn.Conv2d(ci, dim, 3, 2, 1),ChannelNorm(dim)
-    def forward(self, x:Tensor) -> Tensor: return self.norm(self.conv(x))
+    def forward(self, feature:Tensor) -> Tensor: return self.norm(self.conv(feature))
 
 class VSSStage2(nn.Module):
     "Optional down-sampling, then blocks; `(B, C, H, W)` outside, channels last inside."
@@ -81,11 +81,11 @@ class VSSStage2(nn.Module):
         super().__init__()
         self.down = ConvDown(down, dim) if down else None
         self.blocks = nn.ModuleList(VSSBlock2(dim, drop_path=rates[i] if rates else 0., **kwargs) for i in range(depth))
-    def forward(self, x:Tensor) -> Tensor:
-        if self.down is not None: x = self.down(x)
-        x = x.permute(0,2,3,1)
-        for b in self.blocks: x = b(x)
-        return x.permute(0,3,1,2)
+    def forward(self, feature:Tensor) -> Tensor:
+        if self.down is not None: feature = self.down(feature)
+        feature = feature.permute(0,2,3,1)
+        for b in self.blocks: feature = b(feature)
+        return feature.permute(0,3,1,2)
 
 # %% ../../nbs/encoders/15_vmamba2.ipynb #b0bc9e0e
 VMAMBA2_VARIANTS = dict(

@@ -65,14 +65,14 @@ class AreaNorm(nn.Module):
         if area:
             self.weight = nn.Parameter(torch.ones(area))
             self.bias = nn.Parameter(torch.zeros(area))
-    def forward(self, x:Tensor) -> Tensor:
-        n = x.shape[-2]*x.shape[-1]
-        if self.area is None: return F.layer_norm(x.flatten(2), (n,)).view_as(x)
+    def forward(self, feature:Tensor) -> Tensor:
+        n = feature.shape[-2]*feature.shape[-1]
+        if self.area is None: return F.layer_norm(feature.flatten(2), (n,)).view_as(feature)
         if n != self.area:
-            raise RGBXError('fusion over positions', f'maps of {x.shape[-2]}x{x.shape[-1]} = {n} positions',
+            raise RGBXError('fusion over positions', f'maps of {feature.shape[-2]}x{feature.shape[-1]} = {n} positions',
                             f'{self.area}, one weight each',
                             'Use the crop size the weights were trained with, or size=None to train without them.')
-        return F.layer_norm(x.flatten(2), (n,), self.weight, self.bias).view_as(x)
+        return F.layer_norm(feature.flatten(2), (n,), self.weight, self.bias).view_as(feature)
     def extra_repr(self): return f'area={self.area}'
 
 class CrossChannel(nn.Module):
@@ -95,8 +95,8 @@ class Detail(nn.Module):
         self.project_in = nn.Conv2d(dim, 2*dim, 1, bias=False)
         self.project_out = nn.Conv2d(dim, dim, 1, bias=False)
         self.dwconv = nn.Conv2d(2*dim, 2*dim, 3, padding=1, groups=dim, bias=False)
-    def forward(self, x:Tensor) -> Tensor:
-        a,b = self.dwconv(self.project_in(x)).chunk(2, 1)
+    def forward(self, feature:Tensor) -> Tensor:
+        a,b = self.dwconv(self.project_in(feature)).chunk(2, 1)
         return self.project_out(F.gelu(a)*b)
 
 class Recalibrate(nn.Module):
@@ -134,7 +134,7 @@ class CoordAttention(nn.Module):
 
 # %% ../../nbs/fusion/45_roadformer.ipynb #d33be6c0
 class RoadFormerPair(nn.Module):
-    "RoadFormer+ fusion of one scale: `(rgb, x)`, `(B, d, H, W)` each, to `(fused, rgb, x)`, `fused` of 2d or d channels."
+    "RoadFormer+ fusion of one scale: `(rgb, x)`, `(B, d, H, W)` each, to `(fused, rgb, x)`, fused to 2d or d channels."
     def __init__(self, dim:int, # Channels d of a modality
         area:int=None,          # Positions of the maps, see `AreaNorm`
         project:bool=False,     # Bring the result from 2d to d channels?
@@ -148,12 +148,12 @@ class RoadFormerPair(nn.Module):
         self.sum = ScaledSum()
         self.ca = CoordAttention(2*dim)
         self.project = nn.Sequential(nn.Conv2d(2*dim, dim, 1), nn.BatchNorm2d(dim)) if project else nn.Identity()
-    def forward(self, rgb:Tensor, x:Tensor) -> tuple:
-        g = self.ffrm(self.gffm(self.global_rgb(rgb), self.global_x(x)))
-        l = self.detail(torch.cat([self.local_rgb(rgb), self.local_x(x)], 1))
-        return self.project(self.ca(self.sum(g, l))),rgb,x
+    def forward(self, rgb:Tensor, feature:Tensor) -> tuple:
+        g = self.ffrm(self.gffm(self.global_rgb(rgb), self.global_x(feature)))
+        l = self.detail(torch.cat([self.local_rgb(rgb), self.local_x(feature)], 1))
+        return self.project(self.ca(self.sum(g, l))),rgb,feature
 
-def areas(size,    # Side of the crops in pixels, `(height, width)`, or None
+def areas(size:tuple, # Side of the crops in pixels, `(height, width)`, or None
     n:int=4,       # Number of scales
 ) -> list:         # Positions at strides 4, 8, ...; `None`s without a size
     "Positions of the maps at each scale."
@@ -163,9 +163,9 @@ def areas(size,    # Side of the crops in pixels, `(height, width)`, or None
     return [(h//2**(i+2))*(w//2**(i+2)) for i in range(n)]
 
 @FUSIONS('roadformer')
-def roadformer_fusion(channels, # Channels of every stage
+def roadformer_fusion(channels:tuple, # Channels of every stage
     n:int=2,                    # Modalities; more than two: RGB with each, then the mean
-    size=None, # Side of the crops, an int or `(height, width)`: weights per position for this many; None: any size, without them
+    size:tuple=None, # Side of the crops, an int or `(height, width)`, for weights per position; None: any size
     project:bool=True,          # The encoder's channels (True), or twice as many as published (False)
 ) -> list:                      # One `Fusion` per stage
     "RoadFormer+ fusion for every stage (arXiv 2407.21631)."

@@ -8,6 +8,7 @@ __all__ = ['levels', 'split_levels', 'PyramidFFN', 'Injector', 'Extractor', 'Int
 
 # %% ../../nbs/fusion/50_sam_adapter.ipynb #96719e10
 import math
+from typing import Callable
 import torch
 from torch import nn, Tensor
 from torch.utils.checkpoint import checkpoint
@@ -123,16 +124,16 @@ class Interaction(nn.Module):
     def forward(self,
         tokens:Tensor,  # `(B, H*W, C)`, the ViT's
         pyramid:Tensor, # `(B, 21n, C)`
-        blocks,         # The ViT's next blocks, `(B, H*W, C)` to the same
+        blocks:Callable, # The ViT's next blocks, `(B, H*W, C)` to the same
         rows:int,       # H
         columns:int,    # W
     ) -> tuple:         # `(tokens, pyramid)`
         recompute = self.checkpointing and self.training and torch.is_grad_enabled()
-        def call(module, *args):
+        def _call(module, *args):
             return checkpoint(module, *args, use_reentrant=False) if recompute else module(*args)
-        tokens = blocks(call(self.injector, tokens, pyramid, rows, columns))
+        tokens = blocks(_call(self.injector, tokens, pyramid, rows, columns))
         for extractor in (self.extractor, *self.extra_extractors):
-            pyramid = call(extractor, pyramid, tokens, rows, columns)
+            pyramid = _call(extractor, pyramid, tokens, rows, columns)
         return tokens,pyramid
 
 # %% ../../nbs/fusion/50_sam_adapter.ipynb #d76f9997
@@ -152,11 +153,11 @@ def spatial_prior(p:int=48, # Channels at stride 4
     in_channels:int=3,      # Of the image
 ) -> Encoder:               # Channels (p, 2p, 4p, 4p)
     "ViT-Adapter's spatial prior module (arXiv 2205.08534)."
-    def convolution(i, o, stride=1): return conv_bn_relu(i, o, 3, stride, bias=False)
-    first = [*convolution(in_channels, p, 2), *convolution(p, p), *convolution(p, p)]
+    def _convolution(c_in, c_out, stride=1): return conv_bn_relu(c_in, c_out, 3, stride, bias=False)
+    first = [*_convolution(in_channels, p, 2), *_convolution(p, p), *_convolution(p, p)]
     stem = nn.Sequential(*first, nn.MaxPool2d(3, 2, 1))
     channels = (p, 2*p, 4*p, 4*p)
-    stages = [nn.Identity(), *(convolution(i, o, 2) for i,o in zip(channels, channels[1:]))]
+    stages = [nn.Identity(), *(_convolution(i, o, 2) for i,o in zip(channels, channels[1:]))]
     return Encoder(stem, stages, channels, in_channels=in_channels)
 
 # %% ../../nbs/fusion/50_sam_adapter.ipynb #d910f090

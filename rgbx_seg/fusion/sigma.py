@@ -10,19 +10,19 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
-from ..ops.routes import init_A_log, init_dt
+from ..ops.ss2d import init_A_log, init_dt
 from .base import PairwiseFusion
 from ..ops.scan import selective_scan
 from ..registry import FUSIONS
 
 # %% ../../nbs/fusion/10_sigma.ipynb #ba7a48ae
-def _both_ways(x:Tensor) -> Tensor: # `(B, L, 2, n)` -> `(B, 2, n, L)`
+def _both_ways(sequence:Tensor) -> Tensor: # `(B, L, 2, n)` -> `(B, 2, n, L)`
     "Direction 0 as it is, direction 1 from its end."
-    return torch.stack([x[:,:,0], x[:,:,1].flip(1)], 1).transpose(2,3)
+    return torch.stack([sequence[:,:,0], sequence[:,:,1].flip(1)], 1).transpose(2,3)
 
-def _conv_silu(conv:nn.Module, x:Tensor) -> Tensor: # `(B, H, W, D)` -> `(B, L, D)`
+def _conv_silu(conv:nn.Module, feature:Tensor) -> Tensor: # `(B, H, W, D)` -> `(B, L, D)`
     "A depth-wise convolution and a SiLU, then the positions in a row."
-    return F.silu(conv(x.permute(0,3,1,2))).permute(0,2,3,1).flatten(1,2)
+    return F.silu(conv(feature.permute(0,3,1,2))).permute(0,2,3,1).flatten(1,2)
 
 def _gate(D:int) -> nn.Sequential: # `(B, D)` -> the same, in (0, 1)
     "A weight per channel from the means of all channels."
@@ -155,7 +155,7 @@ class SigmaPair(nn.Module):
         return self.concat(a, b).permute(0,3,1,2), rgb, x
 
 @FUSIONS('sigma')
-def sigma_fusion(channels, # Channels per stage
+def sigma_fusion(channels:tuple, # Channels per stage
     n:int=2,               # Number of modalities
     d_state:int=4,         # State size
 ) -> list:                 # One `PairwiseFusion` per stage

@@ -51,21 +51,21 @@ class GatedFusion(Fusion):
 
 # %% ../../nbs/fusion/05_simple.ipynb #9a1b712f
 @FUSIONS('sum')
-def sum_fusion(channels, # Channels per stage
+def sum_fusion(channels:tuple, # Channels per stage
     n:int=2,             # Number of modalities
 ) -> list:               # One `SumFusion` per stage
     "Fuse by adding."
     return [SumFusion() for _ in channels]
 
 @FUSIONS('concat')
-def concat_fusion(channels, # Channels per stage
+def concat_fusion(channels:tuple, # Channels per stage
     n:int=2,                # Number of modalities
 ) -> list:                  # One `ConcatFusion` per stage
     "Fuse by concatenation and a 1x1 convolution."
     return [ConcatFusion(c, n) for c in channels]
 
 @FUSIONS('gated')
-def gated_fusion(channels, # Channels per stage
+def gated_fusion(channels:tuple, # Channels per stage
     n:int=2,               # Number of modalities
 ) -> list:                 # One `GatedFusion` per stage
     "Fuse by a learnt convex combination per position."
