@@ -81,7 +81,6 @@ def malleable_conv_outputs(case:dict, # Parity case of system `Malleable_Conv2_5
     inputs:dict,                      # `x`, `g` (gradient of the result), `depth`, `fx`, perhaps `scale`
 ) -> dict:                            # Outputs and gradients under their names in the case
     "The malleable (or fixed) operator on a parity case."
-    from rgbx_seg.ops.loading import load_named
     cfg = dict(case['config'])
     fixed = case['system'] == 'Conv2_5D_Depth'
     kw = dict(kernel=cfg.pop('kernel_size')) | {k:cfg[k]
@@ -142,7 +141,6 @@ def sagate_outputs(case:dict, # Parity case of system `SAGate`
     inputs:dict,              # `rgb`, `hha` and the gradients `g_rgb`, `g_hha`, `g_merge`
 ) -> dict:                    # Outputs and gradients under their names in the case
     "One gate on a parity case."
-    from rgbx_seg.ops.loading import load_named
     cfg = case['config']
     g = SAGate(cfg['in_planes'], cfg['reduction'], quirks='unfiltered')
     load_named(g, state_dict, sagate_keys)
@@ -218,8 +216,6 @@ def sa_gate_head_outputs(case:dict, # Parity case of system `sa_gate_head`
     inputs:dict,                    # `merge1`, `merge4`
 ) -> dict:                          # Outputs under their names in the case
     "Head and auxiliary head alone on a parity case."
-    from rgbx_seg.ops.loading import load_named
-    from rgbx_seg.parity.cases import pick
     low,top = (torch.as_tensor(inputs[k]) for k in ('merge1','merge4'))
     chs = (low.shape[1], top.shape[1])
     both = nn.ModuleDict(dict(head=SAGateHead(chs, case['config']['num_classes']),

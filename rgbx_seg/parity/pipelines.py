@@ -14,10 +14,11 @@ from ..data.hha import hha, hha_parts, window_rank
 from ..data.photometric import brightness, contrast, deliver_test, fmb_test, hue, muses_test, rescale, saturation
 from ..data.sets.base import layout_card
 from ..data.transforms import normalise
+from ..evaluation.metrics import ConfusionMatrix
 from ..evaluation.protocol import Protocol
 from ..evaluation.scales import fitted
 from ..evaluation.inference import scale_scores
-from .cases import pick
+from .cases import load_case, pick
 from ..systems.mamba_diffusion import reduce_labels
 
 # %% ../../nbs/parity/40_pipelines.ipynb #752ca9da
@@ -57,7 +58,6 @@ def hha_outputs(case:dict, # Parity case of system `hha`
     quirks:tuple='value_by_value', # The published order of operations
 ) -> dict:                 # Outputs under their names in the case
     "HHA and everything on the way to it on a parity case."
-    from rgbx_seg.parity.cases import pick
     d,raw,K = (np.asarray(inputs[k], np.float64) for k in ('depth','rawdepth','camera'))
     p = hha_parts(d, K, raw, quirks=quirks)
     def _hwc(planes): return planes.transpose(1,2,0)
@@ -77,7 +77,6 @@ def sigma_eval_outputs(case:dict, # A parsed `sigma_eval` case
 ) -> dict:                        # The case's outputs by name
     """Sigma's published evaluator on one image pair: score of each scale, prediction, confusion matrix, IoU, and five
     means."""
-    from rgbx_seg.evaluation.metrics import ConfusionMatrix
     cfg,w = case['config'],{k: torch.as_tensor(v) for k,v in state_dict.items()}
     p = Protocol('sigma_published', crop=cfg['crop_size'], stride=cfg['stride_rate'], scales=cfg['scales'],
                  flip=cfg['flip'], arithmetic='sigma')
@@ -95,8 +94,6 @@ def furnace_outputs(case:dict, # Parity case of system `furnace_evaluator`
     inputs:dict,               # `rgb`, `hha` (H, W, 3) uint8, `label` (H, W), perhaps `depth` (H, W)
 ) -> dict:                     # Outputs under their names in the case
     "The published evaluator with a one-convolution network."
-    from rgbx_seg.parity.cases import load_case, pick
-    from rgbx_seg.evaluation.metrics import ConfusionMatrix
     cfg,w = case['config'],{k:torch.as_tensor(v) for k,v in state_dict.items()}
     sa = cfg['path'] == 'sa'
     p = Protocol('case', crop=cfg['crop_size'], stride=cfg['stride_rate'], scales=cfg['scales'], flip=cfg['flip'],

@@ -182,8 +182,8 @@ def sa_gate_features(model:nn.Module, # The model
         def _gate(module, a, o, i=i):
             r,d = a
             g = module.gate(module.fsp_rgb(d, r), module.fsp_x(r, d))
-            got.update({f'fsp{i}_rgb':module.fsp_rgb.weights(d, r), f'fsp{i}_hha':module.fsp_x.weights(r, d), f'gate{i}':g,
-                        f'merge{i}':o[0], f'out{i}_rgb':o[1], f'out{i}_hha':o[2]})
+            got.update({f'fsp{i}_rgb':module.fsp_rgb.weights(d, r), f'fsp{i}_hha':module.fsp_x.weights(r, d),
+                        f'gate{i}':g, f'merge{i}':o[0], f'out{i}_rgb':o[1], f'out{i}_hha':o[2]})
         _keep(f.pairs[0], _gate)
     for nm in ('aspp','reduce','last_conv'): _keep(getattr(model.head, nm), lambda mod, a, o, nm=nm: got.update({nm:o}))
     try:
