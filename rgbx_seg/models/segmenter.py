@@ -14,6 +14,18 @@ from ..encoders.base import Encoder
 from ..heads.base import Head
 from ..ops.layers import resize
 
+# %% ../../nbs/models/00_segmenter.ipynb #5c37312b
+def _check_parts(encoders, fusions, n):
+    "Numbers of encoders and fusions that fit together."
+    stages = len(encoders[0].channels)
+    if len(encoders) not in (1, n):
+        raise RGBXError('backbone', f'{len(encoders)} encoders for {n} modalities', 'one, or one each')
+    if n > 1 and len(fusions) != stages:
+        raise RGBXError('backbone', f'{len(fusions)} fusions for {stages} stages', 'one for every stage')
+    if any(encoder.joint for encoder in encoders):
+        raise RGBXError('backbone', 'an encoder that reads all modalities itself',
+                        'encoders with a fusion between them', 'A joint encoder is a backbone on its own.')
+
 # %% ../../nbs/models/00_segmenter.ipynb #47d42702
 class FusedBackbone(nn.Module):
     "Encoders side by side with a fusion after every stage; images in the order of the modalities to one pyramid."
@@ -27,14 +39,7 @@ class FusedBackbone(nn.Module):
         self.encoders,self.fusions,self.n = nn.ModuleList(encoders),nn.ModuleList(fusions),n
         self.stems = nn.ModuleDict({str(i):s for i,s in (stems or {}).items()})
         self.channels,self.strides = self.encoders[0].channels,self.encoders[0].strides
-        if len(self.encoders) not in (1, n):
-            raise RGBXError('backbone', f'{len(self.encoders)} encoders for {n} modalities', 'one, or one each')
-        if n > 1 and len(self.fusions) != len(self.channels):
-            raise RGBXError('backbone', f'{len(self.fusions)} fusions for {len(self.channels)} stages',
-                            'one for every stage')
-        if any(encoder.joint for encoder in self.encoders):
-            raise RGBXError('backbone', 'an encoder that reads all modalities itself',
-                            'encoders with a fusion between them', 'A joint encoder is a backbone on its own.')
+        _check_parts(self.encoders, self.fusions, n)
         if any(f.enriches for f in self.fusions):
             for e in self.encoders: e.expect_enriched()
 
@@ -77,8 +82,39 @@ class Model(Protocol):
     def __call__(self, *images): # `(B, C_i, H, W)` each, None for a missing one; to logits `(B, num_classes, H, W)`
         ...
 
+# %% ../../nbs/models/00_segmenter.ipynb #7a0e7553
+def _check_images(images, in_channels):
+    "At least one image; all of them of their channels, and of one batch, height and width."
+    if not images: raise RGBXError('model inputs', 'no image', f"at least one of {', '.join(in_channels)}")
+    first = next(iter(images))
+    batch,_,*size = images[first].shape if images[first].ndim == 4 else (0, 0, 0, 0)
+    for name,image in images.items():
+        found = f'shape {tuple(image.shape)}'
+        if image.ndim != 4 or image.shape[1] != in_channels[name]:
+            raise RGBXError(f'model input {name!r}', found, f'(batch, {in_channels[name]}, height, width)')
+        if list(image.shape[-2:]) != size or image.shape[0] != batch:
+            raise RGBXError(f'model input {name!r}', found,
+                            f'batch, height and width of {first!r}, {tuple(images[first].shape)}')
+
+# %% ../../nbs/models/00_segmenter.ipynb #fecd7502
+class _NamedImages(nn.Module):
+    "What takes images of named modalities, by position or by name."
+    def inputs(self, *images, **named) -> list: # One image or `None` per modality, in order
+        "Sort images given by position and by name, and check them."
+        if len(images) > len(self.modalities):
+            raise RGBXError('model inputs', f'{len(images)} images',
+                            f"{len(self.modalities)} ({', '.join(self.modalities)})")
+        got = dict(zip(self.modalities, images))
+        for name in named:
+            if name not in self.modalities:
+                raise RGBXError('model inputs', f'modality {name!r}', f"one of {', '.join(self.modalities)}")
+            if got.get(name) is not None: raise RGBXError('model inputs', f'{name!r} given twice', 'each modality once')
+        got |= named
+        _check_images({name: got[name] for name in self.modalities if got.get(name) is not None}, self.in_channels)
+        return [got.get(name) for name in self.modalities]
+
 # %% ../../nbs/models/00_segmenter.ipynb #522d0ca7
-class RGBXSegmenter(nn.Module):
+class RGBXSegmenter(_NamedImages):
     """Images of named modalities to logits: `backbone(*images) -> pyramid`, `head(pyramid) -> logits`, resized to the
     images."""
     def __init__(self,
@@ -100,43 +136,20 @@ class RGBXSegmenter(nn.Module):
         self.config = dict(config or {})
         self.in_channels = {m:(in_channels or {}).get(m, 3) for m in self.modalities}
 
-    def inputs(self, *images, **named) -> list: # One image or `None` per modality, in order
-        "Sort images given by position and by name, and check them."
-        if len(images) > len(self.modalities):
-            raise RGBXError('model inputs', f'{len(images)} images',
-                            f"{len(self.modalities)} ({', '.join(self.modalities)})")
-        got = dict(zip(self.modalities, images))
-        for k in named:
-            if k not in self.modalities:
-                raise RGBXError('model inputs', f'modality {k!r}', f"one of {', '.join(self.modalities)}")
-            if got.get(k) is not None: raise RGBXError('model inputs', f'{k!r} given twice', 'each modality once')
-        got |= named
-        ims = [got.get(m) for m in self.modalities]
-        there = [(m,i) for m,i in zip(self.modalities, ims) if i is not None]
-        if not there: raise RGBXError('model inputs', 'no image', f"at least one of {', '.join(self.modalities)}")
-        for m,i in there:
-            if i.ndim != 4 or i.shape[1] != self.in_channels[m]:
-                raise RGBXError(f'model input {m!r}', f'shape {tuple(i.shape)}',
-                                f'(batch, {self.in_channels[m]}, height, width)')
-            if i.shape[-2:] != there[0][1].shape[-2:] or i.shape[0] != there[0][1].shape[0]:
-                raise RGBXError(f'model input {m!r}', f'shape {tuple(i.shape)}',
-                                f'batch, height and width of {there[0][0]!r}, {tuple(there[0][1].shape)}')
-        return ims
-
     def forward(self, *images, mask:Tensor=None, **named):
         """Normalised images `(B, C_i, H, W)` by position or name, `None` or absent when missing, to logits `(B,
         num_classes, H, W)`. `mask`: see `takes_mask`."""
         takes = self.training and self.head.takes_mask
         if takes and mask is None and len(images) == len(self.modalities)+1: *images,mask = images
-        ims = self.inputs(*images, **named)
-        size = next(i for i in ims if i is not None).shape[-2:]
-        pyramid = self.backbone(*ims)
+        ordered = self.inputs(*images, **named)
+        size = next(image for image in ordered if image is not None).shape[-2:]
+        pyramid = self.backbone(*ordered)
         out = self.head.training_logits(pyramid, mask) if takes and mask is not None else self.head(pyramid)
         main,*own = out if isinstance(out, tuple) else (out,)
         logits = grow(main, size, self.head)
         if not self.training: return logits
-        aux = [resize(o, size) for o in own] + ([] if self.aux_head is None
-                                                else [grow(self.aux_head(pyramid), size, self.aux_head)])
+        aux = [resize(extra, size) for extra in own]
+        if self.aux_head is not None: aux.append(grow(self.aux_head(pyramid), size, self.aux_head))
         return (logits, *aux) if aux else logits
 
     def extra_repr(self): return f"modalities={self.modalities}, num_classes={self.num_classes}"

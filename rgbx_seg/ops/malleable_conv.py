@@ -145,12 +145,29 @@ class _ThreeKernels(nn.Module):
         "`(O, 3, C, k, k)`."
         return torch.stack([self.weight_0, self.weight_1, self.weight_2], 1)
 
+# %% ../../nbs/ops/50_malleable_conv.ipynb #cbf7cf7e
+class _ByDepth(_ThreeKernels):
+    "Three kernels whose taps are sorted by the learnt borders of a `MalleableConv2d`."
+    def classes(self, depth:Tensor, # `(B, 1, H, W)` metres
+        focal:float|Tensor,         # Focal length in camera pixels
+        scale:float|Tensor=None,    # Scale of the image
+    ) -> tuple:                     # `(B, 5, k*k, H', W')` and where there is depth, `(B, k*k, H', W')`
+        "The depth class of every tap, before the rule for missing depth."
+        a = self.depth_anchor.flatten()
+        if self.fix_center: a = torch.cat([a[:2], a.new_zeros(1), a[3:]])
+        f = torch.as_tensor(focal, dtype=torch.float32 if depth.dtype.itemsize < 4 else depth.dtype,
+                            device=depth.device).expand(len(depth))
+        if self.adjust_to_scale and scale is not None: f = f*torch.as_tensor(scale, device=f.device)
+        d,valid = depth_taps(depth.to(f.dtype), self.kernel, self.stride, self.padding, self.dilation)
+        return depth_classes(d, self.pixel_size*self.dilation/f, a.to(f.dtype), self.temperature.to(f.dtype),
+                             self.scale_const, 'metre_bounds' in self.quirks),valid
+
 # %% ../../nbs/ops/50_malleable_conv.ipynb #fbcc4f08
 quirk('metre_bounds', 'what lies beyond the outer anchors is decided with metres, while the anchors count steps',
       'it is decided with steps')
 
 # %% ../../nbs/ops/50_malleable_conv.ipynb #bd0929cd
-class MalleableConv2d(_ThreeKernels):
+class MalleableConv2d(_ByDepth):
     """Three kernels that share a window by depth, with learnt borders: `(x, depth, focal) -> y` (Xing et al., ECCV
     2020)."""
     def __init__(self,
@@ -174,20 +191,6 @@ class MalleableConv2d(_ThreeKernels):
         self.depth_anchor = nn.Parameter(torch.arange(-2.,3.).view(1,5,1,1))
         self.temperature = nn.Parameter(torch.ones(1))
         self.kernel_weight = nn.Parameter(torch.zeros(3))
-
-    def classes(self, depth:Tensor, # `(B, 1, H, W)` metres
-        focal:float|Tensor,         # Focal length in camera pixels
-        scale:float|Tensor=None,    # Scale of the image
-    ) -> tuple:                     # `(B, 5, k*k, H', W')` and where there is depth, `(B, k*k, H', W')`
-        "The depth class of every tap, before the rule for missing depth."
-        a = self.depth_anchor.flatten()
-        if self.fix_center: a = torch.cat([a[:2], a.new_zeros(1), a[3:]])
-        f = torch.as_tensor(focal, dtype=torch.float32 if depth.dtype.itemsize < 4 else depth.dtype,
-                            device=depth.device).expand(len(depth))
-        if self.adjust_to_scale and scale is not None: f = f*torch.as_tensor(scale, device=f.device)
-        d,valid = depth_taps(depth.to(f.dtype), self.kernel, self.stride, self.padding, self.dilation)
-        return depth_classes(d, self.pixel_size*self.dilation/f, a.to(f.dtype), self.temperature.to(f.dtype),
-                             self.scale_const, 'metre_bounds' in self.quirks),valid
 
     def forward(self, x:Tensor, # `(B, C, H, W)`
         depth:Tensor,           # `(B, 1, H, W)` metres on the grid of x, 0 = missing

@@ -38,8 +38,8 @@ def ss2d_outputs(case:dict, # Parity case of system `vmamba_ss2d`
     inputs:dict,            # `x` and `dout`, `(B, H, W, C)`
 ) -> dict:                  # As stored in the case
     "Run an `SS2D` on a parity case: the block with its gradients, and its steps."
-    c = case['config']
-    m = SS2D(c['d_model'], c['d_state'], c['ssm_ratio'])
+    config = case['config']
+    m = SS2D(config['d_model'], config['d_state'], config['ssm_ratio'])
     got = run_block(m, state_dict, inputs, ('x',))
     with torch.no_grad(): steps = ss2d_parts(m, torch.as_tensor(inputs['x']))
     return pick(steps, case['outputs']) | got
@@ -50,11 +50,11 @@ def segman_stage_outputs(case:dict, # Parity case of system `segman_stage`
     inputs:dict,                    # `x` and `grad_out`, `(B, C, H, W)`
 ) -> dict:                          # As the case stores them
     "Run one stage of SegMAN's encoder on a parity case."
-    c = case['config']
-    d = c['embed_dim']
-    prefix = f"backbone.layers.{2*c['stage']-2}."
-    m = SegMANStage(d, c['depth'], c['num_heads'], c['window_size'], int(c['ffn_ratio']*d+1e-6),
-                    is_global=c['global_mode'], layer_scale=c['layerscale']).eval()
+    config = case['config']
+    d = config['embed_dim']
+    prefix = f"backbone.layers.{2*config['stage']-2}."
+    m = SegMANStage(d, config['depth'], config['num_heads'], config['window_size'], int(config['ffn_ratio']*d+1e-6),
+                    is_global=config['global_mode'], layer_scale=config['layerscale']).eval()
     load_named(m, state_dict, lambda k: k.removeprefix(prefix))
     taps = {}
     def _keep(module, name, change=lambda i,o: o):
@@ -83,20 +83,20 @@ def malleable_conv_outputs(case:dict, # Parity case of system `Malleable_Conv2_5
     "The malleable (or fixed) operator on a parity case."
     cfg = dict(case['config'])
     fixed = case['system'] == 'Conv2_5D_Depth'
-    kw = dict(kernel=cfg.pop('kernel_size')) | {k:cfg[k]
-                                                for k in ('stride','padding','dilation','pixel_size','scale_const',
-                                                          'fix_center','adjust_to_scale') if k in cfg}
+    kw = dict(kernel=cfg.pop('kernel_size')) | {key:cfg[key]
+                                                for key in ('stride','padding','dilation','pixel_size','scale_const',
+                                                          'fix_center','adjust_to_scale') if key in cfg}
     m = (FixedConv2_5d(cfg['in_channels'], cfg['out_channels'], **kw) if fixed
          else MalleableConv2d(cfg['in_channels'], cfg['out_channels'], quirks='metre_bounds', **kw))
     load_named(m, state_dict)
-    t = {k:torch.as_tensor(v) for k,v in inputs.items()}
+    t = {key:torch.as_tensor(v) for key,v in inputs.items()}
     x = t['x'].requires_grad_()
     y = m(x, t['depth'], t['fx'], *([t['scale']] if 'scale' in t else []))
     ps = dict(m.named_parameters())
     gs = torch.autograd.grad((y*t['g']).sum(), [x, *ps.values()])
-    out = dict(out=y, grad_x=gs[0]) | {f'grad_{k}':g for k,g in zip(ps, gs[1:])}
+    out = dict(out=y, grad_x=gs[0]) | {f'grad_{key}':g for key,g in zip(ps, gs[1:])}
     if not fixed: out['depth_class'] = m.classes(t['depth'], t['fx'], t.get('scale'))[0].flatten(3)
-    return {k:v.detach().numpy() for k,v in out.items()}
+    return {key:v.detach().numpy() for key,v in out.items()}
 
 # %% ../../nbs/parity/20_parts.ipynb #8621ac0e
 def sam_outputs(case:dict, # Parity case `sam_image_encoder_*`
@@ -128,8 +128,8 @@ def fusion_outputs(case:dict, # Parity case `sigma_cross_fusion` or `sigma_conca
     inputs:dict,              # `rgb`, `x` and the gradients of the outputs
 ) -> dict:                    # As stored in the case
     "Run CroMB or ConMB on a parity case; which one, the weights say."
-    c = case['config']
-    args = c['hidden_dim'],c['d_state'],c['ssm_ratio']
+    config = case['config']
+    args = config['hidden_dim'],config['d_state'],config['ssm_ratio']
     def _bare(key): return key.removeprefix('op.')
     if any('CMA_ssm' in k for k in state_dict):
         return run_block(CroMB(*args), state_dict, inputs, ('rgb','x'), ('out_rgb','out_x'), _bare)
@@ -144,17 +144,17 @@ def sagate_outputs(case:dict, # Parity case of system `SAGate`
     cfg = case['config']
     g = SAGate(cfg['in_planes'], cfg['reduction'], quirks='unfiltered')
     load_named(g, state_dict, sagate_keys)
-    t = {k:torch.as_tensor(v) for k,v in inputs.items()}
+    t = {key:torch.as_tensor(v) for key,v in inputs.items()}
     r,d = t['rgb'].requires_grad_(),t['hha'].requires_grad_()
     m,r2,d2 = g(r, d)
     rec = g.fsp_rgb(d, r),g.fsp_x(r, d)
     ps = dict(g.named_parameters())
     loss = (r2*t['g_rgb']).sum()+(d2*t['g_hha']).sum()+(m*t['g_merge']).sum()
-    gs = torch.autograd.grad(loss, [r, d, *(ps[sagate_keys(k)] for k in state_dict)])
+    gs = torch.autograd.grad(loss, [r, d, *(ps[sagate_keys(key)] for key in state_dict)])
     out = dict(out_rgb=r2, out_hha=d2, merge=m, fsp_rgb=g.fsp_rgb.weights(d, r), rec_rgb=rec[0],
                fsp_hha=g.fsp_x.weights(r, d), rec_hha=rec[1], gate=g.gate(*rec))
-    out |= {f'grad_{k}':v for k,v in zip(['rgb','hha',*state_dict], gs)}
-    return {k:v.detach().numpy() for k,v in out.items()}
+    out |= {f'grad_{key}':v for key,v in zip(['rgb','hha',*state_dict], gs)}
+    return {key:v.detach().numpy() for key,v in out.items()}
 
 # %% ../../nbs/parity/20_parts.ipynb #5a204024
 def adapter_outputs(case:dict, # Parity case `mm_sam_adapter_injector_extractor`
@@ -162,10 +162,10 @@ def adapter_outputs(case:dict, # Parity case `mm_sam_adapter_injector_extractor`
     inputs:dict,               # `x` tokens, `c` pyramid
 ) -> dict:                     # `x`, `c`
     "Run an injector and an extractor on a parity case."
-    k = case['config']
-    H,W = k['H'],k['W']
-    a = k['dim'],k['heads'],k['points'],k['deform_ratio']
-    m = nn.ModuleDict(dict(injector=Injector(*a), extractor=Extractor(*a, k['cffn_ratio']))).eval()
+    key = case['config']
+    H,W = key['H'],key['W']
+    a = key['dim'],key['heads'],key['points'],key['deform_ratio']
+    m = nn.ModuleDict(dict(injector=Injector(*a), extractor=Extractor(*a, key['cffn_ratio']))).eval()
     load_named(m, state_dict, adapter_keys)
     x,c = (torch.as_tensor(inputs[i]) for i in 'xc')
     with torch.no_grad():
@@ -203,8 +203,8 @@ def segman_decoder_outputs(case:dict, # Parity case of system `segman_decoder`
     inputs:dict,                      # `c1` to `c4`
 ) -> dict:                            # As the case stores them
     "Run SegMAN's decoder on a parity case."
-    c = case['config']
-    h = SegMANHead(c['in_channels'], c['num_classes'], c['channels'], c['feat_proj_dim']).eval()
+    config = case['config']
+    h = SegMANHead(config['in_channels'], config['num_classes'], config['channels'], config['feat_proj_dim']).eval()
     load_named(h, state_dict, lambda k: k.removeprefix('decode_head.'))
     taps,_ = segman_taps(h)
     with torch.no_grad(): h([torch.as_tensor(inputs[f'c{i}']) for i in range(1,5)])
@@ -238,10 +238,10 @@ def schedule_outputs(case:dict, # Parity case `mamba_diffusion_schedule`
     out = {f'pairs{i}':torch.tensor(time_pairs(T, d, r[0])) for i,(T,d,r) in enumerate(case['config']['combos'])}
     t = torch.as_tensor(inputs['t'] if 't' in inputs else case['config'].get('t', GRID), dtype=torch.float32)
     out['t'] = t
-    for k in SCHEDULES:
-        s = log_snr(t, k)
+    for key in SCHEDULES:
+        s = log_snr(t, key)
         a,g = strengths(s)
-        out |= {f'{k}_log_snr':s, f'{k}_alpha':a, f'{k}_sigma':g}
+        out |= {f'{key}_log_snr':s, f'{key}_alpha':a, f'{key}_sigma':g}
     return pick(out, case['outputs'])
 
 def neck_outputs(case:dict, # Parity case `mamba_diffusion_neck`
@@ -265,8 +265,8 @@ def denoiser_outputs(case:dict, # Parity case `mamba_diffusion_denoiser`
     inputs:dict,              # As the case names them
 ) -> dict:                 # Its outputs
     "The denoiser layer by layer on a parity case."
-    c,at = case['config'],case['config']['encoder']['transformerlayers']['attn_cfgs']
-    d = Denoiser(c['channels'], c['num_classes'], c['encoder']['num_layers'], at['num_heads']).eval()
+    config,at = case['config'],case['config']['encoder']['transformerlayers']['attn_cfgs']
+    d = Denoiser(config['channels'], config['num_classes'], config['encoder']['num_layers'], at['num_heads']).eval()
     load_named(d, state_dict, lambda k: diffusion_name('decode_head.'+k).removeprefix('denoiser.'))
     f,time = (torch.as_tensor(inputs[k]) for k in ('feat','time'))
     out = dict(pos_embed=sine_positions(*f.shape[-2:], f.shape[1]))
@@ -302,11 +302,11 @@ def ohem_outputs(case:dict, # Parity case `mm_sam_adapter_ohem_*`
     inputs:dict,            # `score`, `label`
 ) -> dict:                  # `loss`, `grad`
     "Run the loss on a parity case."
-    c = case['config']['C']
+    config = case['config']['C']
     kw = case['config']['kw']
     kw = kw if isinstance(kw, dict) else {}
     y = torch.as_tensor(inputs['label'])
-    y = torch.where(y >= c, 255, y)
+    y = torch.where(y >= config, 255, y)
     z = 1.5*torch.as_tensor(inputs['score'])
     z = z.scatter_add(1, torch.where(y == 255, 0, y)[:,None], torch.full_like(z[:,:1], 4.)).requires_grad_()
     loss = OhemLoss(kw.get('threshold', kw.get('thresh', .7)), kw.get('min_kept', 100_000),

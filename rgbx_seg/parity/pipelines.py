@@ -27,11 +27,11 @@ def photometric_outputs(case:dict, # Parity case `mm_sam_adapter_photometric`
     inputs:dict,                   # `img`, blue first
 ) -> dict:
     "The four steps; two of them on 8 bit and on floats."
-    c,a = case['config'],inputs['img']
+    config,a = case['config'],inputs['img']
     f = a.astype(np.float32)
-    got = dict(brightness=brightness(f, c['beta']), contrast=contrast(f, c['contrast']))
+    got = dict(brightness=brightness(f, config['beta']), contrast=contrast(f, config['contrast']))
     for k,im in dict(float=f, uint8=a).items():
-        got |= {f'saturation_{k}':saturation(im, c['saturation'], 'bgr'), f'hue_{k}':hue(im, c['hue'], 'bgr')}
+        got |= {f'saturation_{k}':saturation(im, config['saturation'], 'bgr'), f'hue_{k}':hue(im, config['hue'], 'bgr')}
     return pick(got, case['outputs'])
 
 def pipeline_outputs(case:dict, # Parity case `mm_sam_adapter_pipeline_*`
@@ -42,7 +42,7 @@ def pipeline_outputs(case:dict, # Parity case `mm_sam_adapter_pipeline_*`
     c = case['config']
     def _both(a, b): return np.concatenate([a,b], 2)
     if 'rgb' in inputs:
-        x = next(v for k,v in inputs.items() if k not in ('rgb','label'))
+        x = next(v for key,v in inputs.items() if key not in ('rgb','label'))
         return pick(dict(out=_both(*muses_test(inputs['rgb'][...,::-1], 8*x, c['mean'][3:], c['std'][3:]))),
                     case['outputs'])
     rgb,x = inputs['img'][...,2::-1],inputs['img'][...,:2:-1]
@@ -58,7 +58,7 @@ def hha_outputs(case:dict, # Parity case of system `hha`
     quirks:tuple='value_by_value', # The published order of operations
 ) -> dict:                 # Outputs under their names in the case
     "HHA and everything on the way to it on a parity case."
-    d,raw,K = (np.asarray(inputs[k], np.float64) for k in ('depth','rawdepth','camera'))
+    d,raw,K = (np.asarray(inputs[key], np.float64) for key in ('depth','rawdepth','camera'))
     p = hha_parts(d, K, raw, quirks=quirks)
     def _hwc(planes): return planes.transpose(1,2,0)
     def _ok(planes): return np.isfinite(planes).all(0).astype(np.float32)
@@ -77,7 +77,7 @@ def sigma_eval_outputs(case:dict, # A parsed `sigma_eval` case
 ) -> dict:                        # The case's outputs by name
     """Sigma's published evaluator on one image pair: score of each scale, prediction, confusion matrix, IoU, and five
     means."""
-    cfg,w = case['config'],{k: torch.as_tensor(v) for k,v in state_dict.items()}
+    cfg,w = case['config'],{key: torch.as_tensor(v) for key,v in state_dict.items()}
     p = Protocol('sigma_published', crop=cfg['crop_size'], stride=cfg['stride_rate'], scales=cfg['scales'],
                  flip=cfg['flip'], arithmetic='sigma')
     def _net(rgb, x): return F.conv2d(torch.cat([rgb,x], 1), w['conv.weight'], w['conv.bias'], padding=1)
@@ -94,7 +94,7 @@ def furnace_outputs(case:dict, # Parity case of system `furnace_evaluator`
     inputs:dict,               # `rgb`, `hha` (H, W, 3) uint8, `label` (H, W), perhaps `depth` (H, W)
 ) -> dict:                     # Outputs under their names in the case
     "The published evaluator with a one-convolution network."
-    cfg,w = case['config'],{k:torch.as_tensor(v) for k,v in state_dict.items()}
+    cfg,w = case['config'],{key:torch.as_tensor(v) for key,v in state_dict.items()}
     sa = cfg['path'] == 'sa'
     p = Protocol('case', crop=cfg['crop_size'], stride=cfg['stride_rate'], scales=cfg['scales'], flip=cfg['flip'],
                  combine='exp' if sa else 'softmax', arithmetic='furnace')
@@ -136,10 +136,10 @@ def whu_pipeline_outputs(case:dict, # Parity case `mamba_diffusion_whu_pipeline`
         return np.stack([np.pad(a, [(0,0)]*(a.ndim-2)+[(0,H-a.shape[-2]), (0,W-a.shape[-1])]) for a in arrays])
     big = _fit(inputs['img'], c['test_scale'])
     out = dict(test_resized_uint8=big, test_img=_norm(big))
-    for k,i,l in (('a','img','lab'), ('b','small','small_lab')):
-        out[f'train_img_{k}'] = _norm(_fit(inputs[i], c[f'train_scale_{k}']))
-        out[f'train_lab_{k}'] = _fit(reduce_labels(inputs[l][0]), c[f'train_scale_{k}'])
-    img,lab = (_batch([out[f'train_{k}_{s}'] for s in 'ab']) for k in ('img','lab'))
+    for key,i,l in (('a','img','lab'), ('b','small','small_lab')):
+        out[f'train_img_{key}'] = _norm(_fit(inputs[i], c[f'train_scale_{key}']))
+        out[f'train_lab_{key}'] = _fit(reduce_labels(inputs[l][0]), c[f'train_scale_{key}'])
+    img,lab = (_batch([out[f'train_{key}_{s}'] for s in 'ab']) for key in ('img','lab'))
     return pick(out | dict(batch_img=img, batch_lab=lab[:,None],
                            reduce_zero_label_table=reduce_labels(np.arange(256))[None]), case['outputs'])
 

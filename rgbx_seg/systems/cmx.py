@@ -114,4 +114,4 @@ def decoder_width(state_dict:dict, # {published name: array}
 ) -> int: # The width inside `MLPDecoder` or `UPernet`; 512 for the others
     "The width that a checkpoint's decoder was built with."
     last = 'decode_head.linear_pred.weight', 'decode_head.conv_seg.weight'
-    return next((state_dict[k].shape[1] for k in last if k in state_dict), 512)
+    return next((state_dict[key].shape[1] for key in last if key in state_dict), 512)

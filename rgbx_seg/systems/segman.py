@@ -56,7 +56,7 @@ def segman_flow(model:RGBXSegmenter, # SegMAN with one modality
     finally:
         for h in hooks: h.remove()
     new = {'ss2d':'decoder_ss2d', 'vssm':'decoder_vssm'}
-    return out | {new.get(k, k):v for k,v in taps.items()} | {'logits_full':full}
+    return out | {new.get(key, key):value for key,value in taps.items()} | {'logits_full':full}
 
 # %% ../../nbs/systems/20_segman.ipynb #fc0f3dfa
 def segman_names(model:nn.Module, # Classifier, encoder or segmenter
@@ -85,7 +85,7 @@ for _format in (SEGMAN, SEGMAN_IMAGENET): FORMATS(_format.name)(_format)
 def segman_config(weights:dict, # `{published name: tensor or array}`
 ) -> dict: # `variant` or `None`, `encoder_kw`, `num_classes`, `head_kw` (`None`: a classifier), `in_channels`
     "The network a SegMAN checkpoint belongs to, read from its shapes; `RGBXError` if it is none."
-    sd = {k.removeprefix('backbone.'):tuple(v.shape) for k,v in weights.items()}
+    sd = {key.removeprefix('backbone.'): tuple(value.shape) for key,value in weights.items()}
     b = 'layers.{}.blocks.0.'.format
     try:
         dims = tuple(sd[b(i)+'norm1.weight'][0] for i in (0,2,4,6))
@@ -100,7 +100,7 @@ def segman_config(weights:dict, # `{published name: tensor or array}`
     def _same(other):
         return all(enc[k] == other[k] for k in ('dims','depths','heads','windows')) and enc['layer_scale'] == other.get(
             'layer_scale', False) and hidden == [int(f*d+1e-6) for f,d in zip(other['ffn'], other['dims'])]
-    variant = next((n for n,v in SEGMAN_VARIANTS.items() if _same(v)), None)
+    variant = next((name for name,sizes in SEGMAN_VARIANTS.items() if _same(sizes)), None)
     seg = sd.get('decode_head.conv_seg.weight')
     head = dict(width=seg[1], proj=sd['decode_head.linear_c2.proj.weight'][0]) if seg else None
     n = seg[0] if seg else sd['classifier.4.weight'][0] if 'classifier.4.weight' in sd else None
@@ -112,10 +112,10 @@ def segman_from(weights:str, # Path of a published checkpoint, or its `{name: te
     "Build the network that a SegMAN checkpoint was made for, and load it."
     sd = unwrap(weights) if isinstance(weights, dict) else read_weights(weights)
     c = segman_config(sd)
-    v = c['variant'] or 'segman_t'
+    variant = c['variant'] or 'segman_t'
     if c['head_kw'] is None:
-        m = SegMANClassifier(v, c['num_classes'] or 1000, in_channels=c['in_channels'], **c['encoder_kw'])
-    else: m = segman_model(v, c['num_classes'], c['in_channels'], c['encoder_kw'] or None, c['head_kw'])
+        m = SegMANClassifier(variant, c['num_classes'] or 1000, in_channels=c['in_channels'], **c['encoder_kw'])
+    else: m = segman_model(variant, c['num_classes'], c['in_channels'], c['encoder_kw'] or None, c['head_kw'])
     load_published(m, sd)
     return m.eval()
 
