@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from ..core import choose
-from .base import Encoder
+from .base import BlockStage, Encoder, Step
 from .formats import Format, encoder_names, encoder_only, names_like, translate
 from ..ops.layers import ChannelNorm, DropPath, PatchEmbed, PatchMerging
 from ..ops.routes import cross_merge, cross_scan
@@ -92,10 +92,13 @@ class VSSBlock(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.op = SS2D(dim, d_state, **kwargs)
         self.drop_path = DropPath(drop_path)
-    def forward(self, feature:Tensor) -> Tensor: return feature + self.drop_path(self.op(self.norm(feature)))
+    def steps(self) -> list: # Of `Step`
+        "The scan, residual."
+        return [Step(self.norm, self.op, self.drop_path)]
+    def forward(self, feature:Tensor) -> Tensor: return self.steps()[0].take(feature)
 
 # %% ../../nbs/encoders/10_vmamba.ipynb #2a330023
-class VSSStage(nn.Module):
+class VSSStage(BlockStage):
     "Optional patch merging, then VSS blocks; `(B, C, H, W)` outside, channels last inside."
     def __init__(self,
         dim:int,          # Channels of the result
@@ -109,11 +112,10 @@ class VSSStage(nn.Module):
         self.down = PatchMerging(dim//2) if down else None
         self.blocks = nn.ModuleList(VSSBlock(dim, d_state, drop_path[i] if drop_path else 0., **kwargs)
                                     for i in range(depth))
-    def forward(self, feature:Tensor) -> Tensor:
-        feature = feature.permute(0,2,3,1)
-        if self.down is not None: feature = self.down(feature)
-        for b in self.blocks: feature = b(feature)
-        return feature.permute(0,3,1,2)
+    def enter(self, feature:Tensor) -> Tensor: # `(B, C, H, W)` -> `(B, H', W', D)`
+        "Merge patches, but in the first stage."
+        tokens = super().enter(feature)
+        return tokens if self.down is None else self.down(tokens)
 
 # %% ../../nbs/encoders/10_vmamba.ipynb #0bd4b283
 VMAMBA_VARIANTS = dict(
@@ -183,7 +185,10 @@ def vmamba_names(model:nn.Module, # Classifier, encoder or segmenter
 
 def _optional(model, name): return not isinstance(model, VMambaClassifier) and encoder_only(model, name)
 
-_BLOCK = r'^layers\.\d+\.blocks\.\d+\.(self_attention|op)\.'
-VMAMBA = Format('VMamba ImageNet classifier', names_like(r'^patch_embed\.', _BLOCK),
-                vmamba_names, _optional)
+def _detect(names):
+    "Version 0; the stem of version 2 has layers up to number 7."
+    return _looks_alike(names) and 'patch_embed.7.weight' not in names
+
+_looks_alike = names_like(r'^patch_embed\.', r'^layers\.\d+\.blocks\.\d+\.(self_attention|op)\.')
+VMAMBA = Format('VMamba ImageNet classifier', _detect, vmamba_names, _optional)
 FORMATS(VMAMBA.name)(VMAMBA)
