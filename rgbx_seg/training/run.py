@@ -17,6 +17,7 @@ from ..data.open import describe, open_both, open_data
 from ..data.photometric import PHOTOMETRIC
 from ..data.sets.base import layout_card
 from ..data.sets.imagenet import ClassAugment
+from ..data.tensor_augment import TensorAugment
 from ..data.transforms import JointAugment
 from ..evaluation.evaluator import evaluate
 from ..models.create import create_classifier, create_model
@@ -36,7 +37,7 @@ from .schedules import LRSchedule
 def _class_augment(size, **kwargs): return ClassAugment(size[0], **kwargs)
 
 # name -> augmentations, made from the crop and the recipe's `augment`
-PIPELINES = dict(joint=JointAugment, imagenet=_class_augment)
+PIPELINES = dict(joint=JointAugment, tensor=TensorAugment, imagenet=_class_augment)
 
 # %% ../../nbs/training/50_run.ipynb #dee8bc08
 _OF_TRAINING = {'bgr', 'step0', 'some_parameters', 'off_by_one', 'float32_colour'}  # quirks that are not the model's

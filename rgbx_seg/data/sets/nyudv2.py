@@ -17,7 +17,7 @@ from ..folder import encode_names, existing_file
 from ..hha import hha
 from ..miniatures import Miniature, disk_label, toy_content, write_layout
 from ..prepare import Preparation
-from .base import ArchiveFolder, METRES, PublishedFolder, another_layout, by_pattern, number_ranges, sigma_card
+from .base import ArchiveFolder, METRES, PublishedFolder, ZERO_ONE, another_layout, by_pattern, number_ranges, sigma_card
 from ...registry import DATASETS
 
 # %% ../../../nbs/data/sets/20_nyudv2.ipynb #352e00c0
@@ -76,7 +76,8 @@ _LAYOUTS = dict(
                             by_pattern('depth', 'Depth/{id}.npy', decode='npy', **METRES)],
                            'Label/{id}.png', ['RGB', 'HHA', 'Label', 'train.txt'], default=['rgb', 'hha'],
                            # metres as they are, 0 = missing
-                           **COLUMN_LISTS | dict(norms=dict(malleable=dict(depth=[[0.]*3, [1/255]*3])))),
+                           **COLUMN_LISTS | dict(norms=dict(malleable=dict(depth=[[0.]*3, [1/255]*3]),
+                                                    cmnext=dict(hha=ZERO_ONE)))),
     original=another_layout(
         _sigma, 'original',
         [by_pattern('rgb', f'{_MAT}/images/{{id}}'), by_pattern('depth', f'{_MAT}/depths/{{id}}', **METRES),
