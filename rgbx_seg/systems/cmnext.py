@@ -9,7 +9,6 @@ __all__ = ['CMNEXT_VARIANTS', 'CMNEXT_QUIRKS', 'cmnext_model', 'segformer_head_n
 # %% ../../nbs/systems/16_cmnext.ipynb #39184646
 import re
 from functools import partial
-import torch
 from ..core import RGBXError, choose
 from ..encoders.embedding import rgb_branch, shared_embeddings
 from ..encoders.formats import Format, names_like
@@ -20,21 +19,6 @@ from ..models.create import ModelEntry, channels_of
 from ..models.segmenter import FusedBackbone, RGBXSegmenter
 from ..models.weights import load_published, read_weights, unwrap
 from ..registry import FORMATS, MODELS, check_quirks
-
-# %% ../../nbs/systems/16_cmnext.ipynb #d86b99b9
-import re
-from functools import partial
-from torch import nn
-from ..core import RGBXError, choose
-from ..encoders.embedding import shared_embeddings
-from ..encoders.formats import Format, names_like
-from ..encoders.mit import mit_encoder, mit_keys
-from ..fusion.cmnext import CMNEXT_QUIRKS, cmnext_fusion
-from ..heads.mlp import MLPHead, mlp_keys
-from ..models.create import ModelEntry, channels_of
-from ..models.segmenter import FusedBackbone, RGBXSegmenter
-from ..models.weights import load_published, read_weights, unwrap
-from ..registry import FORMATS, MODELS
 
 # %% ../../nbs/systems/16_cmnext.ipynb #5b796418
 _WIDE = 64,128,320,512
