@@ -11,9 +11,7 @@ except ImportError: triton = None
 
 # %% ../../nbs/ops/18_triton_backward.ipynb #1b603445
 if triton is not None:
-    from rgbx_seg.ops.triton_forward import (SIZES, advance, load_expansion, load_inputs, load_rates, load_rows,
-                                             load_steps, load_vectors, pick, positions_of, program, softplus_slope,
-                                             step_sizes, store_vectors)
+    from rgbx_seg.ops.triton_forward import SIZES, advance, load_expansion, load_inputs, load_rates, load_rows, load_steps, load_vectors, pick, positions_of, program, softplus_slope, step_sizes, store_vectors
 
 # %% ../../nbs/ops/18_triton_backward.ipynb #04f9d10f
 if triton is not None:
