@@ -12,6 +12,7 @@ of its own: an illegal address or 45 silent seconds cost one row. Everything end
 import argparse, ctypes, json, math, os, shutil, signal, statistics, subprocess, sys, time
 from pathlib import Path
 
+os.environ['TRITON_INTERPRET'] = '0'
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 import torch
