@@ -39,6 +39,8 @@ def _class_augment(size, **kwargs): return ClassAugment(size[0], **kwargs)
 PIPELINES = dict(joint=JointAugment, imagenet=_class_augment)
 
 # %% ../../nbs/training/50_run.ipynb #dee8bc08
+_OF_TRAINING = {'bgr', 'step0', 'some_parameters', 'off_by_one', 'float32_colour'}  # quirks that are not the model's
+
 def recipe_model(
     recipe:Recipe,           # Which model
     dataset                  # An open data set: classes, modalities, channels
@@ -49,17 +51,20 @@ def recipe_model(
         model = create_classifier(settings.name, card.num_classes, **settings.args)
     else:
         names = tuple(dataset.modalities)
-        model = create_model(settings.name, card.num_classes, names, {name: card.in_channels[name] for name in names},
-                             **settings.args)
+        channels = {name: card.in_channels[name] for name in names}
+        words = sorted(recipe.quirks - _OF_TRAINING)
+        model = create_model(settings.name, card.num_classes, names, channels,
+                             **settings.args | (dict(quirks=words) if words else {}))
     files = settings.pretrained or []
     for file in [files] if isinstance(files, (str,Path)) else files: print(load_published(model, file, settings.skip))
     return model
 
 # %% ../../nbs/training/50_run.ipynb #b2b3d3aa
-def _photometric(name, bgr):
+def _photometric(name, quirks):
     if callable(name): return name
-    order = {} if name=='jitter' else dict(order='bgr' if bgr else 'rgb')
-    return choose(name, PHOTOMETRIC, 'photometric augmentation')(**order)
+    settings = {} if name=='jitter' else dict(order='bgr' if 'bgr' in quirks else 'rgb')
+    if name=='distortion' and 'float32_colour' in quirks: settings['quirks'] = ['float32_colour']
+    return choose(name, PHOTOMETRIC, 'photometric augmentation')(**settings)
 
 def recipe_augment(
     recipe:Recipe,           # Which pipeline, with which arguments
@@ -72,7 +77,7 @@ def recipe_augment(
     if 'off_by_one' in quirks: args['off_by_one'] = True
     light = args.get('photometric')
     if isinstance(light, dict):
-        args['photometric'] = {m: _photometric(name, 'bgr' in quirks) for m,name in light.items()}
+        args['photometric'] = {m: _photometric(name, quirks) for m,name in light.items()}
     size = data.crop or dataset.card.size or dataset[0][0].shape[:2]
     return choose(data.pipeline, PIPELINES, 'pipeline')(size, **args)
 
