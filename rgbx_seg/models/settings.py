@@ -10,7 +10,7 @@ import inspect, math, re, sys
 from functools import partial
 from pathlib import Path
 from ..core import RGBXError, nearest
-from ..encoders.timm import CONTROLS, is_timm, timm_settings
+from ..encoders.timm import CONTROLS, plain_name, timm_settings
 from .create import create_model, find_model
 from ..registry import ENCODERS, FUSIONS, HEADS
 
@@ -38,7 +38,7 @@ def settings_of(builder) -> set: # A function, a class or a `partial` of one
 def _encoder_settings(name):
     "The settings of an encoder by name, ours or timm's."
     if name in ENCODERS: return settings_of(ENCODERS[name])
-    return timm_settings(name) if is_timm(name) else None      # a system's own word for its encoder
+    return timm_settings(name) if plain_name(name) else None      # a system's own word for its encoder
 
 # %% ../../nbs/models/28_settings.ipynb #e000b2d9
 _FOLLOWED = re.compile(r'pretrain|checkpoint|file|path$|url|hub|overlay|cache|state_dict|weights', re.I)
