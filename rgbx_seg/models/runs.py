@@ -20,7 +20,7 @@ from .settings import check_config
 from .published import fetch
 from .weights import find_format, load_published, our_names, read_weights
 from ..ops.loading import check_numbers
-from ..registry import DATASETS, RECIPES, WEIGHTS, plugins, quirks_for_switches
+from ..registry import DATASETS, MODELS, RECIPES, WEIGHTS, plugins, quirks_for_switches
 
 # %% ../../nbs/models/30_runs.ipynb #15009c33
 @dataclass
@@ -176,12 +176,12 @@ def _in_channels(loads, card):
     if 'in_channels' in loads.get('kwargs', {}): return loads['kwargs']['in_channels']
     return 3 if card is None else {name: card.modalities[name].channels for name in loads['modalities']}
 
-def _published_model(row, card):
+def _published_model(row, card, classes):
     "The model of a row, with random weights."
     loads = row.loads
     settings = {key: value for key,value in loads.get('kwargs', {}).items() if key != 'in_channels'}
     channels = _in_channels(loads, card)
-    classes = loads.get('classes') or loads['num_classes']
+    classes = loads.get('classes') or loads['num_classes'] or classes
     if classes is None: classes = _classes_in_file(loads['model'], fetch(row.name), tuple(loads['modalities']), channels)
     return create_model(loads['model'], classes, loads['modalities'], channels, **settings)
 
@@ -189,11 +189,12 @@ def _published_model(row, card):
 def _classifier(row):
     "The classifier of a row, if its publication has one."
     name = (row.loads or {}).get('encoder')
-    if name is None or not name.startswith('segman'): return None
+    if name not in MODELS or find_model(name).classifier is None: return None
     return create_classifier(name, row.loads['num_classes'])
 
-def published_model(name:str # In `WEIGHTS`
-) -> tuple:                  # (model with random weights, card of its data or None)
+def published_model(name:str, # In `WEIGHTS`
+    classes:int=None,         # Of its head, where the row does not know them; None: the file says
+) -> tuple:                   # (model with random weights, card of its data or None)
     "What a row of `rgbx weights` is for; `RGBXError` where nothing here builds it."
     if name not in WEIGHTS: raise RGBXError(f'weights {name!r}', 'no such name', f"one like {', '.join(nearest(name, WEIGHTS))}")
     row = WEIGHTS[name]
@@ -204,7 +205,7 @@ def published_model(name:str # In `WEIGHTS`
         raise RGBXError(f'weights {name}', 'an encoder alone: the head is missing', 'a trained model',
                         f'Train from it: rgbx train DATA --model NAME --pretrained {name}')
     card = _published_card(row, row.loads['modalities'])
-    return _published_model(row, card), card
+    return _published_model(row, card, classes), card
 
 def _by_name(name):
     "A row of `rgbx weights` as a run."
