@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 import rgbx_seg as rx
 from ..core import RGBXError, atomic_path
-from ..data.cards import get_card
+from ..data.known_cards import get_card
 from .parser import Names, Size, verb
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b0006

@@ -14,7 +14,7 @@ import torch
 import numpy as np
 from torch import nn, Tensor
 from ..core import RGBXError, choose, cv2_
-from ..data.cards import IMAGENET
+from ..data.modality import IMAGENET
 from ..data.photometric import PHOTOMETRIC, PhotometricDistortion
 from ..encoders.convnext import convnext_encoder, convnext_keys
 from ..encoders.formats import Format, names_like, translate

@@ -31,7 +31,7 @@ class DataSettings:
     "Which images, and what happens to them on the way."
     name:str=''                    # A data set that is known by name; '' = a folder with a card of its own
     layout:str=None                # The form of the data set; None = what is there
-    system:str=None                # Normalisation constants of a publication (`card.norms`)
+    system:str=None                # Normalisation constants of a publication (`card.facts.norms`)
     modalities:tuple=None          # None = the card's default
     train:str='train'              # Split to train on
     valid:str='val'                # Split watched during training
