@@ -150,7 +150,7 @@ def _checkpoint(file, model, card):
     "A published checkpoint, or one of ours, with the model it is for."
     if model is None: raise RGBXError(file, 'a file without the name of its model', 'load_run(file, model=NAME)', '--model NAME')
     card = Card.load(Path(card)) if isinstance(card, (str,Path)) else card
-    if isinstance(model, str) and getattr(card, 'classification', False): model = create_classifier(model, card.num_classes)
+    if isinstance(model, str) and card is not None and card.layout.classification: model = create_classifier(model, card.num_classes)
     if isinstance(model, str):
         modalities = find_model(model).modalities if card is None else tuple(card.modalities)
         channels = 3 if card is None else card.in_channels

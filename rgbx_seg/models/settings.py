@@ -80,6 +80,9 @@ def check_config(settings:dict,  # `model` of a config: arguments of `create_mod
     if isinstance(settings.get('encoder_kw'), dict):            # runs of older versions kept the switch; nothing is fetched
         settings['encoder_kw'] = {key: value for key,value in settings['encoder_kw'].items() if key != 'pretrained' or not isinstance(value, bool)}
     entry = find_model(name)
+    if settings.get('classifier') is True and entry.classifier:
+        _check_keys(settings, settings_of(entry.classifier) | {'name', 'num_classes', 'classifier'}, name, file)
+        return settings
     known = settings_of(entry.build if inspect.isfunction(entry.build) or isinstance(entry.build, partial) else type(entry.build).__call__)
     _check_keys({key: value for key,value in settings.items() if key not in ('name', *_PARTS)}, _OWN | (known or set()), name, file)
     places = ((ENCODERS, entry.encoder, 'encoder_kw'), (FUSIONS, entry.fusion, 'fusion_kw'), (HEADS, entry.head, 'head_kw'),
