@@ -162,7 +162,7 @@ def rgbx_learner(
     for name in others: choose(name, OptimSettings.__dataclass_fields__, 'setting of the learner')
     card = getattr(dls, 'card', None)
     _same_classes(card, model, 'model')
-    ignore = 255 if card is None else card.ignore
+    ignore = 255 if card is None else card.layout.ignore
     cbs = list(cbs) if isinstance(cbs, (list,tuple)) else [] if cbs is None else [cbs]
     if recompute: recompute_blocks(model)
     how = optimizer(optim.name, optim.wd, **optim.args, **optim.groups) if opt_func is None else {'opt_func': opt_func}
@@ -245,6 +245,7 @@ def _begin(learn, out, repeat, run, resume, force):
     content = dict(model=getattr(learn.model, 'config', None) or None,
                    card=card.to_dict() if hasattr(card, 'to_dict') else None)
     if reading is not None: content['reading'] = reading.to_dict()
+    if getattr(learn.model, 'started_from', None): content['started_from'] = learn.model.started_from
     _dump(out/'config.json', content | dict(train=repeat | dict(monitor=run.monitor, keep=run.keep)))
 
 def _fit(learn, out, epochs, rate, optim, run, state, cbs):
@@ -328,7 +329,7 @@ def _write_results(learn, out, history, best, keep, files):
     _dump(out/'metrics.json', dict(
         kept=keep, chosen_by=best.monitor, chosen_on='validation', best=_nan_free(best.best_row),
         last=_nan_free(history.rows[-1] if history.rows else None), best_per_class=per_class,
-        synthetic=bool(getattr(card, 'synthetic', False))))
+        synthetic=card is not None and card.facts.synthetic))
 
 def _kept_weights(out):
     "The weights that a run kept."

@@ -22,7 +22,7 @@ class ModelSettings:
     "Which network, and what it starts from."
     name:str='sigma_nano'          # A name for `create_model`; for data of whole-image classes one for `create_classifier`
     args:dict=_settings()          # More for `create_model`
-    pretrained:str=''              # A file with weights to start from, or a list of files for parts; '' = random initial weights
+    pretrained:str=''              # 'recipe' (the published start), a name of `rgbx weights`, a file, a run, or a list; '' = random weights
     skip:str=''                    # Pattern of our tensors which that file leaves alone
     nano:str='sigma_nano'          # The small model that stands for it in `Recipe.small`
 
@@ -31,7 +31,7 @@ class DataSettings:
     "Which images, and what happens to them on the way."
     name:str=''                    # A data set that is known by name; '' = a folder with a card of its own
     layout:str=None                # The form of the data set; None = what is there
-    system:str=None                # Normalisation constants of a publication (`card.norms`)
+    system:str=None                # Normalisation constants of a publication (`card.facts.norms`)
     modalities:tuple=None          # None = the card's default
     train:str='train'              # Split to train on
     valid:str='val'                # Split watched during training
