@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from ..core import choose
-from ..data.cards import IMAGENET, Modality
+from ..data.modality import IMAGENET, Modality
 from ..data.tensor_augment import TensorAugment, prepared
 from ..data.transforms import normalise
 from ..encoders.mit import MiTBlock

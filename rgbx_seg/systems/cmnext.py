@@ -9,7 +9,6 @@ __all__ = ['CMNEXT_VARIANTS', 'CMNEXT_QUIRKS', 'cmnext_model', 'segformer_head_n
 # %% ../../nbs/systems/16_cmnext.ipynb #39184646
 import re
 from functools import partial
-import torch
 from ..core import RGBXError, choose
 from ..encoders.embedding import rgb_branch, shared_embeddings
 from ..encoders.formats import Format, names_like

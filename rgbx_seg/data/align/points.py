@@ -10,8 +10,8 @@ __all__ = ['LEAST_POINTS', 'read_points', 'matrix_from_points', 'read_cameras', 
 import csv, json
 from pathlib import Path
 import numpy as np
-from ...core import RGBXError, choose, cv2_
-from .geometry import check_matrix, corners, map_points
+from ...core import RGBXError, choose
+from .geometry import check_matrix, map_points
 
 # %% ../../../nbs/data/align/40_points.ipynb #99d320a2
 LEAST_POINTS = dict(translation=1, similarity=3, affine=4, homography=6) # Points that a model needs at least

@@ -9,10 +9,10 @@ __all__ = ['NYU40', 'DFORMER_NORMS', 'COLUMN_LISTS', 'NYUOriginal', 'NYUDv2']
 from pathlib import Path
 import numpy as np
 from ...core import RGBXError, choose
-from ..cards import Modality
+from ..modality import Modality
 from ..doctor import Mistakes
 from ..files import map_label, repeat
-from ..decoders import need
+from ..codecs import need
 from ..folder import encode_names, existing_file
 from ..hha import hha
 from ..miniatures import Miniature, disk_label, toy_content, write_layout
@@ -114,7 +114,7 @@ class NYUOriginal(ArchiveFolder):
         labels=True,      # False: without labels
     ):
         card = card or _LAYOUTS['original']
-        card = card.select(modalities or card.default or list(card.modalities))
+        card = card.select(modalities or card.layout.default or list(card.modalities))
         self.root = Path(root)
         self.split = split
         self.card = card
@@ -204,7 +204,7 @@ class _Miniature(Miniature):
         image.save(path)
 
     def write(self, root, card, items, size):
-        if card.layout == 'original': _write_mat(self, root, card, items, size)
+        if card.layout.name == 'original': _write_mat(self, root, card, items, size)
         else: write_layout(self, root, card, items, size)
 
 # %% ../../../nbs/data/sets/20_nyudv2.ipynb #6167d848
@@ -243,4 +243,4 @@ class NYUDv2(PublishedFolder):
     @classmethod
     def open(cls, root, split='train', card=None, modalities=None, labels=True):
         card = card or cls.card
-        return (NYUOriginal if card.layout == 'original' else cls)(root, split, card, modalities, labels)
+        return (NYUOriginal if card.layout.name == 'original' else cls)(root, split, card, modalities, labels)

@@ -6,7 +6,7 @@
 __all__ = ['PST900']
 
 # %% ../../../nbs/data/sets/12_pst900.ipynb #2d533dfc
-from ..cards import Modality
+from ..modality import Modality
 from ..doctor import Mistakes
 from ..miniatures import Miniature
 from ..prepare import Preparation
