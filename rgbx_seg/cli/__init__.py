@@ -13,7 +13,7 @@ from ..registry import load_plugin
 from .parser import VERBS, WrongWords, call_words, make_parser
 
 # %% ../../nbs/cli/90_main.ipynb #c11d0006
-for _name in ('lists', 'runs'): importlib.import_module(f'rgbx_seg.cli.{_name}')   # registers their verbs
+for _name in ('lists', 'runs', 'align', 'weights'): importlib.import_module(f'rgbx_seg.cli.{_name}')   # registers their verbs
 
 _AIMS = ('know your data', 'choose', 'train', 'judge', 'use', 'trust')
 

@@ -119,7 +119,7 @@ class MambaHead(Head):
         E = channels[0]
         if self.channels != (E, 2*E, 4*E, 8*E):
             raise RGBXError('MambaHead', f'channels {self.channels}', '(E, 2E, 4E, 8E)')
-        rates = torch.linspace(0, drop_path, 4*depth).tolist()
+        rates = torch.linspace(0, drop_path, 4*depth, device='cpu').tolist()
         def _level(i): return UpLevel(8*E//2**i, rates[depth*(3-i):depth*(4-i)], d_state, up=i<3)
         self.layers_up = nn.ModuleList([PatchExpand(8*E), *(_level(i) for i in (1,2,3))])
         self.norm_up,self.up = nn.LayerNorm(E),FinalUp(E)
