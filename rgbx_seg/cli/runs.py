@@ -105,6 +105,7 @@ def train(data:str,             # DATA: a folder of images, or the folder of a k
     "Train a model into a run folder, by a publication's recipe or by settings of your own."
     from rgbx_seg.training.distributed import barrier, distributed
     from rgbx_seg.training.recipe import parse_changes
+    if bf16 and fp16: raise RGBXError('--bf16 --fp16', 'both', 'one of the two')
     precision = 'bf16' if bf16 else 'fp16' if fp16 else None
     changes = _given(model=model, pretrained=pretrained, skip=skip, modalities=modalities, size=size, balance=balance,
                      modality_dropout=modality_dropout, epochs=epochs, steps=steps, bs=bs, lr=lr, warmup=warmup,
