@@ -51,8 +51,8 @@ class _Stages(nn.Module):
         "The steps of every block of a stage, if all encoders offer their blocks."
         for encoder in self.encoders:
             if not isinstance(encoder.stages[s], BlockStage):
-                raise RGBXError(f'fusion {type(self.fusions[s]).__name__}',
-                                f'an encoder whose stages ({type(encoder.stages[s]).__name__}) do not offer their blocks',
+                fusion,stage = type(self.fusions[s]).__name__,type(encoder.stages[s]).__name__
+                raise RGBXError(f'fusion {fusion}', f'an encoder whose stages ({stage}) do not offer their blocks',
                                 'an encoder to step through: MiT, Swin or VMamba')
         return [block.steps() for block in self.encoders[0].stages[s].blocks]
 
