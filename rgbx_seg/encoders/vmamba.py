@@ -139,7 +139,7 @@ def vmamba_encoder(
     "The VMamba (version 0) encoder with output norms, as Sigma uses it."
     v = dict(choose(variant, VMAMBA_VARIANTS, 'VMamba variant')) | kwargs
     dims,depths = v['dims'],v['depths']
-    rates = torch.linspace(0, v['drop_path'], sum(depths)).tolist()
+    rates = torch.linspace(0, v['drop_path'], sum(depths), device='cpu').tolist()
     stages = [VSSStage(d, n, s>0, v['d_state'], rates[sum(depths[:s]):sum(depths[:s+1])])
               for s,(d,n) in enumerate(zip(dims, depths))]
     stem = PatchEmbed(in_channels, dims[0], 4, 4, norm=ChannelNorm(dims[0]))

@@ -107,7 +107,7 @@ def vmamba2_encoder(
     "The later VMamba encoder (arXiv 2401.10166, *v05_noz*)."
     v = dict(choose(variant, VMAMBA2_VARIANTS, 'VMamba variant')) | kwargs
     dims,depths = tuple(v['dims']),tuple(v['depths'])
-    rates = iter(torch.linspace(0, v['drop_path'], sum(depths)).tolist())
+    rates = iter(torch.linspace(0, v['drop_path'], sum(depths), device='cpu').tolist())
     stages = [VSSStage2(d, n, s and dims[s-1], [next(rates) for _ in range(n)], d_state=d_state, ratio=ratio,
                         mlp_ratio=mlp_ratio) for s,(d,n) in enumerate(zip(dims, depths))]
     outs = [ChannelNorm(d) for d in dims] if out_norm else None

@@ -135,7 +135,7 @@ def fusion_rates(depths:tuple, # Blocks per stage
 ) -> list:                    # One list of rates per stage
     "Drop-path rates of the fusion blocks of every stage."
     total = sum(encoder_depths) if of_encoder else sum(depths)
-    rates = torch.linspace(0, drop_path, total).tolist()
+    rates = torch.linspace(0, drop_path, total, device='cpu').tolist()
     starts = [sum(depths[:i]) for i in range(len(depths))]
     return [rates[s:s+n] for s,n in zip(starts, depths)]
 

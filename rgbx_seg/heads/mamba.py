@@ -15,7 +15,7 @@ from ..core import RGBXError
 from ..registry import HEADS
 
 # %% ../../nbs/heads/60_mamba.ipynb #8e50de4e
-class ChannelAttention(nn.Module):
+class _ChannelAttention(nn.Module):
     "`x * sigmoid(fc(mean(x)) + fc(max(x)))` per channel of `(B, C, H, W)`."
     def __init__(self,
         dim:int,          # Channels
@@ -35,7 +35,7 @@ class CAB(nn.Module):
         super().__init__()
         mid = max(1, dim//3)
         self.cab = nn.Sequential(nn.Conv2d(dim, mid, 3, padding=1), nn.GELU(), nn.Conv2d(mid, dim, 3, padding=1),
-                                 ChannelAttention(dim))
+                                 _ChannelAttention(dim))
     def forward(self, feature:Tensor) -> Tensor: return self.cab(feature)
 
 # %% ../../nbs/heads/60_mamba.ipynb #3b512720
@@ -119,7 +119,7 @@ class MambaHead(Head):
         E = channels[0]
         if self.channels != (E, 2*E, 4*E, 8*E):
             raise RGBXError('MambaHead', f'channels {self.channels}', '(E, 2E, 4E, 8E)')
-        rates = torch.linspace(0, drop_path, 4*depth).tolist()
+        rates = torch.linspace(0, drop_path, 4*depth, device='cpu').tolist()
         def _level(i): return UpLevel(8*E//2**i, rates[depth*(3-i):depth*(4-i)], d_state, up=i<3)
         self.layers_up = nn.ModuleList([PatchExpand(8*E), *(_level(i) for i in (1,2,3))])
         self.norm_up,self.up = nn.LayerNorm(E),FinalUp(E)
