@@ -41,10 +41,12 @@ _HOMES = {
     'registry': 'ENCODERS FUSIONS HEADS MODELS',
     'data.open': 'open_data',
     'data.doctor': 'check_data',
-    'data.cards': 'Card Modality',
+    'data.cards': 'Card',
+    'data.modality': 'Modality',
     'training.loaders': 'dataloaders',
     'data.sets.base': 'list_datasets',
     'data.prepare': 'prepare_data',
+    'data.align.run': 'align_data',
     'data.toy': 'write_toy',
     'training.recipe': 'Recipe get_recipe list_recipes',
     'training.run': 'train learner',
@@ -74,7 +76,7 @@ def _open_room(name):
         return importlib.import_module(f'{room.__name__}.{part}')
     room.__getattr__ = module
 
-for _name in (*_ROOMS, 'data.sets'): _open_room(_name)
+for _name in (*_ROOMS, 'data.sets', 'data.align'): _open_room(_name)
 
 # %% ../nbs/05_face.ipynb #face0009
 def __getattr__(name):

@@ -10,8 +10,9 @@ import shlex
 from pathlib import Path
 import rgbx_seg as rx
 from ..core import RGBXError, atomic_path
-from ..data.cards import get_card
+from ..data.known_cards import get_card
 from .parser import Names, Size, verb
+from ..registry import RECIPES
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b0006
 def _given(**options):
@@ -65,7 +66,7 @@ def train(data:str,             # DATA: a folder of images, or the folder of a k
     # what is trained
     recipe:str=None,            # Train as a publication did: a name of `rgbx recipes`; default: settings of your own
     model:str=None,             # A name of `rgbx models`, or encoder+fusion+head; default: the recipe's, else sigma_nano
-    pretrained:str=None,        # A published checkpoint to start from; default: random weights
+    pretrained:str=None,        # recipe (the published start), a name of `rgbx weights`, a file or a run; default: random weights
     skip:str=None,              # With --pretrained: a pattern of tensors to leave out, e.g. head.output; default: none
     # data
     modalities:Names=None,      # Which, RGB first; default: the recipe's, else all
@@ -104,6 +105,7 @@ def train(data:str,             # DATA: a folder of images, or the folder of a k
     "Train a model into a run folder, by a publication's recipe or by settings of your own."
     from rgbx_seg.training.distributed import barrier, distributed
     from rgbx_seg.training.recipe import parse_changes
+    if bf16 and fp16: raise RGBXError('--bf16 --fp16', 'both', 'one of the two')
     precision = 'bf16' if bf16 else 'fp16' if fp16 else None
     changes = _given(model=model, pretrained=pretrained, skip=skip, modalities=modalities, size=size, balance=balance,
                      modality_dropout=modality_dropout, epochs=epochs, steps=steps, bs=bs, lr=lr, warmup=warmup,
@@ -124,6 +126,19 @@ def _conditions(words):
     "`easy=easy.txt` and `hard.txt` as `{condition: list}`."
     pairs = (word.split('=', 1) if '=' in word else (Path(word).stem, word) for word in words or ())
     return dict(pairs) or None
+
+def _class_recipe(run):
+    "The recipe of a run of whole-image classes; None of any other run."
+    from rgbx_seg.training.recipe import Recipe
+    own = (run.config.get('train') or {}).get('recipe')
+    classes = run.card is not None and getattr(run.card, 'classification', False)
+    return Recipe.from_dict(own) if classes and isinstance(own, dict) else None
+
+def _judge_classes(recipe, run, dataset, bs):
+    "Top-1 of a classifier of whole images, on the crop of its recipe."
+    from rgbx_seg.training.run import evaluate_recipe
+    if recipe is None: raise RGBXError('rgbx eval', f'classes of whole images ({dataset.card.name})', 'a recipe that says which crop is judged', '--recipe NAME')
+    return evaluate_recipe(recipe, run.model, dataset, bs=bs, name=run.name)
 
 @verb('judge', 'rgbx eval runs/first mydata --drop thermal --out report.md')
 def eval_(run:str,          # RUN: a run folder, a saved model, or a checkpoint file with --model
@@ -152,13 +167,15 @@ def eval_(run:str,          # RUN: a run folder, a saved model, or a checkpoint 
     from rgbx_seg.evaluation.epochs import evaluate_epochs
     from rgbx_seg.training.distributed import distributed
     with distributed(device and _device(device)):            # a launcher's processes share the items
-        by = rx.get_recipe(recipe) if recipe else None
+        by = rx.get_recipe(recipe or run) if recipe or run in RECIPES and not Path(run).exists() else None
         opened = _run(run, model, data, card, device)
+        by = by or _class_recipe(opened)
         dataset = _open(opened, data, split or (by.data.test if by else 'test'), card, drop, by)
         protocol = protocol or (by.judge.protocol if by else None)
         how = dict(protocol=protocol or None, bs=bs, drop=drop, num_workers=workers, name=Path(run).name,
                    conditions=_conditions(conditions), save=save or '', scores=scores)
-        if epochs is None: report = rx.evaluate(opened, dataset, **how)
+        if getattr(dataset.card, 'classification', False): report = _judge_classes(by, opened, dataset, bs)
+        elif epochs is None: report = rx.evaluate(opened, dataset, **how)
         else: report = evaluate_epochs(run, dataset, epochs, device=_device(device), **how)
         print(report)
         if out is None: return

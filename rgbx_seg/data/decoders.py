@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, choose, cv2_
-from .cards import Modality
-from .codecs import Stored, decode_file, need
+from .codecs import Stored, decode_file
 from .files import raw_image, read_image, repeat, take_holes, to_modality
 from .hha import camera_matrix, hha
+from .modality import Modality
 from .thermal import flir_celsius, flir_visible
 from ..registry import DATASETS
 

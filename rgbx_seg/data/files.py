@@ -11,8 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, atomic_path, choose, cv2_
-from .cards import Modality
-from .codecs import ARRAY_EXTS, FILE_EXTS, IMAGE_EXTS, Stored, decode_file, file_bytes
+from .codecs import Stored, decode_file
+from .modality import Modality
 
 # %% ../../nbs/data/05_files.ipynb #4eb67b59
 _BGR = {3: [2, 1, 0], 4: [2, 1, 0, 3]}

@@ -72,7 +72,7 @@ class Findings:
             texts = '\n  '.join(grouped(self.errors, len(self.indices)))
             raise RGBXError(root, f'{n} bad items (of {len(self.indices)} read):\n  {texts}\n', 'none')
         if self.all_void:
-            ignore = self.dataset.card.ignore
+            ignore = self.dataset.card.layout.ignore
             raise RGBXError(f'labels of {root}', f'void ({ignore}) in every pixel of {len(self.indices)} items',
                             'pixels of a class', 'There is nothing to learn; look at the labels')
 

@@ -11,14 +11,17 @@ import copy, fnmatch, os, re
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
+from .align.apply import Registered, crop_to, with_alignments
 from .annotations import annotated_label, annotation_form
-from .cards import Card, get_card, safe_name
+from .cards import Card
 from .codecs import FILE_EXTS
 from .conditions import trailing_number
-from .files import map_label, raw_label, take_holes
 from .decoders import read_modality
+from .files import map_label, raw_label, take_holes
 from .findings import Findings
 from .grids import grid_of, onto_grid
+from .known_cards import get_card
+from .modality import safe_name
 
 # %% ../../nbs/data/10_folder.ipynb #8f80ae56
 def fill_pattern(pattern:str, # With {id}, or {0}, {1} ... for the parts of the name
@@ -209,7 +212,7 @@ def split_names(root:Path, # Folder of the data set
         raise RGBXError(f'split of {root}', f'no split {split!r}', f"one of {', '.join(splits)}, all")
     spec = splits.get(split, dict(names='*'))
     if isinstance(spec, dict): return _found_names(root, first, split, spec)
-    columns = (first.path or f'{first.folder}/{{id}}{first.ext or ".png"}') if card.list_columns else None
+    columns = (first.path or f'{first.folder}/{{id}}{first.ext or ".png"}') if card.layout.list_columns else None
     names = []
     for file in [spec] if isinstance(spec, str) else spec:
         path = root/safe_name(file, 'list')
@@ -246,12 +249,12 @@ class _Items:
     def condition(self, i:int # Index
     ) -> str:
         "An item's condition, or None."
-        return self.card.condition(self.name(i))
+        return self.card.conditions.of(self.name(i))
 
     def conditions(self) -> dict: # {condition or subset: [index, ...]}; empty where the card knows none
         "The items of each condition and each named subset of the card, from the names alone."
         of = [self.condition(i) for i in range(len(self))]
-        groups = {condition: [condition] for condition in self.card.condition_names} | self.card.subsets
+        groups = {condition: [condition] for condition in self.card.conditions.names} | self.card.subsets
         out = {name: [i for i,condition in enumerate(of) if condition in group] for name,group in groups.items()}
         return {name: indices for name,indices in out.items() if indices}
 
@@ -264,10 +267,10 @@ class _Files(_Items):
     ) -> Path:               # The file, whether it is there or not
         "Where an item's file is."
         if kind == 'label':
-            pattern = self.card.label_path
-            folder = self.card.label_folder
-            if not pattern and annotation_form(self.card.label_decode)[0]: return self.root/folder   # one file for all
-            ending = self.card.label_ext
+            pattern = self.card.layout.label_path
+            folder = self.card.layout.label_folder
+            if not pattern and annotation_form(self.card.layout.label_decode)[0]: return self.root/folder   # one file for all
+            ending = self.card.layout.label_ext
         else:
             modality = self.card.modalities[kind]
             pattern,folder,ending = modality.path,modality.folder,modality.ext
@@ -292,12 +295,12 @@ class _Labels(_Files):
     ) -> np.ndarray:             # (H, W) uint8
         "The label of an item in the train ids of its own card; what a data set with other labels overrides."
         card,values = self.card,self.label_values(name)
-        return map_label(self.path('label', name), values, card.num_classes, card.label_shift, card.ignore, card.label_map)
+        return map_label(self.path('label', name), values, card.num_classes, card.layout.label_shift, card.layout.ignore, card.layout.label_map)
 
     def label_values(self, name:str # An item's name
     ) -> np.ndarray:                # (H, W) uint8
         "The label of an item as it is on disk, or drawn from its outlines."
-        path,decode = self.path('label', name),self.card.label_decode
+        path,decode = self.path('label', name),self.card.layout.label_decode
         existing_file(path, f'the label of item {name!r}', 'labels=False reads without labels')
         if not annotation_form(decode)[0]: return raw_label(path, decode)
         return annotated_label(path, decode, self.path(self.modalities[0], name))
@@ -330,6 +333,7 @@ class _Item:
     "The images of one item, brought to the first one's size or grid; `holes`: where one of them has no data."
     def __init__(self, path, image, holes):
         self.path,self.images,self.holes,self._grid = path,[image],holes,False
+        self._inside = None   # Where every registered sensor sees something, for `outside='crop'`
 
     def _same_grid(self, image, holes, path):
         "Georeferenced images lie where they are on Earth."
@@ -349,9 +353,18 @@ class _Item:
         if holes is not None: self.holes = holes if self.holes is None else self.holes | holes
         return image
 
-    def void(self, mask, ignore):
-        "A label without the pixels that have no data."
-        return mask if mask is None or self.holes is None else np.where(self.holes, np.uint8(ignore), mask)
+    def registered(self, image, holes, path, modality):
+        "An image of another camera, on the first one's pixels."
+        seen = Registered(image, holes, modality, self.images[0].shape[:2], path)
+        if seen.crop: self._inside = seen.inside if self._inside is None else self._inside & seen.inside
+        return seen.image,seen.holes
+
+    def done(self, mask, ignore):
+        "(images, mask, holes): the label without the pixels that have no data, all cropped where a card says so."
+        if mask is not None and self.holes is not None: mask = np.where(self.holes, np.uint8(ignore), mask)
+        if self._inside is None: return self.images,mask,self.holes
+        def cut(image): return None if image is None else crop_to(image, self._inside)
+        return [cut(image) for image in self.images],cut(mask),cut(self.holes)
 
 def read_item(paths:dict, # {modality: file}
     card:Card,            # How they are read
@@ -365,7 +378,10 @@ def read_item(paths:dict, # {modality: file}
         if item is None:
             item = _Item(path, image, holes)
             check_size(path, image, path, image)
-        else: item.images.append(item.fitted(image, holes, path, kind, card.modalities[kind].fit))
+            continue
+        modality = card.modalities[kind]
+        if modality.align: image,holes = item.registered(image, holes, path, modality)
+        item.images.append(item.fitted(image, holes, path, kind, modality.fit))
     return item
 
 # %% ../../nbs/data/10_folder.ipynb #100a4a7d
@@ -379,7 +395,7 @@ class _Read(_Labels):
         item = read_item(paths, self.card, lambda kind, memo: self.read(kind, name, memo))
         mask = self.mask(name) if self.labels else None
         if mask is not None: mask = item.fitted(mask, None, self.path('label', name), 'label')
-        return item.images,item.void(mask, self.card.ignore),item.holes
+        return item.done(mask, self.card.layout.ignore)
 
     def __getitem__(self, i:int):
         images,mask,_ = self.with_holes(i)
@@ -418,11 +434,12 @@ class DataFolder(_Read):
             raise RGBXError(self.root, 'no card.json', 'a card',
                             'card=folder_card(...) says what is where; `open_data` proposes one')
         card = get_card(self.root/'card.json' if card is None else card)
-        modalities = modalities or card.default
+        modalities = modalities or card.layout.default
         self.card = card if modalities is None else card.select(modalities)
+        self.card = with_alignments(self.card, self.root)
         self.modalities = tuple(self.card.modalities)
-        has_labels = card.label_folder is not None or card.label_path is not None
-        self.labels = labels and has_labels and split not in card.unlabelled
+        has_labels = card.layout.label_folder is not None or card.layout.label_path is not None
+        self.labels = labels and has_labels and split not in card.layout.unlabelled
         self._names = encode_names(self.root, split_names(self.root, card, split))
 
     def __repr__(self):

@@ -40,7 +40,7 @@ class ItemFiles:
     def condition(self, i:int # Index
     ) -> str:
         "An item's condition, or None."
-        return self.card.condition(self.names[i])
+        return self.card.conditions.of(self.names[i])
 
     def __getitem__(self, i):
         images,mask,_ = self.with_holes(i)
@@ -53,12 +53,12 @@ class ItemFiles:
         item = read_item(paths, self.card, lambda kind, memo: read_modality(paths[kind], self.card.modalities[kind], memo))
         mask = None if self.label_files is None else self._mask(self.label_files[i])
         if mask is not None: mask = item.fitted(mask, None, self.label_files[i], 'label')
-        return item.images,item.void(mask, self.card.ignore),item.holes
+        return item.done(mask, self.card.layout.ignore)
 
     def _mask(self, path):
         card = self.card
-        return read_label(path, card.num_classes, card.label_shift, card.ignore, label_map=card.label_map,
-                          decode=card.label_decode)
+        return read_label(path, card.num_classes, card.layout.label_shift, card.layout.ignore, label_map=card.layout.label_map,
+                          decode=card.layout.label_decode)
 
 # %% ../../nbs/data/12_item_files.ipynb #c32a46e0
 def _check_lengths(lists):

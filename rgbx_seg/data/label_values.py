@@ -19,7 +19,7 @@ def _known_palettes():
     "Yield (name, class names, [hex]) of data sets that are known."
     for name,known in DATASETS.items():
         card = known.card
-        if card.classification or len({_hex(colour) for colour in card.palette}) < card.num_classes: continue
+        if card.layout.classification or len({_hex(colour) for colour in card.palette}) < card.num_classes: continue
         yield name,card.classes,[_hex(colour) for colour in card.palette]
 
 def _named_colours(colours):

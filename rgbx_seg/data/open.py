@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['open_data', 'open_both', 'describe']
 
-# %% ../../nbs/data/40_open.ipynb #6dbc5c48
+# %% ../../nbs/data/40_open.ipynb #b5adb736
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, choose
-from .cards import CARDS, Card, DataSet, get_card
+from .known_cards import CARDS, get_card
+from .cards import Card, DataSet
 from .folder import DataFolder, split_names
 from .item_files import ItemFiles
 from .propose import divide, propose_card, told_folders
@@ -34,9 +35,9 @@ def _named_card(root, card):
     name,_,layout = str(card).partition('/')
     if name not in DATASETS: return choose(name, {**CARDS, **DATASETS}, 'card'),root,f'the card {name!r}'
     own = _own_card(root)
-    if own is not None and own.name == name and layout in ('', own.layout): found,folder = own,root
+    if own is not None and own.name == name and layout in ('', own.layout.name): found,folder = own,root
     else: found,folder = _known_card(root, name, layout or None)
-    return found,folder,f'{name}, {found.layout} layout, by --card {card}'
+    return found,folder,f'{name}, {found.layout.name} layout, by --card {card}'
 
 def _own_card(root):
     "The folder's own card, or None."
@@ -45,15 +46,15 @@ def _own_card(root):
 # %% ../../nbs/data/40_open.ipynb #67cc03b8
 def _open_card(root, card, split, modalities=None, labels=True):
     "A folder by a card, with the reader of its data set."
-    known = DATASETS.get(card.name) if card.layout else None
+    known = DATASETS.get(card.name) if card.layout.name else None
     return (known.open if known else DataFolder)(root, split, card, modalities, labels=labels)
 
 def _speaks_for_it(dataset):
     "Does the first item read by the card, and do its size, the number of items or their names speak for it?"
     card,size = dataset.card,dataset[0][0].shape[:2]
-    if card.size is not None and size == card.size: return True
-    if len(dataset) == card.counts.get(dataset.split): return True
-    return bool(card.condition_names) and all(dataset.condition(i) is not None for i in range(len(dataset)))
+    if card.layout.size is not None and size == card.layout.size: return True
+    if len(dataset) == card.facts.counts.get(dataset.split): return True
+    return bool(card.conditions.names) and all(dataset.condition(i) is not None for i in range(len(dataset)))
 
 def _is_it(card, root):
     "Is the folder that data set? Its first split that opens says so."
@@ -72,13 +73,13 @@ def _recognise(root):
         if folder != root: continue
         try:
             if _is_it(card, root): found.append((name, card))
-        except RGBXError as e: why.append(f'It has the folders of {name} ({card.layout}), but {e}')
+        except RGBXError as e: why.append(f'It has the folders of {name} ({card.layout.name}), but {e}')
     return found,why
 
-# %% ../../nbs/data/40_open.ipynb #755bf952
+# %% ../../nbs/data/40_open.ipynb #f828aee9
 def _classes_by_name(card, reading):
     "A proposal whose classes are some of the run's by name: its numbers become the run's."
-    table = card.label_map or {i: i for i in range(card.num_classes)}
+    table = card.layout.label_map or {i: i for i in range(card.num_classes)}
     new = {i: reading.classes.index(name) for i,name in enumerate(card.classes)}
     return {value: new.get(number, number) for value,number in table.items()}
 
@@ -86,8 +87,8 @@ def _proposed_for(card, reading):
     "A proposal with the classes of the run: by their names, else, where they are plain numbers, by these."
     if reading is None: return card
     n,classes = len(reading.classes),dict(classes=list(reading.classes), palette=np.array(reading.palette))
-    if set(card.classes) <= set(reading.classes): return replace(card, label_map=_classes_by_name(card, reading), **classes)
-    painted = (card.label_decode or '').startswith('colours:')
+    if set(card.classes) <= set(reading.classes): return card.with_changes(label_map=_classes_by_name(card, reading), **classes)
+    painted = (card.layout.label_decode or '').startswith('colours:')
     if painted or card.num_classes > n:
         raise RGBXError(f'labels of {card.name!r}', f"the classes {_some(card.classes)}", f'some of {_some(reading.classes)}, which the run knows',
                         'Give the data a card.json with the classes of the run: rgbx check FOLDER --save, then edit it')
@@ -104,7 +105,7 @@ def _guessed_card(root, reading):
         raise RGBXError(root, f'the folders of {names}', 'one of them', f'Say which: {words}')
     if found:
         name,card = found[0]
-        return card,f'{name}, {card.layout} layout, by its folders'
+        return card,f'{name}, {card.layout.name} layout, by its folders'
     try: return _proposed_for(propose_card(root), reading),'proposed from its files'
     except RGBXError as e:
         if not why: raise
@@ -117,7 +118,7 @@ def _choose_card(root, card, recipe, reading):
     if own is not None: return own,root,'its card.json'
     if recipe is not None and recipe.data.name:
         found,folder = _known_card(root, recipe.data.name, recipe.data.layout)
-        return found,folder,f'{recipe.data.name}, {found.layout} layout, of the recipe {recipe.name}'
+        return found,folder,f'{recipe.data.name}, {found.layout.name} layout, of the recipe {recipe.name}'
     card,taken = _guessed_card(root, reading)
     return card,root,taken
 
@@ -183,7 +184,7 @@ def open_data(what,         # A folder, {modality: file or files}, an open data 
         if modalities and reading is None: reading = Reading.of(dataset).select(modalities)
     return dataset if reading is None else reading.apply(dataset)
 
-# %% ../../nbs/data/40_open.ipynb #a3dfd92d
+# %% ../../nbs/data/40_open.ipynb #942c26ca
 def _if_there(what, split, kwargs):
     "A split, or None where it is not there; one that is there and wrong is an error."
     try: return open_data(what, split, **kwargs)
@@ -215,7 +216,7 @@ def open_both(what,         # A folder; or the open data sets (training, validat
     second = _if_there(what, 'val', kwargs) if 'val' in first.card.splits else None
     # a val that is part of train was trained on
     if second is not None and second.labels and not set(second.names) <= set(first.names): return first,second
-    if first.card.classification: return first,first
+    if first.card.layout.classification: return first,first
     return _held_out(first, say)
 
 # %% ../../nbs/data/40_open.ipynb #fd48c3a6
@@ -226,15 +227,15 @@ def _describe_modality(name, modality):
     if modality.channels > 3: notes.append(f'{modality.channels} channels')
     if modality.decode: notes.append(modality.decode)
     if modality.span: notes.append('{0:g}..{1:g}'.format(*modality.span))
-    if modality.note and ('/100' in modality.note or 'degrees' in modality.note): notes.append(modality.note)
     if modality.order != 'rgb' and modality.cmap is None: notes.append(modality.order)
+    if 'degrees' in modality.note: notes.append(modality.note)
+    if modality.align: notes.append('aligned')
     return f"{name} {files}"+(f" ({', '.join(notes)})" if notes else '')
 
 def _describe_labels(card):
     "Where the labels are, and of how many classes."
-    if not (card.label_folder or card.label_path): return 'no labels'
-    files = card.label_path or (f"{card.label_folder}/*{card.label_ext or ''}")
-    if card.label_folder and Path(card.label_folder).suffix in ('.json', '.xml'): files = card.label_folder
+    if not (card.layout.label_folder or card.layout.label_path): return 'no labels'
+    files = card.layout.label_path or f"{card.layout.label_folder}/*{card.layout.label_ext or ''}"
     return f'labels {files} ({card.num_classes} classes)'
 
 def _counts(dataset):
@@ -255,7 +256,7 @@ def _describe_items(dataset):
 
 # %% ../../nbs/data/40_open.ipynb #74bf32e6
 def describe(dataset:DataSet # Open
-) -> str:                    # One line; of a proposal, also what was decided and left out
+) -> str:                    # One line
     "What was taken for what: the first line of every command."
     card = dataset.card
     if not isinstance(dataset, DataFolder):
@@ -263,6 +264,6 @@ def describe(dataset:DataSet # Open
         return f'data {card.name}: open, {names}, {card.num_classes} classes, {len(dataset)} items'
     parts = [_describe_modality(name, modality) for name,modality in card.modalities.items()]
     parts.append(_describe_labels(card))
-    if not card.classification: parts.append(_describe_items(dataset))
+    if not card.layout.classification: parts.append(_describe_items(dataset))
     line = f"data {dataset.root.name}: {dataset.taken or card.name}: {', '.join(parts)}"
-    return '\n  '.join([line, *card.notes]) if 'proposed' in dataset.taken else line
+    return '\n  '.join([line, *card.facts.notes]) if 'proposed' in dataset.taken else line

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 from ..core import RGBXError, cv2_
 from ..registry import check_quirks, quirk
-from .cards import IMAGENET
+from .modality import IMAGENET
 from .transforms import Photometric, normalise
 
 # %% ../../nbs/data/25_photometric.ipynb #398801f6

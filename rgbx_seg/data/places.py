@@ -6,12 +6,12 @@
 __all__ = ['LABEL_WORDS', 'RGB_WORDS', 'X_WORDS', 'SPLIT_WORDS', 'has_word', 'Place', 'find_places', 'Look', 'look_at']
 
 # %% ../../nbs/data/34_places.ipynb #3c110d2f
-import itertools, os, re
+import os, re
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
-from .codecs import FILE_EXTS, decode_file
+from .codecs import decode_file
 from .files import label_colours
 from .folder import image_names
 from .thermal import flir_celsius

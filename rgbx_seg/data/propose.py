@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 from ..core import RGBXError
 from .annotations import annotation_fields
-from .cards import Card, Modality
+from .cards import Card
 from .label_values import label_fields
-from .places import LABEL_WORDS, RGB_WORDS, SPLIT_WORDS, X_WORDS, Look, Place, find_places, has_word, look_at
+from .modality import Modality
+from .places import (
+    LABEL_WORDS, Look, Place, RGB_WORDS, SPLIT_WORDS, X_WORDS, find_places, has_word, look_at)
 from .thermal import flir_visible
 
 # %% ../../nbs/data/38_propose.ipynb #e8a9dfd6
@@ -288,5 +290,6 @@ def propose_card(root:Path, # Folder
     found = _sort_out(root, [_Kind(place, look_at(place)) for place in places], told)
     found.notes += [f'left out {folder}: {reason}' for folder,reason in odd]
     labels = _labels(root, found)
-    return Card(root.name, labels.pop('classes'), _modalities(found), notes=found.notes,
-                **_splits(root, found.rgb, found.rgb.names, group, found.notes), **labels)
+    splits = _splits(root, found.rgb, found.rgb.names, group, found.notes)
+    card = Card(root.name, labels.pop('classes'), None, _modalities(found))
+    return card.with_changes(notes=found.notes, **splits, **labels)

@@ -9,12 +9,13 @@ __all__ = ['Reading']
 from dataclasses import asdict, dataclass, replace
 import numpy as np
 from ..core import RGBXError
-from .cards import Card, DataSet, Modality
+from .cards import Card, DataSet, Layout
+from .modality import Modality
 from .folder import DataFolder
 from ..registry import plugins
 
 # %% ../../nbs/data/42_reading.ipynb #4c37a4d2
-_READ = 'channels order decode bits span mean std grey cmap view'.split()   # what a `Modality` says about reading
+_READ = 'channels order decode bits span mean std grey cmap view align'.split()   # what a `Modality` says about reading
 
 def _plain(modality):
     "How a modality is read, as plain data."
@@ -71,7 +72,7 @@ class Reading(_Record):
         "What a card says about reading."
         card = card.in_order('bgr') if bgr else card
         palette = tuple(map(tuple, card.palette.tolist()))
-        return cls(dict(card.modalities), tuple(card.classes), palette, card.ignore, tuple(needed))
+        return cls(dict(card.modalities), tuple(card.classes), palette, card.layout.ignore, tuple(needed))
 
     @classmethod
     def of(cls, dataset:DataSet # An open data set
@@ -83,7 +84,8 @@ class Reading(_Record):
     ) -> Card:                      # Without folders or labels
         "A card for files that have none."
         palette = np.array(self.palette)
-        return Card(name, list(self.classes), dict(self.modalities), palette, self.ignore, label_folder=None)
+        return Card(name, list(self.classes), palette, dict(self.modalities),
+                    layout=Layout(ignore=self.ignore, label_folder=None))
 
     def select(self, names:list # Of modalities, in order
     ):
@@ -111,7 +113,7 @@ def _as_read(dataset, name, wanted, decoded):
         raise RGBXError(where, f'the span {have.span}', f'{wanted.span}, as the run reads it',
                         'Open the data set with that span')
     fields = {key: getattr(wanted, key) for key in ('order', 'span', 'mean', 'std', 'cmap', 'view')}
-    return replace(have, grey=have.grey or wanted.grey, **fields)
+    return replace(have, grey=have.grey or wanted.grey, align=wanted.align or have.align, **fields)
 
 def _new_ids(reading, card):
     "(256,) uint8: train ids of the data as the run's; None where they are the same, False where classes differ."
@@ -134,14 +136,14 @@ def _card_as_read(reading, dataset, decoded):
     "(the card of the data read as the run reads, what its train ids become or None)."
     _check_modalities(reading, dataset)
     card,ids = dataset.card,_new_ids(reading, dataset.card)
-    if getattr(dataset, 'labels', True) and (ids is False or card.ignore != reading.ignore):
+    if getattr(dataset, 'labels', True) and (ids is False or card.layout.ignore != reading.ignore):
         raise RGBXError(f'classes of {card.name!r}', _listed(card.classes),
                         f'{_listed(reading.classes)}, in any order, which the run knows',
                         'Name the classes of the data in its card.json as the run does')
     modalities = {name: _as_read(dataset, name, wanted, decoded) for name,wanted in reading.modalities.items()}
-    labels = dict(label_folder=None, label_path=None) if ids is False else {}
-    new = replace(card, modalities=modalities, classes=list(reading.classes), palette=np.array(reading.palette),
-                  ignore=reading.ignore, default=None, **labels)
+    labels = dict(label_folder=None, label_path=None, label_map=None) if ids is False else {}
+    new = card.with_changes(modalities=modalities, classes=list(reading.classes), palette=np.array(reading.palette),
+                            ignore=reading.ignore, default=None, **labels)
     return new,None if ids is False else ids
 
 # %% ../../nbs/data/42_reading.ipynb #802e3ce2

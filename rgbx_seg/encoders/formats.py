@@ -19,6 +19,7 @@ class Format:
     detect:Callable          # names -> is this a file of the format?
     names:Callable           # `(model, name)` -> our name, list of names, or None to drop it
     optional:Callable=None   # `(model, our name)` -> may the file lack it? None: nothing may be missing
+    convert:Callable=None    # `{name: tensor}` of the file -> the same with tensors cut as the names expect
 
 def names_like(*patterns:str # Regular expressions
 ) -> Callable:               # names -> does each pattern match one of them?
@@ -49,7 +50,9 @@ def encoder_names(model, # Encoder or segmenter
     if isinstance(model, Encoder): return name
     filled = [i for i,encoder in enumerate(model.backbone.encoders) if not encoder.starts_random]
     having = [i for i in filled if _has(model.backbone.encoders[i], name)]
-    return [f'backbone.encoders.{i}.{name}' for i in having or filled]
+    places = [f'backbone.encoders.{i}.{name}' for i in having or filled]
+    if name.startswith('stem.'): places += [f"backbone.stems.{key}.{name.removeprefix('stem.')}" for key in getattr(model.backbone, 'stems', ())]
+    return places
 
 def encoder_only(model, # Encoder or segmenter
     name:str,           # Ours

@@ -13,7 +13,7 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 from ..core import choose
-from .base import Encoder
+from .base import BlockStage, Encoder, Step
 from .formats import Format, encoder_only, imagenet_names, names_like
 from ..ops.layers import DropPath, LayerNorm2d, MLP, PatchEmbed, PatchMerging
 from ..ops.loading import load_named
@@ -43,9 +43,9 @@ def shift_mask(H:int, # Rows of the padded map
     like:Tensor, # Gives device and dtype
 ) -> Tensor: # `(nW, m*m, m*m)`, 0 where two positions may meet, -100 elsewhere
     "Which positions of a window of the rolled map were neighbours before rolling."
-    def part(n):
+    def _part(n):
         return (torch.arange(n, device=like.device)>=n-m).int()+(torch.arange(n, device=like.device)>=n-s).int()
-    region = to_windows((3*part(H)[:, None]+part(W)[None])[None, :, :, None], m)[..., 0]
+    region = to_windows((3*_part(H)[:, None]+_part(W)[None])[None, :, :, None], m)[..., 0]
     return (region[:, None]!=region[:, :, None]).to(like.dtype)*-100
 
 # %% ../../nbs/encoders/30_swin.ipynb #b784de5c
@@ -63,12 +63,12 @@ class WindowAttention(nn.Module):
         yx = torch.stack(torch.meshgrid(torch.arange(window), torch.arange(window), indexing='ij')).flatten(1)
         dy,dx = (yx[:, :, None]-yx[:, None])+window-1
         self.register_buffer('relative_position_index', dy*(2*window-1)+dx)
-    def forward(self, x:Tensor, # `(B*nW, M*M, C)`
+    def forward(self, feature:Tensor, # `(B*nW, M*M, C)`
         mask:Tensor=None, # `(nW, M*M, M*M)`, added to the logits
     ) -> Tensor: # As `x`
         "Attend within each window."
-        N,L,C = x.shape
-        q,k,v = self.qkv(x).reshape(N, L, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        N,L,C = feature.shape
+        q,k,v = self.qkv(feature).reshape(N, L, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         a = (q*self.scale)@k.transpose(-1, -2)+self.relative_position_bias_table[self.relative_position_index].permute(
             2, 0, 1)
         if mask is not None: a = (a.reshape(-1, len(mask), *a.shape[1:])+mask[:, None]).reshape(a.shape)
@@ -89,21 +89,25 @@ class SwinBlock(nn.Module):
         self.window, self.shift, self.drop_path = window, shift, DropPath(drop_path)
         self.norm1, self.attn = nn.LayerNorm(dim), WindowAttention(dim, window, heads, attn_drop)
         self.norm2, self.mlp = nn.LayerNorm(dim), MLP(dim, mlp_ratio)
-    def attend(self, x:Tensor, # `(B, H, W, C)`, normed
+    def attend(self, feature:Tensor, # `(B, H, W, C)`, normed
     ) -> Tensor: # Same shape
         "Pad, roll, attend in windows, roll back, crop."
-        (H,W),m,s = x.shape[1:3], self.window, self.shift
-        x = F.pad(x, (0, 0, 0, -W%m, 0, -H%m))
-        Hp,Wp = x.shape[1:3]
-        if s: x = x.roll((-s, -s), (1, 2))
-        x = from_windows(self.attn(to_windows(x, m), shift_mask(Hp, Wp, m, s, x) if s else None), m, Hp, Wp)
-        if s: x = x.roll((s, s), (1, 2))
-        return x[:, :H, :W]
-    def forward(self, x:Tensor, # `(B, H, W, C)`
-    ) -> Tensor: # Same shape
+        (H,W),m,s = feature.shape[1:3], self.window, self.shift
+        feature = F.pad(feature, (0, 0, 0, -W%m, 0, -H%m))
+        Hp,Wp = feature.shape[1:3]
+        if s: feature = feature.roll((-s, -s), (1, 2))
+        mask = shift_mask(Hp, Wp, m, s, feature) if s else None
+        feature = from_windows(self.attn(to_windows(feature, m), mask), m, Hp, Wp)
+        if s: feature = feature.roll((s, s), (1, 2))
+        return feature[:, :H, :W]
+    def steps(self) -> list: # Of `Step`
         "Attention and MLP, both residual."
-        x = x+self.drop_path(self.attend(self.norm1(x)))
-        return x+self.drop_path(self.mlp(self.norm2(x)))
+        return [Step(self.norm1, self.attend, self.drop_path), Step(self.norm2, self.mlp, self.drop_path)]
+    def forward(self, feature:Tensor, # `(B, H, W, C)`
+    ) -> Tensor: # Same shape
+        "Both steps."
+        for step in self.steps(): feature = step.take(feature)
+        return feature
 
 # %% ../../nbs/encoders/30_swin.ipynb #f72fc904
 class SwinStem(PatchEmbed):
@@ -118,7 +122,7 @@ class SwinStem(PatchEmbed):
         return super().forward(F.pad(image, (0, -image.shape[-1]%4, 0, -image.shape[-2]%4)))
 
 # %% ../../nbs/encoders/30_swin.ipynb #9f145e00
-class SwinStage(nn.Module):
+class SwinStage(BlockStage):
     "Patch merging (not in the first stage) and blocks with alternating shift: `(B, C, H, W) -> (B, D, H', W')`."
     def __init__(self, dim:int, # Channels D of the blocks
         heads:int, # Attention heads
@@ -131,10 +135,14 @@ class SwinStage(nn.Module):
         self.down = PatchMerging(dim//2) if down else nn.Identity()
         self.blocks = nn.Sequential(*(SwinBlock(dim, heads, window, window//2*(i%2), 4, attn_drop, d)
                                       for i,d in enumerate(drop_path)))
-    def forward(self, f:Tensor, # `(B, C, H, W)`
+    def enter(self, feature:Tensor, # `(B, C, H, W)`
+    ) -> Tensor: # `(B, H', W', D)`
+        "Merge patches."
+        return self.down(feature.permute(0, 2, 3, 1))
+    def leave(self, tokens:Tensor, # `(B, H', W', D)`
     ) -> Tensor: # `(B, D, H', W')`
-        "One stage."
-        return self.blocks(self.down(f.permute(0, 2, 3, 1))).permute(0, 3, 1, 2).contiguous()
+        "Channels first, in memory too."
+        return tokens.permute(0, 3, 1, 2).contiguous()
 
 # %% ../../nbs/encoders/30_swin.ipynb #a869ab09
 SWIN_VARIANTS = {                      # width, depths, heads, window
@@ -142,16 +150,16 @@ SWIN_VARIANTS = {                      # width, depths, heads, window
     'swin_b': (128, (2, 2, 18, 2), (4, 8, 16, 32), 12)}
 
 # %% ../../nbs/encoders/30_swin.ipynb #de0714de
-def init_swin_(m:nn.Module, # Encoder, or any module
+def init_swin_(module:nn.Module, # Encoder, or any module
 ) -> nn.Module: # The same module
     """Swin's initial values: linears and bias tables truncated normal 0.02, linear biases 0, norms 1/0; convolutions
     keep the default."""
-    for c in m.modules():
+    for c in module.modules():
         if isinstance(c, nn.Linear):
             nn.init.trunc_normal_(c.weight, std=.02)
             if c.bias is not None: nn.init.zeros_(c.bias)
         elif isinstance(c, WindowAttention): nn.init.trunc_normal_(c.relative_position_bias_table, std=.02)
-    return m
+    return module
 
 # %% ../../nbs/encoders/30_swin.ipynb #a51df75e
 def swin_encoder(variant:str='swin_s', # One of `SWIN_VARIANTS`
@@ -208,5 +216,6 @@ def load_swin_imagenet(encoder:Encoder, # Encoder to fill; its output norms keep
 # %% ../../nbs/encoders/30_swin.ipynb #68b3a3ab
 SWIN_TIMM = Format('timm Swin ImageNet', names_like(r'^layers\.0\.blocks\.0\.attn\.qkv\.', r'^layers\.3\.downsample\.'),
                    partial(imagenet_names, partial(swin_imagenet_keys, timm=True)), encoder_only)
-SWIN = Format('Swin ImageNet', names_like(r'^layers\.0\.blocks\.0\.attn\.qkv\.'), partial(imagenet_names, swin_imagenet_keys), encoder_only)
+SWIN = Format('Swin ImageNet', names_like(r'^layers\.0\.blocks\.0\.attn\.qkv\.'),
+              partial(imagenet_names, swin_imagenet_keys), encoder_only)
 for _format in (SWIN_TIMM, SWIN): FORMATS(_format.name)(_format)        # the first that fits is taken

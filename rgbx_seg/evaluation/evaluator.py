@@ -13,8 +13,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader
-from ..core import RGBXError, bar, cv2_
-from .inference import as_run, infer, infer_mask, model_inputs, open_for, real_names
+from ..core import RGBXError, bar, cv2_, leave_signals, worker_error
+from .inference import as_run, infer, infer_mask, model_inputs, named, open_for, real_names
 from .metrics import ConfusionMatrix
 from .protocol import get_protocol
 from .report import Report
@@ -135,7 +135,7 @@ def _processes():
 
 def _in_order(conditions, card):
     "The conditions that occur, in the card's order."
-    order = list(getattr(card, 'condition_names', []))
+    order = card.conditions.names
     return sorted(set(conditions), key=lambda c: (order.index(c) if c in order else len(order), c))
 
 def _nearest(array, size):
@@ -152,7 +152,7 @@ class _Count:
         self.save = save
         self.images = {}
         self.seconds = 0.
-        self.how = dict(ignore=dataset.card.ignore, outside=protocol.outside)
+        self.how = dict(ignore=dataset.card.layout.ignore, outside=protocol.outside)
         self.matrices = {condition: self._new() for condition in _in_order(conditions, dataset.card)}
     def _new(self): return ConfusionMatrix(len(self.dataset.card.classes), **self.how)
     def __call__(self, group, predictions, scores):
@@ -199,8 +199,9 @@ def _pipeline(model, groups, count, picks, stats, how, scores, ahead, clock):
         for group in groups:
             stacks = _stacks(group, picks, count.dataset)
             start = time.perf_counter()
-            result = infer(model, stacks, how[0], stats, *how[1:]) if scores else None
-            predictions = infer_mask(model, stacks, how[0], stats, *how[1:]) if result is None else result.argmax(-1)
+            with named(', '.join(_name(count.dataset, i) for i,_ in group)):
+                result = infer(model, stacks, how[0], stats, *how[1:]) if scores else None
+                predictions = infer_mask(model, stacks, how[0], stats, *how[1:]) if result is None else result.argmax(-1)
             clock['forward'] += time.perf_counter()-start
             if not ahead:
                 count(group, predictions, result)
@@ -238,7 +239,7 @@ def evaluate(
     split:str=None,      # Of a folder; None: the last of train, val and test that is there
     card=None            # What a folder is, where it does not say so itself
 ) -> Report:
-    "Confusion matrices of a run on data, by condition and item. Labels equal to `card.ignore` do not count."
+    "Confusion matrices of a run on data, by condition and item. Labels equal to `card.layout.ignore` do not count."
     start,protocol,run = time.perf_counter(),get_protocol(protocol),as_run(run)
     drop = (drop,) if isinstance(drop, str) else tuple(drop)
     dataset = open_for(run, data, split, card, drop)
@@ -249,10 +250,12 @@ def evaluate(
     count = _Count(dataset, protocol, _conditions(dataset, conditions), Path(save) if save else None)
     (rank,world),clock = _processes(),dict(load=0., forward=0.)
     share = list(range(rank, len(dataset), world))
-    loader = DataLoader(_Share(dataset, share), batch_size=None, collate_fn=_as_it_is, num_workers=num_workers)
+    loader = DataLoader(_Share(dataset, share), batch_size=None, collate_fn=_as_it_is, num_workers=num_workers,
+                        worker_init_fn=leave_signals)
     groups = _ahead(_batches(loader, 1 if protocol.mode=='slide' or protocol.arithmetic else bs), ahead, clock)
     groups = bar(groups, progress and rank==0, -(-len(share)//bs))
-    _pipeline(model, groups, count, picks, stats, (protocol, device, bs), scores and bool(save), ahead, clock)
+    try: _pipeline(model, groups, count, picks, stats, (protocol, device, bs), scores and bool(save), ahead, clock)
+    except RuntimeError as e: raise worker_error(e) or e
     clock |= dict(metric=count.seconds, whole=time.perf_counter()-start)
     seen = real_names(getattr(model, 'modalities', have), have)
     return _report(count, name or run.name, protocol, seen, picks, subsets, clock)
@@ -260,9 +263,9 @@ def evaluate(
 def _report(count, name, protocol, seen, picks, subsets, clock):
     card = count.dataset.card
     withheld = tuple(modality for k,modality in zip(picks, seen) if k is None)
-    if subsets is None: subsets = dict(getattr(card, 'subsets', None) or {})
+    if subsets is None: subsets = dict(card.subsets)
     return Report(
         name, card.classes, {condition: matrix.total().numpy() for condition,matrix in count.matrices.items()},
         {condition: count.conditions.count(condition) for condition in count.matrices}, subsets, protocol.to_dict(),
-        tuple(seen), withheld, card.name, bool(card.synthetic), np.asarray(card.palette).tolist(),
-        dict(getattr(card, 'class_sets', None) or {}), count.all_images(), clock)
+        tuple(seen), withheld, card.name, bool(card.facts.synthetic), np.asarray(card.palette).tolist(),
+        dict(card.facts.class_sets), count.all_images(), clock)

@@ -14,16 +14,29 @@ class Fusion(nn.Module):
     """The fusion of one stage: `fuse(*feats) -> (fused, feats)`, one `(B, C, H, W)` per modality, `None` where it is
     missing."""
     enriches = False  # Do the returned feats travel on (True), or does each modality keep its own stage output (False)?
+    stitches = False  # Does it also act inside the stage, by `between_blocks`? Then encoders must offer their blocks
+    def expect_blocks(self, blocks:list): # The `Step`s of every block of the stage
+        "Called once by a backbone, of a fusion that stitches, to make what it needs; nothing here."
+
+    def between_blocks(self,
+        feats:list,   # `(B, H, W, C)` per modality behind a residual step, `None` for a missing one
+        steps:list,   # The `Step` that each modality has just taken
+        block:int,    # Number of the block in the stage
+        number:int,   # Number of the step in the block, from 0
+    ) -> list:        # As `feats`
+        "What the modalities exchange inside the stage; nothing here."
+        return feats
+
     def forward(self, *feats) -> tuple: # `fused`, `feats`
         raise NotImplementedError
 
-def present(feats) -> list: # Those that are there, in order
+def present(feats:tuple) -> list: # Those that are there, in order
     "The features that are not `None`; at least one must be there."
     there = [f for f in feats if f is not None]
     if not there: raise RGBXError('fusion', 'every modality is missing', 'at least one of them')
     return there
 
-def mean(tensors) -> Tensor: # Their mean; the tensor itself when there is one
+def mean(tensors:list) -> Tensor: # Their mean; the tensor itself when there is one
     "The mean of a list of equal-shaped tensors."
     return tensors[0] if len(tensors) == 1 else sum(tensors[1:], tensors[0])/len(tensors)
 

@@ -22,7 +22,7 @@ class ModelSettings:
     "Which network, and what it starts from."
     name:str='sigma_nano'          # A name for `create_model`; for data of whole-image classes one for `create_classifier`
     args:dict=_settings()          # More for `create_model`
-    pretrained:str=''              # A file with weights to start from, or a list of files for parts; '' = random initial weights
+    pretrained:str=''              # 'recipe' (the published start), a name of `rgbx weights`, a file, a run, or a list; '' = random weights
     skip:str=''                    # Pattern of our tensors which that file leaves alone
     nano:str='sigma_nano'          # The small model that stands for it in `Recipe.small`
 
@@ -31,7 +31,7 @@ class DataSettings:
     "Which images, and what happens to them on the way."
     name:str=''                    # A data set that is known by name; '' = a folder with a card of its own
     layout:str=None                # The form of the data set; None = what is there
-    system:str=None                # Normalisation constants of a publication (`card.norms`)
+    system:str=None                # Normalisation constants of a publication (`card.facts.norms`)
     modalities:tuple=None          # None = the card's default
     train:str='train'              # Split to train on
     valid:str='val'                # Split watched during training
@@ -309,9 +309,20 @@ def _check(recipe):
         raise RGBXError(where, f'epochs={length.epochs}, steps={length.steps}', 'one of the two')
     if optim.precision not in ('fp32','bf16','fp16'):
         raise RGBXError(where, f'precision={optim.precision!r}', 'fp32, bf16 or fp16')
-    if length.bs < 1 or (length.epochs or length.steps) <= 0 or length.eval_every <= 0:
-        found = f'bs={length.bs}, a length of {length.epochs or length.steps}, eval_every={length.eval_every}'
-        raise RGBXError(where, found, 'positive numbers')
+    for name,value in dict(bs=length.bs, epochs=length.epochs, steps=length.steps, eval_every=length.eval_every).items():
+        if value is not None: _check_number(f'{name} of {where}', value, above=0)
+    for name,value in dict(lr=optim.lr, wd=optim.wd, clip=optim.clip, warmup=recipe.schedule.warmup).items():
+        if value is not None: _check_number(f'{name} of {where}', value)
+    for name,value in dict(ema=optim.ema, modality_dropout=recipe.data.modality_dropout).items():
+        if value is not None: _check_number(f'{name} of {where}', value, below=1)
+    if length.bs < 1 or length.bs != int(length.bs): raise RGBXError(f'bs of {where}', length.bs, 'a whole number from 1')
+
+def _check_number(where, value, above=None, below=math.inf):
+    "Raise on what is no number, not finite, negative, or out of its range."
+    number = isinstance(value, (int,float)) and not isinstance(value, bool) and math.isfinite(value)
+    if number and value >= 0 and value != above and value < below: return
+    wanted = 'a positive number' if above == 0 else 'a number from 0'
+    raise RGBXError(where, repr(value), wanted+(f' to below {below}' if below < math.inf else ''))
 
 # %% ../../nbs/training/30_recipe.ipynb #e46a9f0d
 def list_recipes(

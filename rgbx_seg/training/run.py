@@ -9,6 +9,8 @@ __all__ = ['PIPELINES', 'recipe_model', 'recipe_augment', 'recipe_loss', 'recipe
 # %% ../../nbs/training/50_run.ipynb #45656fcc
 import dataclasses, tempfile
 from pathlib import Path
+import numpy as np
+import torch
 from fastai.callback.core import Callback
 from torch import nn
 from ..core import RGBXError, choose, set_seed
@@ -17,6 +19,7 @@ from ..data.open import describe, open_both, open_data
 from ..data.photometric import PHOTOMETRIC
 from ..data.sets.base import layout_card
 from ..data.sets.imagenet import ClassAugment
+from ..data.tensor_augment import TensorAugment
 from ..data.transforms import JointAugment
 from ..evaluation.evaluator import evaluate
 from ..models.create import create_classifier, create_model
@@ -36,27 +39,34 @@ from .schedules import LRSchedule
 def _class_augment(size, **kwargs): return ClassAugment(size[0], **kwargs)
 
 # name -> augmentations, made from the crop and the recipe's `augment`
-PIPELINES = dict(joint=JointAugment, imagenet=_class_augment)
+PIPELINES = dict(joint=JointAugment, tensor=TensorAugment, imagenet=_class_augment)
 
 # %% ../../nbs/training/50_run.ipynb #dee8bc08
 _OF_TRAINING = {'bgr', 'step0', 'some_parameters', 'off_by_one', 'float32_colour'}  # quirks that are not the model's
+
+def _start(model, file, skip):
+    "What a model starts from: a name of `rgbx weights`, a file, or a run's folder."
+    return load_published(model, Path(file)/'model.safetensors' if Path(file).is_dir() else file, skip)
 
 def recipe_model(
     recipe:Recipe,           # Which model
     dataset                  # An open data set: classes, modalities, channels
 ) -> nn.Module:
-    "The recipe's model for a data set, with the weights of `pretrained` when it names a file."
+    "The recipe's model for a data set, with the weights of `pretrained`: 'recipe', a name, a file, a run's folder."
     card,settings = dataset.card,recipe.model
-    if getattr(card, 'classification', False):
+    if card.layout.classification:
         model = create_classifier(settings.name, card.num_classes, **settings.args)
     else:
         names = tuple(dataset.modalities)
         channels = {name: card.in_channels[name] for name in names}
         words = sorted(recipe.quirks - _OF_TRAINING)
-        model = create_model(settings.name, card.num_classes, names, channels,
+        published = settings.pretrained in ('recipe', 'encoder')          # the encoder's own pre-training, timm's included
+        model = create_model(settings.name, card.num_classes, names, channels, pretrained=published,
                              **settings.args | (dict(quirks=words) if words else {}))
+        for start in getattr(model, 'started_from', ()): print(f"starts from {start['name']}, licence {start['licence']}")
+        if published: return model
     files = settings.pretrained or []
-    for file in [files] if isinstance(files, (str,Path)) else files: print(load_published(model, file, settings.skip))
+    for file in [files] if isinstance(files, (str,Path)) else files: print(_start(model, file, settings.skip))
     return model
 
 # %% ../../nbs/training/50_run.ipynb #b2b3d3aa
@@ -78,7 +88,7 @@ def recipe_augment(
     light = args.get('photometric')
     if isinstance(light, dict):
         args['photometric'] = {m: _photometric(name, quirks) for m,name in light.items()}
-    size = data.crop or dataset.card.size or dataset[0][0].shape[:2]
+    size = data.crop or dataset.card.layout.size or dataset[0][0].shape[:2]
     return choose(data.pipeline, PIPELINES, 'pipeline')(size, **args)
 
 # %% ../../nbs/training/50_run.ipynb #2e64e5d7
@@ -90,8 +100,8 @@ def recipe_loss(
     card,args = dataset.card,dict(recipe.loss.args)
     if recipe.loss.balance:
         labels = (dataset[i][-1] for i in range(len(dataset)))
-        args['weight'] = class_weights(label_counts(labels, card.num_classes, card.ignore))
-    if not getattr(card, 'classification', False): args['ignore'] = card.ignore
+        args['weight'] = class_weights(label_counts(labels, card.num_classes, card.layout.ignore))
+    if not card.layout.classification: args['ignore'] = card.layout.ignore
     return choose(recipe.loss.name, LOSSES, 'loss')(**args)
 
 def recipe_schedule(
@@ -136,37 +146,75 @@ def _splits(recipe, data, card):
     print(f'the settings of {recipe.name}, which was made for {wanted.name}, on a data set of your own')
     return open_both(data, card=card, recipe=recipe)
 
+# %% ../../nbs/training/50_run.ipynb #ebb6aec9
+def _check_machine(seed, workers, device):
+    "What no machine can do is refused before anything is read."
+    for name,number in (('seed', seed), ('workers', workers)):
+        if not isinstance(number, int) or number < 0: raise RGBXError(name, repr(number), 'a whole number from 0')
+    if device is None: return
+    try: torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as e:
+        reason = str(e).splitlines()[0][:100]
+        raise RGBXError('device', f'{device!r} ({reason})', "'cpu', or a device of this machine") from None
+
+def _check_labels(dataset):
+    "Raise where there is nothing to learn."
+    where,card = getattr(dataset, 'root', dataset.card.name),dataset.card
+    if not getattr(dataset, 'labels', True) or not (card.layout.label_folder or card.layout.label_path or hasattr(dataset, 'items')):
+        raise RGBXError(where, 'no labels', 'a folder of masks beside those of the images',
+                        f'rgbx check {where} says what every folder was taken for')
+    n = len(dataset)
+    order = dict.fromkeys([*range(0, n, max(1, n//16)), *range(n)])        # a look here and there, then one by one
+    if any((np.asarray(dataset[i][-1]) != card.layout.ignore).any() for i in order): return
+    raise RGBXError(where, f'no labelled pixel in {n} training items: all are void ({card.layout.ignore})',
+                    'masks with classes', f'rgbx check {where} counts the values of the masks')
+
+# %% ../../nbs/training/50_run.ipynb #6adcbb90
+def _loaders(recipe, splits, run, seed, workers, device):
+    "(loaders, passes over them) of a recipe."
+    train_ds,valid_ds = splits
+    plan,bs = recipe.plan(len(train_ds)),share_batch(recipe.length.bs, run.accumulate)
+    crops = {}
+    if train_ds.card.layout.classification: crops = dict(size=recipe.data.crop[0], crop_pct=recipe.judge.part)
+    steps = plan['steps_per_pass']*recipe.length.bs//bs
+    dls = dataloaders(train_ds, valid_ds, bs=bs, augment=recipe_augment(recipe, train_ds), num_workers=workers,
+                      seed=seed, device=device, steps=steps, **crops)
+    return dls,plan['passes']
+
+def _of_classes(recipe, card, run, more):
+    "What is different for whole images: the score, and labels that are mixed."
+    mix = recipe.data.mix
+    mixing = [] if mix is None else [MixLabels(card.num_classes, **mix)]
+    return dataclasses.replace(run, monitor='top1', pictures=False),more | dict(metrics=[top1], cbs=mixing+more['cbs'])
+
+def _look_first(data, splits, progress):
+    "What is wrong shows now, not after an hour."
+    train_ds,_ = splits
+    if progress and isinstance(data, (str,Path)): print(describe(train_ds))
+    if train_ds.card.layout.classification: return
+    if isinstance(data, (str,Path)):
+        for split in splits: split.check(64)
+    _check_labels(train_ds)
+
 def _setup(data, recipe, model, card, seed, workers, device, cbs, settings):
     "The recipe, its loaders, model and settings, for data of any kind."
+    _check_machine(seed, workers, device)
     run,settings = take_settings(RunSettings(), settings)
     recipe = get_recipe(recipe) if recipe else _own_recipe(settings.get('schedule'))
     if isinstance(model, str): settings = dict(model=model) | settings
     recipe = recipe.with_changes(**settings)
     if recipe.facts.start and not recipe.model.pretrained and run.progress:
-        print(f'random initial weights; the publication starts from {recipe.facts.start} (pretrained=, --pretrained)')
-    train_ds,valid_ds = _splits(recipe, data, card)
-    if isinstance(data, (str,Path)):
-        if run.progress: print(describe(train_ds))
-        for split in () if train_ds.card.classification else (train_ds,valid_ds):
-            # what is wrong shows now, not after an hour
-            split.check(64)
-    plan,bs = recipe.plan(len(train_ds)),share_batch(recipe.length.bs, run.accumulate)
-    classes = getattr(train_ds.card, 'classification', False)
-    crops = dict(size=recipe.data.crop[0], crop_pct=recipe.judge.part) if classes else {}
-    dls = dataloaders(train_ds, valid_ds, bs=bs, augment=recipe_augment(recipe, train_ds), num_workers=workers,
-                      seed=seed, device=device, steps=plan['steps_per_pass']*recipe.length.bs//bs, **crops)
+        print(f'random initial weights; the publication starts from {recipe.facts.start} (--pretrained recipe fetches it)')
+    splits = train_ds,valid_ds = _splits(recipe, data, card)
+    _look_first(data, splits, run.progress)
+    dls,passes = _loaders(recipe, splits, run, seed, workers, device)
     set_seed(seed)
     module = recipe_model(recipe, train_ds) if model is None or isinstance(model, str) else model
     more = dict(loss=recipe_loss(recipe, train_ds).to(dls.device), modality_dropout=recipe.data.modality_dropout,
                 cbs=[*(cbs or ())])
     if getattr(valid_ds, 'split', None) == recipe.data.test: run = dataclasses.replace(run, keep='last')
-    if classes:
-        run = dataclasses.replace(run, monitor='top1', pictures=False)
-        mix = recipe.data.mix
-        more |= dict(metrics=[top1],
-                     cbs=([] if mix is None else [MixLabels(train_ds.card.num_classes, **mix)])+more['cbs'])
-    return _Setup(recipe, dls, module.to(dls.device), plan['passes'], recipe_schedule(recipe, len(train_ds)),
-                  _optim(recipe), run, more)
+    if train_ds.card.layout.classification: run,more = _of_classes(recipe, train_ds.card, run, more)
+    return _Setup(recipe, dls, module.to(dls.device), passes, recipe_schedule(recipe, len(train_ds)), _optim(recipe), run, more)
 
 # %% ../../nbs/training/50_run.ipynb #534d1ed6
 def learner(
@@ -228,7 +276,7 @@ def evaluate_recipe(
     "Evaluate a model as the recipe's publication did."
     recipe = get_recipe(recipe)
     dataset = open_data(data, split or recipe.data.test, recipe=recipe)
-    if getattr(dataset.card, 'classification', False):
+    if dataset.card.layout.classification:
         crop = ClassAugment(recipe.data.crop[0], False, crop_pct=recipe.judge.part)
         return evaluate_classes(model, dataset, crop, **kwargs)
     return evaluate(model, dataset, protocol or recipe.judge.protocol, **kwargs)
@@ -243,7 +291,7 @@ class StepLosses(Callback):
 def _mini_size(recipe, full):
     "(height, width) of a miniature's images, in proportion to the small crop."
     card,crop = layout_card(recipe.data.name, recipe.data.layout),recipe.data.crop
-    if card.size and full.data.crop: return scale_sizes(card.size, crop[0]/full.data.crop[0])
+    if card.layout.size and full.data.crop: return scale_sizes(card.layout.size, crop[0]/full.data.crop[0])
     return (crop[0], crop[1]*4//3) if crop else (48,64)
 
 def try_recipe(
