@@ -32,7 +32,7 @@ setup(
     classifiers=['Intended Audience :: Science/Research', 'Natural Language :: English'] +
                 [f'Programming Language :: Python :: 3.{v}' for v in range(minor, 14)],
     packages=find_packages(include=[cfg['lib_path'], cfg['lib_path']+'.*']), include_package_data=True,
-    package_data={cfg['lib_path']: ['py.typed']},
+    package_data={cfg['lib_path']: ['py.typed', 'models/weights.json']},
     install_requires=words('requirements'), python_requires='>='+cfg['min_python'], zip_safe=False,
     extras_require={k.removesuffix('_requirements'): words(k) for k in cfg if k.endswith('_requirements')},
     entry_points={'console_scripts': words('console_scripts'), 'nbdev': [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"]},

@@ -30,23 +30,24 @@ def _facts(card):
     e = html.escape
     files = ', '.join(f'<code>{e(m.path or m.folder+"/")}</code> {e(name)} ({m.channels})'
                       for name,m in card.modalities.items())
-    protocols = {split: f' ({e(card.protocols[split])})' if split in card.protocols else '' for split in card.counts}
-    counts = ', '.join(f'{e(str(split))} {n}{protocols[split]}' for split,n in card.counts.items())
-    conditions = ', '.join(map(e, card.condition_names[:8]))
-    if len(card.condition_names) > 8: conditions += f' ... ({len(card.condition_names)} conditions)'
-    facts = [f'{card.layout} layout' if card.layout else '', f'{card.num_classes} classes', files,
-             ' x '.join(map(str, card.size)) if card.size else '', counts, conditions,
-             f'labels: {card.label_rule}' if card.layout else '', e(card.source),
-             f'licence: {e(card.licence)}' if card.licence else '', f'<code>{e(card.url)}</code>' if card.url else '']
-    return '; '.join(filter(None, facts))
+    layout,facts = card.layout,card.facts
+    called = {split: f' ({e(name)})' for split,name in facts.protocols.items()}
+    counts = ', '.join(f"{e(split)} {n}{called.get(split, '')}" for split,n in facts.counts.items())
+    conditions = ', '.join(map(e, card.conditions.names[:8]))
+    if len(card.conditions.names) > 8: conditions += f' ... ({len(card.conditions.names)} conditions)'
+    said = [f'{e(layout.name)} layout' if layout.name else '', f'{card.num_classes} classes', files,
+            ' x '.join(map(str, layout.size)) if layout.size else '', counts, conditions,
+            f'labels: {card.label_rule}' if layout.name else '', e(facts.source),
+            f'licence: {e(facts.licence)}' if facts.licence else '', f'<code>{e(facts.url)}</code>' if facts.url else '']
+    return '; '.join(filter(None, said))
 
 # %% ../../nbs/data/02_card_html.ipynb #e8fa54a2
 def card_html(card # `Card`
 ) -> str:
     "A card as HTML."
     e = html.escape
-    synthetic = ' (synthetic toy scenes)' if card.synthetic else ''
-    notes = '<ul>'+''.join(f'<li>{e(note)}</li>' for note in card.notes)+'</ul>' if card.notes else ''
-    cite = f'<br>cite: {e(card.citation)}' if card.citation else ''
-    table = '' if card.classification else _class_table(card)
+    synthetic = ' (synthetic toy scenes)' if card.facts.synthetic else ''
+    notes = '<ul>'+''.join(f'<li>{e(note)}</li>' for note in card.facts.notes)+'</ul>' if card.facts.notes else ''
+    cite = f'<br>cite: {e(card.facts.citation)}' if card.facts.citation else ''
+    table = '' if card.layout.classification else _class_table(card)
     return f"<b>{e(card.name)}</b>{synthetic}<br>{_facts(card)}{cite}{notes}<table>{table}</table>"

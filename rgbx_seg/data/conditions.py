@@ -5,39 +5,49 @@
 # %% auto #0
 __all__ = ['trailing_number', 'Conditions']
 
-# %% ../../nbs/data/04_conditions.ipynb #618e3144
+# %% ../../nbs/data/04_conditions.ipynb #b3b501ea
 import re
+from dataclasses import dataclass, field
 from itertools import product
+from .schema import check_fields
 
-# %% ../../nbs/data/04_conditions.ipynb #c09afec5
+# %% ../../nbs/data/04_conditions.ipynb #8dfd1705
 def trailing_number(name:str, # An item's name
 ) -> int:                     # -1 where it ends in none
     "The number that a name ends in."
     found = re.search(r'(\d+)$', name)
     return int(found[1]) if found else -1
 
+@dataclass(frozen=True)
 class Conditions:
-    "What a card says of an item by its name; a base of `Card`."
-    @property
-    def condition_names(self) -> list: # Without repetition, in the card's order
-        "The conditions an item can have."
-        parts = ['-'.join(words) for words in product(*self.condition_parts)] if self.condition_parts else []
-        return list(dict.fromkeys([*self.conditions.values(), *parts, *self.condition_ids]))
+    "What a card says of an item by its name."
+    endings:dict[str, str]=field(default_factory=dict)                   # {ending of a name: condition}
+    # [[words], [words]]: one word of each is in the name, between / and _; a list with 'normal' may be absent from it
+    parts:list[list[str]]=field(default_factory=list)
+    ids:dict[str, list[tuple[int, int]]]=field(default_factory=dict)     # {condition: [[first, last], ...]} of the number at its end
+    def __post_init__(self): check_fields(self)
+    def __bool__(self): return bool(self.endings or self.parts or self.ids)
 
-    def condition(self, name:str # An item's name
-    ) -> str:                    # Its condition, None where the name says nothing
-        "By the parts of the name, by its number, or by the longest ending in `conditions` that fits."
-        if self.condition_parts: return self._condition_of_parts(set(re.split('[/_]', name)))
-        if self.condition_ids:
+    @property
+    def names(self) -> list: # Without repetition, in the card's order
+        "The conditions an item can have."
+        parts = ['-'.join(words) for words in product(*self.parts)] if self.parts else []
+        return list(dict.fromkeys([*self.endings.values(), *parts, *self.ids]))
+
+    def of(self, name:str # An item's name
+    ) -> str:             # Its condition, None where the name says nothing
+        "By the parts of the name, by its number, or by the longest of the `endings` that fits."
+        if self.parts: return self._of_parts(set(re.split('[/_]', name)))
+        if self.ids:
             number = trailing_number(name)
-            fits = (c for c,ranges in self.condition_ids.items() if any(a <= number <= b for a,b in ranges))
+            fits = (c for c,ranges in self.ids.items() if any(a <= number <= b for a,b in ranges))
             return next(fits, None)
-        endings = ((len(ending), c) for ending,c in self.conditions.items() if name.endswith(ending))
+        endings = ((len(ending), c) for ending,c in self.endings.items() if name.endswith(ending))
         return max(endings, default=(0, None))[1]
 
-    def _condition_of_parts(self, words):
+    def _of_parts(self, words):
         "One word of each group, or None."
         found = []
-        for group in self.condition_parts:
+        for group in self.parts:
             found.append(next((word for word in group if word in words), 'normal' if 'normal' in group else None))
         return None if None in found else '-'.join(found)

@@ -10,12 +10,13 @@ import html, os
 from dataclasses import dataclass, field
 from pathlib import Path
 from ..core import RGBXError
-from .cards import Card, Modality
+from .cards import Card, folder_card
 from .doctor_images import check_images
 from .doctor_items import check_conditions, check_files, check_sizes, check_strays, read_items
 from .doctor_labels import check_class_pixels, check_edges, check_label_values, train_id_counts
-from .files import IMAGE_EXTS
+from .codecs import IMAGE_EXTS
 from .folder import list_lines
+from .modality import Modality
 from .open import open_data
 from .sets.base import flat_name, halves, layout_card, layout_of, read_subset, subset_files
 from ..registry import DATASETS
@@ -48,7 +49,7 @@ class _ReportText:
         def share(split, i): return f'{100*self.pixels[split][i]/totals[split]:.2f}'
         def seen(split, i): return share(split, i) if self.pixels[split][i] else '-'
         rows = [(name, *(seen(split, i) for split in splits)) for i,name in enumerate(card.classes)]
-        return ['class, % of pixels', *splits],[*rows, ('void', *(share(split, card.ignore) for split in splits))]
+        return ['class, % of pixels', *splits],[*rows, ('void', *(share(split, card.layout.ignore) for split in splits))]
 
     def _frequency_table(self):
         head,rows = self._frequencies()
@@ -60,7 +61,7 @@ class _ReportText:
         levels = [problem.level for problem in self.problems]
         counts = ', '.join(f'{levels.count(level)} {level}s' for level in ('error', 'warning', 'note'))
         verdict = 'do not use it as it is' if self.errors else 'good to use'
-        table = [self._frequency_table()] if self.pixels and not self.card.classification else []
+        table = [self._frequency_table()] if self.pixels and not self.card.layout.classification else []
         return '\n'.join([*self._head(), *table, *map(str, self.problems), f'{counts}: {verdict}'])
 
     def __repr__(self): return str(self)
@@ -68,12 +69,12 @@ class _ReportText:
     def _head(self):
         "What was looked at."
         card = self.card
-        layout = f', {card.layout} layout' if card.layout else ''
+        layout = f', {card.layout.name} layout' if card.layout.name else ''
         items = ', '.join(f'{split} {n}' for split,n in self.items.items()) or 'no items'
         lines = [f'{card.name}{layout} in {self.root}: {items}']
         if self.proposed:
             folders = ', '.join(f'{name} in {m.folder}/' for name,m in card.modalities.items())
-            lines.append(f"proposed card: {folders}; labels in {card.label_folder}/, {card.num_classes} classes; "
+            lines.append(f"proposed card: {folders}; labels in {card.layout.label_folder}/, {card.num_classes} classes; "
                          f"save it with report.card.save('{self.root}/card.json')")
         sizes = [f'{width} x {height} ({n})'
                  for (height,width),n in sorted(self.sizes.items(), key=lambda size: -size[1])]
@@ -82,13 +83,13 @@ class _ReportText:
 
     def _repr_html_(self):
         e,card = html.escape,self.card
-        head,rows = self._frequencies() if self.pixels and not card.classification else ([], [])
+        head,rows = self._frequencies() if self.pixels and not card.layout.classification else ([], [])
         problems = ''.join(f'<li><b style="color:{_COLOURS[p.level]}">{p.level}</b> <code>{p.code}</code> '
                            f'{e(str(p).split("] ", 1)[1])}</li>' for p in self.problems)
         lines = [''.join(f'<th>{e(cell)}</th>' for cell in head),
                  *(''.join(f'<td>{e(str(cell))}</td>' for cell in row) for row in rows[:60])]
         table = '<table>'+''.join(f'<tr>{line}</tr>' for line in lines)+'</table>' if rows else ''
-        return (f'<b>{e(card.name)}</b> {e(card.layout)} {e(str(self.items))}: {len(self.errors)} '
+        return (f'<b>{e(card.name)}</b> {e(card.layout.name)} {e(str(self.items))}: {len(self.errors)} '
                 f'errors<ul>{problems}</ul>{table}')
 
 # %% ../../nbs/data/80_doctor.ipynb #6dcd8477
@@ -187,7 +188,7 @@ def _check_list(file, lines, add):
 # %% ../../nbs/data/80_doctor.ipynb #ce3d33a2
 def _check_lists(card, root, add):
     "Lists whose lines are not what the card says."
-    if card.list_columns: return
+    if card.layout.list_columns: return
     for file in _list_files(card):
         if not (root/file).is_file(): continue
         try: lines = list_lines(root/file)
@@ -200,13 +201,13 @@ def check_counts(card:Card, # Of the data set
     add,                    # Notes a problem
 ):
     "Numbers of items against the published ones."
-    for split,published in card.counts.items():
+    for split,published in card.facts.counts.items():
         if not full or split not in items or items[split] == published: continue
-        other = next((key for key,n in card.counts.items() if key != split and n == items[split]), None)
+        other = next((key for key,n in card.facts.counts.items() if key != split and n == items[split]), None)
         hint = f' That is the number of {other}: are the two exchanged?' if other else \
             _mistakes_of(card.name).count_hint(split, items[split], published)
         add('error', 'count',
-            f'{items[split]} items in {split}, {published} are published ({card.protocols.get(split, split)}).{hint}',
+            f'{items[split]} items in {split}, {published} are published ({card.facts.protocols.get(split, split)}).{hint}',
             'Something is missing, or this is another protocol; full=False checks a part')
 
 # %% ../../nbs/data/80_doctor.ipynb #b5a2d8ea
@@ -216,7 +217,7 @@ def _check_pair(a, b, names, digests, card, add):
     "Items, or equal images, that two splits have in common."
     both = sorted(set(names[a]) & set(names[b]))
     if both and b == 'val' and len(both) == len(names[b]):
-        add('note', 'val-in-train', f'all items of {b} are in {a} too ({card.protocols.get(a, a)})',
+        add('note', 'val-in-train', f'all items of {b} are in {a} too ({card.facts.protocols.get(a, a)})',
             'Scores on val say nothing then')
         return
     if both: add('error', 'overlap', f'items in both {a} and {b}', 'Test items must not be trained on', both, len(both))
@@ -279,7 +280,7 @@ def check_data(path,     # Where the data set lies
     notes,path = _Notes(),Path(path)
     name,_,layout = (card.partition('/') if isinstance(card, str) and card.partition('/')[0] in DATASETS
                      else ('', '', ''))
-    empty = layout_card(name, layout or None) if name else Card('?', ['?'], dict(rgb=Modality('rgb', 'RGB')))
+    empty = layout_card(name, layout or None) if name else folder_card(['?'], None, name='?')
     if name and _before_opening(name, path, layout, modalities, notes.add):
         return DoctorReport(empty, path, {}, {}, {}, notes)
     if card is None and not (path/'card.json').is_file(): card,proposed = _looked_like(path, modalities)

@@ -10,6 +10,7 @@ import hashlib
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
+from .cards import VOID_COLOUR
 from .doctor_labels import SPARSE, edge_strength, rank_on_borders, void_values
 from .files import raw_image, raw_label
 from .sets.base import ArchiveFolder
@@ -41,7 +42,8 @@ def image_stats(image:np.ndarray, # (H, W, C)
         borders = min(border.mean() for border in (image[:2], image[-2:], image[:,:2], image[:,-2:]))
         out['white'] = bool(borders > 245 > image.mean())
     elif image.dtype == np.uint8 and image.shape[2] == 3:
-        out['painted'] = not grey and bool(np.isin(_packed(image[::3,::3]), [0, *_packed(card.palette)]).all())
+        colours = np.vstack([card.palette, [VOID_COLOUR, (0, 0, 0)]])     # void is black in files of others
+        out['painted'] = not grey and bool(np.isin(_packed(image[::3,::3]), _packed(colours)).all())
     if _is_hha(modality): out['tops'] = tuple(np.percentile(image[::2,::2,channel], 99) for channel in (0, 2))
     if modality.name == 'lidar' and modality.bits == 32:
         hit = image.any(2)
@@ -78,7 +80,7 @@ def probe_item(ds, # An open split
     out['digest'] = digests.get(ds.modalities[0])
     others = [kind for kind in list(digests)[1:] if ds.card.modalities[kind].decode is None]
     out['copies'] = [kind for kind in others if digests[kind] == out['digest']]
-    if ds.labels and not ds.card.classification: _probe_label(ds, name, out)
+    if ds.labels and not ds.card.layout.classification: _probe_label(ds, name, out)
     return out
 
 # %% ../../nbs/data/84_doctor_images.ipynb #066c61f6
@@ -89,9 +91,9 @@ def _probe_label(ds, name, out):
     try:
         if 'label' in _archived(ds):
             label,key = ds.mask(name),'ids'
-            void = label == card.ignore
+            void = label == card.layout.ignore
         else:
-            label,key = raw_label(path, card.label_decode),'label'
+            label,key = raw_label(path, card.layout.label_decode),'label'
             void = void_values(card)[label]
         out[key],out['sizes']['label'] = np.bincount(label.ravel(), minlength=256),label.shape
         if out['edges']:
@@ -163,6 +165,6 @@ def _depth_rules(card, modality, stats, say):
             'Millimetres? Divide by 1000. Up to 255: a picture of the depth, its metres are lost', .5)
         say('error', 'unit', _pick(stats, lambda s: 0 < s['hi'] <= 1), 'depth that ends at 1, metres are expected',
             'It was stretched to 0..1: the metres are lost', .5)
-    if modality.bits != 32 and card.task == 'RGB-D':
+    if modality.bits != 32 and card.facts.task == 'RGB-D':
         say('warning', 'high-byte', _pick(stats, lambda s: 0 < s['hi'] <= 40), '8-bit depth with values up to 40 alone',
             'It looks like the high byte of 16-bit millimetres: read the originals unchanged', .5)

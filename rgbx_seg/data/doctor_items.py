@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from ..core import RGBXError, bar, cv2_
 from .doctor_images import probe_item
-from .files import IMAGE_EXTS
+from .codecs import IMAGE_EXTS
 from .folder import split_names
 
 # %% ../../nbs/data/86_doctor_items.ipynb #98c82b57
@@ -77,12 +77,12 @@ def read_items(ds,  # An open split
     return found
 
 # %% ../../nbs/data/86_doctor_items.ipynb #510d2d6c
-_KINDS = {'coloured picture': 'label-painted', 'truncated': 'unreadable', 'do not decode': 'unreadable',
+_KINDS = {'label value': 'label-values', 'coloured picture': 'label-painted', 'truncated': 'unreadable', 'do not decode': 'unreadable',
           'empty file': 'unreadable',
           'does not decode': 'unreadable', 'no array': 'unreadable', 'lost the metric': 'high-byte',
           'fourth channel': 'not-rgba',
           '4 channels': 'not-split', '16-bit': 'bits', 'bits': 'bits', 'bands': 'bands', 'no package': 'package'}
-_WHY = {'label-painted': 'painted labels instead of class numbers', 'unreadable': 'unreadable files',
+_WHY = {'label-values': 'values that are no classes', 'label-painted': 'painted labels instead of class numbers', 'unreadable': 'unreadable files',
         'high-byte': '8-bit files where metres in 16 bits are expected',
         'not-rgba': 'images without the fourth channel, thermal',
         'not-split': 'images with four channels: RGB and thermal were not split', 'bits': 'a wrong number of bits',
@@ -124,7 +124,7 @@ def check_sizes(found:SplitItems, # What was read
     if found.unequal:
         add('error', 'unequal', f'items of {split} whose images have different sizes',
             'Resize none by itself: find out which files are wrong', found.unequal, len(found.unequal))
-    size = found.card.size
+    size = found.card.layout.size
     odd = {other: names for other,names in found.sizes.items() if size and other != size}
     if full and odd:
         add('warning', 'size', f'items of {split} that are not {size[1]} x {size[0]}',
@@ -138,14 +138,14 @@ def check_conditions(ds, # The open split
 ):
     "Conditions by the names, and their published numbers."
     card,conditions = ds.card,[ds.condition(i) for i in range(len(ds))]
-    if full and split in card.condition_counts:
-        published = card.condition_counts[split]
+    if full and split in card.facts.condition_counts:
+        published = card.facts.condition_counts[split]
         off = [f'{name}: {conditions.count(name)} of {n}'
                for name,n in published.items() if conditions.count(name) != n]
         if off:
             add('error', 'condition-count', f'other numbers of items by condition in {split} than published',
                 'Something is missing, or renamed', off, len(off))
-    if not (card.conditions or card.condition_parts or card.condition_ids): return
+    if not card.conditions: return
     none = [ds.name(i) for i,condition in enumerate(conditions) if condition is None]
     if none:
         add('warning', 'condition', f'names of {split} that tell no condition',

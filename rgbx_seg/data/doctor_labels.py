@@ -28,9 +28,9 @@ def void_values(card # `Card`
 ) -> np.ndarray:     # (256,) bool
     "Raw label values that are void."
     void = np.zeros(256, bool)
-    void[card.ignore] = True
-    void[0] = card.label_shift == -1
-    for value,train_id in (card.label_map or {}).items(): void[value] = train_id == card.ignore
+    void[card.layout.ignore] = True
+    void[0] = card.layout.label_shift == -1
+    for value,train_id in (card.layout.label_map or {}).items(): void[value] = train_id == card.layout.ignore
     return void
 
 # %% ../../nbs/data/82_doctor_labels.ipynb #15359eee
@@ -116,9 +116,9 @@ def _some(values, n=10):
 
 def _allowed(card):
     "Values that a label may have on disk."
-    if card.label_map: return set(card.label_map) | {card.ignore}
-    first = -card.label_shift
-    return set(range(first, card.num_classes+first)) | {card.ignore} | ({0} if first else set())
+    if card.layout.label_map: return set(card.layout.label_map) | {card.layout.ignore}
+    first = -card.layout.label_shift
+    return set(range(first, card.num_classes+first)) | {card.layout.ignore} | ({0} if first else set())
 
 def _luminances(palette):
     "Grey values that the colours may become, and their neighbours."
@@ -128,11 +128,11 @@ def _luminances(palette):
 def _wrong_values(card, seen, wrong, pixels, split):
     "(code, text, fix) of values that are not allowed."
     C,values = card.num_classes,f'label values {_some(seen)} in {split}'
-    if (seen[seen != card.ignore] % 10 == 0).all() and len(seen) > 1 and not card.label_map:
+    if (seen[seen != card.layout.ignore] % 10 == 0).all() and len(seen) > 1 and not card.layout.label_map:
         return ('label-tens',f'{values}: multiples of ten',
                 'Divide them by ten, or prepare the tiles from the original scenes')
-    if card.label_map and all(value < 10 for value in seen):
-        return ('label-map', f'{values}, where {_some(card.label_map)} are expected',
+    if card.layout.label_map and all(value < 10 for value in seen):
+        return ('label-map', f'{values}, where {_some(card.layout.label_map)} are expected',
                 'These labels were converted already; use the layout that they belong to')
     grey = _luminances(card.palette)
     if len(wrong) > 1 and len(seen) > 2 and all(int(value) in grey for value in seen):
@@ -141,7 +141,7 @@ def _wrong_values(card, seen, wrong, pixels, split):
     if wrong == [254]:
         return ('label-twice', f'label value 254 in {split} ({pixels} pixels)',
                 '1 was subtracted twice, or from 255: make the labels again from the originals')
-    if wrong == [C] and card.label_shift == 0:
+    if wrong == [C] and card.layout.label_shift == 0:
         return ('label-unshifted', f'label value {C} in {split}, the classes are 0..{C-1}',
                 'Here 0 is void and 1 must be subtracted: the labels are those of another layout')
     return ('label-range', f'label values {_some(wrong)} in {split} ({pixels} pixels), outside what the card allows',
@@ -160,14 +160,14 @@ def check_label_values(card, # `Card`
     if wrong:
         pixels,items = sum(int(histogram[value]) for value in wrong),holders(wrong)
         return add('error', *_wrong_values(card, seen, wrong, pixels, split), where=items, n=len(items))
-    if card.label_shift == -1 and not histogram[C] and histogram[255] and histogram[0]:
+    if card.layout.label_shift == -1 and not histogram[C] and histogram[255] and histogram[0]:
         share = 100*histogram[0]/histogram.sum()
         add('error', 'label-shifted', f'labels of {split} were shifted already: {C} never occurs, 255 does, and 0 is '
                                       f'not rare ({share:.1f} % of the pixels)',
             'Take the original labels, or a layout whose labels are shifted')
-    if not card.void and histogram[card.ignore]:
+    if not card.layout.void and histogram[card.layout.ignore]:
         add('error', 'label-void',
-            f'255 in the labels of {split}, a data set without void ({histogram[card.ignore]} pixels)',
+            f'255 in the labels of {split}, a data set without void ({histogram[card.layout.ignore]} pixels)',
             'Class 0 was turned into void: was 1 subtracted?')
 
 def train_id_counts(card, # `Card`
@@ -176,10 +176,10 @@ def train_id_counts(card, # `Card`
     "A histogram of train ids."
     counts = np.zeros(256, np.int64)
     for value,n in enumerate(histogram.tolist()):
-        if card.label_map: train_id = card.label_map.get(value, card.ignore)
-        elif value == card.ignore or (card.label_shift and value == 0): train_id = card.ignore
-        else: train_id = value+card.label_shift
-        counts[train_id if 0 <= train_id < card.num_classes else card.ignore] += n
+        if card.layout.label_map: train_id = card.layout.label_map.get(value, card.layout.ignore)
+        elif value == card.layout.ignore or (card.layout.label_shift and value == 0): train_id = card.layout.ignore
+        else: train_id = value+card.layout.label_shift
+        counts[train_id if 0 <= train_id < card.num_classes else card.layout.ignore] += n
     return counts
 
 # %% ../../nbs/data/82_doctor_labels.ipynb #2bf06333
@@ -205,8 +205,8 @@ def check_class_pixels(card, # `Card`
         if rare:
             add('note', 'rare', f'classes that hardly occur in {split}: {_listed(rare)}',
                 'Their IoU is near 0, or undefined in a condition')
-        if card.layout and card.void and not counts[card.ignore] and not card.classification:
+        if card.layout.name and card.layout.void and not counts[card.layout.ignore] and not card.layout.classification:
             add('note', 'no-void', f'no void pixel in {split}',
                 mistakes.fixes.get('no-void', 'Was void mapped to a class?'))
-        if counts[card.ignore] > .5*total:
-            add('warning', 'void', f'{100*counts[card.ignore]/total:.0f} % of the pixels of {split} are void')
+        if counts[card.layout.ignore] > .5*total:
+            add('warning', 'void', f'{100*counts[card.layout.ignore]/total:.0f} % of the pixels of {split} are void')

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, atomic_path, cv2_
+from ..registry import check_quirks, quirk
 
 # %% ../../nbs/data/60_hha.ipynb #92ec0632
 # of the colour image, which labelled depth is registered to
@@ -54,13 +55,13 @@ def _run_sum(x, n):        # Sums of n neighbours along the last axis of a padde
 
 def box_sum(x:np.ndarray, # (..., H, W)
     r:int,                # Radius: windows of 2r+1
-    published:bool=False, # Add in the order of the published code: row by row, four values at a time, the rest one by one
+    one_by_one:bool=False,# Row by row, four values at a time, the rest one by one? (the order of `scipy.signal`)
 ) -> np.ndarray:          # (..., H, W), zeros beyond the border
     "Sums over square windows."
     n = 2*r+1
     p = np.pad(x, [(0,0)]*(x.ndim-2)+[(r,r)]*2)
     H,W = x.shape[-2:]
-    if not published: return np.swapaxes(_run_sum(np.swapaxes(_run_sum(p, n), -1, -2), n), -1, -2)
+    if not one_by_one: return np.swapaxes(_run_sum(np.swapaxes(_run_sum(p, n), -1, -2), n), -1, -2)
     out = np.zeros_like(x)
     def at(i, j): return p[...,i:i+H,j:j+W]
     for i in range(n):
@@ -85,15 +86,16 @@ def window_rank(valid:np.ndarray, # (H, W) bool
 def plane_normals(points:np.ndarray, # (3, H, W) of every pixel
     valid:np.ndarray,                # (H, W) bool: which points count
     r:int=3,                         # Radius of the window
-    published:bool=False,            # Order of operations of the published code, and its noise in singular windows
+    quirks:tuple=(),                 # 'value_by_value': the published order of sums, and its noise in singular windows
 ) -> np.ndarray:                     # (3, H, W) unit normals that point away from the camera; NaN where there is none
     "The normal of the plane that fits best around every pixel (Gupta et al., ECCV 2014)."
+    one_by_one = bool(check_quirks(quirks, 'plane_normals', 'value_by_value'))
     X,Y,Z = np.where(valid, points, np.nan)
     with np.errstate(divide='ignore', invalid='ignore'):
         a,b = X/Z,Y/Z
         maps = np.stack([a*a, a*b, a, b*b, b, np.where(valid, 1., np.nan), X/(Z*Z), Y/(Z*Z), 1/Z])
         maps[~np.isfinite(maps)] = 0
-        aa,ab,a,bb,b,n,qx,qy,qz = box_sum(maps, r, published)
+        aa,ab,a,bb,b,n,qx,qy,qz = box_sum(maps, r, one_by_one)
         A = bb*n-b*b
         B = a*b-ab*n
         C = ab*b-a*bb
@@ -102,7 +104,7 @@ def plane_normals(points:np.ndarray, # (3, H, W) of every pixel
         F = aa*bb-ab*ab
         N = np.stack([A*qx+B*qy+C*qz, B*qx+D*qy+E*qz, C*qx+E*qy+F*qz])
         N = N/np.sqrt(N[0]*N[0]+N[1]*N[1]+N[2]*N[2])
-    if not published: N[:,window_rank(valid, r) < 3] = np.nan
+    if not one_by_one: N[:,window_rank(valid, r) < 3] = np.nan
     N = N*np.where(np.sign(N[2]) == 0, 1, np.sign(N[2]))
     s = np.sign((N*points).sum(0))
     return N*np.where((s == 0) | np.isnan(s), 1, s)
@@ -140,6 +142,9 @@ def rotation_to(y:np.ndarray, # Unit vector
     return np.eye(3)+np.sin(p)*K+(1-np.cos(p))*K@K
 
 # %% ../../nbs/data/60_hha.ipynb #69d8c571
+quirk('value_by_value', "HHA's windows are added up value by value; what rounding leaves in singular ones is a normal",
+      'running sums; singular windows have no normal')
+
 def check_depth(depth:np.ndarray # (H, W) metres, floating point
 ) -> np.ndarray:                 # float64
     "Depth as float64, or an `RGBXError` that says what is wrong with it."
@@ -163,9 +168,10 @@ def hha_parts(depth:np.ndarray,  # (H, W) metres, 0 = missing
     thresholds:tuple=(45,15),    # Angles in degrees, one per refinement of the gravity direction
     iterations:tuple=(5,5),      # See `gravity`
     floor:tuple=(-90.,-130.),    # When the lowest point is above the first (cm), the floor is put at the second
-    published:bool=False,        # See above
+    quirks:tuple=(),             # 'value_by_value': see above
 ) -> dict: # points (3, H, W) cm, normals, normals_far (3, H, W), gravity (list), rotation (3, 3), height (H, W) cm, angle (degrees)
     "Everything between depth and HHA, for looking inside. Raises `RGBXError` on depth that is no map of metres."
+    published = bool(check_quirks(quirks, 'hha_parts', 'value_by_value'))
     z = check_depth(depth)
     camera = NYU_CAMERA if camera is None else np.asarray(camera, float)
     raw = z if raw is None else np.asarray(raw, float)
@@ -174,7 +180,7 @@ def hha_parts(depth:np.ndarray,  # (H, W) metres, 0 = missing
     valid = np.isfinite(raw) & (raw != 0) & (published | (z != 0))
     points = point_cloud(z*100, camera)
     far = point_cloud(z*100/100*100, camera) if published else points
-    N,N2 = (plane_normals(far, valid, r, published) for r in radii)
+    N,N2 = (plane_normals(far, valid, r, quirks) for r in radii)
     ys = gravity(N2, thresholds, iterations)
     y = ys[-1]
     R = rotation_to(y)
@@ -193,7 +199,7 @@ def hha(depth:np.ndarray,      # (H, W) metres, 0 = missing
     near:float=100.,           # Depth below this (cm) is as bright as this
     height:float=1.,           # Grey levels per cm
     angle:float=38.,           # Added to degrees
-    **kwargs,                  # As `hha_parts`, e.g. `published=True`
+    **kwargs,                  # As `hha_parts`, e.g. `quirks='value_by_value'`
 ) -> np.ndarray:               # (H, W, 3) uint8: disparity, height, angle, in RGB order
     "Depth to HHA (Gupta et al., ECCV 2014; constants of the usual Python port)."
     p = hha_parts(depth, camera, raw, **kwargs)

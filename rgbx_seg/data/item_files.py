@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['ItemFiles']
 
-# %% ../../nbs/data/12_item_files.ipynb #927e596a
+# %% ../../nbs/data/12_item_files.ipynb #4b345a6d
 from pathlib import Path
 from ..core import RGBXError, choose
 from .cards import Card
 from .files import read_label
 from .decoders import read_modality
-from .folder import check_size
+from .folder import existing_file, read_item
 
 # %% ../../nbs/data/12_item_files.ipynb #ae7b676b
 class ItemFiles:
@@ -40,20 +40,25 @@ class ItemFiles:
     def condition(self, i:int # Index
     ) -> str:
         "An item's condition, or None."
-        return self.card.condition(self.names[i])
+        return self.card.conditions.of(self.names[i])
 
     def __getitem__(self, i):
-        paths = [files[i] for files in self.files.values()]
-        images = [read_modality(path, self.card.modalities[kind]) for kind,path in zip(self.files, paths)]
-        for path,image in zip(paths, images): check_size(path, image, paths[0], images[0])
-        mask = None if self.label_files is None else self._mask(self.label_files[i])
-        if mask is not None: check_size(self.label_files[i], mask, paths[0], images[0])
+        images,mask,_ = self.with_holes(i)
         return *images,mask
+
+    def with_holes(self, i:int # Index
+    ) -> tuple:          # (images, mask or None, (H, W) bool of pixels without data, or None)
+        "One item, with the places where it has no data; there the mask is void."
+        paths = {kind: existing_file(files[i], f'the {kind} image') for kind,files in self.files.items()}
+        item = read_item(paths, self.card, lambda kind, memo: read_modality(paths[kind], self.card.modalities[kind], memo))
+        mask = None if self.label_files is None else self._mask(self.label_files[i])
+        if mask is not None: mask = item.fitted(mask, None, self.label_files[i], 'label')
+        return item.images,item.void(mask, self.card.layout.ignore),item.holes
 
     def _mask(self, path):
         card = self.card
-        return read_label(path, card.num_classes, card.label_shift, card.ignore, label_map=card.label_map,
-                          decode=card.label_decode)
+        return read_label(path, card.num_classes, card.layout.label_shift, card.layout.ignore, label_map=card.layout.label_map,
+                          decode=card.layout.label_decode)
 
 # %% ../../nbs/data/12_item_files.ipynb #c32a46e0
 def _check_lengths(lists):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, cv2_
-from .decoders import need
+from .codecs import need
 from .folder import fill_pattern
 from .hha import camera_matrix, hha
 from .sets.base import layout_card
@@ -83,14 +83,14 @@ def disk_label(card,  # Of the layout
     """A toy label as the data set stores it, and what reading it must give; the first row is void where there is such a
     thing."""
     ids = (label % card.num_classes).astype(np.uint8)
-    if card.label_map:
-        values = {train_id: value for value,train_id in card.label_map.items() if train_id != card.ignore}
+    if card.layout.label_map:
+        values = {train_id: value for value,train_id in card.layout.label_map.items() if train_id != card.layout.ignore}
         disk = np.vectorize(values.get, otypes=[np.uint8])(ids)
-        void = next((value for value,train_id in card.label_map.items() if train_id == card.ignore), 255)
+        void = next((value for value,train_id in card.layout.label_map.items() if train_id == card.layout.ignore), 255)
     else:
-        disk = (ids.astype(int)-card.label_shift).astype(np.uint8)
-        void = 0 if card.label_shift else 255
-    if card.void: disk[0],ids[0] = void,card.ignore
+        disk = (ids.astype(int)-card.layout.label_shift).astype(np.uint8)
+        void = 0 if card.layout.label_shift else 255
+    if card.layout.void: disk[0],ids[0] = void,card.layout.ignore
     return disk,ids
 
 # %% ../../nbs/data/95_miniatures.ipynb #61d97fc6
@@ -139,7 +139,7 @@ class Miniature:
 
     def write_label(self, path:Path, card, label:np.ndarray): # The file, the card, (H, W) as on disk
         "Write one label."
-        if card.label_decode == 'red': label = np.dstack([label, 0*label, 0*label, np.full_like(label, 255)])
+        if card.layout.label_decode == 'red': label = np.dstack([label, 0*label, 0*label, np.full_like(label, 255)])
         put_file(path, label)
 
     def write(self, root:Path, card, items:list, size:tuple): # Folder, card of the layout, `MiniatureItem`s, (height, width)
@@ -187,7 +187,7 @@ def write_miniature(name:str, # A name in `DATASETS`
 ) -> Path:                    # The folder
     "A data set in miniature from synthetic toy scenes, in the layout of its download or of a published system."
     card,root = layout_card(name, layout),Path(root)
-    items = miniature_items(name, card.layout, n)
+    items = miniature_items(name, card.layout.name, n)
     root.mkdir(parents=True, exist_ok=True)
     _miniature_of(name).write(root, card, items, size)
     return root
@@ -208,9 +208,9 @@ def write_layout(miniature:Miniature, # Of the data set
             if path in done: continue
             miniature.write_file(path, modality, scene, item.name)
             done.add(path)
-        pattern = card.label_path or (f'{card.label_folder}/{{id}}{card.label_ext or ".png"}'
-                                      if card.label_folder else None)
-        if pattern and item.split not in card.unlabelled:
+        pattern = card.layout.label_path or (f'{card.layout.label_folder}/{{id}}{card.layout.label_ext or ".png"}'
+                                      if card.layout.label_folder else None)
+        if pattern and item.split not in card.layout.unlabelled:
             miniature.write_label(root/fill_pattern(pattern, item.name), card, disk_label(card, scene['label'])[0])
     _write_lists(root, card, items)
 
@@ -222,6 +222,6 @@ def _write_lists(root, card, items):
     for file in {file for spec in specs for file in spec}:
         splits = ('train', 'val') if file == 'train2.txt' else (file.removesuffix('.txt').rstrip('2'),)
         names = [item.name for item in items if item.split in splits]
-        if card.list_columns:
-            names = [f'{fill_pattern(pattern, name)}\t{fill_pattern(card.label_path, name)}' for name in names]
+        if card.layout.list_columns:
+            names = [f'{fill_pattern(pattern, name)}\t{fill_pattern(card.layout.label_path, name)}' for name in names]
         if names: (root/file).write_text(''.join(f'{name}\n' for name in names))

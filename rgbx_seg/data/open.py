@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, choose
-from .cards import CARDS, Card, DataSet, get_card
+from .known_cards import CARDS, get_card
+from .cards import Card, DataSet
 from .folder import DataFolder, split_names
 from .item_files import ItemFiles
 from .propose import propose_card, told_folders
@@ -34,9 +35,9 @@ def _named_card(root, card):
     name,_,layout = str(card).partition('/')
     if name not in DATASETS: return choose(name, {**CARDS, **DATASETS}, 'card'),root,f'the card {name!r}'
     own = _own_card(root)
-    if own is not None and own.name == name and layout in ('', own.layout): found,folder = own,root
+    if own is not None and own.name == name and layout in ('', own.layout.name): found,folder = own,root
     else: found,folder = _known_card(root, name, layout or None)
-    return found,folder,f'{name}, {found.layout} layout, by --card {card}'
+    return found,folder,f'{name}, {found.layout.name} layout, by --card {card}'
 
 def _own_card(root):
     "The folder's own card, or None."
@@ -45,15 +46,15 @@ def _own_card(root):
 # %% ../../nbs/data/40_open.ipynb #67cc03b8
 def _open_card(root, card, split, modalities=None, labels=True):
     "A folder by a card, with the reader of its data set."
-    known = DATASETS.get(card.name) if card.layout else None
+    known = DATASETS.get(card.name) if card.layout.name else None
     return (known.open if known else DataFolder)(root, split, card, modalities, labels=labels)
 
 def _speaks_for_it(dataset):
     "Does the first item read by the card, and do its size, the number of items or their names speak for it?"
     card,size = dataset.card,dataset[0][0].shape[:2]
-    if card.size is not None and size == card.size: return True
-    if len(dataset) == card.counts.get(dataset.split): return True
-    return bool(card.condition_names) and all(dataset.condition(i) is not None for i in range(len(dataset)))
+    if card.layout.size is not None and size == card.layout.size: return True
+    if len(dataset) == card.facts.counts.get(dataset.split): return True
+    return bool(card.conditions.names) and all(dataset.condition(i) is not None for i in range(len(dataset)))
 
 def _is_it(card, root):
     "Is the folder that data set? Its first split that opens says so."
@@ -72,7 +73,7 @@ def _recognise(root):
         if folder != root: continue
         try:
             if _is_it(card, root): found.append((name, card))
-        except RGBXError as e: why.append(f'It has the folders of {name} ({card.layout}), but {e}')
+        except RGBXError as e: why.append(f'It has the folders of {name} ({card.layout.name}), but {e}')
     return found,why
 
 # %% ../../nbs/data/40_open.ipynb #df72378a
@@ -93,7 +94,7 @@ def _guessed_card(root, reading):
         raise RGBXError(root, f'the folders of {names}', 'one of them', f'Say which: {words}')
     if found:
         name,card = found[0]
-        return card,f'{name}, {card.layout} layout, by its folders'
+        return card,f'{name}, {card.layout.name} layout, by its folders'
     try: return _proposed_for(propose_card(root), reading),'proposed from its files'
     except RGBXError as e:
         if not why: raise
@@ -106,7 +107,7 @@ def _choose_card(root, card, recipe, reading):
     if own is not None: return own,root,'its card.json'
     if recipe is not None and recipe.data.name:
         found,folder = _known_card(root, recipe.data.name, recipe.data.layout)
-        return found,folder,f'{recipe.data.name}, {found.layout} layout, of the recipe {recipe.name}'
+        return found,folder,f'{recipe.data.name}, {found.layout.name} layout, of the recipe {recipe.name}'
     card,taken = _guessed_card(root, reading)
     return card,root,taken
 
@@ -203,8 +204,8 @@ def _describe_modality(name, modality):
 
 def _describe_labels(card):
     "Where the labels are, and of how many classes."
-    if not (card.label_folder or card.label_path): return 'no labels'
-    files = card.label_path or f"{card.label_folder}/*{card.label_ext or ''}"
+    if not (card.layout.label_folder or card.layout.label_path): return 'no labels'
+    files = card.layout.label_path or f"{card.layout.label_folder}/*{card.layout.label_ext or ''}"
     return f'labels {files} ({card.num_classes} classes)'
 
 def _counts(dataset):
@@ -233,5 +234,5 @@ def describe(dataset:DataSet # Open
         return f'data {card.name}: open, {names}, {card.num_classes} classes, {len(dataset)} items'
     parts = [_describe_modality(name, modality) for name,modality in card.modalities.items()]
     parts.append(_describe_labels(card))
-    if not card.classification: parts.append(_describe_items(dataset))
+    if not card.layout.classification: parts.append(_describe_items(dataset))
     return f"data {dataset.root.name}: {dataset.taken or card.name}: {', '.join(parts)}"

@@ -10,7 +10,8 @@ __all__ = ['PHOTOMETRIC', 'brightness', 'contrast', 'saturation', 'hue', 'Photom
 from functools import partial
 import numpy as np
 from ..core import RGBXError, cv2_
-from .cards import IMAGENET
+from ..registry import check_quirks, quirk
+from .modality import IMAGENET
 from .transforms import Photometric, normalise
 
 # %% ../../nbs/data/25_photometric.ipynb #398801f6
@@ -53,6 +54,9 @@ def hue(a:np.ndarray, # (H, W, 3); uint8 as meant, float32 gives the published a
     return _hsv(a, order, change)
 
 # %% ../../nbs/data/25_photometric.ipynb #435062e5
+quirk('float32_colour', 'the photometric distortion works on floats, where OpenCV has other ranges of hue and saturation',
+      'it works on 8 bit')
+
 class PhotometricDistortion:
     "SSD's distortion of one image, uint8 to uint8; stands where a `Photometric` does in a `JointAugment`."
     def __init__(self,
@@ -60,11 +64,12 @@ class PhotometricDistortion:
         contrast:tuple=(.5,1.5),  # Range of the factor
         saturation:tuple=(.5,1.5),# Range of the factor
         hue:int=18,               # -hue .. hue-1 half degrees
-        published:bool=False,     # Reproduce the float32 accident
+        quirks:tuple=(),          # 'float32_colour': the published accident
         order:str='rgb',          # Channel order of the images
     ):
         self.beta,self.contrast,self.saturation = beta,contrast,saturation
-        self.hue,self.published,self.order = hue,published,order
+        self.hue,self.order = hue,order
+        self.quirks = check_quirks(quirks, 'PhotometricDistortion', 'float32_colour')
 
     def __call__(self,
         a:np.ndarray,             # (H, W, 3) uint8
@@ -74,7 +79,7 @@ class PhotometricDistortion:
         if a.ndim != 3 or a.shape[2] != 3 or a.dtype != np.uint8:
             raise RGBXError('PhotometricDistortion', f'{a.dtype} {a.shape}', 'uint8 (H, W, 3)')
         def on(): return rng.random() < .5
-        x = a.astype(np.float32) if self.published else a
+        x = a.astype(np.float32) if 'float32_colour' in self.quirks else a
         if on(): x = brightness(x, rng.uniform(-self.beta, self.beta))
         early,factor = on(),rng.uniform(*self.contrast)
         do = on()
@@ -86,13 +91,13 @@ class PhotometricDistortion:
 
     def __repr__(self):
         return (f'PhotometricDistortion(beta={self.beta}, contrast={self.contrast}, saturation={self.saturation}, '
-                f'hue={self.hue}, published={self.published})')
+                f'hue={self.hue}, quirks={sorted(self.quirks)})')
 
 # %% ../../nbs/data/25_photometric.ipynb #67e28f3c
 PHOTOMETRIC = dict(      # what a recipe's `augment.photometric` names
     jitter=Photometric,
     distortion=PhotometricDistortion,
-    distortion_published=partial(PhotometricDistortion, published=True))
+    distortion_published=partial(PhotometricDistortion, quirks='float32_colour'))
 
 # %% ../../nbs/data/25_photometric.ipynb #0658e8ca
 def rescaled(size:tuple, # `(H, W)`
@@ -155,12 +160,16 @@ def muses_test(rgb:np.ndarray, # (H, W, 3), red first
     "MUSES: no resize; X by its own statistics, neither divided by 255 nor reordered."
     return standardise(rgb, *IMAGENET),standardise(x, mean, std, divide=False)
 
+quirk('pad_first', 'images are padded before they are normalised, so that the padding is not the mean colour',
+      'they are padded after it')
+
 def fmb_test(rgb:np.ndarray, # (H, W, 3), red first
     x:np.ndarray,            # (H, W, 3), red first
     size:int=800,            # Side of the square
-    published:bool=False,    # Pad before normalising
+    quirks:tuple=(),         # 'pad_first': pad before normalising
 ) -> tuple:                  # float32 (size, size, 3) twice
     "FMB: pad to the crop; cut the logits back to the image afterwards."
     square = size,size
-    if published: return standardise(pad_to(rgb, square), *IMAGENET),standardise(pad_to(x, square), 0, 1)
+    if check_quirks(quirks, 'fmb_test', 'pad_first'):
+        return standardise(pad_to(rgb, square), *IMAGENET),standardise(pad_to(x, square), 0, 1)
     return pad_to(standardise(rgb, *IMAGENET), square),pad_to(standardise(x, 0, 1), square)

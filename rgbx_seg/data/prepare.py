@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, atomic_path, bar, choose, cv2_, write_text
-from .decoders import need
+from .codecs import need
 from .folder import fill_pattern
 from .hha import hha
 from .open import open_data
@@ -88,7 +88,7 @@ class Preparation(_Steps):
         root,                  # Folder of the source
     ) -> list:                 # Names
         "What is written besides labels."
-        return list(card.default or card.modalities)
+        return list(card.layout.default or card.modalities)
 
     def read(self, modalities:list # What is written
     ) -> list:                     # Names; those that the source has are read
@@ -153,7 +153,7 @@ def target_path(card, # Of the target
 ) -> str:             # Below the root
     "Where a file of the target is."
     modality = card.modalities.get(kind)
-    if modality is None: pattern,folder,ending = card.label_path,card.label_folder,card.label_ext
+    if modality is None: pattern,folder,ending = card.layout.label_path,card.layout.label_folder,card.layout.label_ext
     else: pattern,folder,ending = modality.path,modality.folder,modality.ext
     return fill_pattern(pattern, name) if pattern else f'{folder}/{name}{ending}'
 
@@ -161,7 +161,7 @@ def disk_ids(card,  # Of the target
     ids:np.ndarray, # (H, W) train ids
 ) -> np.ndarray:    # (H, W) uint8
     "Train ids as the target stores them."
-    return ids if not card.label_shift else np.where(ids == card.ignore, 0, ids+1).astype(np.uint8)
+    return ids if not card.layout.label_shift else np.where(ids == card.layout.ignore, 0, ids+1).astype(np.uint8)
 
 # %% ../../nbs/data/90_prepare.ipynb #34420abd
 def _same_image(source, target, options):
@@ -171,7 +171,7 @@ def _same_image(source, target, options):
 
 def _same_label(preparation, source, target, options):
     "Whether a label file can be used as it is."
-    rules = [(card.label_map, card.label_shift, card.label_decode) for card in (source, target)]
+    rules = [(card.layout.label_map, card.layout.label_shift, card.layout.label_decode) for card in (source, target)]
     return preparation.links_labels and rules[0] == rules[1] and options['size'] is None
 
 def _hha_image(ds, name, camera):
@@ -307,7 +307,7 @@ def _write_lists(preparation, data, card, dst, target):
     names = {split: [preparation.new_name(ds.name(i), split, i, ds) for i in range(len(ds))]
              for split,ds in data.items()}
     def line(name):
-        if not card.list_columns: return name
+        if not card.layout.list_columns: return name
         return target_path(card, 'rgb', name)+'\t'+target_path(card, 'label', name)
     for file,splits in preparation.lists(target).items():
         if not all(split in names for split in splits): continue

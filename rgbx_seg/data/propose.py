@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
-from .cards import Card, Modality
-from .files import IMAGE_EXTS, raw_image, raw_label
+from .cards import Card
+from .modality import Modality
+from .codecs import IMAGE_EXTS
+from .files import raw_image, raw_label
 
 # %% ../../nbs/data/38_propose.ipynb #f0f11cd4
 _LABEL_WORDS = 'label', 'mask', 'gt', 'annot', 'semantic', 'seg'
@@ -220,4 +222,5 @@ def propose_card(root:Path, # Folder
         folder,path = label.key.replace('{0}', '.'),_pattern(label, affixes)
         labels = dict(label_folder=folder, label_ext=label.ext, label_path=path)
     classes = [f'class {i}' for i in range(max(1, top+1))]
-    return Card(root.name, classes, modalities, splits=_splits(root, rgb, _names(rgb, affixes)), **labels)
+    card = Card(root.name, classes, None, modalities, _splits(root, rgb, _names(rgb, affixes)))
+    return card.with_changes(**labels)

@@ -9,7 +9,8 @@ __all__ = ['Reading']
 from dataclasses import asdict, dataclass, replace
 import numpy as np
 from ..core import RGBXError
-from .cards import Card, DataSet, Modality
+from .cards import Card, DataSet, Layout
+from .modality import Modality
 from .folder import DataFolder
 from ..registry import plugins
 
@@ -71,7 +72,7 @@ class Reading(_Record):
         "What a card says about reading."
         card = card.in_order('bgr') if bgr else card
         palette = tuple(map(tuple, card.palette.tolist()))
-        return cls(dict(card.modalities), tuple(card.classes), palette, card.ignore, tuple(needed))
+        return cls(dict(card.modalities), tuple(card.classes), palette, card.layout.ignore, tuple(needed))
 
     @classmethod
     def of(cls, dataset:DataSet # An open data set
@@ -83,7 +84,8 @@ class Reading(_Record):
     ) -> Card:                      # Without folders or labels
         "A card for files that have none."
         palette = np.array(self.palette)
-        return Card(name, list(self.classes), dict(self.modalities), palette, self.ignore, label_folder=None)
+        return Card(name, list(self.classes), palette, dict(self.modalities),
+                    layout=Layout(ignore=self.ignore, label_folder=None))
 
     def select(self, names:list # Of modalities, in order
     ):
@@ -134,14 +136,14 @@ def _card_as_read(reading, dataset, decoded):
     "(the card of the data read as the run reads, what its train ids become or None)."
     _check_modalities(reading, dataset)
     card,ids = dataset.card,_new_ids(reading, dataset.card)
-    if getattr(dataset, 'labels', True) and (ids is False or card.ignore != reading.ignore):
+    if getattr(dataset, 'labels', True) and (ids is False or card.layout.ignore != reading.ignore):
         raise RGBXError(f'classes of {card.name!r}', _listed(card.classes),
                         f'{_listed(reading.classes)}, in any order, which the run knows',
                         'Name the classes of the data in its card.json as the run does')
     modalities = {name: _as_read(dataset, name, wanted, decoded) for name,wanted in reading.modalities.items()}
-    labels = dict(label_folder=None, label_path=None) if ids is False else {}
-    new = replace(card, modalities=modalities, classes=list(reading.classes), palette=np.array(reading.palette),
-                  ignore=reading.ignore, default=None, **labels)
+    labels = dict(label_folder=None, label_path=None, label_map=None) if ids is False else {}
+    new = card.with_changes(modalities=modalities, classes=list(reading.classes), palette=np.array(reading.palette),
+                            ignore=reading.ignore, default=None, **labels)
     return new,None if ids is False else ids
 
 # %% ../../nbs/data/42_reading.ipynb #802e3ce2

@@ -11,7 +11,8 @@ import shutil, tempfile
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, choose, cv2_
-from .cards import AERIAL_CONDITIONS, Card, STREET_CONDITIONS, TOY_NOTES, toy_card
+from .known_cards import AERIAL_CONDITIONS, STREET_CONDITIONS, TOY_NOTES, toy_card
+from .cards import Card
 from .toy_sensors import lidar_image, sense_depth, sense_events, sense_lidar, sense_optical, sense_rgb, sense_sar, sense_thermal
 from .toy_world import aerial_map, clouds, draw_street, rasterise, street_label, texture
 
@@ -133,13 +134,13 @@ def _write_sigma(root, card, splits, size, failure):
     sensors = {name: name.removesuffix('_raw') for name in card.modalities}
     world = 'aerial' if card.name == 'toy_aerial' else 'street'
     folders = [m.folder for m in card.modalities.values()]
-    for folder in [*folders, card.label_folder]: (root/folder).mkdir(parents=True)
+    for folder in [*folders, card.layout.label_folder]: (root/folder).mkdir(parents=True)
     for split,items in splits.items():
         for item,seed,condition in items:
             scene = toy_scene(seed, condition, list(dict.fromkeys(sensors.values())), size, failure, world=world)
             for name,sensor in sensors.items():
                 _png(root/card.modalities[name].folder/f'{item}.png', encode(name, scene[sensor]))
-            _png(root/card.label_folder/f'{item}.png', scene['label'])
+            _png(root/card.layout.label_folder/f'{item}.png', scene['label'])
         (root/card.splits[split]).write_text(''.join(f'{item[0]}\n' for item in items))
 
 TOY_LAYOUTS = dict(sigma=_write_sigma)
@@ -148,7 +149,7 @@ TOY_LAYOUTS = dict(sigma=_write_sigma)
 def _have(root, recipe, overwrite):
     "Are these scenes there already? Anything else that is there raises."
     if not root.exists() or (root.is_dir() and not any(root.iterdir())): return False
-    have = Card.load(root/'card.json').recipe if (root/'card.json').is_file() else None
+    have = Card.load(root/'card.json').facts.recipe if (root/'card.json').is_file() else None
     if have == recipe: return True
     if overwrite and have and have.get('generator') == 'toy': return False
     found = f'other toy scenes: {have}' if have else 'files that write_toy did not make'
@@ -161,7 +162,7 @@ def _move_into_place(made, root, recipe, overwrite):
         if root.exists() and overwrite: shutil.rmtree(root)
         made.replace(root)
     except OSError:
-        if not ((root/'card.json').is_file() and Card.load(root/'card.json').recipe == recipe): raise
+        if not ((root/'card.json').is_file() and Card.load(root/'card.json').facts.recipe == recipe): raise
 
 # %% ../../nbs/data/54_toy.ipynb #b2fd083a
 def write_toy(root,                   # The folder to make

@@ -9,7 +9,7 @@ __all__ = []
 from functools import lru_cache
 import numpy as np
 from ..core import cv2_
-from .cards import TOY_CLASSES
+from .known_cards import TOY_CLASSES
 
 # %% ../../nbs/data/50_toy_world.ipynb #82e1a4cd
 class _Street:

@@ -9,7 +9,7 @@ __all__ = ['SIGMA_SCALES', 'item_rng', 'epoch_order', 'normalise', 'denormalise'
 from functools import lru_cache
 import numpy as np
 from ..core import RGBXError, cv2_
-from .cards import Modality
+from .modality import Modality
 
 # %% ../../nbs/data/20_transforms.ipynb #6fd8458d
 def item_rng(seed:int, # Of the run

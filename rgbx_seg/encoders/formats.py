@@ -19,6 +19,7 @@ class Format:
     detect:Callable          # names -> is this a file of the format?
     names:Callable           # `(model, name)` -> our name, list of names, or None to drop it
     optional:Callable=None   # `(model, our name)` -> may the file lack it? None: nothing may be missing
+    convert:Callable=None    # `{name: tensor}` of the file -> the same with tensors cut as the names expect
 
 def names_like(*patterns:str # Regular expressions
 ) -> Callable:               # names -> does each pattern match one of them?
@@ -35,19 +36,30 @@ def translate(name:str, # Published name
     return name
 
 # %% ../../nbs/encoders/05_formats.ipynb #bbc7c7e5
+def _has(encoder, name):
+    "Is there a tensor of this name in the encoder? Encoders of one model may be of different kinds."
+    path,_,leaf = name.rpartition('.')
+    try: return hasattr(encoder.get_submodule(path), leaf)
+    except AttributeError: return False
+
 def encoder_names(model, # Encoder or segmenter
     name:str,            # In one of our encoders, or of a classifier's norm and head
 ):                       # Our name, a list of them, or None for a classifier's own layers
     "The places of an encoder's tensor in `model`."
     if name.startswith(('norm.', 'head.', 'classifier.')): return None
     if isinstance(model, Encoder): return name
-    return [f'backbone.encoders.{i}.{name}' for i in range(len(model.backbone.encoders))]
+    filled = [i for i,encoder in enumerate(model.backbone.encoders) if not encoder.starts_random]
+    having = [i for i in filled if _has(model.backbone.encoders[i], name)]
+    places = [f'backbone.encoders.{i}.{name}' for i in having or filled]
+    if name.startswith('stem.'): places += [f"backbone.stems.{key}.{name.removeprefix('stem.')}" for key in getattr(model.backbone, 'stems', ())]
+    return places
 
 def encoder_only(model, # Encoder or segmenter
     name:str,           # Ours
 ) -> bool:              # May an ImageNet file lack it?
-    "What an ImageNet file may leave alone: everything but stems and stages."
-    return not re.search(r'^(backbone\.encoders\.\d+\.)?(stem|stages)\.', name)
+    "What an ImageNet file may leave alone: all but stems and stages, and encoders that start from random values."
+    place = re.search(r'^(?:backbone\.encoders\.(\d+)\.)?(?:stem|stages)\.', name)
+    return not place or bool(place[1]) and model is not None and model.backbone.encoders[int(place[1])].starts_random
 
 def imagenet_names(keys:Callable, # Name in the ImageNet file -> in one encoder, None for the classifier
     model,                        # Segmenter or encoder

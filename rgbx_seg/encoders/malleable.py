@@ -80,7 +80,7 @@ class MalleableResNet(_MalleableStages):
         layers=(3,4,6,3),          # Blocks per stage
         focal:float=NYU_FOCAL,     # Focal length in pixels of the input image; may be given per call
         depth:dict=None,           # Settings of `MetricDepth`; metres by default
-        published:bool=False,      # See `MalleableConv2d`
+        quirks:tuple=(),           # As `MalleableConv2d`
         output_stride:int=16,      # 32, 16 or 8
         multi_grid=(1,2,4),        # Dilation factors of the last stage's blocks
         **kwargs                   # As `ResNetEncoder`
@@ -88,7 +88,7 @@ class MalleableResNet(_MalleableStages):
         super().__init__(layers, output_stride=output_stride, multi_grid=multi_grid, **kwargs)
         self.focal,self.metres = focal,MetricDepth(**(depth or {}))
         self.at = (4, *self.strides[:-1])                           # stride of the depth that each stage gets
-        self._malleable(published=published)
+        self._malleable(quirks=quirks)
 
     def forward(self,
         rgb:Tensor,         # `(B, 3, H, W)`

@@ -12,7 +12,7 @@ import numpy as np
 from torch import nn, Tensor
 from torch.nn import functional as F
 from ..core import choose
-from .base import Encoder
+from .base import BlockStage, Encoder, Step
 from .formats import Format, encoder_only, imagenet_names, names_like
 from ..ops.layers import DropPath, LayerNorm2d, PatchEmbed
 from ..ops.loading import load_named
@@ -75,11 +75,14 @@ class MiTBlock(nn.Module):
         self.norm1, self.attn = nn.LayerNorm(dim, eps=1e-6), ReducedAttention(dim, heads, r)
         self.norm2, self.mlp = nn.LayerNorm(dim, eps=1e-6), MixFFN(dim, mlp_ratio)
         self.drop_path = DropPath(drop_path)
+    def steps(self) -> list: # Of `Step`
+        "Attention and Mix-FFN, both residual."
+        return [Step(self.norm1, self.attn, self.drop_path), Step(self.norm2, self.mlp, self.drop_path)]
     def forward(self, x:Tensor, # `(B, H, W, C)`
     ) -> Tensor: # Same shape
-        "Attention and Mix-FFN, both residual."
-        x = x+self.drop_path(self.attn(self.norm1(x)))
-        return x+self.drop_path(self.mlp(self.norm2(x)))
+        "Both steps."
+        for step in self.steps(): x = step.take(x)
+        return x
 
 # %% ../../nbs/encoders/20_mit.ipynb #bcdb0d2d
 def _patches(in_channels:int, # Input channels
@@ -90,7 +93,7 @@ def _patches(in_channels:int, # Input channels
     "Overlapping patches: a strided convolution and a layer norm."
     return PatchEmbed(in_channels, dim, kernel, stride, kernel//2, LayerNorm2d(dim, eps=1e-5))
 
-class MiTStage(nn.Module):
+class MiTStage(BlockStage):
     "Patch embedding (the first stage's is the encoder's stem), blocks, LN: `(B, C, H, W) -> (B, D, H', W')`."
     def __init__(self, co:int, # Channels D of the blocks
         heads:int, # Attention heads
@@ -103,10 +106,14 @@ class MiTStage(nn.Module):
         self.embed = _patches(ci, co, 3, 2) if ci else nn.Identity()
         self.blocks = nn.Sequential(*(MiTBlock(co, heads, r, mlp_ratio, d) for d in drop_path))
         self.norm = nn.LayerNorm(co, eps=1e-6)
-    def forward(self, f:Tensor, # `(B, C, H, W)`
+    def enter(self, feature:Tensor, # `(B, C, H, W)`
+    ) -> Tensor: # `(B, H', W', D)`
+        "Patches."
+        return self.embed(feature).permute(0, 2, 3, 1)
+    def leave(self, tokens:Tensor, # `(B, H', W', D)`
     ) -> Tensor: # `(B, D, H', W')`
-        "One stage."
-        return self.norm(self.blocks(self.embed(f).permute(0, 2, 3, 1))).permute(0, 3, 1, 2).contiguous()
+        "Norm."
+        return self.norm(tokens).permute(0, 3, 1, 2).contiguous()
 
 # %% ../../nbs/encoders/20_mit.ipynb #1f8bbbf9
 MIT_VARIANTS = {                       # widths, depths

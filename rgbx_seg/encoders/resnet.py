@@ -13,7 +13,7 @@ from torch import nn
 from ..core import RGBXError, choose
 from .base import Encoder
 from .formats import Format, names_like
-from ..registry import ENCODERS, FORMATS
+from ..registry import ENCODERS, FORMATS, quirk
 
 # %% ../../nbs/encoders/50_resnet.ipynb #bf50ec4f
 def dilate_(block:nn.Module, # A timm residual block
@@ -99,6 +99,9 @@ def resnet_keys(key:str, # A name of an ImageNet file
     return re.sub(r'^layer(\d)\.', lambda m: f'stages.{int(m[1])-1}.', k)
 
 # %% ../../nbs/encoders/50_resnet.ipynb #276570d5
+quirk('shared_projections', 'the encoders of SA-Gate share the skip projections of their stages',
+      'every encoder has its own')
+
 def share_projections(encoders, # `ResNetEncoder`s of equal build
 ) -> list:                      # The same encoders
     "Let every encoder use the skip projections of the first one (SA-Gate's published arrangement)."

@@ -13,7 +13,7 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 from ..core import choose
-from .base import Encoder
+from .base import BlockStage, Encoder, Step
 from .formats import Format, encoder_only, imagenet_names, names_like
 from ..ops.layers import DropPath, LayerNorm2d, MLP, PatchEmbed, PatchMerging
 from ..ops.loading import load_named
@@ -99,11 +99,14 @@ class SwinBlock(nn.Module):
         x = from_windows(self.attn(to_windows(x, m), shift_mask(Hp, Wp, m, s, x) if s else None), m, Hp, Wp)
         if s: x = x.roll((s, s), (1, 2))
         return x[:, :H, :W]
+    def steps(self) -> list: # Of `Step`
+        "Attention and MLP, both residual."
+        return [Step(self.norm1, self.attend, self.drop_path), Step(self.norm2, self.mlp, self.drop_path)]
     def forward(self, x:Tensor, # `(B, H, W, C)`
     ) -> Tensor: # Same shape
-        "Attention and MLP, both residual."
-        x = x+self.drop_path(self.attend(self.norm1(x)))
-        return x+self.drop_path(self.mlp(self.norm2(x)))
+        "Both steps."
+        for step in self.steps(): x = step.take(x)
+        return x
 
 # %% ../../nbs/encoders/30_swin.ipynb #f72fc904
 class SwinStem(PatchEmbed):
@@ -118,7 +121,7 @@ class SwinStem(PatchEmbed):
         return super().forward(F.pad(image, (0, -image.shape[-1]%4, 0, -image.shape[-2]%4)))
 
 # %% ../../nbs/encoders/30_swin.ipynb #9f145e00
-class SwinStage(nn.Module):
+class SwinStage(BlockStage):
     "Patch merging (not in the first stage) and blocks with alternating shift: `(B, C, H, W) -> (B, D, H', W')`."
     def __init__(self, dim:int, # Channels D of the blocks
         heads:int, # Attention heads
@@ -131,10 +134,14 @@ class SwinStage(nn.Module):
         self.down = PatchMerging(dim//2) if down else nn.Identity()
         self.blocks = nn.Sequential(*(SwinBlock(dim, heads, window, window//2*(i%2), 4, attn_drop, d)
                                       for i,d in enumerate(drop_path)))
-    def forward(self, f:Tensor, # `(B, C, H, W)`
+    def enter(self, feature:Tensor, # `(B, C, H, W)`
+    ) -> Tensor: # `(B, H', W', D)`
+        "Merge patches."
+        return self.down(feature.permute(0, 2, 3, 1))
+    def leave(self, tokens:Tensor, # `(B, H', W', D)`
     ) -> Tensor: # `(B, D, H', W')`
-        "One stage."
-        return self.blocks(self.down(f.permute(0, 2, 3, 1))).permute(0, 3, 1, 2).contiguous()
+        "Channels first, in memory too."
+        return tokens.permute(0, 3, 1, 2).contiguous()
 
 # %% ../../nbs/encoders/30_swin.ipynb #a869ab09
 SWIN_VARIANTS = {                      # width, depths, heads, window

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from ..core import choose
-from .base import Encoder
+from .base import BlockStage, Encoder, Step
 from .formats import Format, encoder_names, encoder_only, names_like, translate
 from ..ops.layers import ChannelNorm, DropPath, PatchEmbed, PatchMerging
 from ..ops.routes import cross_merge, cross_scan, init_A_log, init_dt
@@ -91,10 +91,13 @@ class VSSBlock(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.op = SS2D(dim, d_state, **kwargs)
         self.drop_path = DropPath(drop_path)
-    def forward(self, x:Tensor) -> Tensor: return x + self.drop_path(self.op(self.norm(x)))
+    def steps(self) -> list: # Of `Step`
+        "The scan, residual."
+        return [Step(self.norm, self.op, self.drop_path)]
+    def forward(self, x:Tensor) -> Tensor: return self.steps()[0].take(x)
 
 # %% ../../nbs/encoders/10_vmamba.ipynb #2a330023
-class VSSStage(nn.Module):
+class VSSStage(BlockStage):
     "Optional patch merging, then VSS blocks; `(B, C, H, W)` outside, channels last inside."
     def __init__(self,
         dim:int,          # Channels of the result
@@ -108,11 +111,10 @@ class VSSStage(nn.Module):
         self.down = PatchMerging(dim//2) if down else None
         self.blocks = nn.ModuleList(VSSBlock(dim, d_state, drop_path[i] if drop_path else 0., **kwargs)
                                     for i in range(depth))
-    def forward(self, x:Tensor) -> Tensor:
-        x = x.permute(0,2,3,1)
-        if self.down is not None: x = self.down(x)
-        for b in self.blocks: x = b(x)
-        return x.permute(0,3,1,2)
+    def enter(self, feature:Tensor) -> Tensor: # `(B, C, H, W)` -> `(B, H', W', D)`
+        "Merge patches, but in the first stage."
+        tokens = super().enter(feature)
+        return tokens if self.down is None else self.down(tokens)
 
 # %% ../../nbs/encoders/10_vmamba.ipynb #0bd4b283
 VMAMBA_VARIANTS = dict(
@@ -181,6 +183,10 @@ def vmamba_names(model, # Classifier, encoder or segmenter
 
 def _optional(model, name): return not isinstance(model, VMambaClassifier) and encoder_only(model, name)
 
-VMAMBA = Format('VMamba ImageNet classifier', names_like(r'^patch_embed\.', r'^layers\.\d+\.blocks\.\d+\.(self_attention|op)\.'),
-                vmamba_names, _optional)
+def _detect(names):
+    "Version 0; the stem of version 2 has layers up to number 7."
+    return _looks_alike(names) and 'patch_embed.7.weight' not in names
+
+_looks_alike = names_like(r'^patch_embed\.', r'^layers\.\d+\.blocks\.\d+\.(self_attention|op)\.')
+VMAMBA = Format('VMamba ImageNet classifier', _detect, vmamba_names, _optional)
 FORMATS(VMAMBA.name)(VMAMBA)

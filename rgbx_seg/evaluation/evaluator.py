@@ -135,7 +135,7 @@ def _processes():
 
 def _in_order(conditions, card):
     "The conditions that occur, in the card's order."
-    order = list(getattr(card, 'condition_names', []))
+    order = card.conditions.names
     return sorted(set(conditions), key=lambda c: (order.index(c) if c in order else len(order), c))
 
 def _nearest(array, size):
@@ -152,7 +152,7 @@ class _Count:
         self.save = save
         self.images = {}
         self.seconds = 0.
-        self.how = dict(ignore=dataset.card.ignore, outside=protocol.outside)
+        self.how = dict(ignore=dataset.card.layout.ignore, outside=protocol.outside)
         self.matrices = {condition: self._new() for condition in _in_order(conditions, dataset.card)}
     def _new(self): return ConfusionMatrix(len(self.dataset.card.classes), **self.how)
     def __call__(self, group, predictions, scores):
@@ -238,7 +238,7 @@ def evaluate(
     split:str=None,      # Of a folder; None: the last of train, val and test that is there
     card=None            # What a folder is, where it does not say so itself
 ) -> Report:
-    "Confusion matrices of a run on data, by condition and item. Labels equal to `card.ignore` do not count."
+    "Confusion matrices of a run on data, by condition and item. Labels equal to `card.layout.ignore` do not count."
     start,protocol,run = time.perf_counter(),get_protocol(protocol),as_run(run)
     drop = (drop,) if isinstance(drop, str) else tuple(drop)
     dataset = open_for(run, data, split, card, drop)
@@ -260,9 +260,9 @@ def evaluate(
 def _report(count, name, protocol, seen, picks, subsets, clock):
     card = count.dataset.card
     withheld = tuple(modality for k,modality in zip(picks, seen) if k is None)
-    if subsets is None: subsets = dict(getattr(card, 'subsets', None) or {})
+    if subsets is None: subsets = dict(card.subsets)
     return Report(
         name, card.classes, {condition: matrix.total().numpy() for condition,matrix in count.matrices.items()},
         {condition: count.conditions.count(condition) for condition in count.matrices}, subsets, protocol.to_dict(),
-        tuple(seen), withheld, card.name, bool(card.synthetic), np.asarray(card.palette).tolist(),
-        dict(getattr(card, 'class_sets', None) or {}), count.all_images(), clock)
+        tuple(seen), withheld, card.name, bool(card.facts.synthetic), np.asarray(card.palette).tolist(),
+        dict(card.facts.class_sets), count.all_images(), clock)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pathlib import Path
 from torch import Tensor, nn
 from ..core import RGBXError, choose
-from ..data.cards import IMAGENET
+from ..data.modality import IMAGENET
 from ..data.open import open_data
 from .protocol import Protocol, get_protocol
 from .published import ARITHMETICS

@@ -10,10 +10,11 @@ import dataclasses, json
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, atomic_path, bar, write_text
-from ..data.cards import Card, safe_name
+from ..data.cards import Card, Layout
 from ..data.files import read_label, write_mask
 from ..data.folder import DataFolder
 from ..data.item_files import ItemFiles
+from ..data.modality import safe_name
 from .inference import as_run, infer, infer_mask, item_images, model_inputs, open_for, real_names
 from .protocol import get_protocol
 from ..show.grid import show_item
@@ -49,13 +50,13 @@ def _as_card(card, model):
     modalities = {m.name: m for m in (card.values() if isinstance(card, dict) else card)}
     n = getattr(model, 'num_classes', None)
     if n is None: raise RGBXError('predict', 'modalities without a card, and a model without num_classes', 'a card')
-    return Card('own files', [f'class {i}' for i in range(n)], modalities, label_folder=None)
+    return Card('own files', [f'class {i}' for i in range(n)], None, modalities, layout=Layout(label_folder=None))
 
 def _mask_of(dataset, i, item):
     "The item's mask: as given, or of a folder read without labels, the label file if there is one."
-    if item[-1] is not None or not isinstance(dataset, DataFolder) or dataset.card.label_folder is None: return item[-1]
+    if item[-1] is not None or not isinstance(dataset, DataFolder) or dataset.card.layout.label_folder is None: return item[-1]
     file = dataset.path('label', dataset.name(i))
-    return (read_label(file, len(dataset.card.classes), dataset.card.label_shift, dataset.card.ignore)
+    return (read_label(file, len(dataset.card.classes), dataset.card.layout.label_shift, dataset.card.layout.ignore)
             if file.is_file() else None)
 
 def _check_out(dataset, out):
@@ -64,7 +65,7 @@ def _check_out(dataset, out):
         taken = {file.parent.resolve() for files in [*dataset.files.values(), dataset.label_files or []]
                  for file in files}
     elif isinstance(dataset, DataFolder):
-        folders = [m.folder for m in dataset.card.modalities.values()]+[dataset.card.label_folder or '.']
+        folders = [m.folder for m in dataset.card.modalities.values()]+[dataset.card.layout.label_folder or '.']
         taken = {(dataset.root/folder).resolve() for folder in folders}
     else: return
     for kind in ('mask','color','picture'):
@@ -103,7 +104,7 @@ def _write_index(out, dataset, model, protocol, drop, records):
              for record in records]
     info = dict(data=card.name, classes=card.classes, palette=np.asarray(card.palette).tolist(),
                 protocol=protocol.to_dict(),
-                synthetic=bool(card.synthetic), modalities=real_names(getattr(model, 'modalities', have), have),
+                synthetic=bool(card.facts.synthetic), modalities=real_names(getattr(model, 'modalities', have), have),
                 dropped=[drop] if isinstance(drop, str) else list(drop), items=items)
     write_text(out/'predictions.json', json.dumps(info, indent=1)+'\n')
 

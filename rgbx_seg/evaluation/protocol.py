@@ -12,7 +12,7 @@ from ..core import RGBXError
 from ..registry import PROTOCOLS
 
 # %% ../../nbs/evaluation/10_protocol.ipynb #0cb05c9e
-_CHOICES = dict(mode=('whole','slide'), arithmetic=('','sigma','furnace'), absent=('ignore','zero'),
+_CHOICES = dict(mode=('whole','slide'), arithmetic=('','sigma','furnace','cmnext'), absent=('ignore','zero'),
                 outside=('error','ignore'))
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Protocol:
     flip:bool=False          # Also run the mirrored images
     pad:bool=False           # 'slide', image smaller than the window: pad it (networks of one size), or use a smaller window
     combine:str='softmax'    # What is averaged: 'softmax' probabilities, 'logits', or 'late'; of 'furnace' 'softmax' or 'exp'
-    arithmetic:str=''        # '' = as described above; 'sigma', 'furnace' = the arithmetic of a published evaluator
+    arithmetic:str=''        # '' = as described above; 'sigma', 'furnace', 'cmnext' = that of a published evaluator
     fit:tuple=None           # Resize into (long side, short side), keeping the ratio
     multiple:int=1           # After `fit`: enlarge both sides to multiples of this
     size:tuple=None          # Resize to (height, width)
@@ -56,7 +56,7 @@ class Protocol:
         for field,options in (_CHOICES | dict(combine=combine)).items():
             if getattr(self, field) not in options:
                 raise self._bad(f'{field}={getattr(self, field)!r}', f'one of {options}')
-        if self.crop is None and (self.mode=='slide' or self.arithmetic):
+        if self.crop is None and (self.mode=='slide' or self.arithmetic in ('sigma','furnace')):
             raise self._bad('no crop', 'crop=(height, width)')
         if self.fit and self.size: raise self._bad('fit and size', 'one of them')
         if self.arithmetic=='furnace' and self.crop[0]!=self.crop[1]:
@@ -88,7 +88,7 @@ class Protocol:
     def __str__(self):
         crop = '' if self.crop is None else f'{self.crop[0]}x{self.crop[1]}'
         how = 'whole image' if self.mode=='whole' else f'windows {crop} every {self.stride:.3g}'
-        if self.arithmetic: how = f'published {self.arithmetic} arithmetic ({self.combine}), crop {crop}'
+        if self.arithmetic: how = f'published {self.arithmetic} arithmetic ({self.combine})' + f', crop {crop}'*bool(crop)
         scales = f"scale{'s' if len(self.scales)>1 else ''} {' '.join(f'{s:g}' for s in self.scales)}"
         more = [', scored there'*self.at_size, f', {scales}', ', flip'*self.flip,
                 ', absent classes count as 0'*(self.absent=='zero')]

@@ -150,5 +150,26 @@ def furnace_scores(
     each = [_furnace_item(forward, list(images), s, protocol, stats) for images in one_by_one]
     return torch.cat([_opencv_resize(scores, size) for scores in each])
 
+# %% ../../nbs/evaluation/22_published.ipynb #873cbc90
+def _corners(x, size): return F.interpolate(x, tuple(size), mode='bilinear', align_corners=True)
+
+def cmnext_scores(
+    forward,              # `Forward`
+    items:list,           # One stack (B, H, W[, C]) of raw images per modality, or None
+    s:float,              # One of the protocol's scales
+    protocol:Protocol,    # With arithmetic='cmnext'
+    stats:list,           # (mean, std) of each modality
+    size:tuple            # Of the result
+) -> Tensor:              # (B, classes, *size): what this scale adds
+    "Scores of one scale by the evaluator of CMNeXt: normalised inputs are resized, logits resized back, then a softmax."
+    def tensors(stack, mean_std): return torch.stack([to_tensor(at_scale(o, 1, protocol), *mean_std) for o in stack])
+    images = map_present(tensors, items, stats)
+    if len(protocol.scales) == 1 and not protocol.flip: return forward(images).softmax(1)
+    wanted = [-(-int(s*side)//32)*32 for side in size]
+    images = map_present(lambda image: _corners(image, wanted), images)
+    total = _corners(forward(images), size).softmax(1)
+    if not protocol.flip: return total
+    return total + _corners(forward(mirrored(images)).flip(-1), size).softmax(1)
+
 # %% ../../nbs/evaluation/22_published.ipynb #9f8ced9f
-ARITHMETICS = dict(sigma=sigma_scores, furnace=furnace_scores)   # by the name in `Protocol.arithmetic`
+ARITHMETICS = dict(sigma=sigma_scores, furnace=furnace_scores, cmnext=cmnext_scores)   # by the name in `Protocol.arithmetic`

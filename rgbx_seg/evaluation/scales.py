@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from ..core import RGBXError, cv2_
-from ..data.cards import IMAGENET
+from ..data.modality import IMAGENET
 from .protocol import Protocol
 from ..ops.layers import resize
 

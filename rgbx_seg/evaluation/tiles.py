@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from ..core import RGBXError, atomic_path, bar
-from ..data.cards import Modality
+from ..data.modality import Modality
 from ..data.files import repeat, to_8_bit
 from ..data.transforms import normalise
 from .inference import as_run

@@ -166,7 +166,7 @@ class Contributions(Tables):
     maps:dict               # {'ablation', 'occlusion', 'gradient': {modality: (H, W) float32}}
 
     def heading(self):
-        return [f'{self.name}: share of what mattered, %']+[NOTE]*bool(getattr(self.card, 'synthetic', False))
+        return [f'{self.name}: share of what mattered, %']+[NOTE]*bool(self.card.facts.synthetic)
     def tables(self, digits=1):
         every = {kind: shares(maps) for kind,maps in self.maps.items()}
         names = next(iter(every.values()))

@@ -94,7 +94,7 @@ def _make_controls(self:Explorer):
 def _make_navigation(self:Explorer):
     "What chooses the sample."
     conditions = [name for name in dict.fromkeys(self.conditions) if name]
-    subsets = getattr(self.card, 'subsets', None) or {}
+    subsets = self.card.subsets
     self._conditions_of = {'all': None} | {name: [name] for name in conditions}
     self._conditions_of |= {name: some for name,some in subsets.items() if set(some)&set(conditions)}
     orders = ['as listed','worst first','best first']
@@ -163,7 +163,7 @@ def _lay_out(self:Explorer):
         place.children = (self.on[name], self.image[name], self.kind[name], self.severity[name])
         sensors.append(place)
     sensors += [self._place('mask', 'mask'), W.HTML(legend_html(self.card))]
-    note = f'<i style="color:#555">{SHORT_NOTE}</i>' if getattr(self.card, 'synthetic', False) else ''
+    note = f'<i style="color:#555">{SHORT_NOTE}</i>' if self.card.facts.synthetic else ''
     def line(*widgets): return W.HBox(widgets, layout=W.Layout(flex_flow='row wrap'))
     self.children = (W.HTML(_CSS), line(self.condition, self.order, self.find),
                      line(self.position, self.state, self.progress),
@@ -201,7 +201,7 @@ def _show_result(self:Explorer, name, result, mask):
             if isinstance(key, tuple) and key[0]==name: self._show(key, None)
         return
     self._show((name,'prediction'), mask_picture(result.pred, self.card))
-    self._show((name,'errors'), None if mask is None else error_picture(result.pred, mask, self.card.ignore))
+    self._show((name,'errors'), None if mask is None else error_picture(result.pred, mask, self.card.layout.ignore))
     self._show((name,'confidence'), mapped_picture(result.confidence))
 
 @patch

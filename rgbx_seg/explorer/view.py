@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from ..core import RGBXError, cv2_
 from .state import Setting
-from ..show.colours import VOID, error_picture, mapped_picture, mask_picture, modality_picture
+from ..data.cards import VOID_COLOUR
+from ..show.colours import error_picture, mapped_picture, mask_picture, modality_picture
 from ..show.grid import picture_grid
 from ..show.tables import SHORT_NOTE, html_table, pct
 
@@ -67,7 +68,7 @@ def legend_html(
     card # A card
 ) -> str:
     "The classes with their colours, as HTML."
-    rows = [*zip(card.palette.tolist(), card.classes), (VOID, 'void')]
+    rows = [*zip(card.palette.tolist(), card.classes), (VOID_COLOUR, 'void')]
     swatches = ''.join(_SWATCH.format(*colour, html.escape(name)) for colour,name in rows)
     return f'<div style="max-width:340px">{swatches}</div>'
 
@@ -160,7 +161,7 @@ def _result_row(result, mask, card):
     "Pictures and titles of one model, and the class numbers in them."
     pictures,titles = [mask_picture(result.pred, card)],[f'prediction, mIoU {pct(result.miou)}']
     if mask is not None:
-        pictures.append(error_picture(result.pred, mask, card.ignore))
+        pictures.append(error_picture(result.pred, mask, card.layout.ignore))
         titles.append('errors')
     pictures.append(mapped_picture(result.confidence))
     titles.append('confidence')
@@ -224,7 +225,7 @@ def view_numbers(
     setting = view.setting
     damage = [dict(modality=name, kind=kind, severity=severity, seed=setting.seed)
               for name,kind,severity in setting.damage]
-    return dict(data=card.name, note=SHORT_NOTE if getattr(card, 'synthetic', False) else '', sample=view.name,
+    return dict(data=card.name, note=SHORT_NOTE if card.facts.synthetic else '', sample=view.name,
                 condition=view.condition,
                 off=list(setting.off), damage=damage, protocol=protocol.to_dict(),
                 models={name: _result_numbers(result, card.classes) for name,result in view.results.items()})

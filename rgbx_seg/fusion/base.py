@@ -14,6 +14,19 @@ class Fusion(nn.Module):
     """The fusion of one stage: `fuse(*feats) -> (fused, feats)`, one `(B, C, H, W)` per modality, `None` where it is
     missing."""
     enriches = False  # Do the returned feats travel on (True), or does each modality keep its own stage output (False)?
+    stitches = False  # Does it also act inside the stage, by `between_blocks`? Then encoders must offer their blocks
+    def expect_blocks(self, blocks:list): # The `Step`s of every block of the stage
+        "Called once by a backbone, of a fusion that stitches, to make what it needs; nothing here."
+
+    def between_blocks(self,
+        feats:list,   # `(B, H, W, C)` per modality behind a residual step, `None` for a missing one
+        steps:list,   # The `Step` that each modality has just taken
+        block:int,    # Number of the block in the stage
+        number:int,   # Number of the step in the block, from 0
+    ) -> list:        # As `feats`
+        "What the modalities exchange inside the stage; nothing here."
+        return feats
+
     def forward(self, *feats) -> tuple: # `fused`, `feats`
         raise NotImplementedError
 

@@ -18,7 +18,7 @@ from ..ops.layers import MLP
 from .base import PairwiseFusion
 from ..ops.layers import DropPath
 from ..ops.ss2d import ss2d
-from ..registry import FUSIONS
+from ..registry import FUSIONS, check_quirks, quirk
 
 # %% ../../nbs/fusion/40_dcf.ipynb #6af0c808
 class TwoStreamScan(nn.Module):
@@ -125,13 +125,16 @@ class DCFPair(nn.Module):
         return self.norm_a(rgb)+self.norm_b(x), rgb, x
 
 # %% ../../nbs/fusion/40_dcf.ipynb #c9d3fcc9
+quirk('encoder_rates', "drop path (and the number of blocks) of Mamba-Diffusion's fusion is cut from the encoder's list",
+      'a list of its own, from 0 to `drop_path`, and all blocks asked for')
+
 def fusion_rates(depths,      # Blocks per stage
     drop_path:float=0.,       # The last block's rate
-    published:bool=False,     # Cut from the encoder's list, as the published code does?
-    encoder_depths=(2,2,15,2),# For `published`
+    of_encoder:bool=False,    # Cut from the encoder's list, as the published code does?
+    encoder_depths=(2,2,15,2),# For 'encoder_rates'
 ) -> list:                    # One list of rates per stage
     "Drop-path rates of the fusion blocks of every stage."
-    total = sum(encoder_depths) if published else sum(depths)
+    total = sum(encoder_depths) if of_encoder else sum(depths)
     rates = torch.linspace(0, drop_path, total).tolist()
     starts = [sum(depths[:i]) for i in range(len(depths))]
     return [rates[s:s+n] for s,n in zip(starts, depths)]
@@ -142,8 +145,8 @@ def dcf_fusion(channels,      # Channels per stage
     depths=(2,2,2,2),         # DCF blocks per stage
     depths2=(2,2,4,2),        # DS-S4 blocks per stage
     drop_path:float=0.,       # The last block's drop path
-    published:bool=False,     # Rates (and block counts) cut from the encoder's list
-    encoder_depths=(2,2,15,2),# For `published`
+    quirks:tuple=(),          # 'encoder_rates': rates (and block counts) are cut from the encoder's list
+    encoder_depths=(2,2,15,2),# For 'encoder_rates'
     d_state:int=1,            # State size of the scans
     ratio:float=2.,           # Inner width of the scans
     mlp_ratio:float=4.,       # Inner width of the MLPs
@@ -152,7 +155,8 @@ def dcf_fusion(channels,      # Channels per stage
     if not len(depths) == len(depths2) == len(channels):
         raise RGBXError('dcf_fusion', f'{len(depths)} and {len(depths2)} depths',
                         f'{len(channels)} each, one per stage')
-    r1,r2 = (fusion_rates(d, drop_path, published, encoder_depths) for d in (depths, depths2))
+    of_encoder = 'encoder_rates' in check_quirks(quirks, 'dcf_fusion', 'encoder_rates')
+    r1,r2 = (fusion_rates(d, drop_path, of_encoder, encoder_depths) for d in (depths, depths2))
     kw = dict(d_state=d_state, ratio=ratio, mlp_ratio=mlp_ratio)
     fs = [PairwiseFusion(lambda c=c,a=a,b=b: DCFPair(c, a, b, **kw), n, enriches=True)
           for c,a,b in zip(channels, r1, r2)]

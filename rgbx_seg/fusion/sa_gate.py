@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import nn, Tensor
 from .base import PairwiseFusion
-from ..registry import FUSIONS
+from ..registry import FUSIONS, check_quirks, quirk
 
 # %% ../../nbs/fusion/30_sa_gate.ipynb #3abd352a
 class FeatureSeparation(nn.Module):
@@ -29,16 +29,19 @@ class FeatureSeparation(nn.Module):
         return main + self.weights(guide, main)*guide
 
 # %% ../../nbs/fusion/30_sa_gate.ipynb #74b86308
+quirk('unfiltered', 'the gate of SA-Gate weights the features as they come in',
+      'it weights the recalibrated ones, as in the paper')
+
 class SAGate(nn.Module):
     "Separation-and-aggregation gate of a pair, `(r, d) -> (m, r', d')` (Chen et al., ECCV 2020, section 3)."
     def __init__(self,
         dim:int,               # Channels C of each modality
         reduction:int=16,      # Of the bottleneck in the separation
-        published:bool=False,  # Weight the unfiltered features, as the published code does?
+        quirks:tuple=(),       # 'unfiltered': weight the features as they come in, as the published code does
         relu:bool=True,        # ReLU on what travels on?
     ):
         super().__init__()
-        self.published,self.relu = published,relu
+        self.quirks,self.relu = check_quirks(quirks, 'SAGate', 'unfiltered'),relu
         self.fsp_rgb = FeatureSeparation(dim, reduction)
         self.fsp_x = FeatureSeparation(dim, reduction)
         self.gate_rgb,self.gate_x = nn.Conv2d(2*dim, 1, 1),nn.Conv2d(2*dim, 1, 1)
@@ -51,7 +54,7 @@ class SAGate(nn.Module):
     def forward(self, r:Tensor, d:Tensor) -> tuple: # `(B, C, H, W)` each, to three of that shape
         rf,df = self.fsp_rgb(d, r),self.fsp_x(r, d)
         g = self.gate(rf, df)
-        a,b = (r,d) if self.published else (rf,df)
+        a,b = (r,d) if 'unfiltered' in self.quirks else (rf,df)
         m = a*g[:,:1] + b*g[:,1:]
         act = torch.relu if self.relu else lambda t: t
         return m, act((r+m)/2), act((d+m)/2)

@@ -9,7 +9,7 @@ __all__ = ['FCNHead', 'published_aux_head']
 from torch import nn, Tensor
 from .base import Head, init_head_
 from ..ops.layers import conv_bn_relu
-from ..registry import HEADS
+from ..registry import HEADS, quirk
 
 # %% ../../nbs/heads/05_fcn.ipynb #aea9c7d1
 @HEADS('fcn')
@@ -38,6 +38,9 @@ class FCNHead(Head):
         return self.classifier(self.dropout(self.conv(self.check(pyramid)[self.level])))
 
 # %% ../../nbs/heads/05_fcn.ipynb #a9be5096
+quirk('aux_40', "Sigma's builder gives the auxiliary head 40 outputs and as many hidden channels as there are classes",
+      'an output for every class, a quarter of the channels hidden')
+
 def published_aux_head(channels:tuple, # Widths of the pyramid
     num_classes:int, # Classes of the main head; becomes the hidden width
     bn_eps:float=1e-5, # BatchNorm eps

@@ -12,7 +12,7 @@ from torch import nn, Tensor
 from .base import Head, init_head_
 from .sa_gate import ASPPSum
 from ..ops.layers import resize
-from ..registry import HEADS
+from ..registry import HEADS, check_quirks, quirk
 
 # %% ../../nbs/heads/66_malleable.ipynb #b0974fd7
 class _Bricks:
@@ -29,6 +29,9 @@ class _Bricks:
         return nn.Sequential(Bottleneck(w, w, downsample=skip, **options), Bottleneck(4*w, w, **options))
 
 # %% ../../nbs/heads/66_malleable.ipynb #a3a7a1f1
+quirk('dilation_16', "the residual blocks of the malleable head have dilation 16, which a counter of the backbone had left",
+      'dilation 1')
+
 @HEADS('malleable')
 class MalleableHead(Head):
     "Merge at stride 8, residual blocks, ASPP, transposed convolutions up to stride 2 (Xing et al., ECCV 2020)."
@@ -38,14 +41,15 @@ class MalleableHead(Head):
         num_classes:int,       # Classes
         width:int=512,         # Width w
         rates=(6,12,18),       # Dilation of the ASPP
-        published:bool=False,  # Dilation 16 in the residual blocks?
+        quirks:tuple=(),       # 'dilation_16': of the residual blocks
         aux:bool=True,         # With the auxiliary classifier?
         bn_eps:float=1e-5,     # BatchNorm eps
         bn_momentum:float=.1,  # Of the norms (0.01 in the published training)
     ):
         super().__init__(channels, num_classes)
         w,norm = width,dict(eps=bn_eps, momentum=bn_momentum)
-        bricks = _Bricks(w, 16 if published else 1, **norm)
+        self.quirks = check_quirks(quirks, 'MalleableHead', 'dilation_16')
+        bricks = _Bricks(w, 16 if self.quirks else 1, **norm)
         self.upsample_1,self.upsample_2 = bricks.up(self.channels[3], w),bricks.up(w, w//2)
         self.upsample_3 = bricks.up(w//2, w//4)
         self.merge = nn.ModuleList([*(bricks.conv(c, w) for c in self.channels[:3]), bricks.conv(4*w, w)])

@@ -23,10 +23,11 @@ class MLPHead(Head):
         embed_dim:int=512, # Common width E
         dropout:float=0.1, # Probability of dropping a channel in front of the classifier
         bn_eps:float=1e-5, # BatchNorm eps (1e-3 to train as published)
+        bias:bool=True,    # Has the fusing convolution a bias, as in Sigma's builder? Not in CMNeXt
     ):
         super().__init__(channels, num_classes)
         self.proj = nn.ModuleList(nn.Linear(c, embed_dim) for c in channels)
-        self.fuse = conv_bn_relu(embed_dim*len(channels), embed_dim, eps=bn_eps)
+        self.fuse = conv_bn_relu(embed_dim*len(channels), embed_dim, bias=bias, eps=bn_eps)
         self.dropout = nn.Dropout2d(dropout)
         self.linear_pred = nn.Conv2d(embed_dim, num_classes, 1)
         init_head_(self)

@@ -15,7 +15,7 @@ from ..core import RGBXError, nearest
 from ..encoders.timm import timm_encoder, timm_names
 from .segmenter import FusedBackbone, RGBXSegmenter
 from .weights import load_published
-from ..registry import ENCODERS, FUSIONS, HEADS, MODELS
+from ..registry import ENCODERS, FUSIONS, HEADS, MODELS, QUIRKS
 
 # %% ../../nbs/models/10_create.ipynb #b4e6495e
 def list_models(pattern:str='*', # Glob pattern, e.g. 'sigma*'
@@ -33,13 +33,17 @@ class ModelEntry:
     head:str='-'                   # Name of the head
     modalities:tuple=('rgb','x')   # Names in input order, where the user gives none
     classifier:Callable=None       # `classifier(num_classes, **settings)`: the encoder as a classifier of whole images
+    quirks:tuple=()                # Words that the published weights need
 
     def __call__(self, num_classes:int, # Channels of the logits
         modalities:tuple,               # Names in input order
         in_channels=3,                  # Channels of every image, or `{modality: channels}`
+        quirks:tuple=None,              # Other words than the entry's own
         **settings                      # What `build` takes
     ) -> RGBXSegmenter:
         "Build the model, with random weights."
+        words = self.quirks if quirks is None else quirks
+        if words: settings['quirks'] = words
         return self.build(num_classes=num_classes, modalities=modalities, in_channels=in_channels, **settings)
 
 # %% ../../nbs/models/10_create.ipynb #38ca97f8
@@ -59,6 +63,12 @@ def channels_of(modalities:tuple, # Names in input order
     raise RGBXError('in_channels', f'entries for {sorted(channels)}', f'one for each of {sorted(modalities)}')
 
 # %% ../../nbs/models/10_create.ipynb #4d30f24a
+def _with_quirks(settings, words, rooms):
+    "The settings of a part, with those words that are at home in its rooms."
+    words = [words] if isinstance(words, str) else words
+    own = [word for word in words if QUIRKS[word].home.split('.')[0] in rooms]
+    return (settings or {}) | ({'quirks': own} if own else {})
+
 @dataclass(frozen=True)
 class _Parts:
     "Builds a model of three named parts, each with settings of its own."
@@ -71,8 +81,10 @@ class _Parts:
     head_kw:dict
 
     def __call__(self, num_classes, modalities, in_channels=3, siamese=None, aux_head=None,
-                 encoder_kw=None, fusion_kw=None, head_kw=None, aux_kw=None):
+                 encoder_kw=None, fusion_kw=None, head_kw=None, aux_kw=None, quirks=()):
         channels = channels_of(modalities, in_channels)
+        encoder_kw,fusion_kw,head_kw = (_with_quirks(settings, quirks, rooms) for settings,rooms in (
+            (encoder_kw, ('encoders','ops')), (fusion_kw, ('fusion',)), (head_kw, ('heads',))))
         shared = self.siamese if siamese is None else siamese
         encoders,stems = self.encoders(channels, modalities, shared, self.encoder_kw | (encoder_kw or {}))
         widths = encoders[0].channels
@@ -159,7 +171,8 @@ def create_model(name:str,           # A named model, or 'encoder+fusion+head'
     fusion_kw:dict=None,             # Settings of the fusion
     head_kw:dict=None,               # Settings of the head
     aux_kw:dict=None,                # Settings of the auxiliary head
-    **kwargs                         # Settings of a model with a function of its own, e.g. `published`
+    quirks:tuple=None,               # Words of `QUIRKS`; None: those that the model's published weights need
+    **kwargs                         # Settings of a model with a function of its own
 ) -> RGBXSegmenter:
     "Build a model by name; parts that do not fit together say why."
     entry = find_model(name)
@@ -168,6 +181,7 @@ def create_model(name:str,           # A named model, or 'encoder+fusion+head'
     channels_of(modalities, in_channels)
     settings = dict(siamese=siamese, aux_head=aux_head, encoder_kw=encoder_kw, fusion_kw=fusion_kw, head_kw=head_kw, aux_kw=aux_kw)
     given = {key: value for key,value in settings.items() if value is not None}
+    if quirks is not None: kwargs['quirks'] = [quirks] if isinstance(quirks, str) else sorted(quirks)
     if pretrained is True: given['encoder_kw'] = _published_start(name, entry, encoder_kw)
     try: model = entry(num_classes, modalities, in_channels, **given, **kwargs)
     except TypeError as e: raise RGBXError(f'model {name!r}', str(e), 'settings that it takes') from e

@@ -19,7 +19,7 @@ from .files import read_file
 from .settings import check_config
 from .weights import find_format, load_published, our_names, read_weights
 from ..ops.loading import check_numbers
-from ..registry import plugins
+from ..registry import plugins, quirks_for_switches
 
 # %% ../../nbs/models/30_runs.ipynb #15009c33
 @dataclass
@@ -71,7 +71,7 @@ def _build(config, file):
     if not isinstance(config['model'], dict):
         raise RGBXError(file, 'a run of a model that was not made by create_model', 'load_run(folder, model=...)')
     try:
-        settings = check_config(config['model'], file)
+        settings = check_config(quirks_for_switches(str(config['model'].get('name', '')), config['model']), file)
         if settings.pop('classifier', False): return create_classifier(settings.pop('name'), **settings)
         return create_model(**settings)
     except TypeError as e:
@@ -140,7 +140,7 @@ def _checkpoint(file, model, card):
     "A published checkpoint, or one of ours, with the model it is for."
     if model is None: raise RGBXError(file, 'a file without the name of its model', 'load_run(file, model=NAME)', '--model NAME')
     card = Card.load(Path(card)) if isinstance(card, (str,Path)) else card
-    if isinstance(model, str) and getattr(card, 'classification', False): model = create_classifier(model, card.num_classes)
+    if isinstance(model, str) and card is not None and card.layout.classification: model = create_classifier(model, card.num_classes)
     if isinstance(model, str):
         modalities = find_model(model).modalities if card is None else tuple(card.modalities)
         channels = 3 if card is None else card.in_channels

@@ -10,7 +10,7 @@ import inspect, math, re, sys
 from functools import partial
 from pathlib import Path
 from ..core import RGBXError, nearest
-from ..encoders.timm import CONTROLS, timm_settings
+from ..encoders.timm import CONTROLS, is_timm, timm_settings
 from .create import create_model, find_model
 from ..registry import ENCODERS, FUSIONS, HEADS
 
@@ -37,7 +37,8 @@ def settings_of(builder) -> set: # A function, a class or a `partial` of one
 
 def _encoder_settings(name):
     "The settings of an encoder by name, ours or timm's."
-    return settings_of(ENCODERS[name]) if name in ENCODERS else timm_settings(name)
+    if name in ENCODERS: return settings_of(ENCODERS[name])
+    return timm_settings(name) if is_timm(name) else None      # a system's own word for its encoder
 
 # %% ../../nbs/models/28_settings.ipynb #e000b2d9
 _FOLLOWED = re.compile(r'pretrain|checkpoint|file|path$|url|hub|overlay|cache|state_dict|weights', re.I)
@@ -84,6 +85,7 @@ def check_config(settings:dict,  # `model` of a config: arguments of `create_mod
     places = ((ENCODERS, entry.encoder, 'encoder_kw'), (FUSIONS, entry.fusion, 'fusion_kw'), (HEADS, entry.head, 'head_kw'),
               (HEADS, settings.get('aux_head'), 'aux_kw'))
     for registry,part,key in places:
-        takes = None if part in (None, '-') else _encoder_settings(part) if registry is ENCODERS else settings_of(registry[part])
+        if part in registry: takes = settings_of(registry[part])
+        else: takes = _encoder_settings(part) if registry is ENCODERS else None
         _check_keys(settings.get(key), takes, f'{name} {key}', file)
     return settings

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['NESTING', 'CLASSIFIER', 'HEAD_KEYS', 'OWN', 'read_weights', 'unwrap', 'head_keys', 'decoder_names', 'LoadReport',
-           'find_format', 'our_names', 'load_published', 'plain_model', 'save_weights']
+           'find_format', 'our_names', 'adapt_channels', 'load_published', 'plain_model', 'save_weights']
 
 # %% ../../nbs/models/20_weights.ipynb #2d2988f1
-import re
-from dataclasses import dataclass
+import math, re
+from dataclasses import dataclass, field
+from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
@@ -17,11 +18,12 @@ from ..core import RGBXError, atomic_path
 from ..encoders.formats import Format, encoder_names, encoder_only
 from ..heads.mlp import MLPHead, mlp_keys
 from .files import read_file
+from .published import fetch, started_from
 from ..ops.loading import load_named
-from ..registry import FORMATS
+from ..registry import FORMATS, WEIGHTS
 
 # %% ../../nbs/models/20_weights.ipynb #1a7922c7
-NESTING = ('model', 'state_dict_ema', 'state_dict', 'module', 'segmenter')     # averaged weights come before the last ones
+NESTING = ('model', 'state_dict_ema', 'state_dict', 'model_state_dict', 'module', 'segmenter')     # averaged weights come before the last ones
 
 def read_weights(path, # A `.safetensors` file or one written by `torch.save`
     limit:int=None,    # Bytes that an archive may unpack to, see `read_file`
@@ -82,6 +84,11 @@ def decoder_names(model:nn.Module, # Segmenter
 # %% ../../nbs/models/20_weights.ipynb #5ffe8d69
 def _few(names): return ', '.join(names[:4]) + (' ...' if len(names) > 4 else '')
 
+def _part(name):
+    "What a tensor belongs to."
+    if re.match(r'(backbone\.)?(prior\.)?(encoders|stems|vit|stem|stages|outs)\b', name): return 'encoder'
+    return 'fusion' if name.startswith('backbone.') else 'head'
+
 @dataclass
 class LoadReport:
     "What `load_published` did."
@@ -89,11 +96,15 @@ class LoadReport:
     loaded:list    # Our names that were filled
     dropped:list   # Published names without a place in this model
     kept:list      # Our names that keep the values they had
+    adapted:list = field(default_factory=list)   # Our first layers that were adapted to other channels
 
     def __repr__(self):
         lines = [f'{self.format}: {len(self.loaded)} tensors loaded']
+        if self.adapted: lines.append(f'  {len(self.adapted)} of them adapted to other channels: {_few(self.adapted)}')
         if self.dropped: lines.append(f'  {len(self.dropped)} of the file dropped: {_few(self.dropped)}')
-        if self.kept: lines.append(f'  {len(self.kept)} of the model keep their values: {_few(self.kept)}')
+        for part in ('encoder', 'fusion', 'head'):
+            kept = [name for name in self.kept if _part(name) == part]
+            if kept: lines.append(f'  {len(kept)} of the {part} keep their values: {_few(kept)}')
         return '\n'.join(lines)
 
 # %% ../../nbs/models/20_weights.ipynb #931c7571
@@ -121,24 +132,59 @@ def our_names(format:Format, # Of the file
     return [names] if isinstance(names, str) else names or []
 
 # %% ../../nbs/models/20_weights.ipynb #9a7ad17b
+def adapt_channels(value:Tensor, # Weight of a convolution that reads three colours, `(O, 3, h, w)`
+    like:Tensor,                 # `(O, C, h, w)`, of another number of channels
+) -> Tensor:                     # `(O, C, h, w)`; `value` itself where it is no such pair
+    "The weight for other channels: the sum for one, else the colours in turn, times 3/C."
+    def rest(tensor): return tensor.shape[0], *tensor.shape[2:]
+    fits = value.ndim == like.ndim == 4 and value.shape[1] == 3 != like.shape[1] and rest(value) == rest(like)
+    if not fits: return value
+    channels = like.shape[1]
+    if channels == 1: return value.float().sum(1, keepdim=True)
+    return value.repeat(1, math.ceil(channels/3), 1, 1)[:,:channels]*(3/channels)
+
+def _by_name(weights):
+    "(what to read, `{name: tensor}`, name in `WEIGHTS` or None)"
+    if isinstance(weights, dict): return 'state_dict', unwrap(weights), None
+    known = isinstance(weights, str) and weights in WEIGHTS and not Path(weights).exists()
+    path = fetch(weights) if known else weights
+    return weights if known else path, read_weights(path), weights if known else None
+
+def _first_classes(name):
+    "A function that keeps the first classes of a head, where a published file has more than its data; None elsewhere."
+    loads = (WEIGHTS[name].loads or {}) if name else {}
+    if 'classes' not in loads: return None
+    many,few = loads['num_classes'],loads['classes']
+    def adapt(value, like):
+        return value[:few] if value.ndim and (value.shape[0], like.shape[0]) == (many, few) and value.shape[1:] == like.shape[1:] else value
+    return adapt
+
+# %% ../../nbs/models/20_weights.ipynb #7be219c5
 def load_published(model:nn.Module, # A segmenter, an encoder or a classifier of this package
-    weights,                        # Path of a checkpoint, or a state_dict (tensors or arrays)
+    weights,                        # A name of `rgbx weights`, the path of a checkpoint, or a state_dict (tensors or arrays)
     skip:str='', # Regular expression: our tensors that keep their values whatever the file says, e.g. 'head.output' for other classes
 ) -> LoadReport:                    # What was loaded, dropped and kept
     "Load a published checkpoint, or one of ours, strictly both ways; `RGBXError` with the names that do not fit."
-    where = 'state_dict' if isinstance(weights, dict) else weights
-    state_dict = unwrap(weights) if isinstance(weights, dict) else read_weights(weights)
+    where,state_dict,name = _by_name(weights)
     known = find_format(model, state_dict, where)
-    def skipped(name): return bool(skip) and re.search(skip, name) is not None
-    def names(published): return [name for name in our_names(known, model, published) if not skipped(name)]
-    def optional(name): return skipped(name) or (known.optional is not None and known.optional(model, name))
-    try: report = load_named(model, state_dict, names, where, optional)
+    if known.convert: state_dict = known.convert(state_dict)
+    ours,adapted = model.state_dict(),[]
+    def skipped(key): return bool(skip) and re.search(skip, key) is not None
+    def names(published): return [key for key in our_names(known, model, published) if not skipped(key)]
+    def optional(key): return skipped(key) or (known.optional is not None and known.optional(model, key))
+    adapt = adapt_channels if known.optional is not None else _first_classes(name)
+    try: report = load_named(model, state_dict, names, where, optional, adapt)
     except RGBXError as e:
+        if 'not finite' in e.found: raise
         fix = 'Build the model the file was made for'
         fix += (' (num_classes?), or pass skip= a pattern of tensors to leave out.'
                 if 'another shape' in e.found else '.')
         raise RGBXError(where, e.found, f'a {known.name} checkpoint of this model', fix) from None
-    return LoadReport(known.name, **report)
+    if adapt is adapt_channels:
+        firsts = {key: value.shape for published,value in state_dict.items() if value.ndim == 4 and value.shape[1] == 3 for key in names(published)}
+        adapted = [key for key,shape in firsts.items() if key in ours and ours[key].shape != shape]
+    if name: model.started_from = [*getattr(model, 'started_from', ()), started_from(name)]
+    return LoadReport(known.name, **report, adapted=adapted)
 
 # %% ../../nbs/models/20_weights.ipynb #dcc7e2e7
 def plain_model(model:nn.Module # Perhaps inside `DistributedDataParallel` or `torch.compile`

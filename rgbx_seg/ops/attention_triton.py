@@ -88,7 +88,7 @@ def na_fastest(q:Tensor, # Queries, for device and type
     "Call the version that was fastest on this GPU at this size; measured at the first call."
     if torch.cuda.is_current_stream_capturing(): return runs['tiles']()
     key = f'{torch.cuda.get_device_name(q.device)} | neighbourhood {tuple(kernel)} | {tuple(q.shape)} | {q.dtype}'
-    return runs[tuned(key, tuple((k,) for k in runs), lambda o: _ts.event_time(runs[o[0]]))[0]]()
+    return runs[tuned(key, tuple((k,) for k in sorted(runs, reverse=True)), lambda o: _ts.event_time(runs[o[0]]))[0]]()
 
 # %% ../../nbs/ops/34_attention_triton.ipynb #c2f3ab74
 if triton is not None:

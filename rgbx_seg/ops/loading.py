@@ -11,7 +11,7 @@ from torch import nn
 from ..core import RGBXError
 
 # %% ../../nbs/ops/05_loading.ipynb #b27d0006
-def _translated(module, state_dict, rename):
+def _translated(module, state_dict, rename, adapt):
     "(our tensors, published names that were dropped, published names that are left over)"
     ours = module.state_dict()
     got = {}
@@ -22,7 +22,7 @@ def _translated(module, state_dict, rename):
         names = [] if names is None else [names] if isinstance(names, str) else names
         if not names: dropped.append(published)
         for name in names:
-            if name in ours: got[name] = torch.as_tensor(value)
+            if name in ours: got[name] = adapt(torch.as_tensor(value), ours[name]) if adapt else torch.as_tensor(value)
             elif torch.as_tensor(value).is_floating_point(): extra.append(published)
             else: dropped.append(published)
     return got,dropped,extra
@@ -59,10 +59,11 @@ def load_named(module:nn.Module, # Module to fill
     rename=None,                 # Published name -> our name, a list of them, or `None` to drop it; the same names by default
     where:str='state_dict',      # What is loaded, for the message
     optional=None,               # Our name -> may it be absent?
+    adapt=None,                  # `(tensor of the file, ours)` -> the tensor to load; None: as it is
 ) -> dict:                       # `loaded`: our names, `dropped`: published names, `kept`: our names that the file does not have
     "Load strictly in both directions; an `RGBXError` names what does not fit, and then nothing was loaded."
     ours = module.state_dict()
-    got,dropped,extra = _translated(module, state_dict, rename)
+    got,dropped,extra = _translated(module, state_dict, rename, adapt)
     absent = [k for k in ours if k not in got]
     missing = [k for k in absent if ours[k].is_floating_point() and not (optional and optional(k))]
     shapes = [f'{k} {tuple(got[k].shape)} instead of {tuple(ours[k].shape)}'

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from ..core import RGBXError
+from ..registry import check_quirks, quirk
 
 # %% ../../nbs/ops/50_malleable_conv.ipynb #e88cd462
 def depth_taps(depth:Tensor, # `(B, 1, H, W)`
@@ -29,14 +30,14 @@ def depth_classes(d:Tensor, # `(B, T, H, W)` depth of every tap, from `depth_tap
     anchors:Tensor,         # `(5,)`, in steps
     temperature:Tensor,     # `(1,)`; below 0 counts as 0
     scale_const:float=100., # Scales $\Delta$ and $g$ before the division (only matters beside the 1e-5 in it)
-    published:bool=False,   # Decide with metres what is beyond the outer anchors?
+    metre_bounds:bool=False,# Decide with metres what is beyond the outer anchors?
 ) -> Tensor:                # `(B, 5, T, H, W)`, sums to one over the classes
     "How much of every tap belongs to each of the five depth classes (Xing et al. 2020, section 3.2)."
     c = d[:,d.shape[1]//2,None]
     diff = d-c
     rho = diff*scale_const/(1e-5 + step[:,None,None,None]*c*scale_const)
     logits = -(rho[:,None]-anchors[None,:,None,None,None])**2/(1e-5 + temperature.clamp(min=0))
-    off = (diff if published else rho).detach()
+    off = (diff if metre_bounds else rho).detach()
     lo,hi = (off < anchors[0].detach()),(off > anchors[4].detach())
     one = torch.ones_like(rho)
     sign = torch.stack([torch.where(lo, -one, one), one, one, one, torch.where(hi, -one, one)], 1)
@@ -127,6 +128,9 @@ def masked_conv(x:Tensor, # `(B, C, H, W)`
                                  weight.to(x.dtype).contiguous(), stride, dilation)
 
 # %% ../../nbs/ops/50_malleable_conv.ipynb #fbcc4f08
+quirk('metre_bounds', 'what lies beyond the outer anchors is decided with metres, while the anchors count steps',
+      'it is decided with steps')
+
 class MalleableConv2d(nn.Module):
     """Three kernels that share a window by depth, with learnt borders: `(x, depth, focal) -> y` (Xing et al., ECCV
     2020)."""
@@ -141,7 +145,7 @@ class MalleableConv2d(nn.Module):
         scale_const:float=100., # See `depth_classes`
         fix_center:bool=True, # Keep the middle anchor at 0?
         adjust_to_scale:bool=False, # Multiply the focal length by the image's scale?
-        published:bool=False, # Decide with metres what is beyond the outer anchors? (needed for published checkpoints)
+        quirks:tuple=(), # 'metre_bounds' (needed for published checkpoints)
     ):
         super().__init__()
         if kernel%2 == 0: raise RGBXError('MalleableConv2d', f'kernel={kernel}', 'an odd number')
@@ -151,7 +155,8 @@ class MalleableConv2d(nn.Module):
         self.dilation = dilation
         self.pixel_size = pixel_size
         self.scale_const = scale_const
-        self.fix_center,self.adjust_to_scale,self.published = fix_center,adjust_to_scale,published
+        self.fix_center,self.adjust_to_scale = fix_center,adjust_to_scale
+        self.quirks = check_quirks(quirks, 'MalleableConv2d', 'metre_bounds')
         for i in range(3):
             w = nn.Parameter(torch.empty(out_channels, in_channels, kernel, kernel))
             nn.init.kaiming_normal_(w, mode='fan_in', nonlinearity='relu')
@@ -169,7 +174,7 @@ class MalleableConv2d(nn.Module):
         if self.adjust_to_scale and scale is not None: f = f*torch.as_tensor(scale, device=f.device)
         d,valid = depth_taps(depth.to(f.dtype), self.kernel, self.stride, self.padding, self.dilation)
         return depth_classes(d, self.pixel_size*self.dilation/f, a.to(f.dtype), self.temperature.to(f.dtype),
-                             self.scale_const, self.published),valid
+                             self.scale_const, 'metre_bounds' in self.quirks),valid
 
     def forward(self, x:Tensor, # `(B, C, H, W)`
         depth:Tensor,           # `(B, 1, H, W)` metres on the grid of x, 0 = missing

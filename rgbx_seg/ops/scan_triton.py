@@ -39,7 +39,7 @@ class TritonScan(Backend):
     def backward(self, gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved):
         return _kernels().scan_backward(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, saved)
 
-    def ss2d_saved_shape(self, B, K, D, N, L): return self.saved_shape(B, K, D, N, L)
+    def ss2d_saved_shape(self, B, K, D, N, L): return _kernels().triton_saved(B, K, D, N, L, merged=True)
 
     def ss2d_forward(self, x, x_dbl, dt_w, A, D, dt_bias, route, save):
         walk = _walks(route, *x.shape[1:3], x.device)

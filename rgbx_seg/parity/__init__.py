@@ -13,7 +13,7 @@ from ..core import choose
 from .cases import case_names, load_case, make_state_dict, relative_error
 
 # %% ../../nbs/parity/05_outputs.ipynb #500e24ef
-_MODULES = 'ops', 'parts', 'systems', 'mamba_diffusion', 'mm_sam_adapter', 'pipelines'
+_MODULES = 'ops', 'parts', 'systems', 'mamba_diffusion', 'mm_sam_adapter', 'many_sensors', 'pipelines'
 SYSTEMS = {}                                             # system of a case -> function(case, state_dict, inputs)
 for _module in _MODULES: SYSTEMS |= importlib.import_module(f'rgbx_seg.parity.{_module}').CASES
 

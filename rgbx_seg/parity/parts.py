@@ -87,7 +87,7 @@ def malleable_conv_outputs(case:dict, # Parity case of system `Malleable_Conv2_5
                                                 for k in ('stride','padding','dilation','pixel_size','scale_const',
                                                           'fix_center','adjust_to_scale') if k in cfg}
     m = (FixedConv2_5d(cfg['in_channels'], cfg['out_channels'], **kw) if fixed
-         else MalleableConv2d(cfg['in_channels'], cfg['out_channels'], published=True, **kw))
+         else MalleableConv2d(cfg['in_channels'], cfg['out_channels'], quirks='metre_bounds', **kw))
     load_named(m, state_dict)
     t = {k:torch.as_tensor(v) for k,v in inputs.items()}
     x = t['x'].requires_grad_()
@@ -143,7 +143,7 @@ def sagate_outputs(case:dict, # Parity case of system `SAGate`
     "One gate on a parity case."
     from rgbx_seg.ops.loading import load_named
     cfg = case['config']
-    g = SAGate(cfg['in_planes'], cfg['reduction'], published=True)
+    g = SAGate(cfg['in_planes'], cfg['reduction'], quirks='unfiltered')
     load_named(g, state_dict, sagate_keys)
     t = {k:torch.as_tensor(v) for k,v in inputs.items()}
     r,d = t['rgb'].requires_grad_(),t['hha'].requires_grad_()

@@ -46,7 +46,7 @@ def pipeline_outputs(case:dict, # Parity case `mm_sam_adapter_pipeline_*`
         return pick(dict(out=both(*muses_test(inputs['rgb'][...,::-1], 8*x, c['mean'][3:], c['std'][3:]))),
                     case['outputs'])
     rgb,x = inputs['img'][...,2::-1],inputs['img'][...,:2:-1]
-    if 'pad' in c: return pick(dict(out=both(*fmb_test(rgb, x, c['pad'][0], published=True))), case['outputs'])
+    if 'pad' in c: return pick(dict(out=both(*fmb_test(rgb, x, c['pad'][0], quirks='pad_first'))), case['outputs'])
     r,x2,label = deliver_test(rgb, x, inputs.get('label'), c['img_scale'])
     resized = rescale(inputs['img'].astype(np.float32), c['img_scale'])
     return pick(dict(resized=resized, out=both(r, x2)) | ({} if label is None else dict(label=label)), case['outputs'])
@@ -55,15 +55,15 @@ def pipeline_outputs(case:dict, # Parity case `mm_sam_adapter_pipeline_*`
 def hha_outputs(case:dict, # Parity case of system `hha`
     state_dict:dict,       # Empty
     inputs:dict,           # `depth`, `rawdepth`, `camera`, float32
-    published:bool=True,   # The published order of operations
+    quirks:tuple='value_by_value', # The published order of operations
 ) -> dict:                 # Outputs under their names in the case
     "HHA and everything on the way to it on a parity case."
     from rgbx_seg.parity.cases import pick
     d,raw,K = (np.asarray(inputs[k], np.float64) for k in ('depth','rawdepth','camera'))
-    p = hha_parts(d, K, raw, published=published)
+    p = hha_parts(d, K, raw, quirks=quirks)
     def hwc(a): return a.transpose(1,2,0)
     def ok(a): return np.isfinite(a).all(0).astype(np.float32)
-    got = dict(hha=hha(d, K, raw, published=published)[...,::-1].astype(np.float32),
+    got = dict(hha=hha(d, K, raw, quirks=quirks)[...,::-1].astype(np.float32),
                normals_r3=np.nan_to_num(hwc(p['normals'])), normals_r3_valid=ok(p['normals']),
                normals_r10=np.nan_to_num(hwc(p['normals_far'])), normals_r10_valid=ok(p['normals_far']),
                window_rank_r3=window_rank(raw != 0, 3),

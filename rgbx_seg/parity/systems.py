@@ -22,8 +22,8 @@ from ..ops.layers import resize
 from ..ops.windows import windows
 from .cases import pick, weights_from_name
 from ..systems.cmx import cmx_model, decoder_width, published_decoder
-from ..systems.malleable import malleable_model
-from ..systems.sa_gate import sa_gate_model
+from ..systems.malleable import MALLEABLE_QUIRKS, malleable_model
+from ..systems.sa_gate import SA_GATE_QUIRKS, sa_gate_model
 from ..systems.segman import segman_flow, segman_model
 
 # %% ../../nbs/parity/30_systems.ipynb #46d337a5
@@ -35,7 +35,7 @@ def cmx_outputs(case:dict, # Parity case of system `sigma` whose `backbone` is a
     cfg = case['config']
     m = cmx_model(cfg['backbone'], cfg['decoder'], cfg['num_classes'], embed_dim=decoder_width(state_dict),
                   bn_eps=cfg['bn_eps'], aux=any(k.startswith('aux_head.') for k in state_dict),
-                  published_aux=True).eval()
+                  quirks='aux_40').eval()
     load_published(m, state_dict)
     got, pyramid = {}, []
     for i,f in enumerate(m.backbone.fusions, 1):
@@ -202,7 +202,7 @@ def sa_gate_outputs(case:dict, # Parity case of system `sa_gate`
     "The whole model on a parity case."
     size = max(int(k.split('.')[2]) for k in state_dict if k.startswith('backbone.layer3.'))+1
     m = sa_gate_model({6:'sa_gate_r50', 23:'sa_gate_r101', 36:'sa_gate_r152'}[size],
-                      case['config']['num_classes']).eval()
+                      case['config']['num_classes'], quirks=SA_GATE_QUIRKS).eval()
     load_published(m, in_force(case, state_dict))
     got = sa_gate_features(m, *(torch.as_tensor(inputs[k]) for k in ('rgb','hha')))
     if 'label' in inputs:
@@ -244,7 +244,7 @@ def malleable_outputs(case:dict, # Parity case of system `malleable2_5d`
     "The whole model on a parity case."
     size = max(int(k.split('.')[2]) for k in state_dict if k.startswith('backbone.layer3.'))+1
     m = malleable_model({6:'malleable_r50', 23:'malleable_r101', 36:'malleable_r152'}[size],
-                        case['config']['num_classes']).eval()
+                        case['config']['num_classes'], quirks=MALLEABLE_QUIRKS).eval()
     load_published(m, in_force(case, state_dict))
     got = malleable_features(m, *(torch.as_tensor(inputs[k]) for k in ('rgb','depth','fx')))
     if 'label' in inputs:

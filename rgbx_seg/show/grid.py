@@ -10,7 +10,8 @@ import math
 import numpy as np
 from matplotlib.patches import Patch
 from ..core import RGBXError
-from .colours import VOID, drawing_style, error_picture, mask_picture, modality_picture, new_figure
+from ..data.cards import VOID_COLOUR
+from .colours import drawing_style, error_picture, mask_picture, modality_picture, new_figure
 from .tables import SHORT_NOTE
 
 # %% ../../nbs/show/10_grid.ipynb #dedbd53f
@@ -23,7 +24,7 @@ def _legend(figure, card, present, width):
     "The classes that occur, and void where there is something that is no class."
     classes = [c for c in present if c<len(card.classes)]
     colours = {card.classes[c]: card.palette[c] for c in classes}
-    if len(classes)<len(present): colours['void'] = VOID
+    if len(classes)<len(present): colours['void'] = VOID_COLOUR
     handles = [Patch(facecolor=np.asarray(rgb)/255, edgecolor='.4', lw=.5, label=name) for name,rgb in colours.items()]
     if not handles: return
     columns = min(len(handles), _legend_columns(card, present, width))
@@ -61,7 +62,7 @@ def picture_grid(
     sheet_width = columns*width + (.25 if len(labels) else 0)
     legend_rows = (math.ceil(len(present)/_legend_columns(card, present, sheet_width))
                    if card is not None and present else 0)
-    note = SHORT_NOTE if getattr(card, 'synthetic', False) else ''
+    note = SHORT_NOTE if card is not None and card.facts.synthetic else ''
     sheet_height = len(rows)*width*shape[0]/shape[1] + .2*sum(map(bool, titles)) + .17*legend_rows + .15*bool(note)
     with drawing_style():
         figure = new_figure(sheet_width, sheet_height, dpi)
@@ -94,7 +95,7 @@ def item_pictures(
         pictures.append(mask_picture(prediction, card))
         titles.append(name)
         if mask is None or not errors: continue
-        pictures.append(error_picture(prediction, mask, card.ignore))
+        pictures.append(error_picture(prediction, mask, card.layout.ignore))
         titles.append('error' if len(predictions)==1 else f'error {name}')
     present = sorted({int(c) for some in masks for c in np.unique(some)})
     return pictures,titles,present

@@ -22,7 +22,7 @@ from ..heads.upernet import UPerHead
 from ..models.create import parts
 from ..models.segmenter import FusedBackbone, RGBXSegmenter
 from ..models.weights import decoder_names
-from ..registry import FORMATS, MODELS
+from ..registry import FORMATS, MODELS, check_quirks
 
 # %% ../../nbs/systems/15_cmx.ipynb #e886ad32
 def published_decoder(name:str, # `MLPDecoder`, `UPernet`, `deeplabv3+`; anything else is the FCN head, as published
@@ -46,7 +46,7 @@ def cmx_model(encoder:str='mit_b2', # A MiT or Swin variant
     modalities:tuple=('rgb','x'), # Names, RGB first
     in_channels=3, # Channels of every image, or {modality: channels}
     aux:bool=None, # Auxiliary head? None: as published (with `UPernet` and `deeplabv3+`)
-    published_aux:bool=False, # The auxiliary head as it is by mistake in published checkpoints
+    quirks:tuple=(), # 'aux_40': the auxiliary head as it is by mistake in published checkpoints
     embed_dim:int=512, # Width inside MLPDecoder and UPernet
     bn_eps:float=1e-5, # BatchNorm eps of the heads
     **encoder_kw, # Passed to the encoder
@@ -59,9 +59,9 @@ def cmx_model(encoder:str='mit_b2', # A MiT or Swin variant
     encs = [make(encoder, chans[m], **encoder_kw) for m in modalities]
     chs = encs[0].channels
     head = published_decoder(decoder, chs, num_classes, embed_dim, bn_eps=bn_eps)
-    aux_head = None
+    words,aux_head = check_quirks(quirks, 'cmx_model', 'aux_40'),None
     if decoder in ('UPernet', 'deeplabv3+') if aux is None else aux:
-        aux_head = (published_aux_head(chs, num_classes, bn_eps) if published_aux
+        aux_head = (published_aux_head(chs, num_classes, bn_eps) if words
                     else FCNHead(chs, num_classes, level=2, bn_eps=bn_eps))
     backbone = FusedBackbone(encs, cmx_fusion(chs, len(modalities), encs[0].heads, norm=swin), len(modalities))
     return RGBXSegmenter(backbone, head, modalities, num_classes, chans, aux_head)
@@ -104,7 +104,7 @@ def cmx_names(backbone_keys, # `cmx_mit_keys` or `cmx_swin_keys`
 
 # %% ../../nbs/systems/15_cmx.ipynb #f943b34c
 CMX_FORMATS = (
-    Format('CMX with MiT', names_like(r'^backbone\.FRMs\.', r'^backbone\.block1\.'), partial(cmx_names, cmx_mit_keys)),
+    Format('CMX with MiT', names_like(r'^backbone\.FRMs\.', r'^backbone\.extra_patch_embed1\.'), partial(cmx_names, cmx_mit_keys)),
     Format('CMX with Swin', names_like(r'^backbone\.FRMs\.', r'^backbone\.layers\.'),
            partial(cmx_names, cmx_swin_keys)))
 for _format in CMX_FORMATS: FORMATS(_format.name)(_format)

@@ -14,7 +14,7 @@ import torch
 import numpy as np
 from torch import nn, Tensor
 from ..core import RGBXError, choose, cv2_
-from ..data.cards import IMAGENET
+from ..data.modality import IMAGENET
 from ..data.photometric import PHOTOMETRIC, PhotometricDistortion
 from ..encoders.convnext import convnext_encoder, convnext_keys
 from ..encoders.formats import Format, names_like, translate
@@ -26,7 +26,7 @@ from ..heads.segformer import SegFormerHead
 from ..models.create import ModelEntry
 from ..models.segmenter import FusedBackbone, RGBXSegmenter
 from ..ops.layers import resize
-from ..registry import FORMATS, MODELS, PROTOCOLS, RECIPES
+from ..registry import FORMATS, MODELS, PROTOCOLS, RECIPES, check_quirks
 from ..training.recipe import Recipe
 
 # %% ../../nbs/systems/60_mm_sam_adapter.ipynb #82aa6590
@@ -109,7 +109,7 @@ def window_starts(n:int, # Length of the image
 
 class MMSamAdapter(RGBXSegmenter):
     "A segmenter that serves any image size: through, padded, or in windows."
-    published_pad = False # Pad RGB as if zeros had been normalised (FMB's published evaluation)
+    quirks = frozenset()  # 'pad_first': pad RGB as if zeros had been normalised (FMB's published evaluation)
 
     def logits(self, ims) -> Tensor: # Of images that the backbone accepts
         "`(B, num_classes, H, W)`."
@@ -121,7 +121,7 @@ class MMSamAdapter(RGBXSegmenter):
         def one(i, im):
             if im is None or im.shape[-2:] == (H,W): return im
             out = im.new_zeros(*im.shape[:2], H, W)
-            if self.published_pad and i == 0: out -= im.new_tensor([m/s for m,s in zip(*IMAGENET)])[:,None,None]
+            if 'pad_first' in self.quirks and i == 0: out -= im.new_tensor([m/s for m,s in zip(*IMAGENET)])[:,None,None]
             out[...,:im.shape[-2],:im.shape[-1]] = im
             return out
         return [one(i, im) for i,im in enumerate(ims)]
@@ -168,8 +168,9 @@ def mm_sam_adapter(variant:str='mm_sam_adapter_l', # One of `MM_SAM_VARIANTS`
     # `vit`, `prior`, `adapter`: settings of `sam_vit`, `convnext_encoder` (`spatial_prior`), interactions;
     # `checkpointing`
     encoder_kw:dict=None,
-    fusion_kw:dict=None,          # `size`: side of the crops, an int, `(height, width)` or None; `published_pad`
+    fusion_kw:dict=None,          # `size`: side of the crops, an int, `(height, width)` or None
     head_kw:dict=None,            # Settings of the SegFormer head
+    quirks:tuple=(),              # 'pad_first': padding as in FMB's published evaluation
 ) -> MMSamAdapter:
     "Build MM SAM-Adapter (arXiv 2509.10408)."
     v = choose(variant, MM_SAM_VARIANTS, 'MM SAM-Adapter')
@@ -182,7 +183,7 @@ def mm_sam_adapter(variant:str='mm_sam_adapter_l', # One of `MM_SAM_VARIANTS`
     config = dict(name=variant, num_classes=num_classes, modalities=list(modalities), in_channels=chans,
                   encoder_kw=encoder_kw, fusion_kw=fusion_kw, head_kw=head_kw)
     for what,kw,known in (('encoder_kw', ekw, ('vit','prior','adapter','checkpointing')),
-                          ('fusion_kw', fkw, ('size','published_pad'))):
+                          ('fusion_kw', fkw, ('size',))):
         if set(kw)-set(known):
             raise RGBXError(what, ', '.join(sorted(set(kw)-set(known))), f"some of {', '.join(known)}")
     size = fkw.get('size', v['size']) if n > 1 else None
@@ -198,7 +199,7 @@ def mm_sam_adapter(variant:str='mm_sam_adapter_l', # One of `MM_SAM_VARIANTS`
     backbone = SamAdapterBackbone(vit, FusedBackbone(encoders, fusions, n), widths, **akw)
     head = SegFormerHead(backbone.channels, num_classes, **dict(width=v['width']) | (head_kw or {}))
     model = MMSamAdapter(backbone, head, modalities, num_classes, chans, None, config)
-    model.published_pad = bool(fkw.get('published_pad', False))
+    model.quirks = check_quirks(quirks, f'model {variant!r}', 'pad_first')
     return model
 
 # %% ../../nbs/systems/60_mm_sam_adapter.ipynb #720ce560

@@ -157,7 +157,7 @@ def rgbx_learner(
     for name in others: choose(name, OptimSettings.__dataclass_fields__, 'setting of the learner')
     card = getattr(dls, 'card', None)
     _same_classes(card, model, 'model')
-    ignore = 255 if card is None else card.ignore
+    ignore = 255 if card is None else card.layout.ignore
     cbs = list(cbs) if isinstance(cbs, (list,tuple)) else [] if cbs is None else [cbs]
     if recompute: recompute_blocks(model)
     how = optimizer(optim.name, optim.wd, **optim.args, **optim.groups) if opt_func is None else {'opt_func': opt_func}
@@ -348,7 +348,7 @@ def _write_results(learn, out, history, best, keep, files):
     _dump(out/'metrics.json', dict(
         kept=keep, chosen_by=best.monitor, chosen_on='validation', best=_nan_free(best.best_row),
         last=_nan_free(history.rows[-1] if history.rows else None), best_per_class=per_class,
-        synthetic=bool(getattr(card, 'synthetic', False))))
+        synthetic=card is not None and card.facts.synthetic))
 
 # %% ../../nbs/training/45_learner.ipynb #7b422ad2
 def _read_json(p):

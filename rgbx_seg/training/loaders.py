@@ -260,7 +260,7 @@ def dataloaders(train_ds,   # Data set to train on, or a folder
         train_ds,valid_ds = open_both(train_ds, train, valid, **told)
         print(describe(train_ds))
     valid_ds = train_ds if valid_ds is None else valid_ds
-    if train_ds.card.classification:
+    if train_ds.card.layout.classification:
         if on_device: raise RGBXError('on_device', 'True', 'False: timm\'s transforms end with normalised tensors')
         return imagenet_dls(train_ds, valid_ds, bs, size or 224, num_workers, seed, device, valid_bs, drop_last,
                             steps=steps, augment=None if augment is True else augment, **kwargs)
@@ -270,7 +270,7 @@ def dataloaders(train_ds,   # Data set to train on, or a folder
         raise RGBXError('valid_ds', f'{valid_ds.card.num_classes} classes',
                         f'the {train_ds.card.num_classes} of train_ds')
     if augment is True:
-        augment = JointAugment(size or train_ds.card.published.get('crop') or train_ds.card.size
+        augment = JointAugment(size or train_ds.card.facts.published.get('crop') or train_ds.card.layout.size
                                or train_ds[0][0].shape[:2], photometric=photometric, **kwargs)
     device = (torch.device(device) if device is not None
               else torch.device('cuda' if torch.cuda.is_available() else 'cpu'))
@@ -278,6 +278,6 @@ def dataloaders(train_ds,   # Data set to train on, or a folder
     train = RGBXDL(items, bs=bs, shuffle=True, num_workers=num_workers, drop_last=drop_last and len(items) >= bs,
                    device=device)
     valid = RGBXDL(RGBXItems(valid_ds, None, seed, raw=on_device),
-                   bs=valid_bs or (1 if train_ds.card.layout and train_ds.card.size is None else bs),
+                   bs=valid_bs or (1 if train_ds.card.layout.name and train_ds.card.layout.size is None else bs),
                    num_workers=num_workers, device=device)
     return RGBXDataLoaders(train, valid, device=device)

@@ -6,6 +6,7 @@
 __all__ = ['SegLoss', 'AllPixelsLoss', 'label_counts', 'class_weights', 'OhemLoss']
 
 # %% ../../nbs/training/00_losses.ipynb #111be657
+import math
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
@@ -172,6 +173,26 @@ class OhemLoss(SegLoss):
 
     def extra_repr(self):
         return f'threshold={self.threshold}, min_kept={self.min_kept}, aux={self.aux}, ignore={self.ignore}'
+
+# %% ../../nbs/training/00_losses.ipynb #ed91b7d9
+@LOSSES('ohem_share')
+class OhemShareLoss(OhemLoss):
+    "Cross entropy of hard pixels, and of at least a share of all valid ones (CMNeXt, StitchFusion)."
+    def __init__(self,
+        threshold:float=.7,   # Pixels whose label has less probability than this take part ...
+        share:int=16,         # ... and at least one of so many valid pixels of the batch, the hardest
+        aux=.4,               # Factor of auxiliary outputs, as in `SegLoss`
+        ignore:int=255,       # Label of the pixels that do not count
+    ):
+        super().__init__(threshold, 0, aux, ignore)
+        self.share = share
+
+    def hard(self, nll:Tensor, # Losses of valid pixels `(n,)`
+    ) -> Tensor:               # Which take part, bool `(n,)`
+        "The pixels of small probability, or the hardest ones where these are too few."
+        hard,least = nll.detach() > -math.log(self.threshold),len(nll)//self.share
+        if hard.sum() >= least: return hard
+        return torch.zeros_like(hard).index_fill(0, nll.detach().topk(least).indices, True)
 
 # %% ../../nbs/training/00_losses.ipynb #bdd834b3
 LOSSES('classes')(nn.CrossEntropyLoss)   # of whole images

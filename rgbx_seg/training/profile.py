@@ -150,4 +150,4 @@ def profile_training(learn, # From `rgbx_learner`
     dev = torch.cuda.get_device_name(p.device) if p.is_cuda else f'CPU, {torch.get_num_threads()} thread(s)'
     return Profile(name or (learn.model.config.get('name') if getattr(learn.model, 'config', None) else '')
                    or type(learn.model).__name__, clock.times[warmup:], clock.shape,
-                   f'{dev}, {p.dtype}'.replace('torch.', ''), bool(getattr(card, 'synthetic', False)))
+                   f'{dev}, {p.dtype}'.replace('torch.', ''), card is not None and card.facts.synthetic)

@@ -17,6 +17,7 @@ from ..data.open import describe, open_both, open_data
 from ..data.photometric import PHOTOMETRIC
 from ..data.sets.base import layout_card
 from ..data.sets.imagenet import ClassAugment
+from ..data.tensor_augment import TensorAugment
 from ..data.transforms import JointAugment
 from ..evaluation.evaluator import evaluate
 from ..models.create import create_classifier, create_model
@@ -36,30 +37,35 @@ from .schedules import LRSchedule
 def _class_augment(size, **kwargs): return ClassAugment(size[0], **kwargs)
 
 # name -> augmentations, made from the crop and the recipe's `augment`
-PIPELINES = dict(joint=JointAugment, imagenet=_class_augment)
+PIPELINES = dict(joint=JointAugment, tensor=TensorAugment, imagenet=_class_augment)
 
 # %% ../../nbs/training/50_run.ipynb #dee8bc08
+_OF_TRAINING = {'bgr', 'step0', 'some_parameters', 'off_by_one', 'float32_colour'}  # quirks that are not the model's
+
 def recipe_model(
     recipe:Recipe,           # Which model
     dataset                  # An open data set: classes, modalities, channels
 ) -> nn.Module:
     "The recipe's model for a data set, with the weights of `pretrained` when it names a file."
     card,settings = dataset.card,recipe.model
-    if getattr(card, 'classification', False):
+    if card.layout.classification:
         model = create_classifier(settings.name, card.num_classes, **settings.args)
     else:
         names = tuple(dataset.modalities)
-        model = create_model(settings.name, card.num_classes, names, {name: card.in_channels[name] for name in names},
-                             **settings.args)
+        channels = {name: card.in_channels[name] for name in names}
+        words = sorted(recipe.quirks - _OF_TRAINING)
+        model = create_model(settings.name, card.num_classes, names, channels,
+                             **settings.args | (dict(quirks=words) if words else {}))
     files = settings.pretrained or []
     for file in [files] if isinstance(files, (str,Path)) else files: print(load_published(model, file, settings.skip))
     return model
 
 # %% ../../nbs/training/50_run.ipynb #b2b3d3aa
-def _photometric(name, bgr):
+def _photometric(name, quirks):
     if callable(name): return name
-    order = {} if name=='jitter' else dict(order='bgr' if bgr else 'rgb')
-    return choose(name, PHOTOMETRIC, 'photometric augmentation')(**order)
+    settings = {} if name=='jitter' else dict(order='bgr' if 'bgr' in quirks else 'rgb')
+    if name=='distortion' and 'float32_colour' in quirks: settings['quirks'] = ['float32_colour']
+    return choose(name, PHOTOMETRIC, 'photometric augmentation')(**settings)
 
 def recipe_augment(
     recipe:Recipe,           # Which pipeline, with which arguments
@@ -72,8 +78,8 @@ def recipe_augment(
     if 'off_by_one' in quirks: args['off_by_one'] = True
     light = args.get('photometric')
     if isinstance(light, dict):
-        args['photometric'] = {m: _photometric(name, 'bgr' in quirks) for m,name in light.items()}
-    size = data.crop or dataset.card.size or dataset[0][0].shape[:2]
+        args['photometric'] = {m: _photometric(name, quirks) for m,name in light.items()}
+    size = data.crop or dataset.card.layout.size or dataset[0][0].shape[:2]
     return choose(data.pipeline, PIPELINES, 'pipeline')(size, **args)
 
 # %% ../../nbs/training/50_run.ipynb #2e64e5d7
@@ -85,8 +91,8 @@ def recipe_loss(
     card,args = dataset.card,dict(recipe.loss.args)
     if recipe.loss.balance:
         labels = (dataset[i][-1] for i in range(len(dataset)))
-        args['weight'] = class_weights(label_counts(labels, card.num_classes, card.ignore))
-    if not getattr(card, 'classification', False): args['ignore'] = card.ignore
+        args['weight'] = class_weights(label_counts(labels, card.num_classes, card.layout.ignore))
+    if not card.layout.classification: args['ignore'] = card.layout.ignore
     return choose(recipe.loss.name, LOSSES, 'loss')(**args)
 
 def recipe_schedule(
@@ -142,11 +148,11 @@ def _setup(data, recipe, model, card, seed, workers, device, cbs, settings):
     train_ds,valid_ds = _splits(recipe, data, card)
     if isinstance(data, (str,Path)):
         if run.progress: print(describe(train_ds))
-        for split in () if train_ds.card.classification else (train_ds,valid_ds):
+        for split in () if train_ds.card.layout.classification else (train_ds,valid_ds):
             # what is wrong shows now, not after an hour
             split.check(64)
     plan,bs = recipe.plan(len(train_ds)),share_batch(recipe.length.bs, run.accumulate)
-    classes = getattr(train_ds.card, 'classification', False)
+    classes = train_ds.card.layout.classification
     crops = dict(size=recipe.data.crop[0], crop_pct=recipe.judge.part) if classes else {}
     dls = dataloaders(train_ds, valid_ds, bs=bs, augment=recipe_augment(recipe, train_ds), num_workers=workers,
                       seed=seed, device=device, steps=plan['steps_per_pass']*recipe.length.bs//bs, **crops)
@@ -223,7 +229,7 @@ def evaluate_recipe(
     "Evaluate a model as the recipe's publication did."
     recipe = get_recipe(recipe)
     dataset = open_data(data, split or recipe.data.test, recipe=recipe)
-    if getattr(dataset.card, 'classification', False):
+    if dataset.card.layout.classification:
         crop = ClassAugment(recipe.data.crop[0], False, crop_pct=recipe.judge.part)
         return evaluate_classes(model, dataset, crop, **kwargs)
     return evaluate(model, dataset, protocol or recipe.judge.protocol, **kwargs)
@@ -238,7 +244,7 @@ class StepLosses(Callback):
 def _mini_size(recipe, full):
     "(height, width) of a miniature's images, in proportion to the small crop."
     card,crop = layout_card(recipe.data.name, recipe.data.layout),recipe.data.crop
-    if card.size and full.data.crop: return scale_sizes(card.size, crop[0]/full.data.crop[0])
+    if card.layout.size and full.data.crop: return scale_sizes(card.layout.size, crop[0]/full.data.crop[0])
     return (crop[0], crop[1]*4//3) if crop else (48,64)
 
 def try_recipe(

@@ -6,7 +6,7 @@
 __all__ = ['ADE20K']
 
 # %% ../../../nbs/data/sets/50_ade20k.ipynb #8914830e
-from ..cards import Card
+from ..cards import Card, Facts, Layout
 from ..miniatures import Miniature
 from .base import PublishedFolder, by_name, by_pattern, hex_colours
 from ...registry import DATASETS
@@ -44,13 +44,15 @@ _FOLDERS = dict(train='training', val='validation')
 _CITATION = ('B. Zhou, H. Zhao, X. Puig, S. Fidler, A. Barriuso, A. Torralba. Scene parsing through ADE20K '
              'dataset. CVPR 2017.')
 _LAYOUTS = dict(original=Card(
-    'ade20k', _CLASSES.split(', '), by_name(by_pattern('rgb', 'images/{0}/{1}.jpg')), hex_colours(_PALETTE),
-    label_folder='annotations', label_path='annotations/{0}/{1}.png', label_shift=-1,
-    splits={split: dict(names=f'{folder}/*') for split,folder in _FOLDERS.items()}, counts=dict(train=20210, val=2000),
-    marks=['images/training', 'annotations/training'], layout='original', task='RGB', source='Zhou et al., CVPR 2017',
-    citation=_CITATION, url='https://sceneparsing.csail.mit.edu',
-    licence='annotations BSD-3-Clause; images for non-commercial research and education, see the website',
-    notes=['149 colours for 150 classes: a painted mask cannot be turned back into ids']))
+    'ade20k', _CLASSES.split(', '), hex_colours(_PALETTE), by_name(by_pattern('rgb', 'images/{0}/{1}.jpg')),
+    splits={split: dict(names=f'{folder}/*') for split,folder in _FOLDERS.items()},
+    layout=Layout('original', label_folder='annotations', label_path='annotations/{0}/{1}.png', label_shift=-1,
+                  marks=['images/training', 'annotations/training']),
+    facts=Facts(task='RGB', source='Zhou et al., CVPR 2017', citation=_CITATION,
+                url='https://sceneparsing.csail.mit.edu',
+                licence='annotations BSD-3-Clause; images for non-commercial research and education, see the website',
+                counts=dict(train=20210, val=2000),
+                notes=['149 colours for 150 classes: a painted mask cannot be turned back into ids'])))
 
 class _Miniature(Miniature):
     def splits(self, layout): return 'train', 'val'

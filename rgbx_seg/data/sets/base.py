@@ -10,13 +10,14 @@ __all__ = ['METRES', 'ZERO_ONE', 'PublishedFolder', 'list_datasets', 'layout_car
 # %% ../../../nbs/data/sets/00_base.ipynb #bcb7e10c
 import fnmatch, os, zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from PIL import Image
 from ...core import RGBXError, atomic_path, choose
-from ..cards import Card, Modality
-from ..decoders import need
+from ..cards import Card, Facts, Layout
+from ..modality import Modality
+from ..codecs import need
 from ..files import write_mask
 from ..folder import DataFolder, existing_file
 from ...registry import DATASETS
@@ -49,12 +50,12 @@ class PublishedFolder(DataFolder):
     @property
     def protocol(self) -> str: # e.g. 'trainval1176'
         "What the split is called in publications."
-        return self.card.protocols.get(self.split, self.split)
+        return self.card.facts.protocols.get(self.split, self.split)
 
     def __repr__(self):
         called = f' = {self.protocol}' if self.protocol != self.split else ''
         what = f'{len(self)} items, {", ".join(self.modalities)}, {self.card.num_classes} classes'
-        return f'{self.card.name}, {self.card.layout} layout, {self.split}{called}: {what}'
+        return f'{self.card.name}, {self.card.layout.name} layout, {self.split}{called}: {what}'
 
 # %% ../../../nbs/data/sets/00_base.ipynb #2cee145b
 def list_datasets(pattern:str='*' # With * and ?
@@ -81,14 +82,14 @@ def layout_of(name:str, # A name in `DATASETS`
     layouts,root = choose(name, DATASETS, 'data set').layouts,Path(root)
     if not root.is_dir(): raise RGBXError(root, 'no such folder', f'the folder of {name}')
     for folder in [root]+sorted(path for path in root.iterdir() if path.is_dir())[:64]:
-        marks = {key: len(card.marks)
-                 for key,card in layouts.items() if all(_marked(folder, mark) for mark in card.marks)}
+        marks = {key: len(card.layout.marks)
+                 for key,card in layouts.items() if all(_marked(folder, mark) for mark in card.layout.marks)}
         best = [key for key,n in marks.items() if n == max(marks.values())]
         if len(best) > 1:
             raise RGBXError(folder, f"the marks of {' and of '.join(best)}", 'one layout', 'Say which: layout=')
         if best: return best[0],folder
     have = ', '.join(sorted(path.name for path in root.iterdir())[:12]) or 'nothing'
-    want = '; or '.join(f"{key}: {', '.join(card.marks)}" for key,card in layouts.items())
+    want = '; or '.join(f"{key}: {', '.join(card.layout.marks)}" for key,card in layouts.items())
     raise RGBXError(root, have, f'{name} in one of its layouts ({want})',
                     'If the files are there under other names, describe them with a card.json or pass layout=')
 
@@ -137,12 +138,12 @@ def another_layout(card:Card, # Of the data set
     modalities:list,          # `Modality` objects
     label:str,                # Pattern of the labels; None: there are none
     marks:list,               # Paths that are there in this layout, and in no other
-    **kw                      # Further fields of `Card`
+    **changes                 # Further fields, as of `Card.with_changes`
 ) -> Card:
     "The card of another form of a data set."
     folder = _first_folder(label) if label else None
-    return replace(card, layout=layout, modalities=by_name(*modalities), label_path=label, label_folder=folder,
-                   marks=marks, **kw)
+    return card.with_changes(layout=layout, modalities=by_name(*modalities), label_path=label, label_folder=folder,
+                             marks=marks, **changes)
 
 # %% ../../../nbs/data/sets/00_base.ipynb #c568368a
 def sigma_card(name:str, # Of the data set
@@ -154,13 +155,15 @@ def sigma_card(name:str, # Of the data set
     counts:tuple,        # Items of (train, test)
     size:tuple,          # (height, width)
     published:dict,      # How the released weights were tested
-    **kw                 # Further fields of `Card`
+    **changes            # Further fields, as of `Card.with_changes`
 ) -> Card:
     "A data set in the form that Sigma and CMX read."
     def pair(values): return dict(zip(('train', 'test'), values))
     published = dict(system='Sigma', crop=list(size)) | published
-    return Card(name, classes, by_name(rgb, x), label_folder=label, label_ext='.png', splits=pair(lists),
-                counts=pair(counts), size=size, published=published, layout='sigma', **kw)
+    card = Card(name, classes, changes.pop('palette', None), by_name(rgb, x), pair(lists),
+                layout=Layout('sigma', label_folder=label, label_ext='.png', size=size),
+                facts=Facts(counts=pair(counts), published=published))
+    return card.with_changes(**changes)
 
 # %% ../../../nbs/data/sets/00_base.ipynb #4d4966f6
 class ArchiveFolder(PublishedFolder):
@@ -183,7 +186,7 @@ def halves(ds # Data set with `names` and a `card`
 ) -> dict:    # `{'rgb_easy': [name, ...], 'rgb_hard': [...]}`; empty where the card knows neither
     "The items of both halves, from their names."
     subsets = ds.card.subsets
-    conditions = {name: ds.card.condition(name) for name in ds.names}
+    conditions = {name: ds.card.conditions.of(name) for name in ds.names}
     def of(half): return [name for name,c in conditions.items() if c == half or c in subsets.get(half, ())]
     found = {half: of(half) for half in ('rgb_easy', 'rgb_hard')}
     return found if any(found.values()) else {}

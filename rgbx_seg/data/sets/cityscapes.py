@@ -7,18 +7,19 @@ __all__ = ['CITY19', 'CITY_PALETTE', 'Cityscapes']
 
 # %% ../../../nbs/data/sets/34_cityscapes.ipynb #bcfae80e
 import json
+from functools import lru_cache
+from pathlib import Path
 from dataclasses import replace
 import numpy as np
-from ..cards import Card
+from ...core import RGBXError
+from ..cards import Card, Facts, Layout
+from ..decoders import CAMERAS, DECODERS, read_modality
+from ..codecs import file_bytes
+from ..files import repeat
 from ..miniatures import Miniature, toy_content
 from ..prepare import Preparation
 from .base import PublishedFolder, by_name, by_pattern, hex_colours, of_255
 from ...registry import DATASETS
-from functools import lru_cache
-from pathlib import Path
-from ...core import RGBXError
-from ..decoders import CAMERAS, DECODERS, read_modality
-from ..files import file_bytes, repeat
 
 # %% ../../../nbs/data/sets/34_cityscapes.ipynb #88c9ab43
 CITY19 = ('road, sidewalk, building, wall, fence, pole, traffic light, traffic sign, vegetation, terrain, sky, person, '
@@ -41,14 +42,16 @@ _MODALITIES = by_name(by_pattern('rgb', 'leftImg8bit/{0}/{1}/{2}_leftImg8bit.png
                                  note='metres, from the disparity and camera/; the constants are our choice'),
                       by_pattern('hha', _DISPARITY, decode='hha:city_depth@cityscapes',
                                  note='computed as it is read; red: disparity, green: height, blue: angle'))
-_original = Card('cityscapes', CITY19, _MODALITIES, CITY_PALETTE, label_folder='gtFine',
-                 label_path=_label('labelTrainIds'),
-                 size=(1024, 2048), splits={split: dict(names=f'{split}/*/*') for split in ('train', 'val', 'test')},
-                 counts=dict(train=2975, val=500, test=1525), unlabelled=['test'], default=['rgb'],
-                 marks=['leftImg8bit', 'gtFine', 'gtFine/*/*/*_labelTrainIds.png'], layout='original', task='RGB',
-                 source='Cordts et al., CVPR 2016', citation=_CITATION, url='https://www.cityscapes-dataset.com',
-                 licence='registration; non-commercial, see the website')
-_LAYOUTS = dict(original=_original, labelids=replace(_original, layout='labelids', label_path=_label('labelIds'),
+_original = Card(
+    'cityscapes', CITY19, CITY_PALETTE, _MODALITIES,
+    splits={split: dict(names=f'{split}/*/*') for split in ('train', 'val', 'test')},
+    layout=Layout('original', label_folder='gtFine', label_path=_label('labelTrainIds'), unlabelled=['test'],
+                  marks=['leftImg8bit', 'gtFine', 'gtFine/*/*/*_labelTrainIds.png'], default=['rgb'],
+                  size=(1024, 2048)),
+    facts=Facts(task='RGB', source='Cordts et al., CVPR 2016', citation=_CITATION,
+                url='https://www.cityscapes-dataset.com', licence='registration; non-commercial, see the website',
+                counts=dict(train=2975, val=500, test=1525)))
+_LAYOUTS = dict(original=_original, labelids=_original.with_changes(layout='labelids', label_path=_label('labelIds'),
                                                      label_map=_LABEL_MAP, marks=['leftImg8bit', 'gtFine']))
 
 # %% ../../../nbs/data/sets/34_cityscapes.ipynb #58ec27fe

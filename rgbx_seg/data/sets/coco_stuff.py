@@ -6,8 +6,7 @@
 __all__ = ['COCOStuff']
 
 # %% ../../../nbs/data/sets/52_coco_stuff.ipynb #5de9083d
-from dataclasses import replace
-from ..cards import Card
+from ..cards import Card, Facts, Layout
 from ..miniatures import Miniature
 from ..prepare import Preparation
 from .base import PublishedFolder, by_name, by_pattern, hex_colours
@@ -49,15 +48,17 @@ _PALETTE = ('00c04000c04000406080c0c000404000c0e000c0c080c04000c06080c0408020c00
 _GAPS = {11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90}
 _LABEL_MAP = {value: train_id for train_id,value in enumerate(value for value in range(182) if value not in _GAPS)}
 _CITATION = 'H. Caesar, J. Uijlings, V. Ferrari. COCO-Stuff: thing and stuff classes in context. CVPR 2018.'
-_original = Card('coco_stuff', _CLASSES.split(', '), by_name(by_pattern('rgb', 'images/{0}/{1}.jpg')),
-                 hex_colours(_PALETTE), label_folder='annotations', label_path='annotations/{0}/{1}_labelTrainIds.png',
-                 splits=dict(train=dict(names='train2017/*'), val=dict(names='val2017/*')),
-                 counts=dict(train=118287, val=5000),
-                 marks=['images', 'annotations', 'annotations/*/*_labelTrainIds.png'], layout='original', task='RGB',
-                 source='Caesar et al., CVPR 2018', citation=_CITATION, url='https://github.com/nightrome/cocostuff',
-                 licence='annotations CC BY 4.0; the images have terms of their own',
-                 notes=['162 colours for 171 classes: a painted mask cannot be turned back into ids'])
-_LAYOUTS = dict(original=_original, raw=replace(_original, layout='raw', label_path='annotations/{0}/{1}.png',
+_original = Card(
+    'coco_stuff', _CLASSES.split(', '), hex_colours(_PALETTE), by_name(by_pattern('rgb', 'images/{0}/{1}.jpg')),
+    splits=dict(train=dict(names='train2017/*'), val=dict(names='val2017/*')),
+    layout=Layout('original', label_folder='annotations', label_path='annotations/{0}/{1}_labelTrainIds.png',
+                  marks=['images', 'annotations', 'annotations/*/*_labelTrainIds.png']),
+    facts=Facts(task='RGB', source='Caesar et al., CVPR 2018', citation=_CITATION,
+                url='https://github.com/nightrome/cocostuff',
+                licence='annotations CC BY 4.0; the images have terms of their own',
+                counts=dict(train=118287, val=5000),
+                notes=['162 colours for 171 classes: a painted mask cannot be turned back into ids']))
+_LAYOUTS = dict(original=_original, raw=_original.with_changes(layout='raw', label_path='annotations/{0}/{1}.png',
                                                 label_map=_LABEL_MAP, marks=['images', 'annotations']))
 
 # %% ../../../nbs/data/sets/52_coco_stuff.ipynb #5f78751d

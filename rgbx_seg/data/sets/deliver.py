@@ -7,7 +7,8 @@ __all__ = ['DeLiVER']
 
 # %% ../../../nbs/data/sets/30_deliver.ipynb #9e93f5e8
 import numpy as np
-from ..cards import Card
+from ..cards import Card, Facts, Layout
+from ..conditions import Conditions
 from ..doctor import Mistakes
 from ..miniatures import Miniature, toy_content, toy_hha
 from ..prepare import Preparation
@@ -65,16 +66,20 @@ _MODALITIES = by_name(by_pattern('rgb', _file('img', 'rgb'), decode='colour'),
     by_pattern('lidar', _file('lidar', 'lidar'), decode='colour', note='sparse range image'))
 
 # %% ../../../nbs/data/sets/30_deliver.ipynb #731811f3
-_original = Card('deliver', _CLASSES, _MODALITIES, _PALETTE, label_folder='semantic',
-                 label_path=_file('semantic', 'semantic'), label_decode='red', label_shift=-1, size=(1042, 1042),
-                 splits={s: dict(names=f'*/{s}/*/*') for s in ('train', 'val', 'test')},
-                 counts=dict(train=3983, val=2005, test=1897), condition_counts=dict(
-                     test={f'{weather}-{case}': _test_count(weather, case) for weather,case in _CONDITIONS}),
-                 condition_parts=[_WEATHERS, _CASES], subsets=_subsets(), default=['rgb', 'depth', 'event', 'lidar'],
-                 marks=['img', 'semantic'], layout='original', task='RGB-D-E-L', source='Zhang et al., CVPR 2023',
-                 citation=_CITATION, url='https://github.com/InSAI-Lab/DELIVER',
-                 licence='the repository is under Apache-2.0; for commercial use its authors ask to be contacted; '
-                         'simulated with CARLA', norms=_NORMS, notes=_NOTES)
+_original = Card(
+    'deliver', _CLASSES, _PALETTE, _MODALITIES,
+    splits={s: dict(names=f'*/{s}/*/*') for s in ('train', 'val', 'test')},
+    conditions=Conditions(parts=[_WEATHERS, _CASES]), subsets=_subsets(),
+    layout=Layout('original', label_folder='semantic', label_path=_file('semantic', 'semantic'), label_decode='red',
+                  label_shift=-1, marks=['img', 'semantic'], default=['rgb', 'depth', 'event', 'lidar'],
+                  size=(1042, 1042)),
+    facts=Facts(task='RGB-D-E-L', source='Zhang et al., CVPR 2023', citation=_CITATION,
+                url='https://github.com/InSAI-Lab/DELIVER',
+                licence='the repository is under Apache-2.0; for commercial use its authors ask to be contacted; '
+                        'simulated with CARLA', counts=dict(train=3983, val=2005, test=1897),
+                condition_counts=dict(test={f'{weather}-{case}': _test_count(weather, case)
+                                            for weather,case in _CONDITIONS}),
+                norms=_NORMS, notes=_NOTES))
 _PARTS = dict(train='training', val='validation', test='test')
 _LAYOUTS = dict(
     original=_original,

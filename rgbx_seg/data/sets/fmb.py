@@ -6,7 +6,8 @@
 __all__ = ['FMB_FIGURE_PALETTE', 'FMB']
 
 # %% ../../../nbs/data/sets/14_fmb.ipynb #50a25605
-from ..cards import Card
+from ..cards import Card, Facts, Layout
+from ..conditions import Conditions
 from ..doctor import Mistakes
 from ..miniatures import Miniature
 from ..prepare import Preparation
@@ -61,16 +62,17 @@ _SPLITS = dict(train=dict(names='train/*'), test=dict(names='test/*'), train1220
 
 # %% ../../../nbs/data/sets/14_fmb.ipynb #ecadaa09
 _original = Card(
-    'fmb', _CLASSES, by_name(by_pattern('rgb', '{0}/Visible/{1}.png'), by_pattern('thermal', '{0}/Infrared/{1}.png')),
-    _PALETTE, label_folder='.', label_path='{0}/Label/{1}.png', label_shift=-1, size=(600, 800), splits=_SPLITS,
-    counts=dict(train=1220, test=280), condition_counts=dict(test=dict(rgb_easy=183, rgb_hard=97)),
-    protocols=dict(train='train1220', val='val160'),
-    condition_ids=dict(rgb_easy=_of_half('easy'), rgb_hard=_of_half('hard')),
-    marks=['train/Visible', 'train/Infrared', 'train/Label'], layout='original', task='RGB-T',
-    source='Liu et al. (SegMiF), ICCV 2023', citation=_CITATION, url='https://github.com/JinyuanLiu-CV/SegMiF',
-    licence='no terms stated with the data',
-    class_sets={'14 classes': _CLASSES, '13 classes': [name for name in _CLASSES if name != 'Bicycle']},
-    norms=dict(mmsam=dict(thermal=ZERO_ONE)), notes=_NOTES)
+    'fmb', _CLASSES, _PALETTE,
+    by_name(by_pattern('rgb', '{0}/Visible/{1}.png'), by_pattern('thermal', '{0}/Infrared/{1}.png')),
+    splits=_SPLITS, conditions=Conditions(ids=dict(rgb_easy=_of_half('easy'), rgb_hard=_of_half('hard'))),
+    layout=Layout('original', label_folder='.', label_path='{0}/Label/{1}.png', label_shift=-1,
+                  marks=['train/Visible', 'train/Infrared', 'train/Label'], size=(600, 800)),
+    facts=Facts(task='RGB-T', source='Liu et al. (SegMiF), ICCV 2023', citation=_CITATION,
+                url='https://github.com/JinyuanLiu-CV/SegMiF', licence='no terms stated with the data',
+                counts=dict(train=1220, test=280), condition_counts=dict(test=dict(rgb_easy=183, rgb_hard=97)),
+                protocols=dict(train='train1220', val='val160'), norms=dict(mmsam=dict(thermal=ZERO_ONE)),
+                class_sets={'14 classes': _CLASSES, '13 classes': [name for name in _CLASSES if name != 'Bicycle']},
+                notes=_NOTES))
 _MOVED = dict(train=dict(names='train/*/*'), val=dict(names='val/*/*'), test=dict(names='test/*/*'),
               train1060=dict(names='train/*/*'))
 _LAYOUTS = dict(

@@ -7,7 +7,7 @@ __all__ = ['Hunan']
 
 # %% ../../../nbs/data/sets/42_hunan.ipynb #78c004d7
 import numpy as np
-from ..cards import Card
+from ..cards import Card, Facts, Layout
 from ..doctor import Mistakes
 from .base import PublishedFolder, by_name, hex_colours
 from .whu import AerialMiniature, TILE_SPLITS, band_modality, published_norm
@@ -24,13 +24,15 @@ _MODALITIES = by_name(band_modality('optical', 'cat1/{0}/{1}.tif', range(1, 14),
                       band_modality('sar', 'cat1/{0}/{1}.tif', (14, 15), _STATISTICS, slice(13, 15), bits=32,
                                     span=(-25, 0), cmap='gray', note='Sentinel-1 VV and VH, dB'))
 _LAYOUTS = dict(mambadiffusion=Card(
-    'hunan', _CLASSES, _MODALITIES, hex_colours('804080f423e846464666669cbe9999999999faaa1e'), label_folder='lbl',
-    label_path='lbl/{0}/{1}.tif', label_shift=-1, size=(256, 256), splits=TILE_SPLITS, marks=['cat1', 'lbl'],
-    layout='mambadiffusion', task='multispectral-SAR', source='as used by Mamba-Diffusion', licence='no terms found',
-    norms=dict(mambadiffusion=dict(optical=published_norm(_STATISTICS, slice(0, 13)),
-                                   sar=published_norm(_STATISTICS, slice(13, 15)))),
-    notes=['neither split sizes nor a place to get it are in a readable source',
-           'the palette reuses colours of Cityscapes']))
+    'hunan', _CLASSES, hex_colours('804080f423e846464666669cbe9999999999faaa1e'), _MODALITIES,
+    splits=TILE_SPLITS,
+    layout=Layout('mambadiffusion', label_folder='lbl', label_path='lbl/{0}/{1}.tif', label_shift=-1,
+                  marks=['cat1', 'lbl'], size=(256, 256)),
+    facts=Facts(task='multispectral-SAR', source='as used by Mamba-Diffusion', licence='no terms found',
+                norms=dict(mambadiffusion=dict(optical=published_norm(_STATISTICS, slice(0, 13)),
+                                               sar=published_norm(_STATISTICS, slice(13, 15)))),
+                notes=['neither split sizes nor a place to get it are in a readable source',
+                       'the palette reuses colours of Cityscapes'])))
 
 # %% ../../../nbs/data/sets/42_hunan.ipynb #77a486de
 class _Mistakes(Mistakes):

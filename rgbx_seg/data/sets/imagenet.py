@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from ...core import RGBXError
-from ..cards import Card
+from ..cards import Card, Facts, Layout
 from ..doctor import Mistakes
-from ..files import IMAGE_EXTS
+from ..codecs import IMAGE_EXTS
 from ..miniatures import Miniature
 from .base import PublishedFolder, by_name, by_pattern
 from ...registry import DATASETS
@@ -24,12 +24,13 @@ from ...registry import DATASETS
 _CITATION = ('O. Russakovsky, J. Deng, H. Su, J. Krause, S. Satheesh, S. Ma, Z. Huang, A. Karpathy, A. Khosla, M. '
              'Bernstein, A. C. Berg, L. Fei-Fei. ImageNet large scale visual recognition challenge. IJCV 2015.')
 _LAYOUTS = dict(original=Card(
-    'imagenet', [str(i) for i in range(1000)], by_name(by_pattern('rgb', '{0}/{1}/{2}', decode='colour')), None,
-    label_folder=None, classification=True, splits={split: dict(names=f'{split}/*/*') for split in ('train', 'val')},
-    counts=dict(train=1281167, val=50000), marks=['train/n*', 'val'], layout='original', task='classification',
-    source='Russakovsky et al., IJCV 2015', citation=_CITATION, url='https://image-net.org',
-    licence='registration; non-commercial research, see the website',
-    notes=['the validation archive is flat and must be sorted into one folder per class']))
+    'imagenet', [str(i) for i in range(1000)], None, by_name(by_pattern('rgb', '{0}/{1}/{2}', decode='colour')),
+    splits={split: dict(names=f'{split}/*/*') for split in ('train', 'val')},
+    layout=Layout('original', label_folder=None, marks=['train/n*', 'val'], classification=True),
+    facts=Facts(task='classification', source='Russakovsky et al., IJCV 2015', citation=_CITATION,
+                url='https://image-net.org', licence='registration; non-commercial research, see the website',
+                counts=dict(train=1281167, val=50000),
+                notes=['the validation archive is flat and must be sorted into one folder per class'])))
 
 # %% ../../../nbs/data/sets/60_imagenet.ipynb #024adc11
 class _Mistakes(Mistakes):

@@ -6,7 +6,7 @@
 __all__ = ['MFNet']
 
 # %% ../../../nbs/data/sets/10_mfnet.ipynb #aa653e95
-from ..cards import Modality
+from ..modality import Modality
 from ..doctor import Mistakes
 from ..miniatures import Miniature
 from ..prepare import Preparation

@@ -12,9 +12,11 @@ from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from ...core import RGBXError, cv2_
-from ..cards import Card
+from ..cards import Card, Facts, Layout
+from ..conditions import Conditions
 from ..doctor import Mistakes
-from ..decoders import DECODERS, need
+from ..decoders import DECODERS
+from ..codecs import need
 from ..files import raw_image
 from ..folder import existing_file
 from ..miniatures import Miniature, put_file, toy_content
@@ -65,14 +67,16 @@ _PROJECTED = 'projected_to_rgb/'
 def _same(value): return dict.fromkeys(_VALUES, value)
 
 # %% ../../../nbs/data/sets/32_muses.ipynb #f54cebd9
-_projected = Card('muses', CITY19, by_name(_RGB, *_sensors(_PROJECTED, _same('.npz'), _same('npz'))), CITY_PALETTE,
-                  label_folder='gt_semantic', label_path=_LABEL, size=(1080, 1920),
-                  splits={split: dict(names=f'{split}/*/*/*') for split in ('train', 'val', 'test')},
-                  counts=dict(train=1500, val=250, test=750), unlabelled=['test'], condition_parts=[_WEATHERS, _TIMES],
-                  subsets=_SUBSETS, default=['rgb', 'lidar', 'event'],
-                  marks=['frame_camera', 'gt_semantic', 'projected_to_rgb'], layout='projected', task='RGB-L-E-R',
-                  source='Broedermann et al., ECCV 2024', citation=_CITATION, url='https://muses.ethz.ch',
-                  licence='non-commercial, under the agreement in License.pdf', norms=_NORMS, notes=_NOTES)
+_projected = Card(
+    'muses', CITY19, CITY_PALETTE, by_name(_RGB, *_sensors(_PROJECTED, _same('.npz'), _same('npz'))),
+    splits={split: dict(names=f'{split}/*/*/*') for split in ('train', 'val', 'test')},
+    conditions=Conditions(parts=[_WEATHERS, _TIMES]), subsets=_SUBSETS,
+    layout=Layout('projected', label_folder='gt_semantic', label_path=_LABEL, unlabelled=['test'],
+                  marks=['frame_camera', 'gt_semantic', 'projected_to_rgb'], default=['rgb', 'lidar', 'event'],
+                  size=(1080, 1920)),
+    facts=Facts(task='RGB-L-E-R', source='Broedermann et al., ECCV 2024', citation=_CITATION,
+                url='https://muses.ethz.ch', licence='non-commercial, under the agreement in License.pdf',
+                counts=dict(train=1500, val=250, test=750), norms=_NORMS, notes=_NOTES))
 _RAW = dict(lidar='.bin', event='.h5', radar='.png'),dict(lidar='muses_lidar', event='muses_event', radar='muses_radar')
 _LAYOUTS = dict(
     projected=_projected,

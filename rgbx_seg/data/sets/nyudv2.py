@@ -9,15 +9,15 @@ __all__ = ['NYU40', 'DFORMER_NORMS', 'COLUMN_LISTS', 'NYUOriginal', 'NYUDv2']
 from pathlib import Path
 import numpy as np
 from ...core import RGBXError, choose
-from ..cards import Modality
+from ..modality import Modality
 from ..doctor import Mistakes
 from ..files import map_label, repeat
-from ..decoders import need
+from ..codecs import need
 from ..folder import encode_names, existing_file
 from ..hha import hha
 from ..miniatures import Miniature, disk_label, toy_content, write_layout
 from ..prepare import Preparation
-from .base import ArchiveFolder, METRES, PublishedFolder, another_layout, by_pattern, number_ranges, sigma_card
+from .base import ArchiveFolder, METRES, PublishedFolder, ZERO_ONE, another_layout, by_pattern, number_ranges, sigma_card
 from ...registry import DATASETS
 
 # %% ../../../nbs/data/sets/20_nyudv2.ipynb #352e00c0
@@ -76,7 +76,8 @@ _LAYOUTS = dict(
                             by_pattern('depth', 'Depth/{id}.npy', decode='npy', **METRES)],
                            'Label/{id}.png', ['RGB', 'HHA', 'Label', 'train.txt'], default=['rgb', 'hha'],
                            # metres as they are, 0 = missing
-                           **COLUMN_LISTS | dict(norms=dict(malleable=dict(depth=[[0.]*3, [1/255]*3])))),
+                           **COLUMN_LISTS | dict(norms=dict(malleable=dict(depth=[[0.]*3, [1/255]*3]),
+                                                    cmnext=dict(hha=ZERO_ONE)))),
     original=another_layout(
         _sigma, 'original',
         [by_pattern('rgb', f'{_MAT}/images/{{id}}'), by_pattern('depth', f'{_MAT}/depths/{{id}}', **METRES),
@@ -113,7 +114,7 @@ class NYUOriginal(ArchiveFolder):
         labels=True,      # False: without labels
     ):
         card = card or _LAYOUTS['original']
-        card = card.select(modalities or card.default or list(card.modalities))
+        card = card.select(modalities or card.layout.default or list(card.modalities))
         self.root = Path(root)
         self.split = split
         self.card = card
@@ -203,7 +204,7 @@ class _Miniature(Miniature):
         image.save(path)
 
     def write(self, root, card, items, size):
-        if card.layout == 'original': _write_mat(self, root, card, items, size)
+        if card.layout.name == 'original': _write_mat(self, root, card, items, size)
         else: write_layout(self, root, card, items, size)
 
 # %% ../../../nbs/data/sets/20_nyudv2.ipynb #6167d848
@@ -242,4 +243,4 @@ class NYUDv2(PublishedFolder):
     @classmethod
     def open(cls, root, split='train', card=None, modalities=None, labels=True):
         card = card or cls.card
-        return (NYUOriginal if card.layout == 'original' else cls)(root, split, card, modalities, labels)
+        return (NYUOriginal if card.layout.name == 'original' else cls)(root, split, card, modalities, labels)

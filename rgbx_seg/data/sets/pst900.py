@@ -6,11 +6,11 @@
 __all__ = ['PST900']
 
 # %% ../../../nbs/data/sets/12_pst900.ipynb #2d533dfc
-from ..cards import Modality
+from ..modality import Modality
 from ..doctor import Mistakes
 from ..miniatures import Miniature
 from ..prepare import Preparation
-from .base import METRES, PublishedFolder, another_layout, by_pattern, of_255, sigma_card
+from .base import METRES, PublishedFolder, ZERO_ONE, another_layout, by_pattern, of_255, sigma_card
 from ...registry import DATASETS
 
 # %% ../../../nbs/data/sets/12_pst900.ipynb #090aff47
@@ -28,7 +28,7 @@ _sigma = sigma_card('pst900', _CLASSES, Modality('rgb', 'rgb_resize', '.png'),
                     palette=_PALETTE, source='Shivakumar et al., ICRA 2020', citation=_CITATION,
                     task='RGB-T', void=False, marks=['rgb_resize', 'thermal_resize', 'labels_resize'],
                     url='https://github.com/ShreyasSkandanS/pst900_thermal_rgb',
-                    licence='no terms stated with the data', notes=_NOTES)
+                    licence='no terms stated with the data', notes=_NOTES, norms=dict(cmnext=dict(thermal=ZERO_ONE)))
 _raw = by_pattern('thermal_raw', '{0}/thermal_raw/{1}.png', bits=32, **of_255((30000,)*3, (1000,)*3),
                   span=(26000, 34000), note='raw 16-bit counts; the constants are our choice')
 _LAYOUTS = dict(

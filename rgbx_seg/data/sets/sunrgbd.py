@@ -9,9 +9,11 @@ __all__ = ['SUN37', 'SUNOriginal', 'SUNRGBD']
 from pathlib import Path
 import numpy as np
 from ...core import RGBXError, choose
-from ..cards import Modality, safe_name
-from ..decoders import CAMERAS, DECODERS, need, read_16_bit
-from ..files import file_bytes, map_label, repeat
+from ..modality import Modality, safe_name
+from ..decoders import CAMERAS, DECODERS, read_16_bit
+from ..codecs import need
+from ..codecs import file_bytes
+from ..files import map_label, repeat
 from ..folder import encode_names, existing_file
 from ..miniatures import Miniature, disk_label, put_file, toy_content, write_layout
 from ..prepare import Preparation
@@ -72,7 +74,7 @@ class SUNOriginal(ArchiveFolder):
     ):
         from scipy.io import loadmat
         card = card or _LAYOUTS['original']
-        card = card.select(modalities or card.default or list(card.modalities))
+        card = card.select(modalities or card.layout.default or list(card.modalities))
         self.root = Path(root)
         self.split = split
         self.card = card
@@ -152,7 +154,7 @@ class _Miniature(Miniature):
         return ((millimetres << 3) | (millimetres >> 13)).astype(np.uint16)
 
     def write(self, root, card, items, size):
-        if card.layout == 'original': _write_original(self, root, card, items, size)
+        if card.layout.name == 'original': _write_original(self, root, card, items, size)
         else: write_layout(self, root, card, items, size)
 
 # %% ../../../nbs/data/sets/22_sunrgbd.ipynb #3894be02
@@ -199,4 +201,4 @@ class SUNRGBD(PublishedFolder):
     @classmethod
     def open(cls, root, split='train', card=None, modalities=None, labels=True):
         card = card or cls.card
-        return (SUNOriginal if card.layout == 'original' else cls)(root, split, card, modalities, labels)
+        return (SUNOriginal if card.layout.name == 'original' else cls)(root, split, card, modalities, labels)

@@ -6,9 +6,9 @@
 __all__ = ['WHU_AUTHORS_PALETTE', 'TILE_SPLITS', 'published_norm', 'band_modality', 'AerialMiniature', 'WHU']
 
 # %% ../../../nbs/data/sets/40_whu.ipynb #8ecad5bb
-from dataclasses import replace
 import numpy as np
-from ..cards import Card, Modality
+from ..cards import Card, Facts, Layout
+from ..modality import Modality
 from ..doctor import Mistakes
 from ..miniatures import Miniature
 from ..prepare import Preparation, disk_ids, save_array, target_path
@@ -70,15 +70,18 @@ def _modalities(optical, sar, sar_band=1):
             band_modality('rgb', optical, (3, 2, 1), _STATISTICS)]
 
 # %% ../../../nbs/data/sets/40_whu.ipynb #75689796
-_original = Card('whu', _CLASSES, by_name(*_modalities('optical/{id}.tif', 'sar/{id}.tif')), _PALETTE,
-                 label_folder='lbl',
-                 label_path='lbl/{id}.tif', label_map={0: 255} | {10*k+10: k for k in range(7)}, size=(3704, 5556),
-                 splits=dict(train=dict(names='*', only=_TRAIN.split()), test=dict(names='*', only=_TEST.split())),
-                 counts=dict(train=80, test=20), default=['optical', 'sar'], marks=['optical', 'sar', 'lbl'],
-                 layout='original', task='optical-SAR', source='Li et al., JAG 2022', citation=_CITATION,
-                 url='https://github.com/AmberHen/WHU-OPT-SAR-dataset', licence='no terms stated with the data',
-                 notes=_NOTES, norms=dict(mambadiffusion=dict(optical=published_norm(_STATISTICS, slice(0, 4)),
-                                                              sar=published_norm(_STATISTICS, slice(4, 5)))))
+_original = Card(
+    'whu', _CLASSES, _PALETTE, by_name(*_modalities('optical/{id}.tif', 'sar/{id}.tif')),
+    splits=dict(train=dict(names='*', only=_TRAIN.split()), test=dict(names='*', only=_TEST.split())),
+    layout=Layout('original', label_folder='lbl', label_path='lbl/{id}.tif',
+                  label_map={0: 255} | {10*k+10: k for k in range(7)}, marks=['optical', 'sar', 'lbl'],
+                  default=['optical', 'sar'], size=(3704, 5556)),
+    facts=Facts(task='optical-SAR', source='Li et al., JAG 2022', citation=_CITATION,
+                url='https://github.com/AmberHen/WHU-OPT-SAR-dataset', licence='no terms stated with the data',
+                counts=dict(train=80, test=20),
+                norms=dict(mambadiffusion=dict(optical=published_norm(_STATISTICS, slice(0, 4)),
+                                               sar=published_norm(_STATISTICS, slice(4, 5)))),
+                notes=_NOTES))
 _LAYOUTS = dict(
     original=_original,
     original_image=another_layout(_original, 'original_image', _modalities('image/{id}.tif', 'sar/{id}.tif'),
@@ -108,7 +111,7 @@ class _Preparation(Preparation):
     target,splits,tiled,sources = 'mambadiffusion',('train', 'test'),True,('original', 'original_image')
     def target_card(self, card, tile):
         "For other tiles than the published."
-        return replace(card, size=(tile, tile), counts=card.counts if tile == 256 else {})
+        return card.with_changes(size=(tile, tile), counts=card.facts.counts if tile == 256 else {})
 
     def item(self, ds, i, split, card, dst, options):
         "Tiles of a scene: optical and SAR in one file."
