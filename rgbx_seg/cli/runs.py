@@ -9,14 +9,9 @@ __all__ = []
 import shlex
 from pathlib import Path
 import rgbx_seg as rx
-from rgbx_seg.core import RGBXError, atomic_path
-<<<<<<< ours
-from rgbx_seg.data.cards import get_card
-from rgbx_seg.cli.parser import Names, Size, options_of, package, verb
-=======
-from rgbx_seg.data.known_cards import get_card
-from rgbx_seg.cli.parser import Names, Size, verb
->>>>>>> theirs
+from ..core import RGBXError, atomic_path
+from ..data.known_cards import get_card
+from .parser import Names, Size, options_of, package, verb
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b0006
 def _known(*,
