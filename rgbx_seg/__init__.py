@@ -46,6 +46,7 @@ _HOMES = {
     'training.loaders': 'dataloaders',
     'data.sets.base': 'list_datasets',
     'data.prepare': 'prepare_data',
+    'data.align.run': 'align_data',
     'data.toy': 'write_toy',
     'training.recipe': 'Recipe get_recipe list_recipes',
     'training.run': 'train learner',
@@ -75,7 +76,7 @@ def _open_room(name):
         return importlib.import_module(f'{room.__name__}.{part}')
     room.__getattr__ = module
 
-for _name in (*_ROOMS, 'data.sets'): _open_room(_name)
+for _name in (*_ROOMS, 'data.sets', 'data.align'): _open_room(_name)
 
 # %% ../nbs/05_face.ipynb #face0009
 def __getattr__(name):

@@ -11,6 +11,7 @@ import copy, fnmatch, os, re
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
+from .align.apply import Registered, crop_to, with_alignments
 from .cards import Card
 from .codecs import FILE_EXTS
 from .conditions import trailing_number
@@ -314,6 +315,7 @@ class _Item:
     "The images of one item, brought to the first one's size or grid; `holes`: where one of them has no data."
     def __init__(self, path, image, holes):
         self.path,self.images,self.holes,self._grid = path,[image],holes,False
+        self._inside = None   # Where every registered sensor sees something, for `outside='crop'`
 
     def _same_grid(self, image, holes, path):
         "Georeferenced images lie where they are on Earth."
@@ -333,9 +335,18 @@ class _Item:
         if holes is not None: self.holes = holes if self.holes is None else self.holes | holes
         return image
 
-    def void(self, mask, ignore):
-        "A label without the pixels that have no data."
-        return mask if mask is None or self.holes is None else np.where(self.holes, np.uint8(ignore), mask)
+    def registered(self, image, holes, path, modality):
+        "An image of another camera, on the first one's pixels."
+        seen = Registered(image, holes, modality, self.images[0].shape[:2], path)
+        if seen.crop: self._inside = seen.inside if self._inside is None else self._inside & seen.inside
+        return seen.image,seen.holes
+
+    def done(self, mask, ignore):
+        "(images, mask, holes): the label without the pixels that have no data, all cropped where a card says so."
+        if mask is not None and self.holes is not None: mask = np.where(self.holes, np.uint8(ignore), mask)
+        if self._inside is None: return self.images,mask,self.holes
+        def cut(image): return None if image is None else crop_to(image, self._inside)
+        return [cut(image) for image in self.images],cut(mask),cut(self.holes)
 
 def read_item(paths:dict, # {modality: file}
     card:Card,            # How they are read
@@ -349,7 +360,10 @@ def read_item(paths:dict, # {modality: file}
         if item is None:
             item = _Item(path, image, holes)
             check_size(path, image, path, image)
-        else: item.images.append(item.fitted(image, holes, path, kind, card.modalities[kind].fit))
+            continue
+        modality = card.modalities[kind]
+        if modality.align: image,holes = item.registered(image, holes, path, modality)
+        item.images.append(item.fitted(image, holes, path, kind, modality.fit))
     return item
 
 # %% ../../nbs/data/10_folder.ipynb #100a4a7d
@@ -363,7 +377,7 @@ class _Read(_Labels):
         item = read_item(paths, self.card, lambda kind, memo: self.read(kind, name, memo))
         mask = self.mask(name) if self.labels else None
         if mask is not None: mask = item.fitted(mask, None, self.path('label', name), 'label')
-        return item.images,item.void(mask, self.card.layout.ignore),item.holes
+        return item.done(mask, self.card.layout.ignore)
 
     def __getitem__(self, i:int):
         images,mask,_ = self.with_holes(i)
@@ -404,6 +418,7 @@ class DataFolder(_Read):
         card = get_card(self.root/'card.json' if card is None else card)
         modalities = modalities or card.layout.default
         self.card = card if modalities is None else card.select(modalities)
+        self.card = with_alignments(self.card, self.root)
         self.modalities = tuple(self.card.modalities)
         has_labels = card.layout.label_folder is not None or card.layout.label_path is not None
         self.labels = labels and has_labels and split not in card.layout.unlabelled

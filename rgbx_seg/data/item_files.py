@@ -53,7 +53,7 @@ class ItemFiles:
         item = read_item(paths, self.card, lambda kind, memo: read_modality(paths[kind], self.card.modalities[kind], memo))
         mask = None if self.label_files is None else self._mask(self.label_files[i])
         if mask is not None: mask = item.fitted(mask, None, self.label_files[i], 'label')
-        return item.images,item.void(mask, self.card.layout.ignore),item.holes
+        return item.done(mask, self.card.layout.ignore)
 
     def _mask(self, path):
         card = self.card

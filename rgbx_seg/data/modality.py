@@ -71,6 +71,7 @@ class Modality:
     fit:bool=False                    # Enlarge or shrink to the size of the first modality, by nearest neighbour
     view:tuple[int, int, int]|None=None # Channels that a picture shows as red, green, blue; None: the first three
     order:Literal['rgb', 'bgr']='rgb' # Channels of colour files; 'bgr': they stay blue, green, red (a quirk)
+    align:str|dict|None=None          # X onto RGB: an alignment.json below the root, or what is in it
     def __post_init__(self): _check_modality(self)
 
 # %% ../../nbs/data/06_modality.ipynb #fcf27f83
@@ -99,4 +100,5 @@ def _check_modality(m):
     _check_numbers(m)
     safe_name(m.folder, 'folder')
     check_ending(m.ext, 'ext')
+    if isinstance(m.align, str): safe_name(m.align, 'align')
     if m.path is not None: check_pattern(m.path, 'path')

@@ -200,6 +200,7 @@ def _describe_modality(name, modality):
     notes = [] if modality.bits == 8 else [f'{modality.bits} bit']
     if modality.span: notes.append('{0:g}..{1:g}'.format(*modality.span))
     if modality.order != 'rgb' and modality.cmap is None: notes.append(modality.order)
+    if modality.align: notes.append('aligned')
     return f"{name} {files}"+(f" ({', '.join(notes)})" if notes else '')
 
 def _describe_labels(card):

@@ -15,7 +15,7 @@ from .folder import DataFolder
 from ..registry import plugins
 
 # %% ../../nbs/data/42_reading.ipynb #4c37a4d2
-_READ = 'channels order decode bits span mean std grey cmap view'.split()   # what a `Modality` says about reading
+_READ = 'channels order decode bits span mean std grey cmap view align'.split()   # what a `Modality` says about reading
 
 def _plain(modality):
     "How a modality is read, as plain data."
@@ -113,7 +113,7 @@ def _as_read(dataset, name, wanted, decoded):
         raise RGBXError(where, f'the span {have.span}', f'{wanted.span}, as the run reads it',
                         'Open the data set with that span')
     fields = {key: getattr(wanted, key) for key in ('order', 'span', 'mean', 'std', 'cmap', 'view')}
-    return replace(have, grey=have.grey or wanted.grey, **fields)
+    return replace(have, grey=have.grey or wanted.grey, align=wanted.align or have.align, **fields)
 
 def _new_ids(reading, card):
     "(256,) uint8: train ids of the data as the run's; None where they are the same, False where classes differ."

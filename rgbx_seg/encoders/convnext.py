@@ -8,6 +8,7 @@ __all__ = ['CONVNEXT_VARIANTS', 'CONVNEXT_BLOCK', 'convnext_encoder', 'convnext_
 # %% ../../nbs/encoders/75_convnext.ipynb #b0607c36
 import re
 from functools import partial
+from torch import nn
 from ..core import RGBXError, choose
 from .base import Encoder
 from .formats import Format, names_like
@@ -24,8 +25,8 @@ CONVNEXT_VARIANTS = {name:dict(depths=depths, dims=tuple(width*2**i for i in ran
 
 def convnext_encoder(variant:str='small', # One of `CONVNEXT_VARIANTS`; 'nano_test' is ours
     in_channels:int=3,                    # Channels of the image
-    depths=None,                          # Blocks per stage, instead of the variant's
-    dims=None,                            # Channels per stage, instead of the variant's
+    depths:tuple=None,                    # Blocks per stage, instead of the variant's
+    dims:tuple=None,                      # Channels per stage, instead of the variant's
     drop_path:float=0.,                   # Stochastic depth of the last block, growing linearly from 0
     gamma:float=1e-6,                     # Initial factor of every residual branch
 ) -> Encoder:                             # Strides 4, 8, 16, 32
@@ -58,12 +59,13 @@ def convnext_keys(key:str, # A name in a classifier's file, mmclassification's o
     return k
 
 # %% ../../nbs/encoders/75_convnext.ipynb #3930b9b1
-def is_convnext(enc, # An encoder
+def is_convnext(enc:Encoder, # An encoder
 ) -> bool:
     "Is this one of our ConvNeXt encoders?"
-    return isinstance(enc, Encoder) and hasattr(enc.stages[-1], 'downsample') and hasattr(enc.stages[-1].blocks[0], 'conv_dw')
+    if not isinstance(enc, Encoder) or not hasattr(enc.stages[-1], 'downsample'): return False
+    return hasattr(enc.stages[-1].blocks[0], 'conv_dw')
 
-def convnext_names(model, # The model
+def convnext_names(model:nn.Module, # The model
     key:str, # Name in a ConvNeXt classifier's file
 ):
     "A ConvNeXt's names in our encoder, or in every ConvNeXt of a segmenter."
@@ -73,12 +75,13 @@ def convnext_names(model, # The model
     if hasattr(b, 'prior'): b,where = b.prior,'backbone.prior.encoders'
     return [f'{where}.{i}.{k}' for i,e in enumerate(b.encoders) if is_convnext(e)]
 
-def convnext_optional(model, # The model
-    k:str, # Our name
+def convnext_optional(model:nn.Module, # The model
+    key:str, # Our name
 ) -> bool:
     "What a ConvNeXt file leaves alone."
-    return not re.search(r'^(backbone\.(prior\.)?encoders\.\d+\.)?(stem\.\d|stages\.\d+\.(downsample|blocks))\.', k)
+    return not re.search(r'^(backbone\.(prior\.)?encoders\.\d+\.)?(stem\.\d|stages\.\d+\.(downsample|blocks))\.', key)
 
-CONVNEXT = Format('ConvNeXt', names_like(r'^(backbone\.)?(downsample_layers\.0\.0|stages\.0\.blocks\.0\.conv_dw)\.weight$'),
+_FIRST = r'^(backbone\.)?(downsample_layers\.0\.0|stages\.0\.blocks\.0\.conv_dw)\.weight$'
+CONVNEXT = Format('ConvNeXt', names_like(_FIRST),
                   convnext_names, convnext_optional)
 FORMATS(CONVNEXT.name)(CONVNEXT)

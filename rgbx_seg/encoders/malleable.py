@@ -44,14 +44,14 @@ class MetricDepth(nn.Module):
 NYU_FOCAL = 518.85790117450188   # Of the Kinect's colour camera, in pixels, at 480x640
 
 def depth_block(block:nn.Module, # A timm bottleneck whose `conv2` is malleable
-    x:Tensor,                    # Features `(B, C, H, W)`
+    feature:Tensor,                    # Features `(B, C, H, W)`
     depth:Tensor,                # Depth `(B, 1, H, W)`
-    focal,                       # Focal length in camera pixels, a number or `(B,)`
+    focal:float|Tensor,          # Focal length in camera pixels, a number or `(B,)`
 ) -> Tensor:                     # `(B, C', H', W')`
     "The bottleneck with a `conv2` that also reads depth."
-    y = block.act1(block.bn1(block.conv1(x)))
+    y = block.act1(block.bn1(block.conv1(feature)))
     y = block.act2(block.bn2(block.conv2(y, depth, focal)))
-    skip = x if block.downsample is None else block.downsample(x)
+    skip = feature if block.downsample is None else block.downsample(feature)
     return block.act3(block.bn3(block.conv3(y)) + skip)
 
 # %% ../../nbs/encoders/60_malleable.ipynb #aedbb03c
@@ -93,7 +93,7 @@ class MalleableResNet(_MalleableStages):
     def forward(self,
         rgb:Tensor,         # `(B, 3, H, W)`
         depth:Tensor=None,  # `(B, c, H, W)` as `MetricDepth` takes it; `None`: missing everywhere
-        focal=None,         # Focal length, a number or `(B,)`; `None`: the backbone's own
+        focal:float|Tensor=None, # Focal length, a number or `(B,)`; `None`: the backbone's own
     ) -> list:              # The pyramid, fine to coarse
         "An image and its depth to four maps `(B, C_s, H/stride_s, W/stride_s)`."
         if rgb is None: raise RGBXError('malleable backbone', 'no RGB image', 'an RGB image; only depth may be missing')

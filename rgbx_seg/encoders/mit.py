@@ -29,19 +29,19 @@ class ReducedAttention(nn.Module):
         self.heads, self.r = heads, r
         self.q, self.kv, self.proj = nn.Linear(dim, dim), nn.Linear(dim, 2*dim), nn.Linear(dim, dim)
         if r>1: self.sr, self.norm = nn.Conv2d(dim, dim, r, stride=r), nn.LayerNorm(dim, eps=1e-5)
-    def reduce(self, x:Tensor, # `(B, H, W, C)`
+    def reduce(self, feature:Tensor, # `(B, H, W, C)`
     ) -> Tensor: # `(B, M, C)`, M = (H//r)(W//r)
         "The positions that are attended to."
-        if self.r==1: return x.flatten(1, 2)
-        (h,w),y = x.shape[1:3], x.permute(0, 3, 1, 2)
+        if self.r==1: return feature.flatten(1, 2)
+        (h,w),y = feature.shape[1:3], feature.permute(0, 3, 1, 2)
         if min(h, w)<self.r: y = F.pad(y, (0, max(0, self.r-w), 0, max(0, self.r-h)))
         return self.norm(self.sr(y).flatten(2).transpose(1, 2))
-    def forward(self, x:Tensor, # `(B, H, W, C)`
+    def forward(self, feature:Tensor, # `(B, H, W, C)`
     ) -> Tensor: # Same shape
         "Attend from every position to the reduced map."
-        B,H,W,C = x.shape
-        def split(t): return t.reshape(B, -1, self.heads, C//self.heads).transpose(1, 2)
-        q,(k,v) = split(self.q(x)), map(split, self.kv(self.reduce(x)).chunk(2, -1))
+        B,H,W,C = feature.shape
+        def _split(tensor): return tensor.reshape(B, -1, self.heads, C//self.heads).transpose(1, 2)
+        q,(k,v) = _split(self.q(feature)), map(_split, self.kv(self.reduce(feature)).chunk(2, -1))
         y = F.scaled_dot_product_attention(q, k, v)
         return self.proj(y.transpose(1, 2).reshape(B, H, W, C))
 
@@ -56,10 +56,10 @@ class MixFFN(nn.Module):
         self.fc1 = nn.Linear(dim, hid)
         self.dwconv = nn.Conv2d(hid, hid, 3, padding=1, groups=hid)
         self.fc2 = nn.Linear(hid, dim)
-    def forward(self, x:Tensor, # `(B, H, W, C)`
+    def forward(self, feature:Tensor, # `(B, H, W, C)`
     ) -> Tensor: # Same shape
         "Mix neighbours inside the MLP."
-        y = self.dwconv(self.fc1(x).permute(0, 3, 1, 2))
+        y = self.dwconv(self.fc1(feature).permute(0, 3, 1, 2))
         return self.fc2(F.gelu(y).permute(0, 2, 3, 1))
 
 # %% ../../nbs/encoders/20_mit.ipynb #d559343e
@@ -78,11 +78,11 @@ class MiTBlock(nn.Module):
     def steps(self) -> list: # Of `Step`
         "Attention and Mix-FFN, both residual."
         return [Step(self.norm1, self.attn, self.drop_path), Step(self.norm2, self.mlp, self.drop_path)]
-    def forward(self, x:Tensor, # `(B, H, W, C)`
+    def forward(self, feature:Tensor, # `(B, H, W, C)`
     ) -> Tensor: # Same shape
         "Both steps."
-        for step in self.steps(): x = step.take(x)
-        return x
+        for step in self.steps(): feature = step.take(feature)
+        return feature
 
 # %% ../../nbs/encoders/20_mit.ipynb #bcdb0d2d
 def _patches(in_channels:int, # Input channels
@@ -133,17 +133,17 @@ def mit_drop_rates(depths:tuple, # Blocks per stage
     return out
 
 # %% ../../nbs/encoders/20_mit.ipynb #0757599b
-def init_mit_(m:nn.Module, # Encoder, fusion, or any module
+def init_mit_(module:nn.Module, # Encoder, fusion, or any module
 ) -> nn.Module: # The same module
     "SegFormer's initial values: linears truncated normal 0.02, convolutions normal by fan out, norms 1/0, biases 0."
-    for c in m.modules():
+    for c in module.modules():
         if isinstance(c, nn.Linear): nn.init.trunc_normal_(c.weight, std=.02)
         elif isinstance(c, nn.Conv2d):
             nn.init.normal_(c.weight, std=math.sqrt(2/(c.kernel_size[0]*c.kernel_size[1]*c.out_channels/c.groups)))
         elif isinstance(c, (nn.LayerNorm, nn.BatchNorm2d)): nn.init.ones_(c.weight)
         else: continue
         if c.bias is not None: nn.init.zeros_(c.bias)
-    return m
+    return module
 
 # %% ../../nbs/encoders/20_mit.ipynb #6d41a170
 def mit_encoder(variant:str='mit_b0', # One of `MIT_VARIANTS`
@@ -184,5 +184,6 @@ def load_mit_imagenet(encoder:Encoder, # Encoder to fill
                       optional=lambda k: drop_attn and '.attn.' in k)
 
 # %% ../../nbs/encoders/20_mit.ipynb #dea118f5
-MIT = Format('SegFormer MiT ImageNet', names_like(r'^patch_embed1\.', r'^block1\.'), partial(imagenet_names, mit_keys), encoder_only)
+MIT = Format('SegFormer MiT ImageNet', names_like(r'^patch_embed1\.', r'^block1\.'),
+             partial(imagenet_names, mit_keys), encoder_only)
 FORMATS(MIT.name)(MIT)

@@ -43,9 +43,9 @@ def shift_mask(H:int, # Rows of the padded map
     like:Tensor, # Gives device and dtype
 ) -> Tensor: # `(nW, m*m, m*m)`, 0 where two positions may meet, -100 elsewhere
     "Which positions of a window of the rolled map were neighbours before rolling."
-    def part(n):
+    def _part(n):
         return (torch.arange(n, device=like.device)>=n-m).int()+(torch.arange(n, device=like.device)>=n-s).int()
-    region = to_windows((3*part(H)[:, None]+part(W)[None])[None, :, :, None], m)[..., 0]
+    region = to_windows((3*_part(H)[:, None]+_part(W)[None])[None, :, :, None], m)[..., 0]
     return (region[:, None]!=region[:, :, None]).to(like.dtype)*-100
 
 # %% ../../nbs/encoders/30_swin.ipynb #b784de5c
@@ -63,12 +63,12 @@ class WindowAttention(nn.Module):
         yx = torch.stack(torch.meshgrid(torch.arange(window), torch.arange(window), indexing='ij')).flatten(1)
         dy,dx = (yx[:, :, None]-yx[:, None])+window-1
         self.register_buffer('relative_position_index', dy*(2*window-1)+dx)
-    def forward(self, x:Tensor, # `(B*nW, M*M, C)`
+    def forward(self, feature:Tensor, # `(B*nW, M*M, C)`
         mask:Tensor=None, # `(nW, M*M, M*M)`, added to the logits
     ) -> Tensor: # As `x`
         "Attend within each window."
-        N,L,C = x.shape
-        q,k,v = self.qkv(x).reshape(N, L, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        N,L,C = feature.shape
+        q,k,v = self.qkv(feature).reshape(N, L, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         a = (q*self.scale)@k.transpose(-1, -2)+self.relative_position_bias_table[self.relative_position_index].permute(
             2, 0, 1)
         if mask is not None: a = (a.reshape(-1, len(mask), *a.shape[1:])+mask[:, None]).reshape(a.shape)
@@ -89,24 +89,25 @@ class SwinBlock(nn.Module):
         self.window, self.shift, self.drop_path = window, shift, DropPath(drop_path)
         self.norm1, self.attn = nn.LayerNorm(dim), WindowAttention(dim, window, heads, attn_drop)
         self.norm2, self.mlp = nn.LayerNorm(dim), MLP(dim, mlp_ratio)
-    def attend(self, x:Tensor, # `(B, H, W, C)`, normed
+    def attend(self, feature:Tensor, # `(B, H, W, C)`, normed
     ) -> Tensor: # Same shape
         "Pad, roll, attend in windows, roll back, crop."
-        (H,W),m,s = x.shape[1:3], self.window, self.shift
-        x = F.pad(x, (0, 0, 0, -W%m, 0, -H%m))
-        Hp,Wp = x.shape[1:3]
-        if s: x = x.roll((-s, -s), (1, 2))
-        x = from_windows(self.attn(to_windows(x, m), shift_mask(Hp, Wp, m, s, x) if s else None), m, Hp, Wp)
-        if s: x = x.roll((s, s), (1, 2))
-        return x[:, :H, :W]
+        (H,W),m,s = feature.shape[1:3], self.window, self.shift
+        feature = F.pad(feature, (0, 0, 0, -W%m, 0, -H%m))
+        Hp,Wp = feature.shape[1:3]
+        if s: feature = feature.roll((-s, -s), (1, 2))
+        mask = shift_mask(Hp, Wp, m, s, feature) if s else None
+        feature = from_windows(self.attn(to_windows(feature, m), mask), m, Hp, Wp)
+        if s: feature = feature.roll((s, s), (1, 2))
+        return feature[:, :H, :W]
     def steps(self) -> list: # Of `Step`
         "Attention and MLP, both residual."
         return [Step(self.norm1, self.attend, self.drop_path), Step(self.norm2, self.mlp, self.drop_path)]
-    def forward(self, x:Tensor, # `(B, H, W, C)`
+    def forward(self, feature:Tensor, # `(B, H, W, C)`
     ) -> Tensor: # Same shape
         "Both steps."
-        for step in self.steps(): x = step.take(x)
-        return x
+        for step in self.steps(): feature = step.take(feature)
+        return feature
 
 # %% ../../nbs/encoders/30_swin.ipynb #f72fc904
 class SwinStem(PatchEmbed):
@@ -149,16 +150,16 @@ SWIN_VARIANTS = {                      # width, depths, heads, window
     'swin_b': (128, (2, 2, 18, 2), (4, 8, 16, 32), 12)}
 
 # %% ../../nbs/encoders/30_swin.ipynb #de0714de
-def init_swin_(m:nn.Module, # Encoder, or any module
+def init_swin_(module:nn.Module, # Encoder, or any module
 ) -> nn.Module: # The same module
     """Swin's initial values: linears and bias tables truncated normal 0.02, linear biases 0, norms 1/0; convolutions
     keep the default."""
-    for c in m.modules():
+    for c in module.modules():
         if isinstance(c, nn.Linear):
             nn.init.trunc_normal_(c.weight, std=.02)
             if c.bias is not None: nn.init.zeros_(c.bias)
         elif isinstance(c, WindowAttention): nn.init.trunc_normal_(c.relative_position_bias_table, std=.02)
-    return m
+    return module
 
 # %% ../../nbs/encoders/30_swin.ipynb #a51df75e
 def swin_encoder(variant:str='swin_s', # One of `SWIN_VARIANTS`
@@ -215,5 +216,6 @@ def load_swin_imagenet(encoder:Encoder, # Encoder to fill; its output norms keep
 # %% ../../nbs/encoders/30_swin.ipynb #68b3a3ab
 SWIN_TIMM = Format('timm Swin ImageNet', names_like(r'^layers\.0\.blocks\.0\.attn\.qkv\.', r'^layers\.3\.downsample\.'),
                    partial(imagenet_names, partial(swin_imagenet_keys, timm=True)), encoder_only)
-SWIN = Format('Swin ImageNet', names_like(r'^layers\.0\.blocks\.0\.attn\.qkv\.'), partial(imagenet_names, swin_imagenet_keys), encoder_only)
+SWIN = Format('Swin ImageNet', names_like(r'^layers\.0\.blocks\.0\.attn\.qkv\.'),
+              partial(imagenet_names, swin_imagenet_keys), encoder_only)
 for _format in (SWIN_TIMM, SWIN): FORMATS(_format.name)(_format)        # the first that fits is taken

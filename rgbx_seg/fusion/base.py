@@ -30,13 +30,13 @@ class Fusion(nn.Module):
     def forward(self, *feats) -> tuple: # `fused`, `feats`
         raise NotImplementedError
 
-def present(feats) -> list: # Those that are there, in order
+def present(feats:tuple) -> list: # Those that are there, in order
     "The features that are not `None`; at least one must be there."
     there = [f for f in feats if f is not None]
     if not there: raise RGBXError('fusion', 'every modality is missing', 'at least one of them')
     return there
 
-def mean(tensors) -> Tensor: # Their mean; the tensor itself when there is one
+def mean(tensors:list) -> Tensor: # Their mean; the tensor itself when there is one
     "The mean of a list of equal-shaped tensors."
     return tensors[0] if len(tensors) == 1 else sum(tensors[1:], tensors[0])/len(tensors)
 

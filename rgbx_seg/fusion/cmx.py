@@ -64,10 +64,10 @@ class ContextExchange(nn.Module):
         super().__init__()
         self.heads, self.scale = heads, (dim//heads)**-.5
         self.kv1, self.kv2 = nn.Linear(dim, 2*dim, bias=False), nn.Linear(dim, 2*dim, bias=False)
-    def split(self, t:Tensor, # `(B, L, C)`
+    def split(self, tokens:Tensor, # `(B, L, C)`
     ) -> Tensor: # `(B, heads, L, d)`
         "Divide the channels among the heads."
-        return t.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return tokens.unflatten(2, (self.heads, -1)).transpose(1, 2)
     def context(self, kv:Tensor, # Keys and values `(B, L, 2C)`
     ) -> Tensor: # `(B, heads, d, d)`; each column sums to one
         "What a modality knows about the whole image."
@@ -165,5 +165,5 @@ def cmx_fusion(channels:tuple, # Widths of the stages
 ) -> list: # One `PairwiseFusion` per stage; the rectified features travel on
     "CMX's rectify and fuse modules (Zhang et al. 2023, arXiv 2203.04838), randomly initialised."
     heads = heads or cmx_heads(channels)
-    def pair(c, h): return lambda: init_mit_(CMXPair(c, h, norm, lam))
-    return [PairwiseFusion(pair(c, h), n, enriches=True) for c,h in zip(channels, heads)]
+    def _pair(width, n_heads): return lambda: init_mit_(CMXPair(width, n_heads, norm, lam))
+    return [PairwiseFusion(_pair(c, h), n, enriches=True) for c,h in zip(channels, heads)]

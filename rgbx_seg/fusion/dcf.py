@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn, Tensor
 from ..core import RGBXError
 from ..ops.layers import ChannelNorm
-from ..ops.routes import init_A_log, init_dt
+from ..ops.ss2d import init_A_log, init_dt
 from ..encoders.vmamba import init_vmamba
 from ..ops.layers import MLP
 from .base import PairwiseFusion
@@ -46,7 +46,7 @@ class TwoStreamScan(nn.Module):
 
     def conv(self, conv:nn.Module, u:Tensor) -> Tensor: # `(B, H, W, D)` -> the same
         return F.silu(conv(u.permute(0,3,1,2))).permute(0,2,3,1)
-    def project(self, u:Tensor, routes=slice(None)) -> Tensor: # `(B, H, W, D)` -> `(B, H*W, routes, R+2N)`
+    def project(self, u:Tensor, routes:object=slice(None)) -> Tensor: # `(B, H, W, D)` -> `(B, H*W, routes, R+2N)`
         "Step, B and C for some of the four routes, in natural order of positions."
         w = self.x_proj_weight[routes]
         return F.linear(u.flatten(1,2), w.flatten(0,1)).unflatten(-1, (len(w), -1))
@@ -63,9 +63,9 @@ class DCFScan(TwoStreamScan):
         a = self.conv(self.conv2d_a, self.in_proj_a(p))
         b = self.conv(self.conv2d_b, self.in_proj_b(q))
         forth,back = slice(0,2),slice(2,4)
-        def crossed(own, other): return torch.cat([self.project(own, forth), self.project(other, back)], 2)
-        out = self.out_proj_a(self.scan(a, crossed(a, b)))
-        return (out, self.out_proj_b(self.scan(b, crossed(b, a)))) if self.both else out
+        def _crossed(own, other): return torch.cat([self.project(own, forth), self.project(other, back)], 2)
+        out = self.out_proj_a(self.scan(a, _crossed(a, b)))
+        return (out, self.out_proj_b(self.scan(b, _crossed(b, a)))) if self.both else out
 
 # %% ../../nbs/fusion/40_dcf.ipynb #33c12fa2
 class DSS4Scan(TwoStreamScan):
@@ -125,28 +125,28 @@ class DCFPair(nn.Module):
         return self.norm_a(rgb)+self.norm_b(x), rgb, x
 
 # %% ../../nbs/fusion/40_dcf.ipynb #c9d3fcc9
-quirk('encoder_rates', "drop path (and the number of blocks) of Mamba-Diffusion's fusion is cut from the encoder's list",
+quirk('encoder_rates', "drop path (and number) of Mamba-Diffusion's fusion blocks is cut from the encoder's list",
       'a list of its own, from 0 to `drop_path`, and all blocks asked for')
 
-def fusion_rates(depths,      # Blocks per stage
+def fusion_rates(depths:tuple, # Blocks per stage
     drop_path:float=0.,       # The last block's rate
     of_encoder:bool=False,    # Cut from the encoder's list, as the published code does?
-    encoder_depths=(2,2,15,2),# For 'encoder_rates'
+    encoder_depths:tuple=(2,2,15,2),# For 'encoder_rates'
 ) -> list:                    # One list of rates per stage
     "Drop-path rates of the fusion blocks of every stage."
     total = sum(encoder_depths) if of_encoder else sum(depths)
-    rates = torch.linspace(0, drop_path, total).tolist()
+    rates = torch.linspace(0, drop_path, total, device='cpu').tolist()
     starts = [sum(depths[:i]) for i in range(len(depths))]
     return [rates[s:s+n] for s,n in zip(starts, depths)]
 
 @FUSIONS('dcf')
-def dcf_fusion(channels,      # Channels per stage
+def dcf_fusion(channels:tuple, # Channels per stage
     n:int=2,                  # Number of modalities
-    depths=(2,2,2,2),         # DCF blocks per stage
-    depths2=(2,2,4,2),        # DS-S4 blocks per stage
+    depths:tuple=(2,2,2,2),   # DCF blocks per stage
+    depths2:tuple=(2,2,4,2),  # DS-S4 blocks per stage
     drop_path:float=0.,       # The last block's drop path
     quirks:tuple=(),          # 'encoder_rates': rates (and block counts) are cut from the encoder's list
-    encoder_depths=(2,2,15,2),# For 'encoder_rates'
+    encoder_depths:tuple=(2,2,15,2),# For 'encoder_rates'
     d_state:int=1,            # State size of the scans
     ratio:float=2.,           # Inner width of the scans
     mlp_ratio:float=4.,       # Inner width of the MLPs

@@ -60,7 +60,7 @@ class SAGate(nn.Module):
         return m, act((r+m)/2), act((d+m)/2)
 
 @FUSIONS('sa_gate')
-def sa_gate_fusion(channels, # Channels per stage
+def sa_gate_fusion(channels:tuple, # Channels per stage
     n:int=2,                 # Number of modalities; RGB meets each of the others in a gate of its own
     **kwargs,                # As `SAGate`
 ) -> list:                   # One fusion per stage

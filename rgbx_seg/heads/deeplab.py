@@ -20,7 +20,7 @@ class _Branch(nn.Module):
         super().__init__()
         self.name = name
         self.add_module(name, nn.Sequential(*layers))
-    def forward(self, f): return getattr(self, self.name)(f)
+    def forward(self, feature:Tensor): return getattr(self, self.name)(feature)
 
 # %% ../../nbs/heads/30_deeplab.ipynb #a0832351
 class ASPP(nn.Module):
@@ -34,17 +34,18 @@ class ASPP(nn.Module):
         bn_eps:float=1e-5,      # BatchNorm eps
     ):
         super().__init__()
-        def brick(c, kernel=1, dilation=1):
-            return conv_bn_relu(c, width, kernel, dilation=dilation, bias=False, eps=bn_eps)
-        self.b0 = brick(in_channels)
-        self.b1,self.b2,self.b3 = (_Branch('block', *brick(in_channels, 3, rate)) for rate in rates)
-        self.b4 = _Branch('gap', nn.AdaptiveAvgPool2d(1), *brick(in_channels))
-        self.project = nn.Sequential(*brick(5*width), nn.Dropout(dropout))
+        def _brick(c_in, kernel=1, dilation=1):
+            return conv_bn_relu(c_in, width, kernel, dilation=dilation, bias=False, eps=bn_eps)
+        self.b0 = _brick(in_channels)
+        self.b1,self.b2,self.b3 = (_Branch('block', *_brick(in_channels, 3, rate)) for rate in rates)
+        self.b4 = _Branch('gap', nn.AdaptiveAvgPool2d(1), *_brick(in_channels))
+        self.project = nn.Sequential(*_brick(5*width), nn.Dropout(dropout))
 
-    def forward(self, f:Tensor) -> Tensor: # `(B, C, H, W)` to `(B, width, H, W)`
+    def forward(self, feature:Tensor) -> Tensor: # `(B, C, H, W)` to `(B, width, H, W)`
         "The five views, fused."
-        mean = self.b4(f).expand(-1, -1, *f.shape[-2:])
-        return self.project(torch.cat([self.b0(f), self.b1(f), self.b2(f), self.b3(f), mean], 1))
+        mean = self.b4(feature).expand(-1, -1, *feature.shape[-2:])
+        views = [view(feature) for view in (self.b0, self.b1, self.b2, self.b3)]
+        return self.project(torch.cat([*views, mean], 1))
 
 # %% ../../nbs/heads/30_deeplab.ipynb #ea0809de
 @HEADS('deeplabv3plus')
@@ -67,7 +68,7 @@ class DeepLabV3PlusHead(Head):
         self.block = nn.Sequential(*refine, nn.Dropout(dropout), nn.Conv2d(width, num_classes, 1))
         init_head_(self)
 
-    def forward(self, pyramid:list) -> Tensor: # Four maps, the middle two are not read, to logits `(B, classes, H_1, W_1)`
+    def forward(self, pyramid:list) -> Tensor: # Four maps (the middle two are not read) to `(B, classes, H_1, W_1)`
         "Logits on the finest grid."
         low,*_,top = self.check(pyramid)
         context = F.interpolate(self.aspp(top), low.shape[-2:], mode='bilinear', align_corners=True)

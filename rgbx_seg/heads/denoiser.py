@@ -23,7 +23,7 @@ def _linear_log_snr(t:Tensor) -> Tensor: # float32
 
 SCHEDULES = dict(cosine=_cosine_log_snr, linear=_linear_log_snr)
 
-def log_snr(t,              # Time in [0, 1]: a number, a list or a tensor
+def log_snr(t:Tensor,       # Time in [0, 1]: a number, a list or a tensor
     schedule:str='cosine',  # One of `SCHEDULES`
 ) -> Tensor:                # float32, on the CPU
     "Log of the signal-to-noise ratio at time `t`, in float32 as published."
@@ -50,10 +50,10 @@ def sine_positions(rows:int, # Rows h
     "Sine and cosine of row and column (as in DETR, arXiv 2005.12872, normalised, offset by half a cell)."
     n = width//2
     frequency = 10000**(2*(torch.arange(n)//2).float()/n)
-    def wave(size): # (n, size)
+    def _wave(size): # (n, size)
         angle = (torch.arange(1., size+1)-.5)/(size+1e-6)*2*math.pi/frequency[:,None]
         return torch.where(torch.arange(n)[:,None]%2==0, angle.sin(), angle.cos())
-    by_row,by_column = wave(rows)[:,:,None],wave(columns)[:,None]
+    by_row,by_column = _wave(rows)[:,:,None],_wave(columns)[:,None]
     return torch.cat([by_row.expand(n, rows, columns), by_column.expand(n, rows, columns)])[None]
 
 # %% ../../nbs/heads/70_denoiser.ipynb #942da150
@@ -89,7 +89,7 @@ class DenoiserLayer(nn.Module):
         positions:Tensor,  # `(1, H*W, C)`, see `sine_positions`
         time:Tensor,       # `(B or 1, time_width)`
         reference:Tensor,  # `(1, H*W, 1, 2)`, see `reference_points`
-        size,              # (H, W)
+        size:tuple,        # (H, W)
     ) -> Tensor:           # `(B, H*W, C)`
         q = self.norm1(q + self.attn(q+positions, reference, q, [size]))
         q = self.norm2(q + self.ffn(q))
@@ -129,7 +129,7 @@ def ddim_step(z:Tensor, # Noisy mask `(B, C, h, w)`
     predicted:Tensor,   # Predicted mask, embedded
     now:Tensor,         # log SNR of `z`
     then:Tensor,        # log SNR of the result
-    noise=None,         # Not used
+    noise:Tensor=None,  # Not used
 ) -> Tensor:            # As `z`
     "Deterministic: the same noise, weaker (arXiv 2010.02502)."
     (alpha,sigma),(alpha2,sigma2) = strengths(now),strengths(then)

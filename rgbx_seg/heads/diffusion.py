@@ -24,7 +24,7 @@ class _ConvGN(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel//2, bias=False)
         self.gn = nn.GroupNorm(math.gcd(32, out_channels), out_channels)
         nn.init.xavier_uniform_(self.conv.weight)
-    def forward(self, x:Tensor) -> Tensor: return self.gn(self.conv(x))
+    def forward(self, feature:Tensor) -> Tensor: return self.gn(self.conv(feature))
 
 class FPNMerge(nn.Module):
     "FPN and multi-stage merging: a pyramid to one map `(B, width, H_1, W_1)` on the finest grid."
@@ -37,18 +37,18 @@ class FPNMerge(nn.Module):
         self.fpn_convs = nn.ModuleList(_ConvGN(width, width, 3) for _ in channels)
         self.down = _ConvGN(width*len(channels), width)
 
-    def levels(self, pyramid) -> list: # Maps `(B, width, H_i, W_i)`
+    def levels(self, pyramid:list) -> list: # Maps `(B, width, H_i, W_i)`
         "The feature pyramid network."
         feats = [lateral(f) for lateral,f in zip(self.lateral_convs, pyramid)]
         for i in range(len(feats)-1, 0, -1):
             feats[i-1] = feats[i-1] + F.interpolate(feats[i], feats[i-1].shape[-2:], mode='nearest')
         return [conv(f) for conv,f in zip(self.fpn_convs, feats)]
 
-    def merge(self, feats) -> Tensor: # `(B, width, H_1, W_1)`
+    def merge(self, feats:list) -> Tensor: # `(B, width, H_1, W_1)`
         "All levels on the finest grid, in one."
         return self.down.gn(fuse_levels(self.down.conv, feats, feats[0].shape[-2:]))
 
-    def forward(self, pyramid) -> Tensor: return self.merge(self.levels(pyramid)) # `(B, width, H_1, W_1)`
+    def forward(self, pyramid:list) -> Tensor: return self.merge(self.levels(pyramid)) # `(B, width, H_1, W_1)`
 
 # %% ../../nbs/heads/72_diffusion.ipynb #b1f35563
 class _Denoising(Head):
@@ -77,7 +77,7 @@ class _Denoising(Head):
         "Class indices as vectors in plus or minus `bit_scale`; `num_classes` stands for ignore."
         return (2*torch.sigmoid(self.embedding_table(labels).permute(0,3,1,2))-1)*self.bit_scale
 
-    def log_snr(self, t, like:Tensor) -> Tensor: # float32, on the device of `like`
+    def log_snr(self, t:Tensor, like:Tensor) -> Tensor: # float32, on the device of `like`
         "The log SNR of times under the head's schedule."
         return log_snr(t, self.schedule).to(like.device)
 
@@ -100,11 +100,11 @@ class _Sampling(_Denoising):
     "Prediction: from pure noise to a mask."
     def sample(self,
         x:Tensor,             # `(B, width, h, w)`, from the neck
-        noise=None,           # The first mask, `(draws, width, h, w)` for all images or `(B*draws, ...)`
-        step_noises=None,     # For DDPM, one such tensor per step
+        noise:Tensor=None,    # The first mask, `(draws, width, h, w)` for all images or `(B*draws, ...)`
+        step_noises:list=None, # For DDPM, one such tensor per step
         draws:int=None,       # Samples per image
         timesteps:int=None,   # Steps
-        seed=...,             # Of the noise; None: fresh
+        seed:int=...,         # Of the noise; None: fresh
         mean:bool=True,       # Average over draws?
         trace:list=None,      # Gets a dict of tensors for every step
     ) -> Tensor:              # `(B, classes, h, w)`, or `(B, draws, classes, h, w)` for `mean=False`
@@ -112,8 +112,8 @@ class _Sampling(_Denoising):
         n,T,B = draws or self.draws,timesteps or self.timesteps,len(x)
         if seed is ...: seed = None if self.training else self.seed
         draw = _noises(n if seed is not None else n*B, seed, x)
-        def full(noise): return noise if len(noise) == B*n else noise.repeat(B,1,1,1)
-        x,z,total = x.repeat_interleave(n, 0),full(draw() if noise is None else noise.to(x)),0
+        def _full(noise): return noise if len(noise) == B*n else noise.repeat(B,1,1,1)
+        x,z,total = x.repeat_interleave(n, 0),_full(draw() if noise is None else noise.to(x)),0
         for j,(now,then) in enumerate(time_pairs(T, self.time_difference, self.sample_range[0])):
             step = {}
             s,s_then = self.log_snr([now], x),self.log_snr([then], x)
@@ -123,7 +123,7 @@ class _Sampling(_Denoising):
             if j == T-1: break
             noise = None
             if self.sampler != 'ddim':
-                noise = full(draw() if step_noises is None else step_noises[j].to(x))*float(then > 0)
+                noise = _full(draw() if step_noises is None else step_noises[j].to(x))*float(then > 0)
             z = SAMPLERS[self.sampler](z, self.embed(logits.argmax(1)), s.to(x.dtype), s_then.to(x.dtype), noise)
         out = (total if self.accumulation else logits).unflatten(0, (B,n))
         if mean: out = out.mean(1)
@@ -134,7 +134,7 @@ class _Training(_Sampling):
     "Training: the mask is noised, one step takes the noise away."
     def labels(self,
         mask:Tensor,     # `(B, H, W)` integers, 255 = ignore
-        size,            # (h, w)
+        size:tuple,      # (h, w)
     ) -> Tensor:         # `(B, h, w)`: classes, `num_classes` for ignore
         "The mask on the grid of the head (nearest neighbour)."
         if mask.ndim == 4: mask = mask[:,0]
@@ -146,7 +146,7 @@ class _Training(_Sampling):
         return torch.where(mask == 255, self.num_classes, mask)
 
     def training_logits(self,
-        pyramid,           # Maps `(B, C_i, H_i, W_i)`
+        pyramid:list,      # Maps `(B, C_i, H_i, W_i)`
         mask:Tensor,       # `(B, H, W)` integers at any size, 255 = ignore
         t:Tensor=None,     # `(B,)` times; drawn by default
         noise:Tensor=None, # `(B, width, h, w)`; drawn by default
@@ -178,11 +178,11 @@ def _pixel_accuracy(logits:Tensor, mask:Tensor) -> Tensor: # `(B, classes, H, W)
 class _Loss(_Training):
     "A loss of its own."
     def loss(self,
-        pyramid,              # Maps `(B, C_i, H_i, W_i)`
+        pyramid:list,         # Maps `(B, C_i, H_i, W_i)`
         mask:Tensor,          # `(B, H, W)` integers, 255 = ignore
         t:Tensor=None,        # As `training_logits`
         noise:Tensor=None,    # As `training_logits`
-        weight=None,          # Class weights `(classes,)`
+        weight:Tensor=None,   # Class weights `(classes,)`
         aux_weight:float=.4,  # Factor of the auxiliary loss
         trace:dict=None,      # As `training_logits`
     ):                        # Scalar, and its parts `{name: scalar}`
@@ -207,6 +207,7 @@ quirk('mean_of_all', 'the loss of the diffusion head is divided by the number of
 quirk('fresh_noise', 'a prediction of the diffusion head draws new noise every time', 'the noise of one `seed`')
 DIFFUSION_QUIRKS = 'double_softmax', 'mean_of_all', 'fresh_noise'
 
+# %% ../../nbs/heads/72_diffusion.ipynb #2cdbaf48
 @HEADS('diffusion')
 class DiffusionHead(_Loss):
     """Mask denoising guided by a pyramid (DDP, arXiv 2303.17559): `head(pyramid) -> logits`,
@@ -242,18 +243,18 @@ class DiffusionHead(_Loss):
         self.self_aligned,self.seed = self_aligned,None if 'fresh_noise' in self.quirks else seed
         self._build(layers, heads, points, frequencies, aux)
 
-    def forward(self, pyramid, **kwargs) -> Tensor: # Maps `(B, C_i, H_i, W_i)`; see `sample` -> `(B, classes, H_1, W_1)`
+    def forward(self, pyramid:list, **kwargs) -> Tensor: # Maps to `(B, classes, H_1, W_1)`; as `sample`
         "Predict: sample a mask for every image."
         return self.sample(self.neck(self.check(pyramid)), **kwargs)
 
 # %% ../../nbs/heads/72_diffusion.ipynb #a99c0325
 def uncertainty(probs:Tensor, # Probabilities of several draws, `(draws, ..., classes, H, W)`: classes third from last
-) -> dict:                    # `entropy`, `mutual_information`, `agreement` (share of draws for the winner): `(..., H, W)`
+) -> dict:                    # `entropy`, `mutual_information`, `agreement` (draws for the winner): `(..., H, W)`
     "What several draws say about how sure to be."
     mean = probs.mean(0)
-    def entropy(p): return -(p*p.clamp(min=1e-12).log()).sum(-3)/math.log(mean.shape[-3])
-    total = entropy(mean)
-    disagreement = (total - entropy(probs).mean(0)).clamp(min=0)
+    def _entropy(probability): return -(probability*probability.clamp(min=1e-12).log()).sum(-3)/math.log(mean.shape[-3])
+    total = _entropy(mean)
+    disagreement = (total - _entropy(probs).mean(0)).clamp(min=0)
     agreement = (probs.argmax(-3) == mean.argmax(-3)).float().mean(0)
     return dict(entropy=total, mutual_information=disagreement, agreement=agreement)
 

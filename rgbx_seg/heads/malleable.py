@@ -19,9 +19,10 @@ class _Bricks:
     "Convolution, transposed convolution and residual blocks with the head's norm."
     def __init__(self, width, dilation, **norm):
         self.width,self.dilation,self.norm = width,dilation,partial(nn.BatchNorm2d, **norm)
-    def conv(self, i, o): return nn.Sequential(nn.Conv2d(i, o, 3, padding=1), self.norm(o), nn.ReLU(inplace=True))
-    def up(self, i, o):
-        return nn.Sequential(nn.ConvTranspose2d(i, o, 3, padding=1), self.norm(o), nn.ReLU(inplace=True))
+    def conv(self, c_in:int, c_out:int):
+        return nn.Sequential(nn.Conv2d(c_in, c_out, 3, padding=1), self.norm(c_out), nn.ReLU(inplace=True))
+    def up(self, c_in:int, c_out:int):
+        return nn.Sequential(nn.ConvTranspose2d(c_in, c_out, 3, padding=1), self.norm(c_out), nn.ReLU(inplace=True))
     def residual(self):
         from timm.models.resnet import Bottleneck
         w,options = self.width,dict(dilation=self.dilation, norm_layer=self.norm)
@@ -29,9 +30,10 @@ class _Bricks:
         return nn.Sequential(Bottleneck(w, w, downsample=skip, **options), Bottleneck(4*w, w, **options))
 
 # %% ../../nbs/heads/66_malleable.ipynb #a3a7a1f1
-quirk('dilation_16', "the residual blocks of the malleable head have dilation 16, which a counter of the backbone had left",
+quirk('dilation_16', 'the residual blocks of the malleable head have dilation 16, which a counter had left',
       'dilation 1')
 
+# %% ../../nbs/heads/66_malleable.ipynb #ccd69bce
 @HEADS('malleable')
 class MalleableHead(Head):
     "Merge at stride 8, residual blocks, ASPP, transposed convolutions up to stride 2 (Xing et al., ECCV 2020)."
@@ -65,7 +67,7 @@ class MalleableHead(Head):
         maps = [merge(resize(f, size)) for merge,f in zip(self.merge, low)] + [self.upsample_1(resize(top, size))]
         return self.embed(self.task(self.merge[3](torch.cat(maps, 1))))
 
-    def forward(self, pyramid:list): # Logits `(B, classes, 2 H_1, 2 W_1)`; in training with `aux` also those `(B, classes, H_2, W_2)`
+    def forward(self, pyramid:list): # `(B, classes, 2 H_1, 2 W_1)`; in training also `(B, classes, H_2, W_2)`
         trunk = self.trunk(pyramid)
         h,w = pyramid[0].shape[-2:]
         fine = self.upsample_2(resize(self.aspp(trunk), (h,w)))

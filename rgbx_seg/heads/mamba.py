@@ -24,8 +24,9 @@ class ChannelAttention(nn.Module):
         super().__init__()
         mid = max(1, dim//squeeze)
         self.fc = nn.Sequential(nn.Conv2d(dim, mid, 1, bias=False), nn.SiLU(), nn.Conv2d(mid, dim, 1, bias=False))
-    def forward(self, x:Tensor) -> Tensor:
-        return x*torch.sigmoid(self.fc(x.mean((2,3), keepdim=True)) + self.fc(x.amax((2,3), keepdim=True)))
+    def forward(self, feature:Tensor) -> Tensor:
+        mean,largest = feature.mean((2,3), keepdim=True),feature.amax((2,3), keepdim=True)
+        return feature*torch.sigmoid(self.fc(mean) + self.fc(largest))
 
 class CAB(nn.Module):
     """Channel attention block on `(B, C, H, W)`: two 3x3 convolutions through a third of the channels, then channel
@@ -35,7 +36,7 @@ class CAB(nn.Module):
         mid = max(1, dim//3)
         self.cab = nn.Sequential(nn.Conv2d(dim, mid, 3, padding=1), nn.GELU(), nn.Conv2d(mid, dim, 3, padding=1),
                                  ChannelAttention(dim))
-    def forward(self, x:Tensor) -> Tensor: return self.cab(x)
+    def forward(self, feature:Tensor) -> Tensor: return self.cab(feature)
 
 # %% ../../nbs/heads/60_mamba.ipynb #3b512720
 class CVSSBlock(nn.Module):
@@ -52,9 +53,9 @@ class CVSSBlock(nn.Module):
         self.drop_path = DropPath(drop_path)
         self.scale1,self.scale2 = nn.Parameter(torch.ones(dim)),nn.Parameter(torch.ones(dim))
         self.norm2,self.conv_blk = nn.LayerNorm(dim),CAB(dim)
-    def forward(self, x:Tensor) -> Tensor:
-        x = x*self.scale1 + self.drop_path(self.op(self.norm1(x)))
-        return self.conv_blk(self.norm2(x).permute(0,3,1,2)).permute(0,2,3,1) + x*self.scale2
+    def forward(self, feature:Tensor) -> Tensor:
+        feature = feature*self.scale1 + self.drop_path(self.op(self.norm1(feature)))
+        return self.conv_blk(self.norm2(feature).permute(0,3,1,2)).permute(0,2,3,1) + feature*self.scale2
 
 # %% ../../nbs/heads/60_mamba.ipynb #74bb416b
 class PatchExpand(nn.Module):
@@ -62,21 +63,21 @@ class PatchExpand(nn.Module):
     def __init__(self, dim:int): # Channels of the input
         super().__init__()
         self.expand,self.norm = nn.Linear(dim, 2*dim, bias=False),nn.LayerNorm(dim//2)
-    def forward(self, x:Tensor) -> Tensor:
-        B,H,W,_ = x.shape
-        pixels = self.expand(x).view(B, H, W, 2, 2, -1).transpose(2, 3)                # (B, H, 2, W, 2, C/2)
+    def forward(self, feature:Tensor) -> Tensor:
+        B,H,W,_ = feature.shape
+        pixels = self.expand(feature).view(B, H, W, 2, 2, -1).transpose(2, 3)                # (B, H, 2, W, 2, C/2)
         return self.norm(pixels.reshape(B, 2*H, 2*W, -1))
 
-def up2(x:Tensor) -> Tensor: # `(B, H, W, C)` -> `(B, 2H, 2W, C)`
+def up2(feature:Tensor) -> Tensor: # `(B, H, W, C)` -> `(B, 2H, 2W, C)`
     "Bilinear doubling, channels last."
-    return resize(x.permute(0,3,1,2), (2*x.shape[1], 2*x.shape[2])).permute(0,2,3,1)
+    return resize(feature.permute(0,3,1,2), (2*feature.shape[1], 2*feature.shape[2])).permute(0,2,3,1)
 
 class Upsample(nn.Module):
     "`(B, H, W, C) -> (B, 2H, 2W, C/2)`: linear, bilinear, layer norm."
     def __init__(self, dim:int): # Channels of the input
         super().__init__()
         self.linear,self.norm = nn.Linear(dim, dim//2, bias=False),nn.LayerNorm(dim//2)
-    def forward(self, x:Tensor) -> Tensor: return self.norm(up2(self.linear(x)))
+    def forward(self, feature:Tensor) -> Tensor: return self.norm(up2(self.linear(feature)))
 
 class FinalUp(nn.Module):
     "`(B, H, W, C) -> (B, 4H, 4W, C)`: twice linear and bilinear, then layer norm."
@@ -85,8 +86,9 @@ class FinalUp(nn.Module):
         self.linear1 = nn.Linear(dim, dim, bias=False)
         self.linear2 = nn.Linear(dim, dim, bias=False)
         self.norm = nn.LayerNorm(dim)
-    def forward(self, x:Tensor) -> Tensor: return self.norm(up2(self.linear2(up2(self.linear1(x)))))
+    def forward(self, feature:Tensor) -> Tensor: return self.norm(up2(self.linear2(up2(self.linear1(feature)))))
 
+# %% ../../nbs/heads/60_mamba.ipynb #adfab340
 class UpLevel(nn.Module):
     "CVSS blocks, and an upsample except at the finest level."
     def __init__(self,
@@ -98,9 +100,9 @@ class UpLevel(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(CVSSBlock(dim, d_state, p) for p in drop_path)
         self.upsample = Upsample(dim) if up else None
-    def forward(self, x:Tensor) -> Tensor:
-        for b in self.blocks: x = b(x)
-        return x if self.upsample is None else self.upsample(x)
+    def forward(self, feature:Tensor) -> Tensor:
+        for b in self.blocks: feature = b(feature)
+        return feature if self.upsample is None else self.upsample(feature)
 
 # %% ../../nbs/heads/60_mamba.ipynb #a4c2872a
 @HEADS('mamba')
@@ -117,15 +119,15 @@ class MambaHead(Head):
         E = channels[0]
         if self.channels != (E, 2*E, 4*E, 8*E):
             raise RGBXError('MambaHead', f'channels {self.channels}', '(E, 2E, 4E, 8E)')
-        rates = torch.linspace(0, drop_path, 4*depth).tolist()
-        def level(i): return UpLevel(8*E//2**i, rates[depth*(3-i):depth*(4-i)], d_state, up=i<3)
-        self.layers_up = nn.ModuleList([PatchExpand(8*E), *(level(i) for i in (1,2,3))])
+        rates = torch.linspace(0, drop_path, 4*depth, device='cpu').tolist()
+        def _level(i): return UpLevel(8*E//2**i, rates[depth*(3-i):depth*(4-i)], d_state, up=i<3)
+        self.layers_up = nn.ModuleList([PatchExpand(8*E), *(_level(i) for i in (1,2,3))])
         self.norm_up,self.up = nn.LayerNorm(E),FinalUp(E)
         self.output = nn.Conv2d(E, num_classes, 1, bias=False)
         for module in self.modules():
             if isinstance(module, nn.Conv2d): nn.init.kaiming_normal_(module.weight, nonlinearity='relu')
 
-    def forward(self, pyramid:list) -> Tensor: # Four `(B, C, H, W)`, fine to coarse -> `(B, num_classes, 4H, 4W)` of the finest
+    def forward(self, pyramid:list) -> Tensor: # Four `(B, C, H, W)`, fine to coarse -> `(B, num_classes, 4H, 4W)`
         *low,top = self.check(pyramid)
         y = self.layers_up[0](top.permute(0,2,3,1))
         for layer,f in zip(self.layers_up[1:], low[::-1]):

@@ -29,32 +29,32 @@ class ASPPSum(nn.Module):
         bn_momentum:float=.1,  # Of the norms
     ):
         super().__init__()
-        def conv(i, o, kernel=1, dilation=1):
-            return nn.Conv2d(i, o, kernel, padding=dilation*(kernel//2), dilation=dilation, bias=False)
-        def norm(channels): return nn.BatchNorm2d(channels, eps=bn_eps, momentum=bn_momentum)
+        def _conv(c_in, c_out, kernel=1, dilation=1):
+            return nn.Conv2d(c_in, c_out, kernel, padding=dilation*(kernel//2), dilation=dilation, bias=False)
+        def _norm(channels): return nn.BatchNorm2d(channels, eps=bn_eps, momentum=bn_momentum)
         self.slope,self.act_pool = slope,act_pool
         views = 1+len(rates)
-        self.map_convs = nn.ModuleList([conv(in_channels, hidden),
-                                        *(conv(in_channels, hidden, 3, rate) for rate in rates)])
-        self.map_bn = norm(hidden*views)
-        self.global_pooling_conv,self.global_pooling_bn = conv(in_channels, hidden),norm(hidden)
-        self.red_conv = conv(hidden*views, width)
-        self.pool_red_conv = conv(hidden, width)
-        self.red_bn = norm(width)
+        self.map_convs = nn.ModuleList([_conv(in_channels, hidden),
+                                        *(_conv(in_channels, hidden, 3, rate) for rate in rates)])
+        self.map_bn = _norm(hidden*views)
+        self.global_pooling_conv,self.global_pooling_bn = _conv(in_channels, hidden),_norm(hidden)
+        self.red_conv = _conv(hidden*views, width)
+        self.pool_red_conv = _conv(hidden, width)
+        self.red_bn = _norm(width)
 
-    def views(self, f:Tensor) -> Tensor: # `(B, hidden * views, H, W)`, normed
+    def views(self, feature:Tensor) -> Tensor: # `(B, hidden * views, H, W)`, normed
         "The dilated views side by side."
-        return self.map_bn(torch.cat([conv(f) for conv in self.map_convs], 1))
+        return self.map_bn(torch.cat([conv(feature) for conv in self.map_convs], 1))
 
-    def pooled(self, f:Tensor) -> Tensor: # `(B, hidden, 1, 1)`, normed
+    def pooled(self, feature:Tensor) -> Tensor: # `(B, hidden, 1, 1)`, normed
         "The view of the whole map."
-        return self.global_pooling_bn(self.global_pooling_conv(f.mean((2,3), keepdim=True)))
+        return self.global_pooling_bn(self.global_pooling_conv(feature.mean((2,3), keepdim=True)))
 
-    def forward(self, f:Tensor) -> Tensor: # `(B, C, H, W)` -> `(B, width, H, W)`
-        def act(t): return F.leaky_relu(t, self.slope)
-        mean = self.pooled(f)
-        if self.act_pool: mean = act(mean)
-        return act(self.red_bn(self.red_conv(act(self.views(f))) + self.pool_red_conv(mean)))
+    def forward(self, feature:Tensor) -> Tensor: # `(B, C, H, W)` -> `(B, width, H, W)`
+        def _act(tensor): return F.leaky_relu(tensor, self.slope)
+        mean = self.pooled(feature)
+        if self.act_pool: mean = _act(mean)
+        return _act(self.red_bn(self.red_conv(_act(self.views(feature))) + self.pool_red_conv(mean)))
 
 # %% ../../nbs/heads/64_sa_gate.ipynb #d89db4ad
 @HEADS('sa_gate')
@@ -72,15 +72,16 @@ class SAGateHead(Head):
         bn_momentum:float=.1,  # Of the norms
     ):
         super().__init__(channels, num_classes)
-        def brick(i, o, kernel): return conv_bn_relu(i, o, kernel, bias=False, eps=bn_eps, momentum=bn_momentum)
+        norm = dict(eps=bn_eps, momentum=bn_momentum)
+        def _brick(c_in, c_out, kernel): return conv_bn_relu(c_in, c_out, kernel, bias=False, **norm)
         self.aspp = ASPPSum(self.channels[-1], width, rates, width, bn_eps=bn_eps, bn_momentum=bn_momentum)
-        self.reduce = brick(self.channels[0], low_width, 1)
-        self.last_conv = nn.Sequential(*brick(width+low_width, width, 3), *brick(width, width, 3),
+        self.reduce = _brick(self.channels[0], low_width, 1)
+        self.last_conv = nn.Sequential(*_brick(width+low_width, width, 3), *_brick(width, width, 3),
                                        nn.Dropout2d(dropout))
         self.classify = nn.Conv2d(width, num_classes, 1)
         init_head_(self)
 
-    def forward(self, pyramid:list) -> Tensor: # Maps, only the first and the last are read, to logits `(B, classes, H_1, W_1)`
+    def forward(self, pyramid:list) -> Tensor: # Maps (the first and the last are read) to `(B, classes, H_1, W_1)`
         low,*_,top = self.check(pyramid)
         context = F.interpolate(self.aspp(top), low.shape[-2:], mode='bilinear', align_corners=True)
         return self.classify(self.last_conv(torch.cat([context, self.reduce(low)], 1)))

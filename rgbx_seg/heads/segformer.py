@@ -30,7 +30,7 @@ class SegFormerHead(Head):
         nn.init.normal_(self.conv_seg.weight, std=.01)
         nn.init.zeros_(self.conv_seg.bias)
 
-    def fuse(self, feats:list) -> Tensor: # Projected levels `(B, width, H_i, W_i)`, fine to coarse, to `(B, width, H_1, W_1)`
+    def fuse(self, feats:list) -> Tensor: # Projected levels `(B, width, H_i, W_i)` to `(B, width, H_1, W_1)`
         "All levels on the finest grid, fused."
         return self.fusion_conv.norm_act(fuse_levels(self.fusion_conv.conv, feats, feats[0].shape[-2:]))
 

@@ -23,7 +23,7 @@ class PixelLinear(nn.Module):
     ):
         super().__init__()
         self.proj = nn.Linear(ci, co)
-    def forward(self, x:Tensor) -> Tensor: return self.proj(x.permute(0,2,3,1)).permute(0,3,1,2)
+    def forward(self, feature:Tensor) -> Tensor: return self.proj(feature.permute(0,2,3,1)).permute(0,3,1,2)
 
 class ScanBlock(nn.Module):
     "SegMAN's block with a bare scan as token mixer, no layer scale, no drop path, `(B, C, H, W)`."
@@ -31,11 +31,11 @@ class ScanBlock(nn.Module):
         super().__init__()
         self.norm1,self.cpe1,self.token_mixer = LayerNorm2d(dim),depthwise(dim),BareSS2D(dim)
         self.norm2,self.cpe2,self.mlp = LayerNorm2d(dim),depthwise(dim),ConvFFN(dim, 4*dim)
-    def forward(self, x:Tensor) -> Tensor:
-        x = x+self.cpe1(x)
-        x = x+self.token_mixer(self.norm1(x))
-        x = x+self.cpe2(x)
-        return x+self.mlp(self.norm2(x))
+    def forward(self, feature:Tensor) -> Tensor:
+        feature = feature+self.cpe1(feature)
+        feature = feature+self.token_mixer(self.norm1(feature))
+        feature = feature+self.cpe2(feature)
+        return feature+self.mlp(self.norm2(feature))
 
 # %% ../../nbs/heads/62_segman.ipynb #14204db4
 SEGMAN_WIDTHS = {   # channels of the encoder -> (width C, width P of the projected levels)
@@ -75,14 +75,14 @@ class SegMANHead(_Layers):
     ):
         super().__init__(channels, num_classes, width, proj, dropout)
 
-    def mmscope(self, f:Tensor) -> Tensor: # `(B, C, H, W)` -> `(B, 3C, H, W)`
+    def mmscope(self, feature:Tensor) -> Tensor: # `(B, C, H, W)` -> `(B, 3C, H, W)`
         "Multi-scale context: three resolutions of `f` at a quarter of its size, one scan, resized back."
-        H,W = f.shape[2:]
-        if H%4 or W%4: f = F.pad(f, (0, -W%4, 0, -H%4))
-        half,quarter = self.conv_downsample_2(f),self.conv_downsample_4(f)
-        views = (F.pixel_unshuffle(f, 4), F.pixel_unshuffle(half, 2), quarter)
+        H,W = feature.shape[2:]
+        if H%4 or W%4: feature = F.pad(feature, (0, -W%4, 0, -H%4))
+        half,quarter = self.conv_downsample_2(feature),self.conv_downsample_4(feature)
+        views = (F.pixel_unshuffle(feature, 4), F.pixel_unshuffle(half, 2), quarter)
         stacked = torch.cat([reduce(view) for reduce,view in zip(reversed(self.reduce_channels), views)], 1)
-        return resize(self.vssm(stacked), f.shape[2:])[:,:,:H,:W]
+        return resize(self.vssm(stacked), feature.shape[2:])[:,:,:H,:W]
 
     def features(self, pyramid:list) -> Tensor: # Four maps -> `(B, C, H/8, W/8)` in front of the classifier
         "Everything but the classifier."
@@ -105,11 +105,11 @@ def segman_taps(head:SegMANHead, # The decoder
 ) -> tuple:                      # (`{step: tensor}`, filled by every forward pass; hooks to remove)
     "Record the decoder's steps under the published names."
     taps,hooks = {},[]
-    def keep(name, m): hooks.append(m.register_forward_hook(lambda _,i,o: taps.__setitem__(name, o)))
+    def _keep(name, module): hooks.append(module.register_forward_hook(lambda _,i,o: taps.__setitem__(name, o)))
     for n in ('linear_c4','linear_c3','linear_c2','linear_fuse','short_path','image_pool','conv_downsample_2',
               'conv_downsample_4','vssm','proj_out','cat'):
-        keep(n, getattr(head, n))
-    for i,m in enumerate(head.reduce_channels): keep(f'reduce_channels_{i}', m)
-    keep('ss2d', head.vssm.token_mixer)
-    keep('logits', head)
+        _keep(n, getattr(head, n))
+    for i,m in enumerate(head.reduce_channels): _keep(f'reduce_channels_{i}', m)
+    _keep('ss2d', head.vssm.token_mixer)
+    _keep('logits', head)
     return taps,hooks

@@ -10,7 +10,7 @@ import inspect, math, re, sys
 from functools import partial
 from pathlib import Path
 from ..core import RGBXError, nearest
-from ..encoders.timm import CONTROLS, is_timm, timm_settings
+from ..encoders.timm import CONTROLS, plain_name, timm_settings
 from .create import create_model, find_model
 from ..registry import ENCODERS, FUSIONS, HEADS
 
@@ -38,7 +38,7 @@ def settings_of(builder) -> set: # A function, a class or a `partial` of one
 def _encoder_settings(name):
     "The settings of an encoder by name, ours or timm's."
     if name in ENCODERS: return settings_of(ENCODERS[name])
-    return timm_settings(name) if is_timm(name) else None      # a system's own word for its encoder
+    return timm_settings(name) if plain_name(name) else None      # a system's own word for its encoder
 
 # %% ../../nbs/models/28_settings.ipynb #e000b2d9
 _FOLLOWED = re.compile(r'pretrain|checkpoint|file|path$|url|hub|overlay|cache|state_dict|weights', re.I)
@@ -80,6 +80,9 @@ def check_config(settings:dict,  # `model` of a config: arguments of `create_mod
     if isinstance(settings.get('encoder_kw'), dict):            # runs of older versions kept the switch; nothing is fetched
         settings['encoder_kw'] = {key: value for key,value in settings['encoder_kw'].items() if key != 'pretrained' or not isinstance(value, bool)}
     entry = find_model(name)
+    if settings.get('classifier') is True and entry.classifier:
+        _check_keys(settings, settings_of(entry.classifier) | {'name', 'num_classes', 'classifier'}, name, file)
+        return settings
     known = settings_of(entry.build if inspect.isfunction(entry.build) or isinstance(entry.build, partial) else type(entry.build).__call__)
     _check_keys({key: value for key,value in settings.items() if key not in ('name', *_PARTS)}, _OWN | (known or set()), name, file)
     places = ((ENCODERS, entry.encoder, 'encoder_kw'), (FUSIONS, entry.fusion, 'fusion_kw'), (HEADS, entry.head, 'head_kw'),

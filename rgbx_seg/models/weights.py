@@ -172,7 +172,7 @@ def load_published(model:nn.Module, # A segmenter, an encoder or a classifier of
     def skipped(key): return bool(skip) and re.search(skip, key) is not None
     def names(published): return [key for key in our_names(known, model, published) if not skipped(key)]
     def optional(key): return skipped(key) or (known.optional is not None and known.optional(model, key))
-    adapt = adapt_channels if known.optional is not None else _first_classes(name)
+    adapt = _first_classes(name) or (adapt_channels if known.optional is not None else None)
     try: report = load_named(model, state_dict, names, where, optional, adapt)
     except RGBXError as e:
         if 'not finite' in e.found: raise

@@ -66,20 +66,41 @@ def deform_bag(value:Tensor, # `(N, S, M, D)`
                            per_sample_weights=(share*weight[...,None]).reshape(rows.shape), mode='sum').view(N, Q, M*D)
 
 # %% ../../nbs/ops/32_deform_attention.ipynb #23693fb1
+def _kernels(): return importlib.import_module('rgbx_seg.ops.deform_triton')       # loaded when first used
+
 @torch.library.custom_op('rgbx_seg::deform_points', mutates_args=())
 def _points_op(value:Tensor, shapes:list[int], loc:Tensor, weight:Tensor) -> Tensor:
-    # ops/34_attention_triton
-    return importlib.import_module('rgbx_seg.ops.attention_triton').deform_forward(value, shapes, loc, weight)
+    return _kernels().deform_forward(value, shapes, loc, weight)
 
 @_points_op.register_fake
 def _(value, shapes, loc, weight): return value.new_empty(value.shape[0], loc.shape[1], value.shape[2]*value.shape[3])
+
+@torch.library.custom_op('rgbx_seg::deform_points_backward', mutates_args=())
+def _points_bwd_op(g:Tensor, value:Tensor, shapes:list[int], loc:Tensor, weight:Tensor, exact:bool) -> tuple[Tensor,Tensor,Tensor]:
+    return _kernels().deform_backward(g, value, shapes, loc, weight, exact)
+
+@_points_bwd_op.register_fake
+def _(g, value, shapes, loc, weight, exact):
+    return tuple(torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (value, loc, weight))
+
+def _points_setup(ctx, inputs, output):
+    value,ctx.shapes,loc,weight = inputs
+    ctx.save_for_backward(value, loc, weight)
+
+def _points_backward(ctx, g):
+    value,loc,weight = ctx.saved_tensors
+    exact = torch.are_deterministic_algorithms_enabled()
+    gvalue,gloc,gweight = torch.ops.rgbx_seg.deform_points_backward(g, value, ctx.shapes, loc, weight, exact)
+    return gvalue,None,gloc,gweight
+
+_points_op.register_autograd(_points_backward, setup_context=_points_setup)
 
 def deform_points(value:Tensor, # `(N, S, M, D)`
     shapes,                     # `[(H_l, W_l)]`
     loc:Tensor,                 # `(N, Q, M, L, K, 2)`
     weight:Tensor,              # `(N, Q, M, L, K)`
 ) -> Tensor:                    # `(N, Q, M*D)`
-    "Deformable attention in one kernel on a GPU, without gradients."
+    "Deformable attention in one kernel on a GPU, and one for its gradients."
     return torch.ops.rgbx_seg.deform_points(value, [int(o) for s in shapes for o in s], loc, weight)
 
 BACKENDS = dict(bag=deform_bag, grid=deform_grid, triton=deform_points)
@@ -98,7 +119,7 @@ def deform_attention(value:Tensor, # `(N, S, M, D)`
     shapes,                        # `[(H_l, W_l)]`
     loc:Tensor,                    # `(N, Q, M, L, K, 2)`, (x, y) in [0, 1]
     weight:Tensor,                 # `(N, Q, M, L, K)`
-    backend:str=None,              # 'bag', 'grid' or 'triton' (no gradients); by default 'grid' in an export, else 'bag' on a CPU, elsewhere 'triton' where it applies and 'grid'
+    backend:str=None,              # 'bag', 'grid' or 'triton'; by default 'grid' in an export, else 'bag' on a CPU, elsewhere 'triton' where it applies and 'grid'
     limit:int=LIMIT,               # Most interpolation corners at a time; bounds the memory
 ) -> Tensor:                       # `(N, Q, M*D)`, in the dtype of `value`
     "Multi-scale deformable attention (arXiv 2010.04159), the sum alone; an `RGBXError` where shapes do not fit."
@@ -111,15 +132,14 @@ def deform_attention(value:Tensor, # `(N, S, M, D)`
         found = f'locations {tuple(loc.shape)} and weights {tuple(weight.shape)}'
         raise RGBXError('deform_attention', found, f'(N={N}, Q, M={M}, L={L}, K, 2) and the same without the 2')
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (value,loc,weight))
-    fused = value.dtype != torch.float64 and not keep
+    fused = value.dtype != torch.float64
     if backend is None:
         backend = ('grid' if torch.compiler.is_exporting() else 'bag' if value.device.type == 'cpu'
                    else 'triton' if value.is_cuda and fused and _triton_device() == 'cuda' else 'grid')
     run = choose(backend, BACKENDS, 'backend')
     if backend == 'triton' and not (fused and value.device.type == _triton_device()):
         raise RGBXError('deform_attention, backend',
-                        f"triton for {value.dtype} on {value.device}{', with gradients' if keep else ''}",
-                        'float32 or less on a GPU, no gradient')
+                        f'triton for {value.dtype} on {value.device}', 'float32 or less on a GPU')
     dt = value.dtype
     wide = dt if dt == torch.float64 else torch.float32
     v,loc,weight = value.to(wide),loc.to(wide),weight.to(wide)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 # %% ../../nbs/ops/00_layers.ipynb #b287b917
 def resize(x:Tensor, # `(B, C, H, W)`
-    size,            # `(height, width)`
+    size:tuple,      # `(height, width)`
 ) -> Tensor:         # `(B, C, height, width)`
     "Bilinear resize, `align_corners=False`; the input itself when it has that size already."
     size = tuple(size)
@@ -26,10 +26,10 @@ class DropPath(nn.Module):
         super().__init__()
         self.p = p
 
-    def forward(self, x:Tensor) -> Tensor: # `(B, ...)` -> the same
-        if self.p == 0 or not self.training: return x
-        keep = torch.rand(x.shape[:1] + (1,)*(x.ndim-1), device=x.device) >= self.p
-        return x*keep.to(x.dtype)/(1-self.p)
+    def forward(self, feature:Tensor) -> Tensor: # `(B, ...)` -> the same
+        if self.p == 0 or not self.training: return feature
+        keep = torch.rand(feature.shape[:1] + (1,)*(feature.ndim-1), device=feature.device) >= self.p
+        return feature*keep.to(feature.dtype)/(1-self.p)
 
     def extra_repr(self): return f'p={self.p}'
 
@@ -42,8 +42,8 @@ class LayerNorm2d(nn.LayerNorm):
     ):
         super().__init__(dim, eps=eps)
 
-    def forward(self, x:Tensor) -> Tensor: # `(B, C, H, W)` -> the same
-        return super().forward(x.permute(0,2,3,1)).permute(0,3,1,2)
+    def forward(self, feature:Tensor) -> Tensor: # `(B, C, H, W)` -> the same
+        return super().forward(feature.permute(0,2,3,1)).permute(0,3,1,2)
 
 class ChannelNorm(nn.Module):
     "Layer norm (eps 1e-5) over the channels of `(B, C, H, W)`; tensors `norm.weight`, `norm.bias`."
@@ -51,8 +51,8 @@ class ChannelNorm(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, x:Tensor) -> Tensor: # `(B, C, H, W)` -> the same
-        return self.norm(x.permute(0,2,3,1)).permute(0,3,1,2)
+    def forward(self, feature:Tensor) -> Tensor: # `(B, C, H, W)` -> the same
+        return self.norm(feature.permute(0,2,3,1)).permute(0,3,1,2)
 
 # %% ../../nbs/ops/00_layers.ipynb #49052dea
 class PatchEmbed(nn.Module):
@@ -69,8 +69,8 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(in_channels, dim, kernel, stride, padding)
         self.norm = nn.Identity() if norm is None else norm
 
-    def forward(self, x:Tensor) -> Tensor: # `(B, in_channels, H, W)` -> `(B, dim, H', W')`
-        return self.norm(self.proj(x))
+    def forward(self, feature:Tensor) -> Tensor: # `(B, in_channels, H, W)` -> `(B, dim, H', W')`
+        return self.norm(self.proj(feature))
 
 # %% ../../nbs/ops/00_layers.ipynb #81c5be3e
 class PatchMerging(nn.Module):
@@ -80,11 +80,12 @@ class PatchMerging(nn.Module):
         self.norm = nn.LayerNorm(4*dim)
         self.reduction = nn.Linear(4*dim, 2*dim, bias=False)
 
-    def forward(self, x:Tensor) -> Tensor: # `(B, H, W, C)` -> `(B, ceil(H/2), ceil(W/2), 2C)`
-        H,W = x.shape[1:3]
-        if H%2 or W%2: x = F.pad(x, (0, 0, 0, W%2, 0, H%2))
-        x = torch.cat([x[:,0::2,0::2], x[:,1::2,0::2], x[:,0::2,1::2], x[:,1::2,1::2]], -1)
-        return self.reduction(self.norm(x))
+    def forward(self, feature:Tensor) -> Tensor: # `(B, H, W, C)` -> `(B, ceil(H/2), ceil(W/2), 2C)`
+        H,W = feature.shape[1:3]
+        if H%2 or W%2: feature = F.pad(feature, (0, 0, 0, W%2, 0, H%2))
+        corners = [feature[:,row::2,column::2] for column in (0, 1) for row in (0, 1)]
+        feature = torch.cat(corners, -1)
+        return self.reduction(self.norm(feature))
 
 # %% ../../nbs/ops/00_layers.ipynb #1588d85e
 class MLP(nn.Module):
@@ -97,8 +98,8 @@ class MLP(nn.Module):
         hidden = int(ratio*dim)
         self.fc1,self.fc2 = nn.Linear(dim, hidden),nn.Linear(hidden, dim)
 
-    def forward(self, x:Tensor) -> Tensor: # `(..., dim)` -> the same
-        return self.fc2(F.gelu(self.fc1(x)))
+    def forward(self, feature:Tensor) -> Tensor: # `(..., dim)` -> the same
+        return self.fc2(F.gelu(self.fc1(feature)))
 
 # %% ../../nbs/ops/00_layers.ipynb #f62e74e6
 class Pointwise(nn.Conv2d):
@@ -110,8 +111,8 @@ class Pointwise(nn.Conv2d):
     ):
         super().__init__(in_channels, out_channels, 1, bias=bias)
 
-    def forward(self, x:Tensor) -> Tensor: # `(B, C, H, W)` -> `(B, C', H, W)`
-        return F.linear(x.permute(0,2,3,1), self.weight[:,:,0,0], self.bias).permute(0,3,1,2)
+    def forward(self, feature:Tensor) -> Tensor: # `(B, C, H, W)` -> `(B, C', H, W)`
+        return F.linear(feature.permute(0,2,3,1), self.weight[:,:,0,0], self.bias).permute(0,3,1,2)
 
 def depthwise(dim:int, # Channels
     kernel:int=3,      # Side of the window, odd
@@ -130,9 +131,9 @@ class ConvFFN(nn.Module):
         self.dwconv = depthwise(hidden)
         self.fc2 = Pointwise(hidden, dim)
 
-    def forward(self, x:Tensor) -> Tensor: # `(B, C, H, W)` -> the same
-        x = F.gelu(self.fc1(x))
-        return self.fc2(x + self.dwconv(x))
+    def forward(self, feature:Tensor) -> Tensor: # `(B, C, H, W)` -> the same
+        feature = F.gelu(self.fc1(feature))
+        return self.fc2(feature + self.dwconv(feature))
 
 # %% ../../nbs/ops/00_layers.ipynb #fc76e1c8
 class ConvBNReLU(nn.Module):
@@ -151,12 +152,12 @@ class ConvBNReLU(nn.Module):
         self.bn,self.act = nn.BatchNorm2d(out_channels, eps=eps),nn.ReLU(inplace=True)
         nn.init.kaiming_normal_(self.conv.weight, mode='fan_out', nonlinearity='relu')
 
-    def norm_act(self, y:Tensor) -> Tensor: # What `conv` gave
+    def norm_act(self, feature:Tensor) -> Tensor: # What `conv` gave
         "Batch norm and ReLU alone."
-        return self.act(self.bn(y))
+        return self.act(self.bn(feature))
 
-    def forward(self, x:Tensor) -> Tensor: # `(B, C, H, W)` -> `(B, C', H', W')`
-        return self.norm_act(self.conv(x))
+    def forward(self, feature:Tensor) -> Tensor: # `(B, C, H, W)` -> `(B, C', H', W')`
+        return self.norm_act(self.conv(feature))
 
 # %% ../../nbs/ops/00_layers.ipynb #ba9f3ebd
 def conv_bn_relu(in_channels:int, # Channels of the input

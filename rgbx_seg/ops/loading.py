@@ -6,6 +6,7 @@
 __all__ = ['check_numbers', 'load_named']
 
 # %% ../../nbs/ops/05_loading.ipynb #b27d0003
+from typing import Callable
 import torch
 from torch import nn
 from ..core import RGBXError
@@ -35,7 +36,8 @@ def _some(what, names):
 def _fault(value, ours):
     "What is wrong with the numbers of a tensor, for a place in a model; empty: nothing."
     if value.is_complex(): return 'complex numbers'
-    if ours.is_floating_point() and not value.is_floating_point(): return f"{str(value.dtype).removeprefix('torch.')} numbers"
+    if ours.is_floating_point() and not value.is_floating_point():
+        return f"{str(value.dtype).removeprefix('torch.')} numbers"
     if value.is_meta or not value.is_floating_point(): return ''
     if value.isnan().any(): return 'NaN'
     if not value.isfinite().all(): return 'infinite numbers'
@@ -44,23 +46,24 @@ def _fault(value, ours):
 
 def check_numbers(ours:dict, # `{name: tensor}` of the model
     given:dict,              # `{name: tensor}`, of the same shapes
-    where='state_dict',      # What is loaded, for the message
+    where:str='state_dict',  # What is loaded, for the message
 ):
     "Refuse weights that are no finite numbers, by the tensor's name."
     faults = {name: _fault(value, ours[name]) for name,value in given.items() if name in ours}
     wrong = [f'{fault} in {name}' for name,fault in faults.items() if fault]
     if not wrong: return
-    raise RGBXError(where, f"{len(wrong)} tensors that are not finite weights: {', '.join(wrong[:3])}" + (' ...' if len(wrong) > 3 else ''),
+    few = ', '.join(wrong[:3]) + (' ...' if len(wrong) > 3 else '')
+    raise RGBXError(where, f'{len(wrong)} tensors that are not finite weights: {few}',
                     'finite numbers', 'The training that wrote it diverged, or the file is damaged')
 
 # %% ../../nbs/ops/05_loading.ipynb #b27d0007
 def load_named(module:nn.Module, # Module to fill
     state_dict:dict,             # `{published name: array or tensor}`
-    rename=None,                 # Published name -> our name, a list of them, or `None` to drop it; the same names by default
+    rename:Callable=None,        # Published name -> ours, a list of them, or `None` to drop it; the same by default
     where:str='state_dict',      # What is loaded, for the message
-    optional=None,               # Our name -> may it be absent?
-    adapt=None,                  # `(tensor of the file, ours)` -> the tensor to load; None: as it is
-) -> dict:                       # `loaded`: our names, `dropped`: published names, `kept`: our names that the file does not have
+    optional:Callable=None,      # Our name -> may it be absent?
+    adapt:Callable=None,         # `(tensor of the file, ours)` -> the tensor to load; None: as it is
+) -> dict:                       # `loaded`: our names, `dropped`: published ones, `kept`: ours that the file has not
     "Load strictly in both directions; an `RGBXError` names what does not fit, and then nothing was loaded."
     ours = module.state_dict()
     got,dropped,extra = _translated(module, state_dict, rename, adapt)

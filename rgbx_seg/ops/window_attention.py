@@ -103,6 +103,9 @@ def _axis(L:int, k:int, T:int) -> _Axis:
     kind = tuple(seen.setdefault(r.numpy().tobytes(), len(seen)) for r in rel)
     return _Axis(n, T, Lk, tuple(b.tolist()), rel, kind)
 
+@functools.lru_cache(maxsize=256)
+def _on_device(L:int, k:int, T:int, device:str): return _axis(L, k, T).rel.to(device)
+
 def _bands(ay:_Axis, most:int):
     "Runs of at most `most` row blocks of one kind: `(first, after the last)`."
     i = 0
@@ -145,7 +148,7 @@ class _Tiles:
         self.q,self.k,self.v = _to_tiles(q, ay, ax),_to_strips(k, ax),_to_strips(v, ax)
         table = q.new_zeros(1, 2*kernel[0]-1, 2*kernel[1]-1) if rpb is None else rpb
         self.table = F.pad(table.float() if self.half else table.to(q.dtype), (0,1,0,1), value=-math.inf)
-        self.rels = ay.rel.to(q.device),ax.rel.to(q.device)
+        self.rels = tuple(_on_device(n, a, t, str(q.device)) for n,a,t in zip((self.H,self.W), kernel, tile))
         self.biases = {}
         per_row = q.shape[0]*q.shape[1]*ax.n*ay.T*ax.T*ay.Lk*ax.Lk
         self.most = max(1, BAND['cuda' if q.is_cuda else 'cpu']//max(per_row, 1))
@@ -216,10 +219,8 @@ def _fused(q): return q.dtype in (torch.float32, torch.bfloat16, torch.float16) 
 
 @torch.library.custom_op('rgbx_seg::neighborhood_attention', mutates_args=())
 def _na_op(q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], kernel:list[int], tile:list[int], backend:str) -> Tensor:
-    with torch.autocast(q.device.type, enabled=False):
-        runs = dict(tiles=lambda: _na_forward(q, k, v, rpb, kernel, tile),
-                    triton=lambda: _triton().na_forward(q, k, v, rpb, kernel))
-        return runs[backend]() if backend else _triton().na_fastest(q, kernel, runs)
+    if backend=='triton': return _triton().na_forward(q, k, v, rpb, kernel)[0]
+    with torch.autocast(q.device.type, enabled=False): return _na_forward(q, k, v, rpb, kernel, tile)
 
 @torch.library.custom_op('rgbx_seg::neighborhood_attention_backward', mutates_args=())
 def _na_bwd_op(g:Tensor, q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], kernel:list[int],
@@ -245,6 +246,46 @@ def _backward(ctx, g):
     return gq,gk,gv,None if rpb is None else grpb,None,None,None
 
 _na_op.register_autograd(_backward, setup_context=_setup)
+
+# %% ../../nbs/ops/30_window_attention.ipynb #kept0001
+@torch.library.custom_op('rgbx_seg::neighborhood_attention_kept', mutates_args=())
+def _kept_op(q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], kernel:list[int]) -> tuple[Tensor,Tensor]:
+    return _triton().na_forward(q, k, v, rpb, kernel, True)
+
+@torch.library.custom_op('rgbx_seg::neighborhood_attention_kept_backward', mutates_args=())
+def _kept_bwd_op(g:Tensor, q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], o:Tensor, lse:Tensor, kernel:list[int],
+                 bias:bool) -> tuple[Tensor,Tensor,Tensor,Tensor]:
+    gradients = _triton().na_backward(g, q, k, v, rpb, o, lse, kernel, bias)
+    return *gradients[:3],gradients[3] if bias else q.new_empty(0)
+
+@_kept_op.register_fake
+def _(q, k, v, rpb, kernel):
+    return torch.empty(v.shape, dtype=v.dtype, device=v.device),q.new_empty(q.shape[:4], dtype=torch.float32)
+
+@_kept_bwd_op.register_fake
+def _(g, q, k, v, rpb, o, lse, kernel, bias):
+    same = tuple(torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (q, k, v))
+    return *same,torch.empty(rpb.shape, dtype=rpb.dtype, device=rpb.device) if bias else q.new_empty(0)
+
+def _kept_setup(ctx, inputs, output):
+    *ts,ctx.kernel = inputs
+    ctx.save_for_backward(*ts, *output)
+    ctx.bias = ts[3] is not None and ts[3].requires_grad
+    ctx.set_materialize_grads(False)
+
+def _kept_backward(ctx, g, _):
+    if g is None: return (None,)*5
+    op = torch.ops.rgbx_seg.neighborhood_attention_kept_backward
+    gq,gk,gv,grpb = op(g, *ctx.saved_tensors, ctx.kernel, ctx.bias)
+    return gq,gk,gv,grpb if ctx.bias else None,None
+
+_kept_op.register_autograd(_kept_backward, setup_context=_kept_setup)
+
+def _attend(q, k, v, rpb, kernel, tile, backend):
+    "The operator of a backend; with gradients the GPU kernels keep what their backward needs."
+    keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (q, k, v, rpb))
+    if backend=='triton' and keep: return torch.ops.rgbx_seg.neighborhood_attention_kept(q, k, v, rpb, list(kernel))[0]
+    return torch.ops.rgbx_seg.neighborhood_attention(q, k, v, rpb, list(kernel), list(_pair(tile)), backend)
 
 # %% ../../nbs/ops/30_window_attention.ipynb #6fad2849
 @functools.lru_cache(maxsize=4)
@@ -293,20 +334,19 @@ def neighborhood_attention(q:Tensor, # `(B, heads, H, W, C)`, scaled by the call
         return q.shape[2]>=ks[0]*ds[0] and q.shape[3]>=ks[1]*ds[1]
     if backend is None:
         backend = 'natten' if q.is_cuda and fits() and attention_backends(
-            q.device)[0]=='natten' else '' if q.is_cuda and _fused(q) else 'tiles'
+            q.device)[0]=='natten' else 'triton' if q.is_cuda and _fused(q) else 'tiles'
     if backend=='reference': return na_reference(q, k, v, ks, ds, rpb)
     if backend=='natten':
         if not (fits() and (f := _natten(str(q.device)))):
             raise RGBXError('neighborhood_attention, backend', 'natten', f"one of {attention_backends(q.device)}")
         return f[1](f[0](q, k, kernel_size=ks, dilation=ds, rpb=rpb).softmax(-1), v, kernel_size=ks, dilation=ds)
-    if backend not in ('tiles','triton','') or backend=='triton' and not _fused(q):
+    if backend not in ('tiles','triton') or backend=='triton' and not _fused(q):
         raise RGBXError('neighborhood_attention, backend', f'{backend!r} for {q.dtype} on {q.device}',
                         f'one of {attention_backends(q.device)}')
-    if ds==(1,1): return torch.ops.rgbx_seg.neighborhood_attention(q, k, v, rpb, list(ks), list(_pair(tile)), backend)
+    if ds==(1,1): return _attend(q, k, v, rpb, ks, tile, backend)
     out = v.new_empty(v.shape)
     for r in range(min(ds[0], q.shape[2])):
         for c in range(min(ds[1], q.shape[3])):
             q_,k_,v_ = (t[:,:,r::ds[0],c::ds[1]] for t in (q,k,v))
-            attend = torch.ops.rgbx_seg.neighborhood_attention
-            out[:,:,r::ds[0],c::ds[1]] = attend(q_, k_, v_, rpb, list(ks), list(_pair(tile)), backend)
+            out[:,:,r::ds[0],c::ds[1]] = _attend(q_, k_, v_, rpb, ks, tile, backend)
     return out

@@ -31,7 +31,7 @@ def _cost(module, *inputs): # (parameters, multiply-adds), as text
 
 # %% ../../nbs/parity/15_sizes.ipynb #248a35e5
 def encoder_sizes(encoder:Encoder, # Any but a joint one
-    size=(64,96),                  # Height and width of the image
+    size:tuple=(64,96),            # Height and width of the image
 ) -> SizeTable:
     "What every stage of an encoder shows, and costs."
     feature,rows = torch.randn(1, encoder.in_channels, *size),[]
@@ -45,21 +45,22 @@ def encoder_sizes(encoder:Encoder, # Any but a joint one
         rows.append([name, channels, f'{height} x {width}', *cost])
     return SizeTable(['part', 'channels', f'map at {size[0]} x {size[1]}', 'parameters', 'million multiply-adds'], rows)
 
-def fusion_sizes(fusions, # One fusion per stage
-    channels,             # Channels of every stage
+def fusion_sizes(fusions:list, # One fusion per stage
+    channels:tuple,       # Channels of every stage
     n:int=2,              # Number of modalities
-    size=(64,96),         # Height and width of the image
+    size:tuple=(64,96),   # Height and width of the image
 ) -> SizeTable:
     "What the fusion of every stage costs."
     rows = []
     for i,(fuse,c) in enumerate(zip(fusions, channels)):
         height,width = (side//2**(i+2) for side in size)
         rows.append([f'stage {i+1}', c, f'{height} x {width}', *_cost(fuse, *torch.randn(n, 1, c, height, width))])
-    return SizeTable(['fusion', 'channels', f'map at {size[0]} x {size[1]}', 'parameters', 'million multiply-adds'], rows)
+    columns = ['fusion', 'channels', f'map at {size[0]} x {size[1]}', 'parameters', 'million multiply-adds']
+    return SizeTable(columns, rows)
 
 # %% ../../nbs/parity/15_sizes.ipynb #3e75d995
 def head_sizes(*heads:Head, # Heads of equal channels
-    size=(64,96),           # Height and width of the image
+    size:tuple=(64,96),     # Height and width of the image
 ) -> SizeTable:
     "What heads give for the pyramid of an image, and cost."
     rows = []
@@ -67,4 +68,5 @@ def head_sizes(*heads:Head, # Heads of equal channels
         pyramid = [torch.randn(1, c, size[0]//2**(i+2), size[1]//2**(i+2)) for i,c in enumerate(head.channels)]
         with torch.no_grad(): _,classes,height,width = head.eval()(pyramid).shape
         rows.append([type(head).__name__, classes, f'{height} x {width}', *_cost(head, pyramid)])
-    return SizeTable(['head', 'classes', f'logits at {size[0]} x {size[1]}', 'parameters', 'million multiply-adds'], rows)
+    columns = ['head', 'classes', f'logits at {size[0]} x {size[1]}', 'parameters', 'million multiply-adds']
+    return SizeTable(columns, rows)

@@ -266,6 +266,7 @@ def _begin(learn, out, repeat, run, resume, force):
     content = dict(model=getattr(learn.model, 'config', None) or None,
                    card=card.to_dict() if hasattr(card, 'to_dict') else None)
     if reading is not None: content['reading'] = reading.to_dict()
+    if getattr(learn.model, 'started_from', None): content['started_from'] = learn.model.started_from
     _dump(out/'config.json', content | dict(train=repeat | dict(monitor=run.monitor, keep=run.keep)))
 
 def _fit(learn, out, epochs, rate, optim, run, state, cbs):

@@ -22,7 +22,7 @@ class ModelSettings:
     "Which network, and what it starts from."
     name:str='sigma_nano'          # A name for `create_model`; for data of whole-image classes one for `create_classifier`
     args:dict=_settings()          # More for `create_model`
-    pretrained:str=''              # A file with weights to start from, or a list of files for parts; '' = random initial weights
+    pretrained:str=''              # 'recipe' (the published start), a name of `rgbx weights`, a file, a run, or a list; '' = random weights
     skip:str=''                    # Pattern of our tensors which that file leaves alone
     nano:str='sigma_nano'          # The small model that stands for it in `Recipe.small`
 

@@ -42,11 +42,15 @@ PIPELINES = dict(joint=JointAugment, tensor=TensorAugment, imagenet=_class_augme
 # %% ../../nbs/training/50_run.ipynb #dee8bc08
 _OF_TRAINING = {'bgr', 'step0', 'some_parameters', 'off_by_one', 'float32_colour'}  # quirks that are not the model's
 
+def _start(model, file, skip):
+    "What a model starts from: a name of `rgbx weights`, a file, or a run's folder."
+    return load_published(model, Path(file)/'model.safetensors' if Path(file).is_dir() else file, skip)
+
 def recipe_model(
     recipe:Recipe,           # Which model
     dataset                  # An open data set: classes, modalities, channels
 ) -> nn.Module:
-    "The recipe's model for a data set, with the weights of `pretrained` when it names a file."
+    "The recipe's model for a data set, with the weights of `pretrained`: 'recipe', a name, a file, a run's folder."
     card,settings = dataset.card,recipe.model
     if card.layout.classification:
         model = create_classifier(settings.name, card.num_classes, **settings.args)
@@ -54,10 +58,13 @@ def recipe_model(
         names = tuple(dataset.modalities)
         channels = {name: card.in_channels[name] for name in names}
         words = sorted(recipe.quirks - _OF_TRAINING)
-        model = create_model(settings.name, card.num_classes, names, channels,
+        published = settings.pretrained in ('recipe', 'encoder')          # the encoder's own pre-training, timm's included
+        model = create_model(settings.name, card.num_classes, names, channels, pretrained=published,
                              **settings.args | (dict(quirks=words) if words else {}))
+        for start in getattr(model, 'started_from', ()): print(f"starts from {start['name']}, licence {start['licence']}")
+        if published: return model
     files = settings.pretrained or []
-    for file in [files] if isinstance(files, (str,Path)) else files: print(load_published(model, file, settings.skip))
+    for file in [files] if isinstance(files, (str,Path)) else files: print(_start(model, file, settings.skip))
     return model
 
 # %% ../../nbs/training/50_run.ipynb #b2b3d3aa
@@ -144,7 +151,7 @@ def _setup(data, recipe, model, card, seed, workers, device, cbs, settings):
     if isinstance(model, str): settings = dict(model=model) | settings
     recipe = recipe.with_changes(**settings)
     if recipe.facts.start and not recipe.model.pretrained and run.progress:
-        print(f'random initial weights; the publication starts from {recipe.facts.start} (pretrained=, --pretrained)')
+        print(f'random initial weights; the publication starts from {recipe.facts.start} (--pretrained recipe fetches it)')
     train_ds,valid_ds = _splits(recipe, data, card)
     if isinstance(data, (str,Path)):
         if run.progress: print(describe(train_ds))
