@@ -12,6 +12,7 @@ import rgbx_seg as rx
 from ..core import RGBXError, atomic_path
 from ..data.known_cards import get_card
 from .parser import Names, Size, options_of, package, verb
+from ..registry import RECIPES
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b0006
 def _known(*,
@@ -76,7 +77,7 @@ def _write_toy_once(data, modalities):
 def _trained(*,
     recipe:str=None,            # Train as a publication did: a name of `rgbx recipes`; default: settings of your own
     model:str=None,             # Of `rgbx models`, or encoder+fusion+head; default: the recipe's, else sigma_nano
-    pretrained:str=None,        # A published checkpoint to start from; default: random weights
+    pretrained:str=None,        # `recipe`, a name of `rgbx weights`, a file or a run to start from; default: random
     skip:str=None,              # With --pretrained: a pattern of tensors to leave out, e.g. head.output; default: none
 ):
     "what is trained"
@@ -174,6 +175,22 @@ def _masks(*,
 ):
     "results"
 
+def _whole_images(card):
+    "Are the classes those of whole images?"
+    return card is not None and card.layout.classification
+
+def _class_recipe(run):
+    "The recipe of a run of whole-image classes; None of any other run."
+    own = (run.config.get('train') or {}).get('recipe')
+    return rx.Recipe.from_dict(own) if _whole_images(run.card) and isinstance(own, dict) else None
+
+def _judge_classes(recipe, run, dataset, bs):
+    "Top-1 of a classifier of whole images, on the crop of its recipe."
+    if recipe is None:
+        raise RGBXError('rgbx eval', f'classes of whole images ({dataset.card.name})',
+                        'a recipe that says which crop is judged', '--recipe NAME')
+    return package.training.run.evaluate_recipe(recipe, run.model, dataset, bs=bs, name=run.name)
+
 # %% ../../nbs/cli/10_runs.ipynb #50258639
 @verb('judge', 'rgbx eval runs/first mydata --drop thermal --out report.md', _known, _masks, _machine)
 def _eval(run:str,          # RUN: a run folder, a saved model, or a checkpoint file with --model
@@ -189,14 +206,17 @@ def _eval(run:str,          # RUN: a run folder, a saved model, or a checkpoint 
     **given,
 ):
     "Score a run on a data set: tables per class and per condition."
-    device,by = given['device'],rx.get_recipe(recipe) if recipe else None
-    how = dict(protocol=protocol or (by.judge.protocol if by else None) or None, bs=given['bs'], drop=drop,
-               num_workers=given['workers'], name=Path(run).name, conditions=_conditions(conditions),
-               save=given['save'] or '', scores=given['scores'])
+    by = rx.get_recipe(recipe or run) if recipe or run in RECIPES and not Path(run).exists() else None
+    device = given['device']
     with package.training.distributed.distributed(device and _device(device)):   # processes share the items
         opened = _run(run, data, given, device)
+        by = by or _class_recipe(opened)
         dataset = _open(opened, data, split or (by.data.test if by else 'test'), given['card'], drop, by)
-        if epochs is None: report = rx.evaluate(opened, dataset, **how)
+        how = dict(protocol=protocol or (by.judge.protocol if by else None) or None, bs=given['bs'], drop=drop,
+                   num_workers=given['workers'], name=Path(run).name, conditions=_conditions(conditions),
+                   save=given['save'] or '', scores=given['scores'])
+        if _whole_images(dataset.card): report = _judge_classes(by, opened, dataset, given['bs'])
+        elif epochs is None: report = rx.evaluate(opened, dataset, **how)
         else: report = package.evaluation.epochs.evaluate_epochs(run, dataset, epochs, device=_device(device), **how)
         _say(report, given['out'])
 
