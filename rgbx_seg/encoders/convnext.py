@@ -45,7 +45,8 @@ for _name in CONVNEXT_VARIANTS: ENCODERS(f'convnext_normed_{_name}')(partial(con
 
 # %% ../../nbs/encoders/75_convnext.ipynb #e03447d3
 CONVNEXT_BLOCK = {'depthwise_conv':'conv_dw', 'pointwise_conv1':'mlp.fc1', 'pointwise_conv2':'mlp.fc2', 'norm':'norm',
-                  'gamma':'gamma', 'dwconv':'conv_dw', 'pwconv1':'mlp.fc1', 'pwconv2':'mlp.fc2'}   # OpenMMLab's, then the authors' names
+                  'gamma':'gamma',                                                        # OpenMMLab's names
+                  'dwconv':'conv_dw', 'pwconv1':'mlp.fc1', 'pwconv2':'mlp.fc2'}           # the authors'
 
 def convnext_keys(key:str, # A name in a classifier's file, mmclassification's or timm's
 ):                         # A name in our encoder; None for the classifier's own layers

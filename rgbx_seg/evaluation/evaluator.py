@@ -13,8 +13,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader
-from ..core import RGBXError, bar, cv2_
-from .inference import as_run, infer, infer_mask, model_inputs, open_for, real_names
+from ..core import RGBXError, bar, cv2_, leave_signals, worker_error
+from .inference import as_run, infer, infer_mask, model_inputs, named, open_for, real_names
 from .metrics import ConfusionMatrix
 from .protocol import get_protocol
 from .report import Report
@@ -199,8 +199,9 @@ def _pipeline(model, groups, count, picks, stats, how, scores, ahead, clock):
         for group in groups:
             stacks = _stacks(group, picks, count.dataset)
             start = time.perf_counter()
-            result = infer(model, stacks, how[0], stats, *how[1:]) if scores else None
-            predictions = infer_mask(model, stacks, how[0], stats, *how[1:]) if result is None else result.argmax(-1)
+            with named(', '.join(_name(count.dataset, i) for i,_ in group)):
+                result = infer(model, stacks, how[0], stats, *how[1:]) if scores else None
+                predictions = infer_mask(model, stacks, how[0], stats, *how[1:]) if result is None else result.argmax(-1)
             clock['forward'] += time.perf_counter()-start
             if not ahead:
                 count(group, predictions, result)
@@ -249,10 +250,12 @@ def evaluate(
     count = _Count(dataset, protocol, _conditions(dataset, conditions), Path(save) if save else None)
     (rank,world),clock = _processes(),dict(load=0., forward=0.)
     share = list(range(rank, len(dataset), world))
-    loader = DataLoader(_Share(dataset, share), batch_size=None, collate_fn=_as_it_is, num_workers=num_workers)
+    loader = DataLoader(_Share(dataset, share), batch_size=None, collate_fn=_as_it_is, num_workers=num_workers,
+                        worker_init_fn=leave_signals)
     groups = _ahead(_batches(loader, 1 if protocol.mode=='slide' or protocol.arithmetic else bs), ahead, clock)
     groups = bar(groups, progress and rank==0, -(-len(share)//bs))
-    _pipeline(model, groups, count, picks, stats, (protocol, device, bs), scores and bool(save), ahead, clock)
+    try: _pipeline(model, groups, count, picks, stats, (protocol, device, bs), scores and bool(save), ahead, clock)
+    except RuntimeError as e: raise worker_error(e) or e
     clock |= dict(metric=count.seconds, whole=time.perf_counter()-start)
     seen = real_names(getattr(model, 'modalities', have), have)
     return _report(count, name or run.name, protocol, seen, picks, subsets, clock)

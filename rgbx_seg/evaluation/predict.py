@@ -15,7 +15,7 @@ from ..data.files import read_label, write_mask
 from ..data.folder import DataFolder
 from ..data.item_files import ItemFiles
 from ..data.modality import safe_name
-from .inference import as_run, infer, infer_mask, item_images, model_inputs, open_for, real_names
+from .inference import as_run, infer, infer_mask, item_images, model_inputs, named, open_for, real_names
 from .protocol import get_protocol
 from ..show.grid import show_item
 
@@ -78,8 +78,9 @@ def _predict_item(model, dataset, i, record, out, how):
     picks,stats,protocol,device = how
     item,card = dataset[i],dataset.card
     images = item_images(item, picks)
-    scores = infer(model, images, protocol, stats, device) if 'scores' in record else None
-    mask = infer_mask(model, images, protocol, stats, device) if scores is None else scores.argmax(-1)
+    with named(record['name']):
+        scores = infer(model, images, protocol, stats, device) if 'scores' in record else None
+        mask = infer_mask(model, images, protocol, stats, device) if scores is None else scores.argmax(-1)
     save_prediction(out, record['name'], mask, card, scores)
     if 'picture' in record: _save_picture(record, dataset, i, item, mask)
 

@@ -15,7 +15,7 @@ from ..core import RGBXError
 from ..registry import HEADS
 
 # %% ../../nbs/heads/60_mamba.ipynb #8e50de4e
-class ChannelAttention(nn.Module):
+class _ChannelAttention(nn.Module):
     "`x * sigmoid(fc(mean(x)) + fc(max(x)))` per channel of `(B, C, H, W)`."
     def __init__(self,
         dim:int,          # Channels
@@ -35,7 +35,7 @@ class CAB(nn.Module):
         super().__init__()
         mid = max(1, dim//3)
         self.cab = nn.Sequential(nn.Conv2d(dim, mid, 3, padding=1), nn.GELU(), nn.Conv2d(mid, dim, 3, padding=1),
-                                 ChannelAttention(dim))
+                                 _ChannelAttention(dim))
     def forward(self, feature:Tensor) -> Tensor: return self.cab(feature)
 
 # %% ../../nbs/heads/60_mamba.ipynb #3b512720

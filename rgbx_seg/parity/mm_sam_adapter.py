@@ -13,7 +13,7 @@ from ..models.weights import load_published
 from .cases import pick
 from .ops import deform_outputs
 from .parts import adapter_outputs, ohem_outputs, sam_outputs, segformer_outputs
-from .pipelines import photometric_outputs, pipeline_outputs
+from .pipelines import photometric_outputs, mm_sam_pipeline_outputs
 from ..systems.mm_sam_adapter import MMSamAdapter, mm_sam_adapter
 
 # %% ../../nbs/parity/34_mm_sam_adapter.ipynb #217dcc56
@@ -88,7 +88,7 @@ def mm_sam_adapter_outputs(case:dict, # Parity case of system `mm_sam_adapter`
     "Run any case of the system: whole model or part, told apart by the configuration."
     config = case['config']
     parts = dict(backbone=mm_sam_whole_outputs, embed_dim=sam_outputs, cffn_ratio=adapter_outputs,
-                 in_channels=segformer_outputs, C=ohem_outputs, beta=photometric_outputs, mean=pipeline_outputs)
+                 in_channels=segformer_outputs, C=ohem_outputs, beta=photometric_outputs, mean=mm_sam_pipeline_outputs)
     return next((f for key,f in parts.items() if key in config), deform_outputs)(case, state_dict, inputs)
 
 # %% ../../nbs/parity/34_mm_sam_adapter.ipynb #e5390b08

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GRID', 'ss2d_outputs', 'segman_stage_outputs', 'malleable_conv_outputs', 'sam_outputs', 'fusion_outputs',
            'sagate_outputs', 'adapter_outputs', 'cvss_outputs', 'segformer_outputs', 'segman_decoder_outputs',
-           'sa_gate_head_outputs', 'schedule_outputs', 'neck_outputs', 'denoiser_outputs', 'head_outputs',
+           'sa_gate_head_outputs', 'log_snr_outputs', 'neck_outputs', 'denoiser_outputs', 'head_outputs',
            'ohem_outputs']
 
 # %% ../../nbs/parity/20_parts.ipynb #ffffa1b4
@@ -231,7 +231,7 @@ def sa_gate_head_outputs(case:dict, # Parity case of system `sa_gate_head`
 # %% ../../nbs/parity/20_parts.ipynb #14ff7161
 GRID = (0,.001,.01,.05,.1,.2,.25,1/3,.4,.5,.6,2/3,.75,.8,.9,.95,.99,.999,1)
 
-def schedule_outputs(case:dict, # Parity case `mamba_diffusion_schedule`
+def log_snr_outputs(case:dict, # Parity case `mamba_diffusion_schedule`
     inputs:tuple=(),           # May hold the times `t`
 ) -> dict:                     # Its outputs
     "The schedules and the time pairs that the case stores."

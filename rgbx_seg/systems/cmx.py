@@ -104,7 +104,8 @@ def cmx_names(backbone_keys:Callable, # `cmx_mit_keys` or `cmx_swin_keys`
 
 # %% ../../nbs/systems/15_cmx.ipynb #f943b34c
 CMX_FORMATS = (
-    Format('CMX with MiT', names_like(r'^backbone\.FRMs\.', r'^backbone\.extra_patch_embed1\.'), partial(cmx_names, cmx_mit_keys)),
+    Format('CMX with MiT', names_like(r'^backbone\.FRMs\.', r'^backbone\.extra_patch_embed1\.'),
+           partial(cmx_names, cmx_mit_keys)),
     Format('CMX with Swin', names_like(r'^backbone\.FRMs\.', r'^backbone\.layers\.'),
            partial(cmx_names, cmx_swin_keys)))
 for _format in CMX_FORMATS: FORMATS(_format.name)(_format)

@@ -211,13 +211,24 @@ def check_settings(
         raise RGBXError(path, 'a checkpoint that an earlier version wrote', 'settings in groups',
                         'its weights load as ever; go on with that version, or start over (--force, force=True)')
     old,new = _flat(old),_flat(new)
-    differences = [f'{name}: {old.get(name)!r} then, {new.get(name)!r} now'
-                   for name in sorted(old|new) if old.get(name)!=new.get(name)]
-    if not differences: return
+    names = [name for name in sorted(old|new) if old.get(name)!=new.get(name)]
+    if not names or _only_longer(names, old, new): return
+    differences = [f'{name}: {old.get(name)!r} then, {new.get(name)!r} now' for name in names]
     more = f'; and {len(differences)-6} more' if len(differences)>6 else ''
     found = f"a checkpoint of another training ({'; '.join(differences[:6])}{more})"
-    raise RGBXError(path, found, 'the same settings',
-                    'resume with the command that began it, or start over (--force, force=True), or in another folder')
+    fix = 'resume with the command that began it, or start over (--force, force=True), or in another folder'
+    if set(names) <= _LENGTH | _WARMUP:
+        fix = (f"its rate ({new.get('schedule.name')}) was planned for the whole length, so only --schedule constant "
+               f"goes on longer; another --out with --pretrained {Path(path).parent/'model.safetensors'} starts from its weights")
+    raise RGBXError(path, found, 'the same settings', fix)
+
+_LENGTH = {'epochs', 'recipe.length.epochs', 'recipe.length.steps'}
+_WARMUP = {'schedule.warmup', 'recipe.schedule.warmup', 'recipe.length.eval_every', 'schedule.args.warm'}
+
+def _only_longer(names, old, new):
+    "Is the new training the old one with more epochs, at a rate that does not know the length?"
+    return (set(names) <= _LENGTH and new.get('schedule.name')=='constant' and old.get('schedule.name')=='constant'
+            and new['epochs'] >= old['epochs'])
 
 # %% ../../nbs/training/40_checkpoint.ipynb #48745768
 class Checkpoint(Callback):

@@ -10,10 +10,11 @@ from functools import lru_cache
 from pathlib import Path
 import numpy as np
 import torch
+from torch.utils.data import get_worker_info
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders, TfmdDL
 from fasttransform import ItemTransform
-from ..core import RGBXError, cv2_
+from ..core import RGBXError, cv2_, leave_signals, worker_error
 from ..data.folder import DataFolder
 from ..data.open import describe, open_both
 from ..data.reading import Reading
@@ -84,6 +85,7 @@ class NormaliseBatch(ItemTransform):
         self.mods = list(modalities)
         self.pads = dict(pad_values or {})
     def encodes(self, b):
+        if isinstance(b, RGBXError): return b      # of a worker
         *b,box = b
         h,w = b[0].shape[-2:]
         n = len(self.mods)
@@ -135,9 +137,22 @@ class RGBXDL(TfmdDL):
             raise RGBXError('a batch', f'items of the sizes {sorted({s[0] for s in shapes})}', 'one size',
                             'Use valid_bs=1, or give a size to crop to')
         return tuple(torch.stack(o) for o in zip(*b))
+    def create_batches(self, samples): # Indices
+        "Batches; in a worker an error is handed on in the place of a batch, for torch cannot raise it anew."
+        try: yield from super().create_batches(samples)
+        except (RGBXError, OSError) as e:
+            if get_worker_info() is None: raise
+            yield e if isinstance(e, RGBXError) else RGBXError(e.filename or 'a file', e.strerror, 'a file that can be read')
+    def __iter__(self):
+        try:
+            for batch in super().__iter__():
+                if isinstance(batch, RGBXError): raise batch
+                yield batch
+        except RuntimeError as e: raise worker_error(e) or e
     def wif(self):
         "Called in each worker: no threads below it."
         cv2_().setNumThreads(0)
+        leave_signals()
     def show_batch(self,
         b=None,       # A batch; None: the next one
         max_n:int=4,  # Rows

@@ -9,6 +9,8 @@ __all__ = ['PIPELINES', 'recipe_model', 'recipe_augment', 'recipe_loss', 'recipe
 # %% ../../nbs/training/50_run.ipynb #45656fcc
 import dataclasses, tempfile
 from pathlib import Path
+import numpy as np
+import torch
 from fastai.callback.core import Callback
 from torch import nn
 from ..core import RGBXError, choose, set_seed
@@ -144,37 +146,75 @@ def _splits(recipe, data, card):
     print(f'the settings of {recipe.name}, which was made for {wanted.name}, on a data set of your own')
     return open_both(data, card=card, recipe=recipe)
 
+# %% ../../nbs/training/50_run.ipynb #ebb6aec9
+def _check_machine(seed, workers, device):
+    "What no machine can do is refused before anything is read."
+    for name,number in (('seed', seed), ('workers', workers)):
+        if not isinstance(number, int) or number < 0: raise RGBXError(name, repr(number), 'a whole number from 0')
+    if device is None: return
+    try: torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as e:
+        reason = str(e).splitlines()[0][:100]
+        raise RGBXError('device', f'{device!r} ({reason})', "'cpu', or a device of this machine") from None
+
+def _check_labels(dataset):
+    "Raise where there is nothing to learn."
+    where,card = getattr(dataset, 'root', dataset.card.name),dataset.card
+    if not getattr(dataset, 'labels', True) or not (card.layout.label_folder or card.layout.label_path or hasattr(dataset, 'items')):
+        raise RGBXError(where, 'no labels', 'a folder of masks beside those of the images',
+                        f'rgbx check {where} says what every folder was taken for')
+    n = len(dataset)
+    order = dict.fromkeys([*range(0, n, max(1, n//16)), *range(n)])        # a look here and there, then one by one
+    if any((np.asarray(dataset[i][-1]) != card.layout.ignore).any() for i in order): return
+    raise RGBXError(where, f'no labelled pixel in {n} training items: all are void ({card.layout.ignore})',
+                    'masks with classes', f'rgbx check {where} counts the values of the masks')
+
+# %% ../../nbs/training/50_run.ipynb #6adcbb90
+def _loaders(recipe, splits, run, seed, workers, device):
+    "(loaders, passes over them) of a recipe."
+    train_ds,valid_ds = splits
+    plan,bs = recipe.plan(len(train_ds)),share_batch(recipe.length.bs, run.accumulate)
+    crops = {}
+    if train_ds.card.layout.classification: crops = dict(size=recipe.data.crop[0], crop_pct=recipe.judge.part)
+    steps = plan['steps_per_pass']*recipe.length.bs//bs
+    dls = dataloaders(train_ds, valid_ds, bs=bs, augment=recipe_augment(recipe, train_ds), num_workers=workers,
+                      seed=seed, device=device, steps=steps, **crops)
+    return dls,plan['passes']
+
+def _of_classes(recipe, card, run, more):
+    "What is different for whole images: the score, and labels that are mixed."
+    mix = recipe.data.mix
+    mixing = [] if mix is None else [MixLabels(card.num_classes, **mix)]
+    return dataclasses.replace(run, monitor='top1', pictures=False),more | dict(metrics=[top1], cbs=mixing+more['cbs'])
+
+def _look_first(data, splits, progress):
+    "What is wrong shows now, not after an hour."
+    train_ds,_ = splits
+    if progress and isinstance(data, (str,Path)): print(describe(train_ds))
+    if train_ds.card.layout.classification: return
+    if isinstance(data, (str,Path)):
+        for split in splits: split.check(64)
+    _check_labels(train_ds)
+
 def _setup(data, recipe, model, card, seed, workers, device, cbs, settings):
     "The recipe, its loaders, model and settings, for data of any kind."
+    _check_machine(seed, workers, device)
     run,settings = take_settings(RunSettings(), settings)
     recipe = get_recipe(recipe) if recipe else _own_recipe(settings.get('schedule'))
     if isinstance(model, str): settings = dict(model=model) | settings
     recipe = recipe.with_changes(**settings)
     if recipe.facts.start and not recipe.model.pretrained and run.progress:
         print(f'random initial weights; the publication starts from {recipe.facts.start} (--pretrained recipe fetches it)')
-    train_ds,valid_ds = _splits(recipe, data, card)
-    if isinstance(data, (str,Path)):
-        if run.progress: print(describe(train_ds))
-        for split in () if train_ds.card.layout.classification else (train_ds,valid_ds):
-            # what is wrong shows now, not after an hour
-            split.check(64)
-    plan,bs = recipe.plan(len(train_ds)),share_batch(recipe.length.bs, run.accumulate)
-    classes = train_ds.card.layout.classification
-    crops = dict(size=recipe.data.crop[0], crop_pct=recipe.judge.part) if classes else {}
-    dls = dataloaders(train_ds, valid_ds, bs=bs, augment=recipe_augment(recipe, train_ds), num_workers=workers,
-                      seed=seed, device=device, steps=plan['steps_per_pass']*recipe.length.bs//bs, **crops)
+    splits = train_ds,valid_ds = _splits(recipe, data, card)
+    _look_first(data, splits, run.progress)
+    dls,passes = _loaders(recipe, splits, run, seed, workers, device)
     set_seed(seed)
     module = recipe_model(recipe, train_ds) if model is None or isinstance(model, str) else model
     more = dict(loss=recipe_loss(recipe, train_ds).to(dls.device), modality_dropout=recipe.data.modality_dropout,
                 cbs=[*(cbs or ())])
     if getattr(valid_ds, 'split', None) == recipe.data.test: run = dataclasses.replace(run, keep='last')
-    if classes:
-        run = dataclasses.replace(run, monitor='top1', pictures=False)
-        mix = recipe.data.mix
-        more |= dict(metrics=[top1],
-                     cbs=([] if mix is None else [MixLabels(train_ds.card.num_classes, **mix)])+more['cbs'])
-    return _Setup(recipe, dls, module.to(dls.device), plan['passes'], recipe_schedule(recipe, len(train_ds)),
-                  _optim(recipe), run, more)
+    if train_ds.card.layout.classification: run,more = _of_classes(recipe, train_ds.card, run, more)
+    return _Setup(recipe, dls, module.to(dls.device), passes, recipe_schedule(recipe, len(train_ds)), _optim(recipe), run, more)
 
 # %% ../../nbs/training/50_run.ipynb #534d1ed6
 def learner(
