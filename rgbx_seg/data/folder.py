@@ -6,17 +6,18 @@
 __all__ = ['fill_pattern', 'scan_names', 'list_lines', 'existing_file', 'check_size', 'image_names', 'split_names',
            'encode_names', 'read_item', 'DataFolder']
 
-# %% ../../nbs/data/10_folder.ipynb #b4fd1b64
+# %% ../../nbs/data/10_folder.ipynb #4d1eb816
 import copy, fnmatch, os, re
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
 from .align.apply import Registered, crop_to, with_alignments
+from .annotations import annotated_label, annotation_form
 from .cards import Card
 from .codecs import FILE_EXTS
 from .conditions import trailing_number
 from .decoders import read_modality
-from .files import read_label, take_holes
+from .files import map_label, raw_label, take_holes
 from .findings import Findings
 from .grids import grid_of, onto_grid
 from .known_cards import get_card
@@ -59,7 +60,7 @@ def _walk(folder, parts, values, want):
     with os.scandir(folder) as entries:
         for entry in entries:
             match = expression.fullmatch(entry.name)
-            if not match or entry.name.startswith('.'): continue
+            if not match or _NO_ITEM.search(os.path.splitext(entry.name)[0]): continue
             found = values | {slot[1:]: text for slot,text in match.groupdict().items()}
             wanted = [fnmatch.fnmatchcase(found[slot], text) for slot,text in want.items() if slot in found]
             if not all(wanted): continue
@@ -151,12 +152,15 @@ def check_size(path:Path, # Of the image
     raise RGBXError(path, f'{w} x {h} pixels (width x height)', f'{w0} x {h0}, the size of {first_path}', fix)
 
 # %% ../../nbs/data/10_folder.ipynb #31b02b62
+_NO_ITEM = re.compile(r'^\.|(^|[_.-])thumb(nail)?s?([_.-]|$)', re.I)   # names of files that no one means
+
 def image_names(folder:Path # A folder, whether it is there or not
 ) -> list:                  # Sorted names of files
-    "The images and arrays of a folder; hidden files are none."
+    "The images and arrays of a folder; hidden files and thumbnails are none."
     if not os.path.isdir(folder): return []
     with os.scandir(folder) as entries: names = [entry.name for entry in entries]
-    return sorted(name for name in names if not name.startswith('.') and os.path.splitext(name)[1].lower() in FILE_EXTS)
+    def counts(name): return os.path.splitext(name)[1].lower() in FILE_EXTS and not _NO_ITEM.search(os.path.splitext(name)[0])
+    return sorted(filter(counts, names))
 
 class _Listing:
     "The files of folders by their names without ending; looked up again where a folder has changed."
@@ -265,6 +269,7 @@ class _Files(_Items):
         if kind == 'label':
             pattern = self.card.layout.label_path
             folder = self.card.layout.label_folder
+            if not pattern and annotation_form(self.card.layout.label_decode)[0]: return self.root/folder   # one file for all
             ending = self.card.layout.label_ext
         else:
             modality = self.card.modalities[kind]
@@ -289,11 +294,16 @@ class _Labels(_Files):
     def file_mask(self, name:str # An item's name
     ) -> np.ndarray:             # (H, W) uint8
         "The label of an item in the train ids of its own card; what a data set with other labels overrides."
-        card = self.card
-        path = existing_file(self.path('label', name), f'the label of item {name!r}',
-                             'labels=False reads without labels')
-        return read_label(path, card.num_classes, card.layout.label_shift, card.layout.ignore, label_map=card.layout.label_map,
-                          decode=card.layout.label_decode)
+        card,values = self.card,self.label_values(name)
+        return map_label(self.path('label', name), values, card.num_classes, card.layout.label_shift, card.layout.ignore, card.layout.label_map)
+
+    def label_values(self, name:str # An item's name
+    ) -> np.ndarray:                # (H, W) uint8
+        "The label of an item as it is on disk, or drawn from its outlines."
+        path,decode = self.path('label', name),self.card.layout.label_decode
+        existing_file(path, f'the label of item {name!r}', 'labels=False reads without labels')
+        if not annotation_form(decode)[0]: return raw_label(path, decode)
+        return annotated_label(path, decode, self.path(self.modalities[0], name))
 
     def mask(self, name:str # An item's name
     ) -> np.ndarray:        # (H, W) uint8 train ids

@@ -5,222 +5,291 @@
 # %% auto #0
 __all__ = ['told_folders', 'divide', 'propose_card']
 
-# %% ../../nbs/data/38_propose.ipynb #218aec48
+# %% ../../nbs/data/38_propose.ipynb #f8df6c3d
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
+from .annotations import annotation_fields
 from .cards import Card
+from .label_values import label_fields
 from .modality import Modality
-from .codecs import IMAGE_EXTS
-from .files import raw_image, raw_label
+from .places import (
+    LABEL_WORDS, Look, Place, RGB_WORDS, SPLIT_WORDS, X_WORDS, find_places, has_word, look_at)
+from .thermal import flir_visible
 
-# %% ../../nbs/data/38_propose.ipynb #f0f11cd4
-_LABEL_WORDS = 'label', 'mask', 'gt', 'annot', 'semantic', 'seg'
-_RGB_WORDS = 'rgb', 'color', 'colour', 'image', 'img', 'visible', 'vis'
-_SPLIT_WORDS = dict(train='train', training='train', val='val', valid='val', validation='val',
-                    test='test', testing='test')
+# %% ../../nbs/data/38_propose.ipynb #e8a9dfd6
+@dataclass
+class _Kind:
+    "One kind of images: where it is, what its files say."
+    place:Place
+    look:Look
+    @property
+    def key(self): return self.place.key
+    @property
+    def names(self): return self.place.names
 
 @dataclass
-class _Place:
-    "A folder of images; where splits are folders, all folders of one kind. `key` has `{0}` for the split."
-    key:str                                       # 'RGB', '{0}/RGB', 'RGB/{0}'
-    files:dict=field(default_factory=dict)        # {folder of a split, or '': [file, ...]}
-    channels:int=1                                # Most of some files
-    bits:int=8                                    # Most of some files
-    values:set=field(default_factory=set)         # Grey values of some files
-    @property
-    def name(self): return next(p for p in reversed(self.key.split('/')) if p != '{0}')
-    @property
-    def all_files(self): return [p for files in self.files.values() for p in files]
-    @property
-    def stems(self):
-        pairs = [(split, p.stem) for split,files in self.files.items() for p in files]
-        return {f'{split}/{stem}' if split else stem for split,stem in pairs}
-    @property
-    def ext(self):
-        endings = {p.suffix for p in self.all_files}
-        return endings.pop() if len(endings) == 1 else None
+class _Found:
+    "What a folder was taken for, and what not."
+    rgb:_Kind=None
+    others:dict=field(default_factory=dict)   # {name: kind}
+    label:_Kind=None
+    notes:list=field(default_factory=list)    # What was decided, what was left out and why
 
-# %% ../../nbs/data/38_propose.ipynb #c0e73f51
-def _image_files(folder):
-    "The images of a folder, sorted."
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_EXTS and p.is_file())
+def _says(kind, words): return has_word(kind.key, words) or has_word(kind.place.name, words)
 
-def _pixels(path):
-    "Pixels of a file: of a palette image its indices; None if it does not decode."
-    for read in (raw_label, raw_image) if path.suffix.lower() == '.png' else (raw_image,):
-        try: return read(path)
-        except RGBXError: continue
-    return None
+def _label_points(kind):
+    look = kind.look
+    few = look.few_values or look.painted or look.planes > 0
+    return 2*_says(kind, LABEL_WORDS)+few-2*(look.channels > 1 and not few)-2*(not few and look.channels == 1 and 'jpeg' not in look.kinds)
 
-def _look(place, n=8):
-    "Fill in what `n` of a place's files, evenly spread, say: channels, bits, grey values."
-    files = place.all_files
-    for path in files[::max(1, len(files)//(n-2))][:n]:
-        pixels = _pixels(path)
-        if pixels is None: continue
-        grey = pixels.ndim == 2 or (pixels[...,:3] == pixels[...,:1]).all()
-        place.channels = max(place.channels, 1 if grey else pixels.shape[2])
-        place.bits = max(place.bits, pixels.dtype.itemsize*8)
-        if grey: place.values |= set(np.unique(pixels if pixels.ndim == 2 else pixels[...,0]).tolist())
-    return place
+def _rgb_points(kind):
+    look = kind.look
+    return 2*has_word(kind.place.name, RGB_WORDS)+(look.channels in (3, 4))-2*look.painted-(look.radiometric)-has_word(kind.place.name, X_WORDS)
 
-def _places(root):
-    "The folders of images below `root`, at most three deep, by their keys."
-    level,folders = [root],[]
-    for _ in range(3):
-        level = [p for folder in level for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith('.')]
-        folders += level[:200]
-    found = {}
-    for folder in folders:
-        files = _image_files(folder)
-        if not files: continue
-        parts = folder.relative_to(root).parts
-        split = next((p for p in parts if p.lower() in _SPLIT_WORDS), '') if len(parts) > 1 else ''
-        key = '/'.join('{0}' if p == split else p for p in parts)
-        found.setdefault(key, _Place(key)).files[split] = files
-    return [_look(place) for place in found.values()]
+def _best(root, kinds, points, what):
+    "The kind with most points; two with as many are refused."
+    if not kinds: return None
+    top = max(map(points, kinds))
+    best = [kind for kind in kinds if points(kind) == top]
+    if len(best) == 1: return best[0]
+    keys = [kind.place.words.strip('/') for kind in best]
+    word = 'label' if what == 'labels' else 'rgb'
+    raise RGBXError(root, f"{len(keys)} folders that may hold the {what}: {', '.join(keys)}", 'one',
+                    f"Say which, and the others by name: --card {word}={keys[0]}{',...' if len(kinds) > 1 else ''}")
 
-# %% ../../nbs/data/38_propose.ipynb #e10555df
-def _has_word(place, words): return any(word in place.key.lower() for word in words)
+def _label_kind(root, kinds):
+    "The kind that holds the labels, or None."
+    likely = [kind for kind in kinds if _label_points(kind) >= 1]
+    named = [kind for kind in likely if _says(kind, LABEL_WORDS)]
+    if named: return _best(root, named, _label_points, 'labels')
+    sure = [kind for kind in likely if len(kind.look.values or kind.look.colours or ()) <= 40 and not _says(kind, X_WORDS+RGB_WORDS)]
+    return _best(root, sure, _label_points, 'labels') if len(kinds) > 1 else None
 
-def _label_points(place):
-    few = place.channels == 1 and place.bits == 8 and len(place.values) <= 64
-    return 2*_has_word(place, _LABEL_WORDS)+few-2*(place.channels > 1)
+# %% ../../nbs/data/38_propose.ipynb #16822221
+def _common(stems, expression):
+    "What all names begin or end with, from a separator, or ''."
+    found = {(re.search(expression, stem) or [''])[0] for stem in stems}
+    return found.pop() if len(found) == 1 else ''
 
-def _rgb_points(place): return 2*any(word in place.name.lower() for word in _RGB_WORDS)+(place.channels >= 3)
+def _variants(kind):
+    "The place as it is, and without a common beginning or end of its names."
+    place,stems = kind.place,[path.stem for path in kind.place.all_files]
+    if place.prefix or place.suffix or len(stems) < 2: return [place]
+    suffix,prefix = _common(stems, r'[_.-][^_.-]*$'),_common(stems, r'^[^_.-]*[_.-]')
+    out = [place]
+    if suffix: out.append(replace(place, suffix=suffix))
+    if prefix: out.append(replace(place, prefix=prefix))
+    return out
 
-def _best(root, places, points, what):
-    "The place with most points; two with as many are refused."
-    if not places: return None
-    top = max(map(points, places))
-    best = [place for place in places if points(place) == top]
-    if len(best) > 1:
-        keys = [place.key for place in best]
-        raise RGBXError(root, f"{len(keys)} folders that may hold the {what}: {', '.join(keys)}", 'one',
-                        'Say which, and the others by name: '+_words(places, what, best[0]))
-    return best[0]
+def _agree(names, others): return len(names & others)
 
-def _words(places, what, chosen):
-    "The words to type for one choice."
-    kind = 'label' if what == 'labels' else 'rgb'
-    return f"--card {kind}={chosen.key}{',...' if len(places) > 1 else ''}"
-
-def _label_place(root, places):
-    "The place of the labels, or None."
-    best = max(places, key=_label_points)
-    if _label_points(best) < 1 or (_label_points(best) < 2 and len(best.values) > 40): return None
-    return _best(root, places, _label_points, 'labels')
+def _match_names(rgb, others):
+    "Places of RGB and of the others with the affixes under which most names agree."
+    def best_for(names, kind): return max(_variants(kind), key=lambda place: _agree(names, place.names))
+    def total(place): return sum(_agree(place.names, best_for(place.names, kind).names) for kind in others)
+    rgb.place = max(_variants(rgb), key=total)
+    for kind in others: kind.place = best_for(rgb.names, kind)
 
 # %% ../../nbs/data/38_propose.ipynb #4609f1e1
-def told_folders(words:str, # 'rgb=images,thermal=ir,label=masks'
-) -> dict:                  # {what: folder}
+def told_folders(words:str, # 'rgb=images,thermal=ir,label=masks,group=seq\\d+'
+) -> dict:                  # {what: folder, or the pattern of a group}
     "What folders are, as said in words; {} where `words` is something else."
     if not isinstance(words, str) or '=' not in words: return {}
     return {k.strip(): v.strip() for k,_,v in (part.partition('=') for part in words.split(',')) if v.strip()}
 
-def _told(root, places, told, what):
-    "The place that was told for `what`."
-    by_key = {place.key: place for place in places}
-    if told in by_key: return by_key[told]
-    raise RGBXError(root/told, f'no folder of images for {what!r}', f"one of {', '.join(by_key)}")
+def _told(root, kinds, told, what):
+    "The kind that was told for `what`."
+    def names(kind): return {kind.key, kind.place.words.strip('/'), re.sub(r'/?\{\d\}/?', '', kind.key)}
+    fits = [kind for kind in kinds if told.strip('/') in names(kind)]
+    if fits: return fits[0]
+    listed = ', '.join(kind.place.words.strip('/') for kind in kinds)
+    raise RGBXError(root/told, f'no folder of images for {what!r}', f'one of {listed}')
 
-def _sort_out(root, places, told):
-    "(RGB's place, {name: place of a further modality}, the labels' place or None, {place: affix})."
-    chosen = {what: _told(root, places, folder, what) for what,folder in told.items()}
-    label = chosen.pop('label', None) or _label_place(root, [p for p in places if p not in chosen.values()] or places)
-    rest = [place for place in places if place in chosen.values() or not _has_word(place, _LABEL_WORDS)]
-    rest = [place for place in rest if place is not label]
+def _why_not(kind, names, label):
+    "Why a kind of images was left out, or None where it belongs."
+    if _says(kind, LABEL_WORDS) and label is not None: return f'looks like labels, and {label.place.words} was taken'
+    n = _agree(names, kind.names)
+    if n >= .5*len(names): return None
+    return f"{n} of {len(names)} names of RGB are there" if n else 'none of its names is one of RGB'
+
+def _sort_out(root, kinds, told):
+    "RGB, further modalities and labels of a folder."
+    chosen = {what: _told(root, kinds, folder, what) for what,folder in told.items()}
+    free = [kind for kind in kinds if kind not in chosen.values()]
+    label = chosen.pop('label', None) or _label_kind(root, free or kinds)
     rgb = chosen.pop('rgb', None)
-    if rgb is None: rgb = _best(root, [p for p in rest if p not in chosen.values()], _rgb_points, 'RGB images')
-    if rgb is None: raise RGBXError(root, f"folders {', '.join(p.key for p in places)}", 'one with colour images')
-    affixes = _affixes([place for place in places if place is not rgb], rgb)
-    if chosen: return rgb,chosen,label,affixes
-    names = _names(rgb, affixes)
-    same = [place for place in rest if place is not rgb and len(names & _names(place, affixes)) >= .5*len(names)]
-    return rgb,{place.name.lower(): place for place in same},label,affixes
+    left = [kind for kind in free if kind is not label and not (_says(kind, LABEL_WORDS) and label is not None)]
+    if rgb is None: rgb = _best(root, [kind for kind in left if kind is not label], _rgb_points, 'RGB images')
+    if rgb is None: raise RGBXError(root, f"folders {', '.join(kind.key for kind in kinds)}", 'one with colour images')
+    _match_names(rgb, [kind for kind in kinds if kind is not rgb])
+    found = _Found(rgb, label=label)
+    if label is not None and not _agree(rgb.names, label.names):
+        raise RGBXError(root, f'{label.place.words} and {rgb.place.words} without a common name: {sorted(label.names)[0]}, {sorted(rgb.names)[0]}',
+                        'labels with the names of the images', 'Rename one of them, or say what is what: --card rgb=...,label=...')
+    for kind in [kind for kind in kinds if kind is not rgb and kind is not label and kind not in chosen.values()]:
+        why = 'not among the folders that were named' if chosen else _why_not(kind, rgb.names, label)
+        if why: found.notes.append(f'left out {kind.place.words} ({len(kind.place.all_files)} files): {why}')
+        else: found.others[kind.place.name.lower()] = kind
+    found.others = chosen or found.others
+    return found
 
-# %% ../../nbs/data/38_propose.ipynb #d3f1fc0d
-def _common_end(stems):
-    "What all names end in, from the last separator: '_rgb', or ''."
-    ends = {re.search(r'([_.-][^_.-]*)?$', stem)[0] for stem in stems}
-    return ends.pop() if len(ends) == 1 else ''
+# %% ../../nbs/data/38_propose.ipynb #5931328e
+def _groups(names, pattern):
+    "{group: names}: by a regular expression, else by the first folder of a name, else each alone."
+    groups = {}
+    for name in names:
+        match = re.search(pattern, name) if pattern else re.match('(.+?)/', name)
+        groups.setdefault((match[1] if match.groups() else match[0]) if match else name, []).append(name)
+    return groups
 
-def _affixes(others, rgb):
-    "{key: what its names end in}, where names agree only without it."
-    if any(len(rgb.stems & place.stems) >= .5*len(rgb.stems) for place in others): return {}
-    ends = {place.key: _common_end([p.stem for p in place.all_files]) for place in [rgb, *others]}
-    return {key: end for key,end in ends.items() if end}
-
-def _names(place, affixes):
-    "The names of a place's items."
-    end = affixes.get(place.key, '')
-    return {stem.removesuffix(end) for stem in place.stems}
-
-def _pattern(place, affixes):
-    "The pattern of a place's files; None where folder and ending say it all."
-    end = affixes.get(place.key, '')
-    if '{0}' not in place.key and not end: return None
-    if place.ext is None:
-        endings = ', '.join(sorted({p.suffix for p in place.all_files}))
-        raise RGBXError(place.all_files[0].parent, f'files that end in {endings}',
-                        'one ending, where splits are folders or names have endings of their own',
-                        'Write them in one format')
-    name = '{1}' if '{0}' in place.key else '{id}'
-    return f"{place.key}/{name}{end}{place.ext}"
-
-# %% ../../nbs/data/38_propose.ipynb #46f98d1f
 def divide(names:list, # Of items
     seed:int=0,        # Of the order
-) -> dict:             # {'train', 'val', 'test': sorted names}; fewer than three items are all for training
+    group:str=None,    # Regular expression: names with one value stay together; None: names in one folder do
+) -> dict:             # {'train', 'val', 'test': sorted names}; fewer than three groups are all for training
     "Items divided by a seed, about 70, 15 and 15 %; the same way every time."
     names = sorted(names)
-    order = np.random.default_rng(seed).permutation(len(names))
-    n = max(1, round(.15*len(names))) if len(names) > 2 else 0
-    parts = dict(test=order[:n], val=order[n:2*n], train=order[2*n:])
-    return {split: sorted(names[i] for i in parts[split]) for split in ('train', 'val', 'test') if len(parts[split])}
+    groups = _groups(names, group)
+    keys,total = sorted(groups),len(names)
+    order = [keys[i] for i in np.random.default_rng(seed).permutation(len(keys))]
+    parts = dict(train=[], val=[], test=[])
+    if len(keys) > 2:
+        for split in ('test', 'val'):
+            parts[split] += groups[order.pop(0)]
+            while len(order) > 2 and len(parts[split])+len(groups[order[0]])/2 < max(1, round(.15*total)): parts[split] += groups[order.pop(0)]
+    parts['train'] = [name for key in order for name in groups[key]]
+    return {split: sorted(parts[split]) for split in ('train', 'val', 'test') if parts[split]}
 
-def _splits(root, rgb, names):
-    "The splits of a card: lists, folders, or divided by seed 0."
-    lists = {split: f'{split}.txt' for split in ('train', 'val', 'test') if (root/f'{split}.txt').is_file()}
-    if lists: return lists
-    folders = [split for split in rgb.files if split]
-    if folders: return {_SPLIT_WORDS[split.lower()]: dict(names=f'{split}/*') for split in folders}
-    return {split: dict(names='*', only=only) for split,only in divide(names).items()}
+_LIST_FOLDERS = '', 'splits', 'split', 'lists', 'list', 'ImageSets', 'ImageSets/Segmentation'
+
+def _lists(root):
+    "({split: list file}, have they columns?)."
+    for folder in _LIST_FOLDERS:
+        files = {SPLIT_WORDS[file.stem.lower()]: file for file in sorted((root/folder).glob('*.txt')) if file.stem.lower() in SPLIT_WORDS}
+        if not files: continue
+        first = next((line for file in files.values() for line in file.read_text(encoding='utf-8-sig', errors='replace').split('\n') if line.strip()), '')
+        columns = '/' in first or '\t' in first or bool(re.search(r'\.\w+ +\S', first))
+        return {split: file.relative_to(root).as_posix() for split,file in files.items()},columns
+    return {},False
+
+def _splits(root, rgb, names, group, notes):
+    "Fields of a card about its splits."
+    lists,columns = _lists(root)
+    if lists: return dict(splits={split: lists[split] for split in ('train', 'val', 'test') if split in lists}, list_columns=columns)
+    slots = len(next(iter(rgb.place.files)))
+    for i in range(slots):
+        values = sorted({of[i] for of in rgb.place.files})
+        if not all(value.lower() in SPLIT_WORDS for value in values): continue
+        def pattern(value): return '/'.join([*['*']*i, value, *['*']*(slots-i)])
+        return dict(splits={SPLIT_WORDS[value.lower()]: dict(names=pattern(value)) for value in values})
+    parts = divide(names, group=group)
+    together = f'names that agree in {group!r}' if group else 'items of one folder' if slots else ''
+    if together: notes.append(f'{together} stay in one split')
+    star = '/'.join(['*']*(slots+1))
+    return dict(splits={split: dict(names=star, only=only) for split,only in parts.items()})
 
 # %% ../../nbs/data/38_propose.ipynb #718476c0
-def _span(place):
-    "The values between which the 16-bit files of a place lie, without the extremes."
-    values = sorted(place.values)
-    low,high = values[len(values)//100],values[-1-len(values)//100]
-    return float(low),float(max(high, values[len(values)//100]+1))
+def _span(numbers):
+    "The values between which nearly all numbers lie, without holes."
+    inside = numbers[(numbers > 0) & (numbers < 65535)]
+    values = inside if inside.size else numbers
+    low,high,lowest,highest = *np.percentile(values, (.1, 99.9)),values.min(), values.max()
+    reach = .25*(high-low)
+    low,high = lowest if low-lowest <= reach else low,highest if highest-high <= reach else high
+    return float(np.floor(low)),float(max(np.ceil(high), np.floor(low)+1))
 
-def _modality(name, place, affixes):
-    "The modality of a place."
-    sixteen = place.bits == 16
-    path = _pattern(place, affixes)
-    cmap = None if name == 'rgb' or place.channels >= 3 else 'inferno'
-    span = _span(place) if sixteen and place.values else None
-    return Modality(name, place.key.replace('{0}', '.'), None if path else place.ext, bits=16 if sixteen else 8,
-                    span=span, cmap=cmap, path=path)
+def _depth_fields(look, channels):
+    "How the numbers of a kind are read."
+    numbers = look.numbers(channels)
+    if look.types <= {'uint8', 'bool'}: return {}
+    if look.types <= {'uint8', 'uint16'}:
+        sixteen = np.concatenate([rows[:,channels].ravel() for rows in look.sample if rows.dtype == np.uint16])
+        return dict(bits=16, span=_span(sixteen.astype(np.float64)))
+    low,high = np.percentile(numbers, (1, 99))
+    n = numbers.shape[1] if numbers.shape[1] > 1 else 3
+    mean,std = (np.broadcast_to(f(numbers, 0)/255, n) for f in (np.mean, np.std))
+    return dict(bits=32, mean=tuple(mean.tolist()), std=tuple(np.maximum(std, 1e-6).tolist()), span=(float(low), float(max(high, low+1e-6))))
+
+def _meaning(name, fields, radiometric):
+    "What the values probably mean."
+    if radiometric: return 'degrees Celsius'
+    low,high = fields.get('span') or (0, 0)
+    if fields.get('bits') != 16 or not has_word(name, ('thermal', 'th', 'ir', 'lwir', 'tir', 'temp', 'flir', 'infrared')): return ''
+    if 22315 <= low and high <= 39315: return f'kelvin/100: {low/100-273.15:.1f} to {high/100-273.15:.1f} degrees Celsius'
+    return ''
+
+def _modality(name, kind, decode=None, channels=slice(None), n=None):
+    "The modality of a kind; of some of its channels."
+    look,place = kind.look,kind.place
+    if look.radiometric and decode is None and 'uint8' not in look.types: decode = 'flir'
+    fields = _depth_fields(look, channels) if look.sample and decode != 'flir_visible' else {}
+    n = n or (look.channels if look.channels > 1 else 3)
+    cmap = None if name == 'rgb' or n == 3 and look.channels == 3 else 'inferno'
+    path = place.pattern
+    fit = decode == 'flir' and name != 'rgb' and 'uint8' not in look.types and kind.look.planes == -1
+    return Modality(name, re.sub(r'\{\d\}', '.', place.key), None if path else place.ext, n, cmap=cmap, path=path, decode=decode,
+                    note=_meaning(f'{name} {place.key}', fields, look.radiometric), fit=fit, **fields)
+
+
+# %% ../../nbs/data/38_propose.ipynb #1758846e
+def _bands(found):
+    "{name: modality} of RGB files with more than three channels."
+    rgb,n = found.rgb,found.rgb.look.channels
+    tiff = 'tiff' in rgb.look.kinds
+    other = next((name for name in ('nir', 'thermal', 'depth') if has_word(rgb.key, (name,))), 'nir' if tiff and n == 4 else 'x')
+    if other in found.others: other = f'{other}_band'
+    found.notes.append(f'{rgb.place.words} has {n} channels in a file: 1 to 3 are taken as rgb, '
+                       f"{'the fourth' if n == 4 else f'4 to {n}'} as {other}")
+    rest = ','.join(map(str, range(4, n+1)))
+    return {'rgb': _modality('rgb', rgb, 'bands:1,2,3', slice(0, 3), 3),
+            other: _modality(other, rgb, f'bands:{rest}', slice(3, None), n-3 if n > 4 else 3)}
+
+def _thermal_pair(found):
+    "{name: modality} of thermal camera files that carry a photograph, where there are no other images."
+    try: flir_visible(found.rgb.place.all_files[0])
+    except RGBXError: return None
+    found.notes.append('rgb is the photograph inside the thermal files; both cameras look from two places, and were not aligned')
+    thermal = _modality('thermal', found.rgb, 'flir')
+    return {'rgb': _modality('rgb', found.rgb, 'flir_visible', n=3), 'thermal': replace(thermal, fit=True)}
+
+def _modalities(found):
+    "{name: modality}, RGB first."
+    look,pair = found.rgb.look,None
+    if look.radiometric and not found.others: pair = _thermal_pair(found)
+    if pair: first = pair
+    elif look.channels >= 4 and not look.radiometric: first = _bands(found)
+    else: first = {'rgb': _modality('rgb', found.rgb)}
+    return first | {name: _modality(name, kind) for name,kind in found.others.items()}
+
+# %% ../../nbs/data/38_propose.ipynb #ff386303
+def _labels(root, found):
+    "Card fields of the labels: a folder of images, else annotation files, else none."
+    if found.label is None:
+        fields,notes = annotation_fields(root, found.rgb.place)
+        found.notes += notes
+        return dict(label_folder=None, classes=['class 0']) | fields
+    place = found.label.place
+    fields,notes = label_fields(place)
+    found.notes += notes
+    path = place.pattern
+    return dict(label_folder=re.sub(r'\{\d\}', '.', place.key), label_ext=None if path else place.ext, label_path=path) | fields
 
 def propose_card(root:Path, # Folder
-    told:dict=None,         # {what: folder} that is known: 'rgb', 'label', or a further modality
-) -> Card:                  # Not saved
+    told:dict=None,         # {what: folder} that is known: 'rgb', 'label', or a further modality; 'group': a pattern of names
+) -> Card:                  # Not saved; its notes say what was decided and what was left out
     "A card for a folder of images that has none; `RGBXError` with the choices where two folders may be meant."
-    root = Path(root)
+    root,told = Path(root),dict(told or {})
     if not root.is_dir(): raise RGBXError(root, 'no such folder', 'the folder of a data set')
-    places = _places(root)
-    if not places: raise RGBXError(root, 'no folder of images', 'RGB/, a folder for each further modality, and Label/')
-    rgb,others,label,affixes = _sort_out(root, places, told or {})
-    top = max((v for v in _look(label, 200).values if v != 255), default=0) if label else 0
-    modalities = {name: _modality(name, place, affixes) for name,place in dict(rgb=rgb, **others).items()}
-    labels = dict(label_folder=None)
-    if label:
-        folder,path = label.key.replace('{0}', '.'),_pattern(label, affixes)
-        labels = dict(label_folder=folder, label_ext=label.ext, label_path=path)
-    classes = [f'class {i}' for i in range(max(1, top+1))]
-    card = Card(root.name, classes, None, modalities, _splits(root, rgb, _names(rgb, affixes)))
-    return card.with_changes(**labels)
+    group = told.pop('group', None)
+    places,odd = find_places(root)
+    if not places:
+        why = '; '.join(f'{folder} {reason}' for folder,reason in odd[:4])
+        raise RGBXError(root, f"no folder of images{f' ({why})' if why else ''}", 'RGB/, a folder for each further modality, and Label/')
+    found = _sort_out(root, [_Kind(place, look_at(place)) for place in places], told)
+    found.notes += [f'left out {folder}: {reason}' for folder,reason in odd]
+    labels = _labels(root, found)
+    splits = _splits(root, found.rgb, found.rgb.names, group, found.notes)
+    card = Card(root.name, labels.pop('classes'), None, _modalities(found))
+    return card.with_changes(notes=found.notes, **splits, **labels)

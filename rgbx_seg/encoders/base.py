@@ -14,6 +14,7 @@ from ..core import RGBXError
 class Encoder(nn.Module):
     """An image encoder in parts: `stem`, `stages`, and `outs` that turn a stage's features into what fusion and head
     see."""
+    multiple = 1   # Sides of images are padded to multiples of it, and the logits cut back
     joint = False  # Does it read all modalities itself, `encoder(rgb, x) -> pyramid`, with no fusion beside it?
     starts_random = False  # Do ImageNet weights that are loaded into a model leave this encoder alone?
     def __init__(self,

@@ -79,6 +79,7 @@ class FusedBackbone(_Stages):
         self.encoders,self.fusions,self.n = nn.ModuleList(encoders),nn.ModuleList(fusions),n
         self.stems = nn.ModuleDict({str(i):s for i,s in (stems or {}).items()})
         self.channels,self.strides = self.encoders[0].channels,self.encoders[0].strides
+        self.multiple = max(encoder.multiple for encoder in self.encoders)
         _check_parts(self.encoders, self.fusions, n)
         if any(f.enriches for f in self.fusions):
             for e in self.encoders: e.expect_enriched()
@@ -180,6 +181,8 @@ class RGBXSegmenter(_NamedImages):
         if takes and mask is None and len(images) == len(self.modalities)+1: *images,mask = images
         ordered = self.inputs(*images, **named)
         size = next(image for image in ordered if image is not None).shape[-2:]
+        multiple = getattr(self.backbone, 'multiple', 1)
+        if any(side%multiple for side in size): return self._padded(ordered, mask, size, multiple)
         pyramid = self.backbone(*ordered)
         out = self.head.training_logits(pyramid, mask) if takes and mask is not None else self.head(pyramid)
         main,*own = out if isinstance(out, tuple) else (out,)
@@ -190,3 +193,11 @@ class RGBXSegmenter(_NamedImages):
         return (logits, *aux) if aux else logits
 
     def extra_repr(self): return f"modalities={self.modalities}, num_classes={self.num_classes}"
+
+    def _padded(self, images, mask, size, multiple):
+        "The same on images that are padded at the right and below; what is added is cut off the logits."
+        more = (0, -size[1]%multiple, 0, -size[0]%multiple)
+        images = [None if image is None else F.pad(image, more) for image in images]
+        out = self(*images, mask=None if mask is None else F.pad(mask, more, value=255))
+        cut = [one[...,:size[0],:size[1]] for one in (out if isinstance(out, tuple) else (out,))]
+        return tuple(cut) if isinstance(out, tuple) else cut[0]
