@@ -6,10 +6,10 @@
 __all__ = ['exit_status', 'main']
 
 # %% ../../nbs/cli/90_main.ipynb #c11d0003
-import errno, importlib, inspect, os, pkgutil, sys, traceback, warnings
+import errno, importlib, inspect, os, pkgutil, signal, sys, threading, traceback, warnings
 from pathlib import Path
 import rgbx_seg as rx
-from ..core import RGBXError, nearest
+from ..core import RGBXError, Stopped, nearest
 from ..registry import load_plugin
 from .parser import VERBS, WrongWords, call_words, make_parser
 
@@ -148,7 +148,7 @@ def exit_status(act:object, # A function
         sys.stdout.flush()
         return status
     except WrongWords as e: said,status = f'error: {e}',2
-    except KeyboardInterrupt: said,status = '\ninterrupted',130
+    except KeyboardInterrupt as e: said,status = f"\n{str(e) or 'interrupted'}",128+getattr(e, 'number', signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # what is still to be flushed goes nowhere
         return 0
@@ -161,5 +161,8 @@ def exit_status(act:object, # A function
 def main(words:list=None, # What was typed; default: the words of the command line
 ) -> int:                 # The exit status
     "The command line."
+    if words is None and threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGTERM, _terminated)
     words = sys.argv[1:] if words is None else list(words)
     return exit_status(_run, words, debug='--debug' in words)
+
+def _terminated(number, frame): raise Stopped('terminated', number)
