@@ -131,7 +131,7 @@ def _class_recipe(run):
     "The recipe of a run of whole-image classes; None of any other run."
     from rgbx_seg.training.recipe import Recipe
     own = (run.config.get('train') or {}).get('recipe')
-    classes = run.card is not None and getattr(run.card, 'classification', False)
+    classes = (run.config.get('model') or {}).get('classifier', False)
     return Recipe.from_dict(own) if classes and isinstance(own, dict) else None
 
 def _judge_classes(recipe, run, dataset, bs):
