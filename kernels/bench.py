@@ -412,7 +412,7 @@ def main():
     if a.memory: return memory_child(a.memory[0], a.memory[1], int(a.memory[2]))
     if a.dry or torch.cuda.is_available():
         import bench_gpu
-        bench_gpu.run(dry=a.dry)
+        bench_gpu.main(['--dry']*a.dry)
         if a.dry: return
     if scan_native.native_library() is None: sys.exit('no native kernel to measure')
     torch.set_num_threads(1); torch.manual_seed(0); t0 = time.time()

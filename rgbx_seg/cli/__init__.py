@@ -6,21 +6,28 @@
 __all__ = ['exit_status', 'main']
 
 # %% ../../nbs/cli/90_main.ipynb #c11d0003
-import errno, importlib, os, signal, sys, threading, warnings
+import errno, importlib, inspect, os, pkgutil, signal, sys, threading, traceback, warnings
+from pathlib import Path
 import rgbx_seg as rx
 from ..core import RGBXError, Stopped, nearest
 from ..registry import load_plugin
 from .parser import VERBS, WrongWords, call_words, make_parser
 
 # %% ../../nbs/cli/90_main.ipynb #c11d0006
-for _name in ('lists', 'runs', 'align', 'weights'): importlib.import_module(f'rgbx_seg.cli.{_name}')   # registers their verbs
+def _register_verbs():
+    "Import the modules of this folder: a verb is a notebook here, and no other edit."
+    folder = Path(inspect.getfile(make_parser)).parent
+    names = [module.name for module in pkgutil.iter_modules([str(folder)])]
+    for name in sorted(names, key=lambda name: (name not in ('lists', 'runs'), name)):
+        importlib.import_module(f'rgbx_seg.cli.{name}')
 
+_register_verbs()
 _AIMS = ('know your data', 'choose', 'train', 'judge', 'use', 'trust')
 
 def _overview():
     "All verbs by aim."
     lines = ['usage: rgbx VERB ... [options]', '', rx.__doc__]
-    for aim in _AIMS:
+    for aim in dict.fromkeys((*_AIMS, *(verb.aim for verb in VERBS.values()))):
         lines += ['', f'{aim}:']
         lines += [f'  {verb.name:10} {verb.summary}' for verb in VERBS.values() if verb.aim == aim]
     lines += ['', 'rgbx VERB --help       the options of a verb, with an example', 'rgbx --version',
@@ -64,24 +71,43 @@ def _completion(shell):
     return (_BASH if shell == 'bash' else _ZSH) % (names, '\n'.join(cases))
 
 # %% ../../nbs/cli/90_main.ipynb #c11d000b
+_SYSTEM = {errno.ENOSPC: ('space left on that disk', 'Make room, or choose another folder.'),
+           errno.EDQUOT: ('space left in your quota', 'Make room, or choose another folder.'),
+           errno.EACCES: ('permission to read or write there', 'Choose another folder, or ask its owner.'),
+           errno.EPERM: ('permission to read or write there', 'Choose another folder, or ask its owner.'),
+           errno.EROFS: ('a disk that can be written', 'Choose another folder.'),
+           errno.ENOENT: ('a path that exists', 'Is it typed as it is on the disk?'),
+           errno.ENOTDIR: ('a folder', 'A file is in the way; choose another folder.'),
+           errno.EEXIST: ('a folder, or nothing yet', 'A file is in the way; choose another folder.'),
+           errno.EISDIR: ('a file', 'A folder is in the way; choose another name.'),
+           errno.EMFILE: ('fewer open files', 'Try fewer --workers, or `ulimit -n 4096`.')}
+
+# %% ../../nbs/cli/90_main.ipynb #694f7bc7
 def _block(where, found, expected='', fix=''):
     "An error as one block."
     rows = [('found', found), ('expected', expected), ('do', fix)]
     return '\n'.join([f'error: {where}'] + [f'  {name:9} {text}' for name,text in rows if text])
 
 def _explain(e):
-    "An exception in the words of a block; `None` for what is a mistake of ours."
+    "An exception in the words of a block."
     if isinstance(e, RGBXError): return _block(e.where, e.found, e.expected, e.fix)
     if isinstance(e, OSError) and e.errno:
-        expected = {errno.ENOSPC: 'space left on that disk', errno.EDQUOT: 'space left on that disk',
-                    errno.EACCES: 'permission to read or write there', errno.ENOENT: 'a path that exists'}
-        return _block(e.filename or 'a file', e.strerror, expected.get(e.errno, 'a path that can be read or written'))
+        expected,fix = _SYSTEM.get(e.errno, ('a path that can be read or written', ''))
+        return _block(e.filename or 'a file that was to be written', e.strerror, expected, fix)
     if isinstance(e, MemoryError) or type(e).__name__ == 'OutOfMemoryError':
         found = (str(e).splitlines() or ['no memory left'])[0]
         return _block('memory', found, 'enough of it', 'Try a smaller --bs or --size, or --recompute.')
     if isinstance(e, ImportError) and not (e.name or '').startswith('rgbx_seg'):
         return _block(e.name or 'a package', str(e), 'a package that is installed')
-    return None
+    return _ours(e)
+
+# %% ../../nbs/cli/90_main.ipynb #1e9a5580
+def _ours(e):
+    "What no user can have caused."
+    last = traceback.extract_tb(e.__traceback__)[-1]
+    found = f'{type(e).__name__}: {(str(e).splitlines() or [""])[0][:200]}'
+    return _block(f'{Path(last.filename).name}, line {last.lineno}', found, 'none: a mistake of rgbx_seg',
+                  '--debug shows all of it; please report that.')
 
 # %% ../../nbs/cli/90_main.ipynb #c11d000e
 def _quiet():
@@ -96,7 +122,8 @@ def _run(words):
     elif words[0] == '--version': print(f'rgbx_seg {rx.__version__}')
     elif words[0] == 'completion': print(_completion(words[1] if len(words) > 1 else ''))
     elif words[0] not in VERBS:
-        raise WrongWords(f"found {words[0]!r}; expected a verb such as {', '.join(nearest(words[0], VERBS))}\nrgbx --help lists them")
+        near = ', '.join(nearest(words[0], VERBS))
+        raise WrongWords(f'found {words[0]!r}; expected a verb such as {near}\nrgbx --help lists them')
     elif {'-h', '--help'} & set(words[1:]): make_parser(VERBS[words[0]]).print_help()
     else: return _call(VERBS[words[0]], words[1:])
     return 0
@@ -109,12 +136,13 @@ def _call(verb, words):
     return verb.run(*by_place, **by_name) or 0
 
 # %% ../../nbs/cli/90_main.ipynb #c11d000f
-def exit_status(act, # A function
-    *args,          # Its arguments
-    debug:bool=False, # Let errors through, with their traceback
-) -> int:           # What it returns, if anything; 1 after an error of the user's, 2 after wrong words, 130 when interrupted
+def exit_status(act:object, # A function
+    *args,              # Its arguments
+    debug:bool=False,   # Let errors through, with their traceback
+) -> int:               # What it returns, if anything; 1 after an error, 2 after wrong words, 130 when interrupted
     "Call `act`; what a user can cause is said in one block on stderr."
-    if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(line_buffering=True)  # a log shows a line when it is printed
+    # a log shows a line when it is printed
+    if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(line_buffering=True)
     try:
         status = act(*args) or 0
         sys.stdout.flush()
@@ -125,8 +153,8 @@ def exit_status(act, # A function
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # what is still to be flushed goes nowhere
         return 0
     except Exception as e:
+        if debug: raise
         said,status = _explain(e),1
-        if said is None or debug: raise
     print(said, file=sys.stderr)
     return status
 

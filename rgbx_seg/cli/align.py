@@ -43,19 +43,19 @@ def align_(data:str,        # DATA: a folder with images of two cameras
     *,
     # what is registered
     x:str=None,             # The modality; default: the only one besides RGB
-    only:str=None,          # Pattern of the items of this rig
+    only:str=None,          # Pattern of the items of this rig; default: all
     pairs:int=64,           # Pairs at most, spread over the training list
     # how
     model:str='affine',     # translation, similarity, affine, homography or auto
-    points:str=None,        # CSV of points seen in both: rgb_x, rgb_y, x_x, x_y
-    cameras:str=None,       # JSON of a calibration: K_rgb, K_x, R, t, perhaps a plane
-    start:str=None,         # alignment.json to start from
+    points:str=None,        # CSV of points seen in both: rgb_x, rgb_y, x_x, x_y; default: found in the images
+    cameras:str=None,       # JSON of a calibration: K_rgb, K_x, R, t, perhaps a plane; default: none
+    start:str=None,         # alignment.json to start from; default: none
     scale:Names=Names('.5,2'), # LOW,HIGH: scales to search, relative to equal fields of view
     rotation:float=6.,      # Degrees to search, each way
     # results
     outside:str='keep',     # Pixels of RGB without X: keep, void or crop
     resample:bool=False,    # Write warped files instead of warping as the files are read
-    out:str=None,           # Folder for another copy of alignment.json
+    out:str=None,           # Folder for another copy of alignment.json; default: none
     force:bool=False,       # Use it although it cannot be trusted
     seed:int=0,             # Of random samples
 ):

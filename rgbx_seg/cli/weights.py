@@ -7,7 +7,6 @@ __all__ = []
 
 # %% ../../nbs/cli/32_weights.ipynb #cd642eda
 import fnmatch
-import rgbx_seg as rx
 from .parser import verb
 from ..core import RGBXError, nearest
 from ..registry import WEIGHTS
@@ -46,7 +45,7 @@ def _remove(name):
 
 # %% ../../nbs/cli/32_weights.ipynb #ac3d47d0
 @verb('choose', 'rgbx weights sigma_tiny/mfnet --fetch')
-def weights(pattern:str='*', # A pattern, or one name to show all about it
+def _weights(pattern:str='*', # A pattern, or one name to show all about it
     *,
     # what is done with the file of a name
     fetch:bool=False,       # Get it, whole and checked, into the cache

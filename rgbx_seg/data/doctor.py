@@ -75,7 +75,8 @@ class _ReportText:
         if self.proposed:
             folders = ', '.join(f'{name} in {m.folder}/' for name,m in card.modalities.items())
             lines.append(f"proposed card: {folders}; labels in {card.layout.label_folder}/, {card.num_classes} classes; "
-                         f"save it with report.card.save('{self.root}/card.json')")
+                         f'`rgbx check {self.root} --save` writes it')
+            lines += [f'taken: {note}' for note in card.facts.notes]
         sizes = [f'{width} x {height} ({n})'
                  for (height,width),n in sorted(self.sizes.items(), key=lambda size: -size[1])]
         if sizes: lines.append('sizes: '+', '.join(sizes[:4])+(' ...' if len(sizes) > 4 else ''))

@@ -311,6 +311,14 @@ class _Labels(_Files):
         mask = self.file_mask(name)
         return mask if self._new_ids is None else self._new_ids[mask]
 
+    def subset(self, names:list, # Of items, of its own
+        split:str,               # What they are called
+    ):
+        "The data set with some of its items alone."
+        out = copy.copy(self)
+        out._names,out.split = encode_names(self.root, list(names)),split
+        return out
+
     def read_as(self, card:Card, # What its images and classes are to be read as
         new_ids:np.ndarray=None, # (256,) uint8: what each train id of the data set's own card becomes
     ):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['open_data', 'open_both', 'describe']
 
-# %% ../../nbs/data/40_open.ipynb #d6cfdd1f
+# %% ../../nbs/data/40_open.ipynb #b5adb736
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
@@ -14,7 +14,7 @@ from .known_cards import CARDS, get_card
 from .cards import Card, DataSet
 from .folder import DataFolder, split_names
 from .item_files import ItemFiles
-from .propose import propose_card, told_folders
+from .propose import divide, propose_card, told_folders
 from .reading import Reading
 from .sets.base import layout_of
 from ..registry import DATASETS, RECIPES
@@ -76,14 +76,25 @@ def _recognise(root):
         except RGBXError as e: why.append(f'It has the folders of {name} ({card.layout.name}), but {e}')
     return found,why
 
-# %% ../../nbs/data/40_open.ipynb #df72378a
+# %% ../../nbs/data/40_open.ipynb #f828aee9
+def _classes_by_name(card, reading):
+    "A proposal whose classes are some of the run's by name: its numbers become the run's."
+    table = card.layout.label_map or {i: i for i in range(card.num_classes)}
+    new = {i: reading.classes.index(name) for i,name in enumerate(card.classes)}
+    return {value: new.get(number, number) for value,number in table.items()}
+
 def _proposed_for(card, reading):
-    "A proposal whose classes, which have no names, are those of the run."
+    "A proposal with the classes of the run: by their names, else, where they are plain numbers, by these."
     if reading is None: return card
-    n = len(reading.classes)
-    if card.num_classes <= n: return replace(card, classes=list(reading.classes), palette=np.array(reading.palette))
-    raise RGBXError(f'labels of {card.name!r}', f'values up to {card.num_classes-1}',
-                    f'0..{n-1}, the {n} classes of the run')
+    n,classes = len(reading.classes),dict(classes=list(reading.classes), palette=np.array(reading.palette))
+    if set(card.classes) <= set(reading.classes): return card.with_changes(label_map=_classes_by_name(card, reading), **classes)
+    painted = (card.layout.label_decode or '').startswith('colours:')
+    if painted or card.num_classes > n:
+        raise RGBXError(f'labels of {card.name!r}', f"the classes {_some(card.classes)}", f'some of {_some(reading.classes)}, which the run knows',
+                        'Give the data a card.json with the classes of the run: rgbx check FOLDER --save, then edit it')
+    return replace(card, **classes)
+
+def _some(names): return ', '.join(map(str, list(names)[:8]))+(' ...' if len(names) > 8 else '')
 
 def _guessed_card(root, reading):
     "(card, what was taken) of a folder that nothing is said about."
@@ -173,33 +184,51 @@ def open_data(what,         # A folder, {modality: file or files}, an open data 
         if modalities and reading is None: reading = Reading.of(dataset).select(modalities)
     return dataset if reading is None else reading.apply(dataset)
 
-# %% ../../nbs/data/40_open.ipynb #f7fe5de5
+# %% ../../nbs/data/40_open.ipynb #942c26ca
+def _if_there(what, split, kwargs):
+    "A split, or None where it is not there; one that is there and wrong is an error."
+    try: return open_data(what, split, **kwargs)
+    except RGBXError as e:
+        if e.found in ('no such list', 'no such folder') or e.found.startswith(('no images for', 'no split')): return None
+        raise
+
+def _held_out(first, say):
+    "(training, validation) out of the training items, by seed 0."
+    names,parts = first.names,divide(first.names)
+    if 'val' not in parts or not isinstance(first, DataFolder):
+        say('no list val: scores during training are on the training items')
+        return first,first
+    held = set(parts['val'])
+    say(f'no list val: {len(held)} of {len(names)} training items are held out for validation, by seed 0; '
+        'test is not looked at (--set data.valid=test would)')
+    return first.subset([name for name in names if name not in held], first.split),first.subset(parts['val'], 'held out')
+
 def open_both(what,         # A folder; or the open data sets (training, validation)
     train:str='train',      # Split to train on
-    valid:str=None,         # Split to validate on; None: val, else test
+    valid:str=None,         # Split to validate on; None: val, else some of the training items
     say:callable=print,     # What is told of a choice
     **kwargs                # As `open_data`
 ) -> tuple:                 # (training, validation)
-    "The splits of a training. Without a `val` of its own, test is looked at during training, and told."
+    "The splits of a training. Without a `val` of its own, training items are held out; test is never looked at unasked."
     if isinstance(what, (tuple, list)): return tuple(what)
     first = open_data(what, train, **kwargs)
     if valid is not None: return first,open_data(what, valid, **kwargs)
-    for split in [s for s in ('val', 'test') if s in first.card.splits]:
-        try: second = open_data(what, split, **kwargs)
-        except RGBXError: continue
-        if not second.labels or set(second.names) <= set(first.names): continue   # trained on training + validation
-        if split == 'test': say('no list val: scores during training are on test, and the last weights are kept')
-        return first,second
-    say('no list val or test: scores during training are on the training items')
-    return first,first
+    second = _if_there(what, 'val', kwargs) if 'val' in first.card.splits else None
+    # a val that is part of train was trained on
+    if second is not None and second.labels and not set(second.names) <= set(first.names): return first,second
+    if first.card.layout.classification: return first,first
+    return _held_out(first, say)
 
 # %% ../../nbs/data/40_open.ipynb #fd48c3a6
 def _describe_modality(name, modality):
     "A modality in words."
     files = modality.path or f"{modality.folder}/*{modality.ext or ''}"
     notes = [] if modality.bits == 8 else [f'{modality.bits} bit']
+    if modality.channels > 3: notes.append(f'{modality.channels} channels')
+    if modality.decode: notes.append(modality.decode)
     if modality.span: notes.append('{0:g}..{1:g}'.format(*modality.span))
     if modality.order != 'rgb' and modality.cmap is None: notes.append(modality.order)
+    if 'degrees' in modality.note: notes.append(modality.note)
     if modality.align: notes.append('aligned')
     return f"{name} {files}"+(f" ({', '.join(notes)})" if notes else '')
 
@@ -236,4 +265,5 @@ def describe(dataset:DataSet # Open
     parts = [_describe_modality(name, modality) for name,modality in card.modalities.items()]
     parts.append(_describe_labels(card))
     if not card.layout.classification: parts.append(_describe_items(dataset))
-    return f"data {dataset.root.name}: {dataset.taken or card.name}: {', '.join(parts)}"
+    line = f"data {dataset.root.name}: {dataset.taken or card.name}: {', '.join(parts)}"
+    return '\n  '.join([line, *card.facts.notes]) if 'proposed' in dataset.taken else line

@@ -39,9 +39,11 @@ class Place:
     prefix:str=''                                 # Of the names
     suffix:str=''                                 # Of the names
     files:dict=field(default_factory=dict)        # {(values of the slots): [file, ...]}
+    title:str=''                                  # What the kind is called; '': by its names, else its folder
     @property
     def name(self) -> str: # In words
         "What the kind is called."
+        if self.title: return self.title
         if self.suffix or self.prefix: return re.sub(r'[^\w]+|_', '', self.suffix or self.prefix) or self.key
         return next((part for part in reversed(self.key.split('/')) if '{' not in part), self.key)
     @property

@@ -80,8 +80,8 @@ def _variants(kind):
     if place.prefix or place.suffix or len(stems) < 2: return [place]
     suffix,prefix = _common(stems, r'[_.-][^_.-]*$'),_common(stems, r'^[^_.-]*[_.-]')
     out = [place]
-    if suffix: out.append(replace(place, suffix=suffix))
-    if prefix: out.append(replace(place, prefix=prefix))
+    if suffix: out.append(replace(place, suffix=suffix, title=place.name))
+    if prefix: out.append(replace(place, prefix=prefix, title=place.name))
     return out
 
 def _agree(names, others): return len(names & others)
@@ -143,6 +143,7 @@ def _groups(names, pattern):
     for name in names:
         match = re.search(pattern, name) if pattern else re.match('(.+?)/', name)
         groups.setdefault((match[1] if match.groups() else match[0]) if match else name, []).append(name)
+    if len(groups) == 1 and not pattern: return {name: [name] for name in names}      # one folder alone is no sequence
     return groups
 
 def divide(names:list, # Of items
@@ -231,7 +232,6 @@ def _modality(name, kind, decode=None, channels=slice(None), n=None):
     fit = decode == 'flir' and name != 'rgb' and 'uint8' not in look.types and kind.look.planes == -1
     return Modality(name, re.sub(r'\{\d\}', '.', place.key), None if path else place.ext, n, cmap=cmap, path=path, decode=decode,
                     note=_meaning(f'{name} {place.key}', fields, look.radiometric), fit=fit, **fields)
-
 
 # %% ../../nbs/data/38_propose.ipynb #1758846e
 def _bands(found):

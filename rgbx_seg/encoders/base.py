@@ -29,7 +29,7 @@ class Encoder(nn.Module):
         self.stem,self.stages = stem,nn.ModuleList(stages)
         self.outs = nn.ModuleList(outs if outs is not None else [nn.Identity() for _ in self.stages])
         self.channels,self.strides,self.in_channels = tuple(channels),tuple(strides),in_channels
-        sizes = {k: len(getattr(self, k)) for k in ('stages', 'channels', 'outs', 'strides')}
+        sizes = {what: len(getattr(self, what)) for what in ('stages', 'channels', 'outs', 'strides')}
         if len(set(sizes.values())) > 1:
             found = ', '.join(f'{number} {what}' for what,number in sizes.items())
             raise RGBXError(type(self).__name__, found, 'as many of each as there are stages')

@@ -39,8 +39,7 @@ class ASPPSum(nn.Module):
         self.map_bn = _norm(hidden*views)
         self.global_pooling_conv,self.global_pooling_bn = _conv(in_channels, hidden),_norm(hidden)
         self.red_conv = _conv(hidden*views, width)
-        self.pool_red_conv = _conv(hidden, width)
-        self.red_bn = _norm(width)
+        self.pool_red_conv,self.red_bn = _conv(hidden, width),_norm(width)
 
     def views(self, feature:Tensor) -> Tensor: # `(B, hidden * views, H, W)`, normed
         "The dilated views side by side."

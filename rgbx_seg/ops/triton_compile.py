@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from . import scan, ss2d
 from .routes import positions
+from .triton_forward import triton
 
 # %% ../../nbs/ops/38_triton_compile.ipynb #5ebb737b
 @dataclass(frozen=True)

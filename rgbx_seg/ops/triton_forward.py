@@ -187,7 +187,7 @@ if triton is not None:
 # %% ../../nbs/ops/17_triton_forward.ipynb #df15de31
 if triton is not None:
     @triton.jit
-    def join_groups(cur, g, b, n, ch, m, A2, ends, sums, NG, KD, N: tl.constexpr, T: tl.constexpr):
+    def join_groups(cur, g, b, n, ch, m, A2, ends, sums, NG, KD, N, T: tl.constexpr):
         for j in range(0, g, T):
             es,ds = (),()
             for t in tl.static_range(T):
@@ -199,15 +199,15 @@ if triton is not None:
 
 # %% ../../nbs/ops/17_triton_forward.ipynb #06fa6f55
 if triton is not None:
-    @triton.jit(do_not_specialize=['NC','K','rev','G','NG'])
-    def carries_kernel(h, total, A, first, ends, sums, NC, D, K, rev, G, NG, N: tl.constexpr, ADJ: tl.constexpr,
-                       FIRST: tl.constexpr, END: tl.constexpr, JOIN: tl.constexpr, T: tl.constexpr, BD: tl.constexpr):
+    @triton.jit(do_not_specialize=['NC','K','rev','G','NG','N','adjoint'])
+    def carries_kernel(h, total, A, first, ends, sums, NC, D, K, rev, G, NG, N, adjoint, FIRST: tl.constexpr,
+                       END: tl.constexpr, JOIN: tl.constexpr, T: tl.constexpr, BD: tl.constexpr):
         KD = K*D
         i,g,b = program(tl.cdiv(KD, BD)*N, NG)
         n = i%N
         ch = (i//N)*BD+tl.arange(0, BD)
         m = ch<KD
-        back = ((rev>>((ch//D)&31))&1)^ADJ
+        back = ((rev>>((ch//D)&31))&1)^adjoint
         A2 = tl.load(A+ch*N+n, mask=m, other=0.)*1.4426950408889634
         cur,tot = tl.zeros((BD,), tl.float32),tl.zeros((BD,), tl.float32)
         if FIRST: cur = tl.load(first+(b*KD+ch)*N+n, mask=m, other=0.)

@@ -175,7 +175,7 @@ def _carry(p, h, total, first, adjoint, n_chunks):
     channels = 64 if width>32 else 32
     programs = _blocks(width, channels)*p.N*p.b
     start = p.A if first is None else first
-    common = dict(NC=n_chunks, D=p.D, K=p.K, rev=p.rev, N=p.N, ADJ=int(adjoint), T=2*STEPS['T'], BD=channels,
+    common = dict(NC=n_chunks, D=p.D, K=p.K, rev=p.rev, N=p.N, adjoint=int(adjoint), T=2*STEPS['T'], BD=channels,
                   num_warps=channels//32)
     if n_chunks<=4*group:
         triton_forward.carries_kernel[(programs,)](h, total, p.A, start, h, h, G=n_chunks, NG=1, END=False, JOIN=False,

@@ -18,7 +18,7 @@ from ..ops.layers import resize
 from .cases import pick
 from .parts import denoiser_outputs, neck_outputs, log_snr_outputs
 from .pipelines import whu_pipeline_outputs
-from ..systems.mamba_diffusion import MAMBA_DIFFUSION_QUIRKS, mamba_diffusion_names, published_model
+from ..systems.mamba_diffusion import MAMBA_DIFFUSION_QUIRKS, mamba_diffusion_names, published_mamba_diffusion
 
 # %% ../../nbs/parity/32_mamba_diffusion.ipynb #ad8bb8e9
 def mamba_diffusion_boundaries(model:RGBXSegmenter, # Two modalities
@@ -58,7 +58,7 @@ def whole_outputs(case:dict, # Parity case of the whole network
     inputs:dict,           # As the case names them
 ) -> dict:              # Its outputs
     "Build, load strictly, sample with the case's noise."
-    m = published_model(case['config'], MAMBA_DIFFUSION_QUIRKS).eval()
+    m = published_mamba_diffusion(case['config'], MAMBA_DIFFUSION_QUIRKS).eval()
     load_published(m, state_dict)
     steps = [torch.as_tensor(inputs[f'step_noise{k}']) for k in range(m.head.timesteps) if f'step_noise{k}' in inputs]
     out = mamba_diffusion_boundaries(m, *split_bands(inputs['img'], m.in_channels.values()),
@@ -74,7 +74,7 @@ def diffusion_loss_outputs(case:dict,  # Parity case with a label
     shift:float=2e-6,        # Decides ties at the kinks of bilinear reading, in cells
 ) -> dict:
     "Losses, what leads to them, and the gradients; a published tensor that nothing reads has none."
-    m = published_model(case['config'], MAMBA_DIFFUSION_QUIRKS).eval()
+    m = published_mamba_diffusion(case['config'], MAMBA_DIFFUSION_QUIRKS).eval()
     load_published(m, state_dict)
     trace = {}
     m.head.denoiser.shift = shift

@@ -20,10 +20,10 @@ from ..models.segmenter import FusedBackbone, RGBXSegmenter
 from ..models.weights import load_published, read_weights, unwrap
 from ..registry import FORMATS, MODELS, check_quirks
 
-# %% ../../nbs/systems/16_cmnext.ipynb #5b796418
+# %% ../../nbs/systems/16_cmnext.ipynb #ea8b9a9f
 _WIDE = 64,128,320,512
 CMNEXT_VARIANTS = dict(                        # widths, depths, width of the head
-    cmnext_nano=((8,16,20,32), (1,1,1,1), 32), cmnext_b0=((32,64,160,256), (2,2,2,2), 256),
+    cmnext_nano=((16,32,80,128), (1,1,1,1), 64), cmnext_b0=((32,64,160,256), (2,2,2,2), 256),
     cmnext_b1=(_WIDE, (2,2,2,2), 256),         cmnext_b2=(_WIDE, (3,4,6,3), 512),
     cmnext_b3=(_WIDE, (3,4,18,3), 512),        cmnext_b4=(_WIDE, (3,8,27,3), 512),
     cmnext_b5=(_WIDE, (3,6,40,3), 512))

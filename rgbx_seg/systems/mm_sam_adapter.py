@@ -178,8 +178,7 @@ def mm_sam_adapter(variant:str='mm_sam_adapter_l', # One of `MM_SAM_VARIANTS`
     num_classes:int=25,           # Channels of the logits
     modalities:tuple=('rgb','x'), # Names, RGB first; 'rgb' alone has a convolutional prior instead of the fusion
     in_channels:int|dict=3,       # Channels of every image, or `{modality: channels}`
-    # `vit`, `prior`, `adapter`: settings of `sam_vit`, `convnext_encoder` (`spatial_prior`), interactions;
-    # `checkpointing`
+    # `vit`, `prior`, `adapter`: settings of `sam_vit`, `convnext_encoder`, the interactions; `checkpointing`
     encoder_kw:dict=None,
     fusion_kw:dict=None,          # `size`: side of the crops, an int, `(height, width)` or None
     head_kw:dict=None,            # Settings of the SegFormer head

@@ -321,7 +321,8 @@ def _check_number(where, value, above=None, below=math.inf):
     "Raise on what is no number, not finite, negative, or out of its range."
     number = isinstance(value, (int,float)) and not isinstance(value, bool) and math.isfinite(value)
     if number and value >= 0 and value != above and value < below: return
-    raise RGBXError(where, repr(value), f"a number {'above' if above == 0 else 'from'} 0{f' to {below}' if below < math.inf else ''}")
+    wanted = 'a positive number' if above == 0 else 'a number from 0'
+    raise RGBXError(where, repr(value), wanted+(f' to below {below}' if below < math.inf else ''))
 
 # %% ../../nbs/training/30_recipe.ipynb #e46a9f0d
 def list_recipes(

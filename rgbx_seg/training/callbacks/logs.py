@@ -81,14 +81,15 @@ class EpochLines(Callback):
     "Print the recorder's columns, a line per epoch."
     order = 61                                              # after the recorder has named its columns
     def before_fit(self):
-        self.before = self.learn.logger
-        if self.before is noop or ranks()[0]: return
-        self.widths = [max(len(name), 6) for name in self.recorder.metric_names]
-        self.learn.logger = self.line
-        self.line(self.recorder.metric_names)
+        self.before,self.widths = self.learn.logger,None
+        if self.before is not noop and not ranks()[0]: self.learn.logger = self.line
 
-    def line(self, values): # As the recorder gives them
-        "Print one."
+    def line(self, values:list): # As the recorder gives them
+        "Print one, the first below the names of the columns."
+        if self.widths is None:
+            names = self.recorder.metric_names
+            self.widths = [max(len(name), 6) for name in names]
+            print('  '.join(map(_cell, names, self.widths)), flush=True)
         print('  '.join(map(_cell, values, self.widths)), flush=True)
 
     def after_fit(self): self.learn.logger = self.before
