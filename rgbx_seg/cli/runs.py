@@ -93,68 +93,6 @@ def _images(*,
 ):
     "data"
 
-# %% ../../nbs/cli/10_runs.ipynb #c11b000a
-@verb('train', 'rgbx train mydata --model sigma_tiny --epochs 100 --out runs/first')
-def train(data:str,             # DATA: a folder of images, or the folder of a known data set
-    *,
-    # what is trained
-    recipe:str=None,            # Train as a publication did: a name of `rgbx recipes`; default: settings of your own
-    model:str=None,             # A name of `rgbx models`, or encoder+fusion+head; default: the recipe's, else sigma_nano
-    pretrained:str=None,        # recipe (the published start), a name of `rgbx weights`, a file or a run; default: random weights
-    skip:str=None,              # With --pretrained: a pattern of tensors to leave out, e.g. head.output; default: none
-    # data
-    modalities:Names=None,      # Which, RGB first; default: the recipe's, else all
-    card:str=None,              # What the data is: a known data set's name or a card.json; default: found out
-    size:Size=None,             # Of the training crop; default: the recipe's, else that of the images
-    augment:str=None,           # sigma (flips, scales, crops), flip or none; default: the recipe's, else sigma
-    balance:bool=False,         # Weight the classes by their rarity in the loss
-    modality_dropout:float=None,# Probability to withhold each modality in a batch; default: the recipe's, else 0
-    toy:bool=False,             # Write synthetic toy scenes to DATA first, where there is nothing
-    # length and rate
-    epochs:float=None,          # How many; default: the recipe's, else 20
-    steps:int=None,             # Length in optimiser steps instead; default: by epochs
-    bs:int=None,                # Images in an optimiser step; default: the recipe's, else 4
-    lr:float=None,              # Base learning rate; default: the recipe's, else 0.001
-    warmup:float=None,          # Epochs (or steps) of warm-up; default: the recipe's, else 1
-    schedule:str=None,          # poly, one_cycle, cosine, constant ...; default: the recipe's, else poly
-    clip:float=None,            # Clip the norm of the gradient, 0: do not; default: the recipe's, else not
-    ema:float=None,             # Keep a moving average of the weights, e.g. 0.999; default: the recipe's, else not
-    set_:list=None,             # Any other setting of the recipe, NAME=VALUE, e.g. wd=0.05
-    seed:int=0,                 # Of weights, order and augmentation
-    # machine
-    device:str=None,            # cpu, cuda ...; default: the GPU where there is one
-    workers:int=0,              # Processes that read
-    accumulate:int=1,           # Batches of a process in a step; --bs stays the batch of the step
-    bf16:bool=False,            # bfloat16 autocast
-    fp16:bool=False,            # float16 autocast with loss scaling
-    recompute:bool=False,       # Compute activations again: less memory, a third more time
-    # the run
-    out:str=None,               # Folder of the run; default: runs/DATA-MODEL
-    resume:bool=False,          # Go on exactly where a killed run ended
-    force:bool=False,           # Start over in a folder that holds a run
-    every_epochs:int=0,         # Keep the weights after every so many epochs, for `rgbx eval --epochs`; 0: do not
-    log_every:int=0,            # A line of steps.csv every so many steps; 0: none
-    tensorboard:bool=False,     # Also write logs for TensorBoard
-):
-    "Train a model into a run folder, by a publication's recipe or by settings of your own."
-    from rgbx_seg.training.distributed import barrier, distributed
-    from rgbx_seg.training.recipe import parse_changes
-    if bf16 and fp16: raise RGBXError('--bf16 --fp16', 'both', 'one of the two')
-    precision = 'bf16' if bf16 else 'fp16' if fp16 else None
-    changes = _given(model=model, pretrained=pretrained, skip=skip, modalities=modalities, size=size, balance=balance,
-                     modality_dropout=modality_dropout, epochs=epochs, steps=steps, bs=bs, lr=lr, warmup=warmup,
-                     schedule=schedule, clip=clip, ema=ema, precision=precision)
-    if augment is not None: changes['augment'] = _augment(augment)
-    for name in ('epochs', 'steps', 'bs'):
-        if changes.get(name, 1) == 0: raise RGBXError(f'--{name}', 0, 'a number above 0')
-    kept = dict(accumulate=accumulate, every_epochs=every_epochs, log_every=log_every, tensorboard=tensorboard)
-    with distributed(device and _device(device)) as (rank,_):   # alone, or as one of a launcher's processes
-        if toy and not rank: _write_toy_once(data, modalities)
-        barrier()
-        learn = rx.train(data, recipe, out=out, card=card, resume=resume, force=force, seed=seed, workers=workers, device=device,
-                         recompute=recompute, **kept, **changes | parse_changes(set_))
-        if not rank: print(f"run written to {learn.run_dir}\nnext: {_command('eval', learn.run_dir, data)}")
-
 # %% ../../nbs/cli/10_runs.ipynb #b3e39021
 def _length(*,
     epochs:float=None,          # How many; default: the recipe's, else 20
