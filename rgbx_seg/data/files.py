@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['LABEL_DECODERS', 'raw_image', 'repeat', 'to_8_bit', 'note_holes', 'take_holes', 'fill_holes', 'read_image',
-           'to_modality', 'label_colours', 'raw_label', 'map_label', 'read_label', 'write_mask']
+           'to_modality', 'label_colours', 'raw_label', 'map_label', 'read_label', 'write_mask', 'save_tiff']
 
 # %% ../../nbs/data/05_files.ipynb #585941f4
+import warnings
 from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, atomic_path, choose, cv2_
-from .codecs import Stored, decode_file
+from .codecs import Stored, decode_file, need
 from .modality import Modality
 
 # %% ../../nbs/data/05_files.ipynb #4eb67b59
@@ -312,3 +313,16 @@ def write_mask(path:Path, # The PNG to write
         colours[:len(palette)] = palette
         image.putpalette(colours.tobytes())
     with atomic_path(path) as part: image.save(part, format='PNG', optimize=True)
+
+# %% ../../nbs/data/05_files.ipynb #5ae7b0d1
+def save_tiff(path:Path, # The file to write
+    image:np.ndarray,    # (H, W) or (H, W, C)
+):
+    "Write all bands of an image."
+    rasterio = need('rasterio', 'geo', path)
+    image = image if image.ndim == 3 else image[...,None]
+    height,width,bands = image.shape
+    warnings.filterwarnings('ignore', category=rasterio.errors.NotGeoreferencedWarning)
+    with rasterio.open(path, 'w', driver='GTiff', height=height, width=width, count=bands, dtype=str(image.dtype),
+                       compress='lzw') as file:
+        file.write(image.transpose(2, 0, 1))
