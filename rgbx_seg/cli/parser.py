@@ -43,7 +43,10 @@ _WORDS = {int: (_whole, 'N'), float: (_number, 'X'), str: (str, 'TEXT'), Names: 
 def read_comments(function:object) -> dict: # A function with one parameter a line
     "`{parameter: (comment, group)}` of a function, from its source."
     names,found = set(inspect.signature(function).parameters),{}
-    depth,group,name,before = 0,'',None,''
+    depth = 0
+    group = ''
+    name = None
+    before = ''
     source = textwrap.dedent(inspect.getsource(function))
     for token in tokenize.generate_tokens(io.StringIO(source[source.index('def '):]).readline):
         text = token.string

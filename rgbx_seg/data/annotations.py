@@ -30,7 +30,8 @@ def _json(path):
     except (OSError, ValueError) as e: raise RGBXError(path, f'text that is not JSON ({e})', 'annotations') from None
 
 def _broken(path, e):
-    return RGBXError(path, f'annotations that do not read ({type(e).__name__}: {e})', 'the form that the program writes')
+    return RGBXError(path, f'annotations that do not read ({type(e).__name__}: {e})',
+                     'the form that the program writes')
 
 def _painted(path, outlines, size, names):
     "(H, W) numbers of [(class name, polygons or run lengths)], in order."
@@ -39,7 +40,8 @@ def _painted(path, outlines, size, names):
     for name,outline in outlines:
         parts = outline if isinstance(outline, dict) else [part for part in outline if len(part) >= 6]
         if not parts: continue
-        if isinstance(parts, dict) and isinstance(parts['counts'], str): codes = parts | dict(counts=parts['counts'].encode())
+        if isinstance(parts, dict) and isinstance(parts['counts'], str):
+            codes = parts | dict(counts=parts['counts'].encode())
         else: codes = masks.frPyObjects(parts, *size)
         inside = masks.decode(masks.merge(codes) if isinstance(codes, list) else codes) > 0
         if name is None: number = 255
@@ -72,10 +74,14 @@ def _cvat(path, changed):
     images,classes = {},[]
     try:
         for image in tree.iter('image'):
-            shapes = sorted((shape for shape in image if shape.tag in ('polygon', 'box')), key=lambda shape: int(shape.get('z_order', 0)))
+            shapes = sorted((shape for shape in image if shape.tag in ('polygon', 'box')),
+                            key=lambda shape: int(shape.get('z_order', 0)))
             other = {shape.tag for shape in image}-{'polygon', 'box', 'tag'}
-            if other: raise RGBXError(path, f"shapes of the kind {', '.join(sorted(other))}", 'polygons and boxes', 'Export as COCO instead')
-            outlines = [(shape.get('label'), _numbers(shape.get('points')) if shape.tag == 'polygon' else _box(shape)) for shape in shapes]
+            if other:
+                raise RGBXError(path, f"shapes of the kind {', '.join(sorted(other))}", 'polygons and boxes',
+                                'Export as COCO instead')
+            outlines = [(shape.get('label'), _numbers(shape.get('points')) if shape.tag == 'polygon' else _box(shape))
+                        for shape in shapes]
             classes += [name for name,_ in outlines if name not in classes]
             images[image.get('name')] = (int(image.get('height')), int(image.get('width'))),outlines
     except (TypeError, ValueError) as e:
@@ -111,7 +117,8 @@ def _labelme(path, names):
         for shape in data['shapes']:
             points = [tuple(map(float, point)) for point in shape['points']]
             kind = shape.get('shape_type') or 'polygon'
-            if shape['label'] not in names: raise RGBXError(path, f"the class {shape['label']!r}", f"one of {', '.join(names)}")
+            if shape['label'] not in names:
+                raise RGBXError(path, f"the class {shape['label']!r}", f"one of {', '.join(names)}")
             number = names.index(shape['label'])+1
             if kind == 'polygon': draw.polygon(points, fill=number, outline=number)
             elif kind == 'rectangle': draw.rectangle([min(points), max(points)], fill=number, outline=number)
@@ -137,8 +144,10 @@ def _form_of(path):
     try: start = Path(path).read_text(encoding='utf-8-sig', errors='replace')
     except OSError: return None
     if path.suffix == '.xml': return ('cvat', _of_all(path, 'cvat')[1]) if '<annotations' in start[:2000] else None
-    if '"shapes"' in start and '"imageHeight"' in start: return 'labelme',sorted({shape['label'] for shape in _json(path)['shapes']})
-    if '"annotations"' in start and '"categories"' in start and '"images"' in start: return 'coco',_of_all(path, 'coco')[1]
+    if '"shapes"' in start and '"imageHeight"' in start:
+        return 'labelme',sorted({shape['label'] for shape in _json(path)['shapes']})
+    if '"annotations"' in start and '"categories"' in start and '"images"' in start:
+        return 'coco',_of_all(path, 'coco')[1]
     return None
 
 def _fields(form, names, **where):
@@ -149,20 +158,23 @@ def annotation_fields(root:Path, # Folder of a data set
     rgb,                         # `Place` of its RGB images
 ) -> tuple:                      # (fields of `Card`, [what was decided, ...]); empty where there are none
     "How labels are read from annotation files."
-    files = [path for path in sorted(Path(root).rglob('*')) if path.suffix in ('.json', '.xml') and path.name != 'card.json'
-             and not any(part.startswith('.') for part in path.relative_to(root).parts)][:5000]
+    files = [path for path in sorted(Path(root).rglob('*')) if path.suffix in ('.json', '.xml') and path.name
+             != 'card.json' and not any(part.startswith('.') for part in path.relative_to(root).parts)][:5000]
     found = [(path, form) for path in files if (form := _form_of(path))]
     single = [(path, form) for path,form in found if form[0] != 'labelme']
     if len(single) > 1:
         listed = ', '.join(path.relative_to(root).as_posix() for path,_ in single)
-        raise RGBXError(root, f'{len(single)} annotation files: {listed}', 'one for all items', 'Join them, or move the others away')
+        raise RGBXError(root, f'{len(single)} annotation files: {listed}', 'one for all items',
+                        'Join them, or move the others away')
     if single:
         path,(form,names) = single[0]
         name = path.relative_to(root).as_posix()
-        return _fields(form, names, label_folder=name),[f'labels are drawn from {name} ({form}): background and {len(names)} classes']
+        return (_fields(form, names, label_folder=name),
+                [f'labels are drawn from {name} ({form}): background and {len(names)} classes'])
     own = [(path, names) for path,(form,names) in found if path.stem in {file.stem for file in rgb.all_files}]
     if not own: return {},[]
     names = sorted(set().union(*(of for _,of in own)))
     folder = own[0][0].parent.relative_to(root).as_posix()
     where = dict(label_folder=folder, label_path=f"{'' if folder == '.' else folder+'/'}{{id}}.json")
-    return _fields('labelme', names, **where),[f'labels are drawn from {len(own)} Labelme files: background and {len(names)} classes']
+    return _fields('labelme', names,
+                   **where),[f'labels are drawn from {len(own)} Labelme files: background and {len(names)} classes']

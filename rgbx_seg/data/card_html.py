@@ -38,7 +38,8 @@ def _facts(card):
     said = [f'{e(layout.name)} layout' if layout.name else '', f'{card.num_classes} classes', files,
             ' x '.join(map(str, layout.size)) if layout.size else '', counts, conditions,
             f'labels: {card.label_rule}' if layout.name else '', e(facts.source),
-            f'licence: {e(facts.licence)}' if facts.licence else '', f'<code>{e(facts.url)}</code>' if facts.url else '']
+            f'licence: {e(facts.licence)}' if facts.licence else '',
+            f'<code>{e(facts.url)}</code>' if facts.url else '']
     return '; '.join(filter(None, said))
 
 # %% ../../nbs/data/02_card_html.ipynb #e8fa54a2

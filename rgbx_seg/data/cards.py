@@ -162,7 +162,8 @@ def _read_modalities(entries):
     for i,entry in enumerate(fit_value(entries, list[dict], 'modalities')):
         with within(f'modalities[{i}]', '.'): modality = read_record(Modality, entry)
         if modality.name in found:
-            raise RGBXError(f'modalities[{i}].name', f'{modality.name!r} a second time', 'another name for each modality')
+            raise RGBXError(f'modalities[{i}].name', f'{modality.name!r} a second time',
+                            'another name for each modality')
         found[modality.name] = modality
     return found
 
@@ -255,7 +256,8 @@ def _check_palette(card):
     values = card.palette.tolist() if isinstance(card.palette, np.ndarray) else card.palette
     try: colours = fit_value(values, _PALETTE, 'palette')
     except RGBXError as e:
-        raise RGBXError(e.where, e.found, f'{n} lists of red, green, blue, each 0..255', 'null takes new colours') from None
+        raise RGBXError(e.where, e.found, f'{n} lists of red, green, blue, each 0..255',
+                        'null takes new colours') from None
     palette = np.array(colours).reshape(-1, 3)
     if len(palette) != n:
         raise RGBXError('palette', f'{len(palette)} colours', f'{n}, one for each class', 'null takes new colours')
@@ -273,8 +275,10 @@ def _check_classes(card):
         if not name.strip() or name in card.classes[:i]:
             raise RGBXError(f'classes[{i}]', repr(name), 'a name that no other class has')
     if layout.classification: return
-    if layout.ignore < n: raise RGBXError('layout.ignore', layout.ignore, f'no number of a class (0..{n-1}), 255 for instance')
-    wrong = sorted({train_id for train_id in (layout.label_map or {}).values() if train_id != layout.ignore}-set(range(n)))
+    if layout.ignore < n:
+        raise RGBXError('layout.ignore', layout.ignore, f'no number of a class (0..{n-1}), 255 for instance')
+    wrong = sorted({train_id for train_id in (layout.label_map or {}).values() if train_id != layout.ignore}
+                   -set(range(n)))
     if wrong: raise RGBXError('layout.label_map', f'train ids {wrong}', f'0..{n-1}, or {layout.ignore} for void')
 
 def _check_splits(card):
@@ -298,7 +302,8 @@ def _check_card(card):
         _check_splits(card)
         if not card.modalities: raise RGBXError('modalities', 'no modalities', 'at least one')
         for key,modality in card.modalities.items():
-            if key != modality.name: raise RGBXError(f'modalities[{key}]', f'the name {modality.name!r}', f'the name {key!r}')
+            if key != modality.name:
+                raise RGBXError(f'modalities[{key}]', f'the name {modality.name!r}', f'the name {key!r}')
         for name in card.layout.default or []: choose(name, card.modalities, 'layout.default:')
         known = dict.fromkeys(card.conditions.names)
         for name,conditions in card.subsets.items():

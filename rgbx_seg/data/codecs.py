@@ -140,7 +140,10 @@ def _jpeg_segments(data):
 
 def _jpeg_header(data):
     "(height, width, orientation, is it radiometric?) of a JPEG; a size of 0 where there is none."
-    height,width,orientation,radiometric = 0,0,1,False
+    height = 0
+    width = 0
+    orientation = 1
+    radiometric = False
     for marker,content in _jpeg_segments(data):
         if marker == 0xe1 and content[:6] == b'Exif\0\0': orientation = _orientation(content[6:])
         if marker == 0xe1 and content[:5] == b'FLIR\0': radiometric = True
@@ -177,7 +180,7 @@ def _overheard():
             said.append(file.read().decode('utf-8', 'replace').strip())
 
 # %% ../../nbs/data/03_codecs.ipynb #1a81b5b2
-_COMPLAINTS = 'corrupt', 'premature', 'truncated', 'bad huffman', 'unexpected end'   # words of codecs about broken files
+_COMPLAINTS = 'corrupt', 'premature', 'truncated', 'bad huffman', 'unexpected end'  # words of codecs about broken files
 
 def _opencv(path, data, flag):
     "Pixels as OpenCV decodes them, turned by nothing; a codec that complains is believed."
@@ -299,7 +302,8 @@ def _by_tifffile(path, tifffile, indices):
     except (ValueError, OSError, KeyError, IndexError, RuntimeError, zlib.error) as e:
         raise RGBXError(path, f'a TIFF that does not decode ({str(e)[:120]})', 'a complete TIFF',
                         _AGAIN+', or: pip install "rgbx_seg[geo]"') from None
-    if page.colormap is not None and not indices: bands = np.moveaxis((page.colormap//256).astype(np.uint8)[:,bands], 0, -1)
+    if page.colormap is not None and not indices:
+        bands = np.moveaxis((page.colormap//256).astype(np.uint8)[:,bands], 0, -1)
     if bands.ndim == 2: bands = bands[...,None]
     bands = bands if page.planarconfig == 2 and page.samplesperpixel > 1 else bands.transpose(2, 0, 1)
     tag,alpha = page.tags.get(42113),2 in page.extrasamples
@@ -318,7 +322,8 @@ def _read_tiff(path, data, indices, grey):
         # a file without coordinates is fine here
         warnings.filterwarnings('ignore', category=rasterio.errors.NotGeoreferencedWarning)
         bands,holes,alpha = _by_rasterio(path, rasterio, indices)
-    if bands.dtype.kind == 'c': raise RGBXError(path, 'complex numbers', 'real ones', 'Write their amplitude, or two bands')
+    if bands.dtype.kind == 'c':
+        raise RGBXError(path, 'complex numbers', 'real ones', 'Write their amplitude, or two bands')
     if (height, width) != bands.shape[1:]:
         raise RGBXError(path, f'{bands.shape[2]} x {bands.shape[1]} pixels', f'{width} x {height}, as its header says')
     pixels = bands[0] if len(bands) == 1 else bands.transpose(1, 2, 0)
@@ -370,7 +375,8 @@ def _read_exr(path, data, indices, grey):
     try: pixels = _exr_pixels(path, data)
     except (struct.error, zlib.error, IndexError, ValueError, KeyError) as e:
         if isinstance(e, RGBXError): raise
-        raise RGBXError(path, f'an OpenEXR file that does not decode ({str(e)[:80]})', 'a complete file', _AGAIN) from None
+        raise RGBXError(path, f'an OpenEXR file that does not decode ({str(e)[:80]})', 'a complete file',
+                        _AGAIN) from None
     bad = ~np.isfinite(pixels).all(-1)
     return Stored(pixels[...,0] if pixels.shape[2] == 1 else pixels, 'exr', holes=bad if bad.any() else None)
 
@@ -425,7 +431,10 @@ def image_size(path:Path # The file
 ) -> tuple:              # (height, width) as a viewer shows it
     "The size of an image by its header, where that is enough; else by reading it."
     data = file_bytes(path, 1 << 16)
-    kind,height,width,orientation = _kind(data),0,0,1
+    kind = _kind(data)
+    height = 0
+    width = 0
+    orientation = 1
     if kind == 'png' and len(data) > 24 and b'eXIf' not in data: width,height = struct.unpack('>II', data[16:24])
     elif kind == 'jpeg': height,width,orientation,_ = _jpeg_header(data)
     elif kind == 'tiff':

@@ -312,7 +312,11 @@ class Corrupted:
         warp_all:bool=True,   # elastic_transform: move label and the other modalities with it
     ):
         choose(name, CORRUPTION_TABLE, 'corruption')
-        self.ds,self.corruption,self.severity,self.seed,self.warp_all = ds,name,severity,seed,warp_all
+        self.ds = ds
+        self.corruption = name
+        self.severity = severity
+        self.seed = seed
+        self.warp_all = warp_all
         self.which = [modalities] if isinstance(modalities, str) else list(modalities)
         for kind in self.which: _check_modality(name, choose(kind, ds.card.modalities, 'modality'))
 

@@ -117,8 +117,9 @@ def _hha(path, modality, arg, memo):
     return hha(image[...,0], _camera_of(camera, path))
 
 # %% ../../nbs/data/07_decoders.ipynb #a4e13fd7
+# {name: f(path, modality, argument, memo)}; data sets add theirs
 DECODERS = dict(opaque=_rgba, alpha=_alpha, colour=_colour, bands=_bands, npy=_array, npz=_array, metres=_metres,
-                disparity=_disparity, hha=_hha, flir=_celsius, flir_visible=_visible)   # {name: f(path, modality, argument, memo)}; data sets add theirs
+                disparity=_disparity, hha=_hha, flir=_celsius, flir_visible=_visible)
 
 def _look_up(name, table, what):
     "An entry by its name; one that is not known yet may be a data set's."

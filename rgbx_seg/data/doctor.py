@@ -49,7 +49,8 @@ class _ReportText:
         def share(split, i): return f'{100*self.pixels[split][i]/totals[split]:.2f}'
         def seen(split, i): return share(split, i) if self.pixels[split][i] else '-'
         rows = [(name, *(seen(split, i) for split in splits)) for i,name in enumerate(card.classes)]
-        return ['class, % of pixels', *splits],[*rows, ('void', *(share(split, card.layout.ignore) for split in splits))]
+        return ['class, % of pixels', *splits],[*rows,
+                                                ('void', *(share(split, card.layout.ignore) for split in splits))]
 
     def _frequency_table(self):
         head,rows = self._frequencies()
@@ -74,8 +75,8 @@ class _ReportText:
         lines = [f'{card.name}{layout} in {self.root}: {items}']
         if self.proposed:
             folders = ', '.join(f'{name} in {m.folder}/' for name,m in card.modalities.items())
-            lines.append(f"proposed card: {folders}; labels in {card.layout.label_folder}/, {card.num_classes} classes; "
-                         f'`rgbx check {self.root} --save` writes it')
+            lines.append(f"proposed card: {folders}; labels in {card.layout.label_folder}/, {card.num_classes} "
+                         "classes; " f'`rgbx check {self.root} --save` writes it')
             lines += [f'taken: {note}' for note in card.facts.notes]
         sizes = [f'{width} x {height} ({n})'
                  for (height,width),n in sorted(self.sizes.items(), key=lambda size: -size[1])]
@@ -207,8 +208,8 @@ def check_counts(card:Card, # Of the data set
         other = next((key for key,n in card.facts.counts.items() if key != split and n == items[split]), None)
         hint = f' That is the number of {other}: are the two exchanged?' if other else \
             _mistakes_of(card.name).count_hint(split, items[split], published)
-        add('error', 'count',
-            f'{items[split]} items in {split}, {published} are published ({card.facts.protocols.get(split, split)}).{hint}',
+        add('error', 'count', f'{items[split]} items in {split}, {published} are published '
+                              f'({card.facts.protocols.get(split, split)}).{hint}',
             'Something is missing, or this is another protocol; full=False checks a part')
 
 # %% ../../nbs/data/80_doctor.ipynb #b5a2d8ea

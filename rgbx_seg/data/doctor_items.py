@@ -77,12 +77,14 @@ def read_items(ds,  # An open split
     return found
 
 # %% ../../nbs/data/86_doctor_items.ipynb #510d2d6c
-_KINDS = {'label value': 'label-values', 'coloured picture': 'label-painted', 'truncated': 'unreadable', 'do not decode': 'unreadable',
+_KINDS = {'label value': 'label-values', 'coloured picture': 'label-painted', 'truncated': 'unreadable',
+          'do not decode': 'unreadable',
           'empty file': 'unreadable',
           'does not decode': 'unreadable', 'no array': 'unreadable', 'lost the metric': 'high-byte',
           'fourth channel': 'not-rgba',
           '4 channels': 'not-split', '16-bit': 'bits', 'bits': 'bits', 'bands': 'bands', 'no package': 'package'}
-_WHY = {'label-values': 'values that are no classes', 'label-painted': 'painted labels instead of class numbers', 'unreadable': 'unreadable files',
+_WHY = {'label-values': 'values that are no classes', 'label-painted': 'painted labels instead of class numbers',
+        'unreadable': 'unreadable files',
         'high-byte': '8-bit files where metres in 16 bits are expected',
         'not-rgba': 'images without the fourth channel, thermal',
         'not-split': 'images with four channels: RGB and thermal were not split', 'bits': 'a wrong number of bits',

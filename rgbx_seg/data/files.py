@@ -153,7 +153,8 @@ def _not_painted(path, stored, modality):
     if not stored.radiometric: return
     raise RGBXError(path, 'a radiometric JPEG (FLIR): its picture is a painting in false colours',
                     f'the temperatures of modality {modality.name!r}',
-                    '"decode": "flir", "bits": 32 in card.json reads them; "decode": "colour" takes the painting after all')
+                    '"decode": "flir", "bits": 32 in card.json reads them; "decode": "colour" takes the '
+                    'painting after all')
 
 def read_image(path:Path,     # The file
     modality:Modality=None,   # How to read it; None: an RGB image
@@ -188,7 +189,8 @@ def _one_number(path, pixels):
         ones = (pixels == 1).sum(axis) == 1
         if ones.all() and (pixels != 0).sum(axis).max() == 1: return pixels.argmax(axis).astype(np.uint8)
     if pixels.shape[2] not in (3, 4) or pixels.dtype != np.uint8:
-        raise RGBXError(path, f'a label of shape {pixels.shape}', 'class numbers, one per pixel, or one plane of 0 and 1 per class')
+        raise RGBXError(path, f'a label of shape {pixels.shape}',
+                        'class numbers, one per pixel, or one plane of 0 and 1 per class')
     colours = ', '.join('#'+colour for colour in label_colours(pixels)[:8])
     raise RGBXError(path, f'a coloured picture (its channels differ): {colours}', 'class numbers, one per pixel',
                     'Without a card.json, painted labels are proposed as classes: rgbx check FOLDER --save; '
@@ -209,7 +211,8 @@ def _by_colour(path, pixels, colours):
     values,inverse = np.unique(packed, return_inverse=True)
     unknown = [f'#{value:06x}' for value in values.tolist() if value not in table]
     if unknown:
-        raise RGBXError(path, f"colours that no class has: {', '.join(unknown[:6])}{' ...' if len(unknown) > 6 else ''}",
+        raise RGBXError(path,
+                        f"colours that no class has: {', '.join(unknown[:6])}{' ...' if len(unknown) > 6 else ''}",
                         f"some of {', '.join('#'+colour for colour in colours.split(','))}")
     return np.array([table[value] for value in values.tolist()], np.uint8)[inverse].reshape(packed.shape)
 
@@ -282,7 +285,8 @@ def map_label(path:Path, # For the message
     if known.all(): return cv2.LUT(mask, ids) if shift or label_map else mask
     values,n = np.unique(mask[known == 0], return_counts=True)
     some = ', '.join(map(str, values[:8]))+(' ...' if len(values) > 8 else '')
-    wanted,hint = _wanted_values(num_classes, shift, ignore, label_map),_label_hint(values, mask, num_classes, shift)
+    wanted = _wanted_values(num_classes, shift, ignore, label_map)
+    hint = _label_hint(values, mask, num_classes, shift)
     raise RGBXError(path, f"label value{'s' if len(values) > 1 else ''} {some} ({n.sum()} pixels)", wanted, hint)
 
 def read_label(path:Path, # The file

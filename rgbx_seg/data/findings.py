@@ -13,7 +13,8 @@ from ..core import RGBXError
 # %% ../../nbs/data/09_findings.ipynb #d2a40260
 def _sort_of(error):
     "Errors that differ in numbers and names alone are of one sort."
-    return tuple(re.sub(r'[\d.]+|#[0-9a-f]{6}', '0', text) for text in (error.found, error.expected.split(', the size of')[0], error.fix))
+    return tuple(re.sub(r'[\d.]+|#[0-9a-f]{6}', '0', text)
+                 for text in (error.found, error.expected.split(', the size of')[0], error.fix))
 
 def grouped(errors:list, # Of `RGBXError`
     total:int=None,      # Of how many items
@@ -44,7 +45,10 @@ class Findings:
         n:int=None,      # How many items, evenly spread; None: all
         max_errors:int=None, # Stop after so many; None: do not
     ):
-        self.dataset,self.errors,self.sizes,self.count = dataset,[],{},np.zeros(256, np.int64)
+        self.dataset = dataset
+        self.errors = []
+        self.sizes = {}
+        self.count = np.zeros(256, np.int64)
         some = n is not None and n < len(dataset)
         self.indices = np.linspace(0, len(dataset)-1, n).astype(int).tolist() if some else list(range(len(dataset)))
         for i in self.indices:

@@ -159,7 +159,8 @@ def image_names(folder:Path # A folder, whether it is there or not
     "The images and arrays of a folder; hidden files and thumbnails are none."
     if not os.path.isdir(folder): return []
     with os.scandir(folder) as entries: names = [entry.name for entry in entries]
-    def counts(name): return os.path.splitext(name)[1].lower() in FILE_EXTS and not _NO_ITEM.search(os.path.splitext(name)[0])
+    def counts(name):
+        return os.path.splitext(name)[1].lower() in FILE_EXTS and not _NO_ITEM.search(os.path.splitext(name)[0])
     return sorted(filter(counts, names))
 
 class _Listing:
@@ -269,7 +270,8 @@ class _Files(_Items):
         if kind == 'label':
             pattern = self.card.layout.label_path
             folder = self.card.layout.label_folder
-            if not pattern and annotation_form(self.card.layout.label_decode)[0]: return self.root/folder   # one file for all
+            if not pattern and annotation_form(self.card.layout.label_decode)[0]:  # one file for all
+                return self.root/folder
             ending = self.card.layout.label_ext
         else:
             modality = self.card.modalities[kind]
@@ -295,7 +297,8 @@ class _Labels(_Files):
     ) -> np.ndarray:             # (H, W) uint8
         "The label of an item in the train ids of its own card; what a data set with other labels overrides."
         card,values = self.card,self.label_values(name)
-        return map_label(self.path('label', name), values, card.num_classes, card.layout.label_shift, card.layout.ignore, card.layout.label_map)
+        return map_label(self.path('label', name), values, card.num_classes, card.layout.label_shift,
+                         card.layout.ignore, card.layout.label_map)
 
     def label_values(self, name:str # An item's name
     ) -> np.ndarray:                # (H, W) uint8
@@ -332,7 +335,10 @@ class _Labels(_Files):
 class _Item:
     "The images of one item, brought to the first one's size or grid; `holes`: where one of them has no data."
     def __init__(self, path, image, holes):
-        self.path,self.images,self.holes,self._grid = path,[image],holes,False
+        self.path = path
+        self.images = [image]
+        self.holes = holes
+        self._grid = False
         self._inside = None   # Where every registered sensor sees something, for `outside='crop'`
 
     def _same_grid(self, image, holes, path):
@@ -405,7 +411,8 @@ class _Read(_Labels):
     ) -> dict:                    # {item: [(kind, file), ...]}
         "Items with a file that is not there."
         kinds = [*self.modalities, *['label']*self.labels] if kinds is None else kinds
-        gone = {name: [(kind, path) for kind in kinds if not (path := self.path(kind, name)).is_file()] for name in self.names}
+        gone = {name: [(kind, path) for kind in kinds if not (path := self.path(kind, name)).is_file()]
+                for name in self.names}
         return {name: files for name,files in gone.items() if files}
 
     def check(self, n:int=None, # How many items to read, evenly spread; None: all

@@ -41,7 +41,8 @@ def _painted(colours):
         void = sorted(colours & {'e0e0c0'}) if colours-{'e0e0c0'} <= {_hex(c) for c in voc_palette(256)} else []
         palette = sorted(colours-set(void))
         classes = ['colour #'+colour for colour in palette]
-        listed,table = [*palette, *void],{i: i for i in range(len(palette))} | {len(palette)+i: 255 for i in range(len(void))}
+        listed = [*palette, *void]
+        table = {i: i for i in range(len(palette))} | {len(palette)+i: 255 for i in range(len(void))}
         words = f"labels are painted in {len(palette)} colours, one class each: {', '.join('#'+c for c in palette[:8])}"
     rgb = np.array([[int(colour[i:i+2], 16) for i in (0, 2, 4)] for colour in palette])
     return dict(classes=list(classes), palette=rgb, label_decode='colours:'+','.join(listed), label_map=table),[words]
@@ -72,7 +73,9 @@ def label_fields(place:Place # Of the labels
     files = place.all_files
     if 'jpeg' in look.kinds:
         return dict(classes=['class 0']),['labels are JPEG files, which is lossy: no class can be told from them']
-    if look.planes: return dict(classes=[f'class {i}' for i in range(look.planes)]),[f'labels have {look.planes} planes, one per class']
+    if look.planes:
+        return (dict(classes=[f'class {i}' for i in range(look.planes)]),
+                [f'labels have {look.planes} planes, one per class'])
     if look.painted: return _painted(look.colours | {f'{v:02x}'*3 for v in look.values or ()})
     if look.values is None or not look.values:
         raise RGBXError(files[0], 'labels with no few class numbers or colours', 'one number or colour per class',

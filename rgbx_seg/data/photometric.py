@@ -54,7 +54,8 @@ def hue(a:np.ndarray, # (H, W, 3); uint8 as meant, float32 gives the published a
     return _hsv(a, order, change)
 
 # %% ../../nbs/data/25_photometric.ipynb #435062e5
-quirk('float32_colour', 'the photometric distortion works on floats, where OpenCV has other ranges of hue and saturation',
+quirk('float32_colour',
+      'the photometric distortion works on floats, where OpenCV has other ranges of hue and saturation',
       'it works on 8 bit')
 
 class PhotometricDistortion:

@@ -19,8 +19,8 @@ from .thermal import flir_celsius
 # %% ../../nbs/data/34_places.ipynb #c3fe7039
 LABEL_WORDS = 'label', 'mask', 'gt', 'annot', 'semantic', 'seg'
 RGB_WORDS = 'rgb', 'color', 'colour', 'image', 'img', 'visible', 'vis', 'photo', 'optical'
-X_WORDS = ('thermal', 'th', 'ir', 'lwir', 'tir', 'nir', 'infrared', 'depth', 'disp', 'hha', 'lidar', 'event', 'radar', 'sar', 'modal',
-           'dem', 'dsm', 'temp', 'flir', 'polar')
+X_WORDS = ('thermal', 'th', 'ir', 'lwir', 'tir', 'nir', 'infrared', 'depth', 'disp', 'hha', 'lidar', 'event', 'radar',
+           'sar', 'modal', 'dem', 'dsm', 'temp', 'flir', 'polar')
 SPLIT_WORDS = dict(train='train', training='train', val='val', valid='val', validation='val', dev='val',
                    test='test', testing='test')
 _NOT_ENTERED = re.compile(r'\.|__macosx|@eadir|thumb|thumbnails?$|preview', re.I)
@@ -34,7 +34,8 @@ def has_word(text:str, # A folder's or file's name
 
 @dataclass
 class Place:
-    "The images of one kind: a folder, or folders that differ in split or sequence, or files with one ending of the name."
+    """The images of one kind: a folder, or folders that differ in split or sequence, or files with one ending of the
+    name."""
     key:str                                       # 'RGB', '{0}/RGB', 'RGB/{0}', '.'
     prefix:str=''                                 # Of the names
     suffix:str=''                                 # Of the names
@@ -92,7 +93,8 @@ def _folders(root, depth=4, most=3000):
         for name in below:
             if _NOT_ENTERED.match(name): odd.append(((*parts, name), 'hidden files, thumbnails or previews'))
             elif len(parts) < depth: todo.append((*parts, name))
-        other = [Path(entry.name).suffix or entry.name for entry in entries if entry.is_file() and not entry.name.startswith('.')]
+        other = [Path(entry.name).suffix or entry.name
+                 for entry in entries if entry.is_file() and not entry.name.startswith('.')]
         if parts and other and not names: odd.append((parts, f"no images: {', '.join(sorted(set(other))[:4])}"))
     return found,odd
 
@@ -110,11 +112,13 @@ def _by_kind(folders):
     for parts in folders:
         kind = _kind_part(parts) if parts else 0
         groups.setdefault((parts[kind] if parts else '.', len(parts), kind), []).append(parts)
-    prefixes = {i: {parts[i] for (_,n,kind),group in groups.items() for parts in group if len(parts) > i != kind} for i in range(5)}
+    prefixes = {i: {parts[i] for (_,n,kind),group in groups.items() for parts in group if len(parts) > i != kind}
+                for i in range(5)}
     found = {}
     for (name,_,kind),group in groups.items():
         for parts in group:
-            vary = [i for i in range(len(parts)) if i != kind and (len(prefixes[i]) > 1 or parts[i].lower() in SPLIT_WORDS)]
+            vary = [i for i in range(len(parts))
+                    if i != kind and (len(prefixes[i]) > 1 or parts[i].lower() in SPLIT_WORDS)]
             key = '/'.join(f'{{{vary.index(i)}}}' if i in vary else part for i,part in enumerate(parts)) or '.'
             found.setdefault(key, {})[tuple(parts[i] for i in vary)] = parts
     return found
@@ -143,7 +147,8 @@ def _split_folder(key, slots_files):
     for expression,strip,kind in ((_ENDS[0], str.removesuffix, 'suffix'), (_ENDS[1], str.removeprefix, 'prefix')):
         tokens = _shared_names(stems, expression, strip)
         if not tokens: continue
-        def of(token): return {slots: [p for p in files if p.stem in tokens[token]] for slots,files in slots_files.items()}
+        def of(token):
+            return {slots: [p for p in files if p.stem in tokens[token]] for slots,files in slots_files.items()}
         return [Place(key, files=of(token), **{kind: token}) for token in sorted(tokens)]
     return [Place(key, files=slots_files)]
 
@@ -206,12 +211,15 @@ def _plain(stored):
     pixels = stored.pixels
     if pixels.ndim == 2: return pixels,1
     if stored.order == 'bgr' and pixels.shape[2] in (3, 4): pixels = pixels[...,[2, 1, 0, 3][:pixels.shape[2]]]
-    if stored.kind == 'npy' and pixels.shape[0] < min(pixels.shape[1:])/2 and pixels.shape[2] > 8: pixels = pixels.transpose(1, 2, 0)
+    if stored.kind == 'npy' and pixels.shape[0] < min(pixels.shape[1:])/2 and pixels.shape[2] > 8:
+        pixels = pixels.transpose(1, 2, 0)
     if pixels.shape[2] == 4 and stored.kind not in ('npy', 'exr'):
         last = pixels[...,3]
         top = np.iinfo(last.dtype).max if last.dtype.kind == 'u' else 1
         binary = stored.alpha and np.isin(last, (0, top)).all()
-        if (last == last[0,0]).all() and (stored.kind != 'tiff' or last[0,0] == top) or (stored.kind == 'tiff' and binary): pixels = pixels[...,:3]
+        if ((last == last[0,0]).all() and (stored.kind != 'tiff' or last[0,0] == top)
+            or (stored.kind == 'tiff' and binary)):
+            pixels = pixels[...,:3]
     if pixels.shape[2] <= 3 and (pixels == pixels[...,:1]).all(): return pixels[...,0],1
     return pixels,pixels.shape[2]
 

@@ -153,7 +153,10 @@ def target_path(card, # Of the target
 ) -> str:             # Below the root
     "Where a file of the target is."
     modality = card.modalities.get(kind)
-    if modality is None: pattern,folder,ending = card.layout.label_path,card.layout.label_folder,card.layout.label_ext
+    if modality is None:
+        pattern = card.layout.label_path
+        folder = card.layout.label_folder
+        ending = card.layout.label_ext
     else: pattern,folder,ending = modality.path,modality.folder,modality.ext
     return fill_pattern(pattern, name) if pattern else f'{folder}/{name}{ending}'
 

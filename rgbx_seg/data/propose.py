@@ -43,11 +43,13 @@ def _says(kind, words): return has_word(kind.key, words) or has_word(kind.place.
 def _label_points(kind):
     look = kind.look
     few = look.few_values or look.painted or look.planes > 0
-    return 2*_says(kind, LABEL_WORDS)+few-2*(look.channels > 1 and not few)-2*(not few and look.channels == 1 and 'jpeg' not in look.kinds)
+    return (2*_says(kind, LABEL_WORDS)+few-2*(look.channels > 1 and not few)
+            -2*(not few and look.channels == 1 and 'jpeg' not in look.kinds))
 
 def _rgb_points(kind):
     look = kind.look
-    return 2*has_word(kind.place.name, RGB_WORDS)+(look.channels in (3, 4))-2*look.painted-(look.radiometric)-has_word(kind.place.name, X_WORDS)
+    return 2*has_word(kind.place.name, RGB_WORDS)+(look.channels in (3, 4))-2*look.painted-(look.radiometric)-has_word(
+        kind.place.name, X_WORDS)
 
 def _best(root, kinds, points, what):
     "The kind with most points; two with as many are refused."
@@ -65,7 +67,8 @@ def _label_kind(root, kinds):
     likely = [kind for kind in kinds if _label_points(kind) >= 1]
     named = [kind for kind in likely if _says(kind, LABEL_WORDS)]
     if named: return _best(root, named, _label_points, 'labels')
-    sure = [kind for kind in likely if len(kind.look.values or kind.look.colours or ()) <= 40 and not _says(kind, X_WORDS+RGB_WORDS)]
+    sure = [kind for kind in likely
+            if len(kind.look.values or kind.look.colours or ()) <= 40 and not _says(kind, X_WORDS+RGB_WORDS)]
     return _best(root, sure, _label_points, 'labels') if len(kinds) > 1 else None
 
 # %% ../../nbs/data/38_propose.ipynb #16822221
@@ -127,8 +130,10 @@ def _sort_out(root, kinds, told):
     _match_names(rgb, [kind for kind in kinds if kind is not rgb])
     found = _Found(rgb, label=label)
     if label is not None and not _agree(rgb.names, label.names):
-        raise RGBXError(root, f'{label.place.words} and {rgb.place.words} without a common name: {sorted(label.names)[0]}, {sorted(rgb.names)[0]}',
-                        'labels with the names of the images', 'Rename one of them, or say what is what: --card rgb=...,label=...')
+        raise RGBXError(root, f'{label.place.words} and {rgb.place.words} without a common name: '
+                              f'{sorted(label.names)[0]}, {sorted(rgb.names)[0]}',
+                        'labels with the names of the images',
+                        'Rename one of them, or say what is what: --card rgb=...,label=...')
     for kind in [kind for kind in kinds if kind is not rgb and kind is not label and kind not in chosen.values()]:
         why = 'not among the folders that were named' if chosen else _why_not(kind, rgb.names, label)
         if why: found.notes.append(f'left out {kind.place.words} ({len(kind.place.all_files)} files): {why}')
@@ -159,7 +164,8 @@ def divide(names:list, # Of items
     if len(keys) > 2:
         for split in ('test', 'val'):
             parts[split] += groups[order.pop(0)]
-            while len(order) > 2 and len(parts[split])+len(groups[order[0]])/2 < max(1, round(.15*total)): parts[split] += groups[order.pop(0)]
+            while len(order) > 2 and len(parts[split])+len(groups[order[0]])/2 < max(1, round(.15*total)):
+                parts[split] += groups[order.pop(0)]
     parts['train'] = [name for key in order for name in groups[key]]
     return {split: sorted(parts[split]) for split in ('train', 'val', 'test') if parts[split]}
 
@@ -168,9 +174,11 @@ _LIST_FOLDERS = '', 'splits', 'split', 'lists', 'list', 'ImageSets', 'ImageSets/
 def _lists(root):
     "({split: list file}, have they columns?)."
     for folder in _LIST_FOLDERS:
-        files = {SPLIT_WORDS[file.stem.lower()]: file for file in sorted((root/folder).glob('*.txt')) if file.stem.lower() in SPLIT_WORDS}
+        files = {SPLIT_WORDS[file.stem.lower()]: file
+                 for file in sorted((root/folder).glob('*.txt')) if file.stem.lower() in SPLIT_WORDS}
         if not files: continue
-        first = next((line for file in files.values() for line in file.read_text(encoding='utf-8-sig', errors='replace').split('\n') if line.strip()), '')
+        first = next((line for file in files.values() for line in file.read_text(encoding='utf-8-sig', errors='replace')
+                          .split('\n') if line.strip()), '')
         columns = '/' in first or '\t' in first or bool(re.search(r'\.\w+ +\S', first))
         return {split: file.relative_to(root).as_posix() for split,file in files.items()},columns
     return {},False
@@ -178,7 +186,9 @@ def _lists(root):
 def _splits(root, rgb, names, group, notes):
     "Fields of a card about its splits."
     lists,columns = _lists(root)
-    if lists: return dict(splits={split: lists[split] for split in ('train', 'val', 'test') if split in lists}, list_columns=columns)
+    if lists:
+        return dict(splits={split: lists[split] for split in ('train', 'val', 'test') if split in lists},
+                    list_columns=columns)
     slots = len(next(iter(rgb.place.files)))
     for i in range(slots):
         values = sorted({of[i] for of in rgb.place.files})
@@ -211,14 +221,18 @@ def _depth_fields(look, channels):
     low,high = np.percentile(numbers, (1, 99))
     n = numbers.shape[1] if numbers.shape[1] > 1 else 3
     mean,std = (np.broadcast_to(f(numbers, 0)/255, n) for f in (np.mean, np.std))
-    return dict(bits=32, mean=tuple(mean.tolist()), std=tuple(np.maximum(std, 1e-6).tolist()), span=(float(low), float(max(high, low+1e-6))))
+    return dict(bits=32, mean=tuple(mean.tolist()), std=tuple(np.maximum(std, 1e-6).tolist()),
+                span=(float(low), float(max(high, low+1e-6))))
 
 def _meaning(name, fields, radiometric):
     "What the values probably mean."
     if radiometric: return 'degrees Celsius'
     low,high = fields.get('span') or (0, 0)
-    if fields.get('bits') != 16 or not has_word(name, ('thermal', 'th', 'ir', 'lwir', 'tir', 'temp', 'flir', 'infrared')): return ''
-    if 22315 <= low and high <= 39315: return f'kelvin/100: {low/100-273.15:.1f} to {high/100-273.15:.1f} degrees Celsius'
+    if fields.get('bits') != 16 or not has_word(name,
+                                                ('thermal', 'th', 'ir', 'lwir', 'tir', 'temp', 'flir', 'infrared')):
+        return ''
+    if 22315 <= low and high <= 39315:
+        return f'kelvin/100: {low/100-273.15:.1f} to {high/100-273.15:.1f} degrees Celsius'
     return ''
 
 def _modality(name, kind, decode=None, channels=slice(None), n=None):
@@ -230,15 +244,16 @@ def _modality(name, kind, decode=None, channels=slice(None), n=None):
     cmap = None if name == 'rgb' or n == 3 and look.channels == 3 else 'inferno'
     path = place.pattern
     fit = decode == 'flir' and name != 'rgb' and 'uint8' not in look.types and kind.look.planes == -1
-    return Modality(name, re.sub(r'\{\d\}', '.', place.key), None if path else place.ext, n, cmap=cmap, path=path, decode=decode,
-                    note=_meaning(f'{name} {place.key}', fields, look.radiometric), fit=fit, **fields)
+    return Modality(name, re.sub(r'\{\d\}', '.', place.key), None if path else place.ext, n, cmap=cmap, path=path,
+                    decode=decode, note=_meaning(f'{name} {place.key}', fields, look.radiometric), fit=fit, **fields)
 
 # %% ../../nbs/data/38_propose.ipynb #1758846e
 def _bands(found):
     "{name: modality} of RGB files with more than three channels."
     rgb,n = found.rgb,found.rgb.look.channels
     tiff = 'tiff' in rgb.look.kinds
-    other = next((name for name in ('nir', 'thermal', 'depth') if has_word(rgb.key, (name,))), 'nir' if tiff and n == 4 else 'x')
+    other = next((name for name in ('nir', 'thermal', 'depth') if has_word(rgb.key, (name,))),
+                 'nir' if tiff and n == 4 else 'x')
     if other in found.others: other = f'{other}_band'
     found.notes.append(f'{rgb.place.words} has {n} channels in a file: 1 to 3 are taken as rgb, '
                        f"{'the fourth' if n == 4 else f'4 to {n}'} as {other}")
@@ -250,7 +265,8 @@ def _thermal_pair(found):
     "{name: modality} of thermal camera files that carry a photograph, where there are no other images."
     try: flir_visible(found.rgb.place.all_files[0])
     except RGBXError: return None
-    found.notes.append('rgb is the photograph inside the thermal files; both cameras look from two places, and were not aligned')
+    found.notes.append('rgb is the photograph inside the thermal files; both cameras look from two places, and were '
+                       'not aligned')
     thermal = _modality('thermal', found.rgb, 'flir')
     return {'rgb': _modality('rgb', found.rgb, 'flir_visible', n=3), 'thermal': replace(thermal, fit=True)}
 
@@ -274,7 +290,8 @@ def _labels(root, found):
     fields,notes = label_fields(place)
     found.notes += notes
     path = place.pattern
-    return dict(label_folder=re.sub(r'\{\d\}', '.', place.key), label_ext=None if path else place.ext, label_path=path) | fields
+    return dict(label_folder=re.sub(r'\{\d\}', '.', place.key), label_ext=None if path else place.ext,
+                label_path=path) | fields
 
 def propose_card(root:Path, # Folder
     told:dict=None,         # {what: folder} that is known: 'rgb', 'label', or a further modality; 'group': a pattern of names
@@ -286,7 +303,8 @@ def propose_card(root:Path, # Folder
     places,odd = find_places(root)
     if not places:
         why = '; '.join(f'{folder} {reason}' for folder,reason in odd[:4])
-        raise RGBXError(root, f"no folder of images{f' ({why})' if why else ''}", 'RGB/, a folder for each further modality, and Label/')
+        raise RGBXError(root, f"no folder of images{f' ({why})' if why else ''}",
+                        'RGB/, a folder for each further modality, and Label/')
     found = _sort_out(root, [_Kind(place, look_at(place)) for place in places], told)
     found.notes += [f'left out {folder}: {reason}' for folder,reason in odd]
     labels = _labels(root, found)

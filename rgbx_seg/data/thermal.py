@@ -50,7 +50,8 @@ def _transmission(camera):
 def _celsius(raw, camera):
     "Degrees of the raw values."
     tau,w = _transmission(camera),camera.window
-    others = (1-camera.emissivity)*tau*w*tau*_signal(camera.t_reflected, camera)+(1-tau)*_signal(camera.t_air, camera)*(1+w*tau)
+    others = ((1-camera.emissivity)*tau*w*tau*_signal(camera.t_reflected, camera)
+              +(1-tau)*_signal(camera.t_air, camera)*(1+w*tau))
     others += (1-w)*tau*_signal(camera.t_window, camera)
     own = (raw.astype(np.float64)-others)/(camera.emissivity*tau*w*tau)
     with np.errstate(all='ignore'):
@@ -58,7 +59,8 @@ def _celsius(raw, camera):
 
 # %% ../../nbs/data/08_thermal.ipynb #44361df8
 def _bad(path, what):
-    return RGBXError(path, f'a radiometric JPEG (FLIR) without its measurement: {what}', 'raw values and constants of the camera',
+    return RGBXError(path, f'a radiometric JPEG (FLIR) without its measurement: {what}',
+                     'raw values and constants of the camera',
                      'Take the file as the camera wrote it; programs that edit pictures drop this part')
 
 def _flir_parts(data):

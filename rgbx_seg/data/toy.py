@@ -13,7 +13,8 @@ import numpy as np
 from ..core import RGBXError, choose, cv2_
 from .known_cards import AERIAL_CONDITIONS, STREET_CONDITIONS, TOY_NOTES, toy_card
 from .cards import Card
-from .toy_sensors import lidar_image, sense_depth, sense_events, sense_lidar, sense_optical, sense_rgb, sense_sar, sense_thermal
+from .toy_sensors import (lidar_image, sense_depth, sense_events, sense_lidar, sense_optical, sense_rgb,
+                                       sense_sar, sense_thermal)
 from .toy_world import aerial_map, clouds, draw_street, rasterise, street_label, texture
 
 # %% ../../nbs/data/54_toy.ipynb #57033815

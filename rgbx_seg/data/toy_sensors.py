@@ -86,7 +86,9 @@ def sense_lidar(street, rng, ids, jitter=False):
     "Points (N, 6) float64 and their pixels (row, column)."
     el,az = (o.ravel() for o in np.meshgrid(_EL, _AZ, indexing='ij'))
     ring = np.repeat(np.arange(len(_EL)), len(_AZ))
-    noise,kept,turn = rng.standard_normal(len(el)),rng.random(len(el)),np.deg2rad(rng.standard_normal((2, len(el))))
+    noise = rng.standard_normal(len(el))
+    kept = rng.random(len(el))
+    turn = np.deg2rad(rng.standard_normal((2, len(el))))
     r,c = _pixel_of(street, el+turn[0], az+turn[1]) if jitter else _pixel_of(street, el, az)
     ok = _inside(street, r, c)
     r,c = np.where(ok, r, 0),np.where(ok, c, 0)

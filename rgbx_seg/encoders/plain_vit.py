@@ -98,7 +98,8 @@ def plain_vit(vit,     # A timm ViT or EVA that takes images of any size
     "A plain timm ViT as an encoder."
     dim,blocks,prefix = vit.embed_dim,list(vit.blocks),vit.num_prefix_tokens
     if vit.patch_embed.patch_size[0] not in (14, 16):
-        raise RGBXError(type(vit).__name__, f'patches of {vit.patch_embed.patch_size[0]}', 'a ViT with patches of 14 or 16')
+        raise RGBXError(type(vit).__name__, f'patches of {vit.patch_embed.patch_size[0]}',
+                        'a ViT with patches of 14 or 16')
     cuts = [round(len(blocks)*part/4) for part in range(5)]
     channels = tuple(channels or (dim//8, dim//4, dim//2, dim))
     rope = getattr(vit, 'rope', None)

@@ -56,7 +56,9 @@ class ConvMLP(nn.Module):
     ):
         super().__init__()
         hidden = ratio*dim
-        self.fc1, self.dwconv, self.fc2 = nn.Conv2d(dim, hidden, 1), depthwise(hidden), nn.Conv2d(hidden, dim, 1)
+        self.fc1 = nn.Conv2d(dim, hidden, 1)
+        self.dwconv = depthwise(hidden)
+        self.fc2 = nn.Conv2d(hidden, dim, 1)
 
     def forward(self, x:Tensor) -> Tensor: # `(B, C, H, W)`
         "Mix channels and neighbours."

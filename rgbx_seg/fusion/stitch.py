@@ -124,7 +124,10 @@ class StitchStage(Fusion):
         super().__init__()
         if form not in STITCH_FORMS:
             raise RGBXError('StitchFusion', f'form {form!r}', f"one of {', '.join(STITCH_FORMS)}")
-        self.dim,self.n,self.form,self.width = dim,n,form,width
+        self.dim = dim
+        self.n = n
+        self.form = form
+        self.width = width
         self.quirks = check_quirks(quirks, 'StitchFusion', 'in_turn', 'random_adapters')
         self.stitches = form != 'none'
         self.blocks = nn.ModuleList()

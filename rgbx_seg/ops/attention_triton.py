@@ -86,7 +86,8 @@ if triton is not None:
         si,sj = first_of(i, top, KH),first_of(j, left, KW)
         r0,c0 = first_of(i0, top, KH),first_of(j0, left, KW)
         at = ((b*heads+h)*H+i)*W+j
-        qb,gb = load_places(q, b, h, i, j, sq, live, c, C),load_places(g, b, h, i, j, sg, live, cv, CV)
+        qb = load_places(q, b, h, i, j, sq, live, c, C)
+        gb = load_places(g, b, h, i, j, sg, live, cv, CV)
         le,de = tl.load(lse+at, mask=live, other=0.),tl.load(delta+at, mask=live, other=0.)
         col = c0+tl.arange(0, BK)
         acc = tl.zeros((TH*TW,BC), tl.float32)
@@ -124,7 +125,8 @@ if triton is not None:
         i,j = i0+n//TW,j0+n%TW
         live = (i<H)&(j<W)
         top,left = tl.maximum(H-KH, 0),tl.maximum(W-KW, 0)
-        kb,vb = load_places(k, b, h, i, j, sk, live, c, C),load_places(v, b, h, i, j, sv, live, cv, CV)
+        kb = load_places(k, b, h, i, j, sk, live, c, C)
+        vb = load_places(v, b, h, i, j, sv, live, cv, CV)
         first,last = seers(i0, n, H, KH, TH)
         c0,c1 = seers(j0, n, W, KW, TW)
         col = c0+tl.arange(0, BQ)

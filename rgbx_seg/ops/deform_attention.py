@@ -76,7 +76,8 @@ def _points_op(value:Tensor, shapes:list[int], loc:Tensor, weight:Tensor) -> Ten
 def _(value, shapes, loc, weight): return value.new_empty(value.shape[0], loc.shape[1], value.shape[2]*value.shape[3])
 
 @torch.library.custom_op('rgbx_seg::deform_points_backward', mutates_args=())
-def _points_bwd_op(g:Tensor, value:Tensor, shapes:list[int], loc:Tensor, weight:Tensor, exact:bool) -> tuple[Tensor,Tensor,Tensor]:
+def _points_bwd_op(g:Tensor, value:Tensor, shapes:list[int], loc:Tensor, weight:Tensor,
+                   exact:bool) -> tuple[Tensor,Tensor,Tensor]:
     return _kernels().deform_backward(g, value, shapes, loc, weight, exact)
 
 @_points_bwd_op.register_fake
@@ -119,7 +120,9 @@ def deform_attention(value:Tensor, # `(N, S, M, D)`
     shapes,                        # `[(H_l, W_l)]`
     loc:Tensor,                    # `(N, Q, M, L, K, 2)`, (x, y) in [0, 1]
     weight:Tensor,                 # `(N, Q, M, L, K)`
-    backend:str=None,              # 'bag', 'grid' or 'triton'; by default 'grid' in an export, else 'bag' on a CPU, elsewhere 'triton' where it applies and 'grid'
+    # 'bag', 'grid' or 'triton'; by default 'grid' in an export, else 'bag' on a CPU, elsewhere 'triton' where it
+    # applies and 'grid'
+    backend:str=None,
     limit:int=LIMIT,               # Most interpolation corners at a time; bounds the memory
 ) -> Tensor:                       # `(N, Q, M*D)`, in the dtype of `value`
     "Multi-scale deformable attention (arXiv 2010.04159), the sum alone; an `RGBXError` where shapes do not fit."

@@ -70,7 +70,9 @@ if triton is not None:
             for k in range(K):
                 p = at+l*K+k
                 a,x,y = point(loc, weight, p, h, w, live)
-                ga,gx,gy = tl.zeros((BQ,), tl.float32),tl.zeros((BQ,), tl.float32),tl.zeros((BQ,), tl.float32)
+                ga = tl.zeros((BQ,), tl.float32)
+                gx = tl.zeros((BQ,), tl.float32)
+                gy = tl.zeros((BQ,), tl.float32)
                 for e in tl.static_range(4):
                     wx,wy,ok,row = corner(e, x, y, h, w, first, n, m, S, M, D, live)
                     mask = ok[:,None]&(d<D)[None,:]
@@ -119,7 +121,10 @@ def deform_backward(g:Tensor, # `(N, Q, M*D)`
 ) -> tuple:                   # Gradients of `value, loc, weight`
     "Gradients of deformable attention."
     programs,sizes = _launch(value, shapes, loc)
-    g,value,loc,weight = g.contiguous(),value.contiguous(),loc.contiguous(),weight.contiguous()
+    g = g.contiguous()
+    value = value.contiguous()
+    loc = loc.contiguous()
+    weight = weight.contiguous()
     gloc,gweight = torch.empty_like(loc),torch.empty_like(weight)
     gvalue = torch.zeros(value.shape, dtype=torch.int64 if exact else torch.float32, device=value.device)
     scale = g

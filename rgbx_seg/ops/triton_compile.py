@@ -114,8 +114,8 @@ def _target(arch):
     return GPUTarget('cuda', arch, 32)
 
 def _described(kernel, launch): # signature, constants and attributes, as a launch has them
-    types = {torch.float32:'*fp32', torch.float16:'*fp16', torch.bfloat16:'*bf16', torch.int32:'*i32', torch.int64:'*i64',
-             torch.float64:'*fp64'}
+    types = {torch.float32:'*fp32', torch.float16:'*fp16', torch.bfloat16:'*bf16', torch.int32:'*i32',
+             torch.int64:'*i64', torch.float64:'*fp64'}
     signature,constants,attributes = {},{},{}
     def see(value, at, fixed):
         even = [['tt.divisibility', 16]]
@@ -187,8 +187,9 @@ def compile_launches(launches:list, # Of `launches_of`
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context('spawn')) as pool:
         for job in as_completed([pool.submit(compile_launch, launch, arch) for launch in order]):
             done.append(job.result())
-            if not quiet: print(f'\rcompiling GPU kernels{what and " for "+what}: {len(done)} of {len(order)}', end='',
-                                file=sys.stderr, flush=True)
+            if not quiet:
+                print(f'\rcompiling GPU kernels{what and " for "+what}: {len(done)} of {len(order)}', end='',
+                      file=sys.stderr, flush=True)
     if not quiet: print(file=sys.stderr)
     return done
 

@@ -105,7 +105,8 @@ def _watch(model, names):
     for s,stage in enumerate(model.backbone.fusions, 1):
         keep(stage.blocks, lambda args,result,s=s: out.__setitem__(f'hub{s}', args[0]))
         keep(stage.norm, put(f'ppx{s}'))
-        keep(stage.frm, lambda args,result,s=s: out.update({f'rectified_rgb{s}':result[0], f'rectified_x{s}':result[1]}))
+        keep(stage.frm,
+             lambda args,result,s=s: out.update({f'rectified_rgb{s}':result[0], f'rectified_x{s}':result[1]}))
         def passed(args, result, s=s):
             out[f'fused{s}'],feats = result
             out.update({f'aux_in{s+1}_{name}': feat for name,feat in zip(names[1:], feats[1:])})
@@ -282,7 +283,8 @@ def _eval_outputs(case:dict, # Case of system `cmnext_eval`
 ) -> dict:                  # Its outputs
     "The published evaluator with a network of one convolution; classes without a pixel count as 0."
     config = case['config']
-    classes,weight = config['num_classes'],{key: torch.as_tensor(value) for key,value in state_dict.items()}
+    classes = config['num_classes']
+    weight = {key: torch.as_tensor(value) for key,value in state_dict.items()}
     def net(*images): return F.conv2d(torch.cat(images, 1), weight['conv.weight'], weight['conv.bias'], padding=1)
     protocol = Protocol('case', scales=config['scales'] or (1.,), flip=config['flip'], arithmetic='cmnext')
     matrix,out = ConfusionMatrix(classes),{}
@@ -311,9 +313,11 @@ def _pipeline_outputs(case:dict, # Case of system `cmnext_pipeline`
     given = config['draws']
     if given is None:
         short = config['size'][0]
-        out,label = [normalise(prepared(a, short), m) for a,m in zip(images, mods)],prepared(label, short, True)
+        out = [normalise(prepared(a, short), m) for a,m in zip(images, mods)]
+        label = prepared(label, short, True)
     else:
-        draw = dict(jitter=None, flip=given['flip'], blur=given['blur'], ratio=given['ratio'], y=given['y1'], x=given['x1'])
+        draw = dict(jitter=None, flip=given['flip'], blur=given['blur'], ratio=given['ratio'], y=given['y1'],
+                    x=given['x1'])
         augment = TensorAugment(tuple(config['size']), off_by_one=True, black_first=True)
         out,label = augment.apply(images, label, mods, draw)
     return dict(out_img=out[0], out_x=out[1], out_label=label)

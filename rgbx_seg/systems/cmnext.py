@@ -68,7 +68,8 @@ _FUSED = [(r'^extra_score_predictor\.(\d)\.', r'fusions.\1.hub.'), (r'^FRMs\.(\d
           (r'^FFMs\.(\d)\.', r'fusions.\1.ffm.')]
 
 def _fusion_names(key):
-    "A published name of the shared auxiliary branch, behind `backbone.`, in the `FusedBackbone`; None: it is no such name."
+    """A published name of the shared auxiliary branch, behind `backbone.`, in the `FusedBackbone`; None: it is no such
+    name."""
     for pattern,ours in _FUSED:
         if re.match(pattern, key): return re.sub(pattern, ours, key)
     if m := re.match(r'extra_(block|norm)(\d)\.(.*)', key):

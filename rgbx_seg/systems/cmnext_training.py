@@ -96,7 +96,8 @@ STITCH_SCORES = dict(
 _LF33 = ('1_1 1_5 1_9 2_2 2_5 2_8 3_3 3_5 3_7 4_4 4_5 4_6 5_1 5_2 5_3 5_4 5_6 5_7 5_8 5_9 6_4 6_5 6_6 7_3 7_5 7_7 '
          '8_2 8_5 8_8 9_1 9_5 9_9').split()
 _GRID = [f'{i}_{j}' for i in range(1, 10) for j in range(1, 10) if (i,j) != (5,5)]
-LIGHT_FIELD = dict(rgb=(), rgblf8=tuple(v for v in _GRID if v.startswith('5_')), rgblf33=tuple(_LF33), rgblf80=tuple(_GRID))
+LIGHT_FIELD = dict(rgb=(), rgblf8=tuple(v for v in _GRID if v.startswith('5_')), rgblf33=tuple(_LF33),
+                   rgblf80=tuple(_GRID))
 
 def _inputs(data, word):
     "The modalities of a row of the scores."

@@ -79,7 +79,8 @@ def stitchfusion_names(model:RGBXSegmenter, # The model to fill
     if part != 'backbone': return key
     return f"backbone.{_stitch_place(rest) or 'encoders.0.' + mit_keys(rest)}"
 
-STITCH = Format('StitchFusion', names_like(r'^backbone\.feature_c(ross|onc)\.', r'^backbone\.block1\.'), stitchfusion_names)
+STITCH = Format('StitchFusion', names_like(r'^backbone\.feature_c(ross|onc)\.', r'^backbone\.block1\.'),
+                stitchfusion_names)
 FORMATS(STITCH.name)(STITCH)
 
 # %% ../../nbs/systems/18_stitchfusion.ipynb #f557e338

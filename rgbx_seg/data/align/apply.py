@@ -12,7 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from .geometry import valid_mask, warp
-from .record import alignment_dict, alignment_from_dict, aligned, largest_rectangle, matrix_for, read_alignment
+from .record import (alignment_dict, alignment_from_dict, aligned, largest_rectangle, matrix_for,
+                                        read_alignment)
 from .structure import kind_of
 from ..modality import Modality
 

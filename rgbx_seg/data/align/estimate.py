@@ -26,7 +26,8 @@ class Found:
 
 # %% ../../../nbs/data/align/20_estimate.ipynb #422bb27e
 def _canvas(size_x, zoom, rotation):
-    "The affine map (2, 3) that turns and scales X onto a canvas that holds all of it, and the canvas's (height, width)."
+    """The affine map (2, 3) that turns and scales X onto a canvas that holds all of it, and the canvas's (height,
+    width)."""
     height,width = size_x
     turn = math.radians(rotation)
     c,s = math.cos(turn),math.sin(turn)

@@ -100,12 +100,15 @@ def _check_points(points, model, size_rgb, size_x, where):
     "Enough points, inside both images, not repeated, not on a line."
     choose(model, LEAST_POINTS, 'model')
     if len(points) < LEAST_POINTS[model]:
-        raise RGBXError(where, f'{len(points)} points', f'at least {LEAST_POINTS[model]} for a {model}; 8 or more are good')
+        raise RGBXError(where, f'{len(points)} points',
+                        f'at least {LEAST_POINTS[model]} for a {model}; 8 or more are good')
     for name,size,part in (('RGB', size_rgb, points[:,:2]), ('X', size_x, points[:,2:])):
         out = (part < -.5) | (part > np.array(size[::-1])-.5)
         if out.any():
-            raise RGBXError(where, f'point {part[out.any(1)][0].tolist()} outside {name}', f'points inside {size[1]} x {size[0]}')
-        if len(np.unique(part, axis=0)) < len(part): raise RGBXError(where, f'a point of {name} twice', 'different points')
+            raise RGBXError(where, f'point {part[out.any(1)][0].tolist()} outside {name}',
+                            f'points inside {size[1]} x {size[0]}')
+        if len(np.unique(part, axis=0)) < len(part):
+            raise RGBXError(where, f'a point of {name} twice', 'different points')
         spread = np.linalg.svd(part-part.mean(0), compute_uv=False)
         if model in ('affine', 'homography') and spread[1] < .01*max(size):
             raise RGBXError(where, f'points of {name} on one line', 'points spread over the picture')
@@ -154,7 +157,8 @@ def _array(raw, key, shape, file):
     try: values = np.array(raw[key], np.float64)
     except (KeyError, TypeError, ValueError): values = np.full(1, np.nan)
     if values.shape != shape or not np.isfinite(values).all():
-        raise RGBXError(f'{file}: {key}', raw.get(key, 'nothing') if isinstance(raw, dict) else raw, f'numbers of shape {shape}')
+        raise RGBXError(f'{file}: {key}', raw.get(key, 'nothing') if isinstance(raw, dict) else raw,
+                        f'numbers of shape {shape}')
     return values
 
 def _check_cameras(cameras, file):

@@ -37,7 +37,8 @@ def _sensor(dataset, x):
     "The modality to register, and the first modality."
     first,*others = dataset.modalities
     loose = [name for name in others if dataset.card.modalities[name].align is None]
-    if x is not None: return first,choose(x, {name: name for name in others}, f'modality of {dataset.root}, after {first}:')
+    if x is not None:
+        return first,choose(x, {name: name for name in others}, f'modality of {dataset.root}, after {first}:')
     if len(loose) == 1: return first,loose[0]
     raise RGBXError(f'modalities of {dataset.root}', ', '.join(dataset.modalities), 'one X to register at a time',
                     f"Name it: --x {(loose or others or ['thermal'])[0]}")
@@ -64,7 +65,8 @@ def _check_images(read, where):
     "Images with something in them."
     flat = [name for name,_,x in read if np.ptp(x) == 0]
     if len(flat) == len(read) or len(flat) > len(read)//2:
-        raise RGBXError(where, f'one value only in {", ".join(flat[:3])}{" ..." if len(flat) > 3 else ""}', 'images with structure')
+        raise RGBXError(where, f'one value only in {", ".join(flat[:3])}{" ..." if len(flat) > 3 else ""}',
+                        'images with structure')
     return [item for item in read if item[0] not in flat]
 
 def _same_image(read):
@@ -97,7 +99,8 @@ def _searched(read, first, x, sizes, model, start, span):
     check = judged.to_dict()
     if not judged: check['cause'] = likely_cause(judged, found)
     names = [name for name,_,_ in read]
-    return Alignment(x, found.H, *sizes, found.model, 'search', first, pairs=names, rho=found.rho, rho_pairs=found.rho_pairs, check=check)
+    return Alignment(x, found.H, *sizes, found.model, 'search', first, pairs=names, rho=found.rho,
+                     rho_pairs=found.rho_pairs, check=check)
 
 def _from_points(file, first, x, sizes, model, seed):
     "The record of points."
@@ -110,7 +113,9 @@ def _from_cameras(file, first, x, sizes):
     "The record of a calibration."
     cameras = read_cameras(file)
     off = {metres: round(disparity(cameras, metres), 2) for metres in (2, 5, 10, 50)} if 'n' not in cameras else {}
-    if off: print('far things lie on each other; off are ' + ', '.join(f'{px:g} px at {metres} m' for metres,px in off.items()))
+    if off:
+        print('far things lie on each other; off are '
+              + ', '.join(f'{px:g} px at {metres} m' for metres,px in off.items()))
     check = dict(disparity_px={str(metres): px for metres,px in off.items()}, verdict='yes')
     return Alignment(x, matrix_from_cameras(cameras), *sizes, 'homography', 'cameras', first, check=check)
 
@@ -125,8 +130,10 @@ def _refuse(record, force):
     if check['verdict'] != 'no' or force: return
     cause,advice = check.get('cause', ('', 'look at the picture'))
     half = 'unknown' if check.get('half') is None else f"{check['half']:.1f} px"
-    found = f"halves of the pairs {half} apart, {check['inliers']:.0%} of the windows in place, peak {check['psr']:.1f}: {cause}"
-    raise RGBXError(f'alignment of {record.x}', found, 'halves within 2 % of the width and 80 % in place', f'To mend it, {advice}')
+    found = (f"halves of the pairs {half} apart, {check['inliers']:.0%} of the windows in place, peak "
+             f"{check['psr']:.1f}: {cause}")
+    raise RGBXError(f'alignment of {record.x}', found, 'halves within 2 % of the width and 80 % in place',
+                    f'To mend it, {advice}')
 
 # %% ../../../nbs/data/align/60_run.ipynb #ca2051fd
 def _own_card(dataset, root):

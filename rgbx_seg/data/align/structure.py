@@ -158,7 +158,8 @@ def _resized(grey, known, factor):
     size = tuple(max(8, round(side*factor)) for side in grey.shape)
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     small = cv2.resize(grey, size[::-1], interpolation=how)
-    return small,cv2.resize(known.astype(np.float32), size[::-1], interpolation=how) > .99,resize_matrix(grey.shape, size)
+    return small,cv2.resize(known.astype(np.float32), size[::-1],
+                            interpolation=how) > .99,resize_matrix(grey.shape, size)
 
 # %% ../../../nbs/data/align/10_structure.ipynb #3cebcfef
 def stacked_maps(images:list, # (grey, known) of each

@@ -166,7 +166,9 @@ def likely_cause(found:Trust, # Of a matrix that was refused
     if estimate.at_edge:
         return 'the best scale lies at the end of the range that was searched','widen it: --scale .25 4'
     if found.psr_pairs < 3.2:
-        return 'the images show too little structure in common','give more pairs that differ (--pairs 64) or points (--points FILE.csv)'
+        return ('the images show too little structure in common',
+                'give more pairs that differ (--pairs 64) or points (--points FILE.csv)')
     if not found.z >= 4:
         return 'RGB and X of one name do not seem to show the same scene','look whether the files belong together'
-    return 'only parts of the picture agree, as with things at very different distances','give points (--points FILE.csv)'
+    return ('only parts of the picture agree, as with things at very different distances',
+            'give points (--points FILE.csv)')

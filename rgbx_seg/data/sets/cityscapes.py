@@ -72,7 +72,8 @@ def _camera(path):
 def _city_depth(path, modality, arg, memo):
     "Metres from a disparity; 0 where there is none."
     camera = _camera(path)
-    disparity = read_modality(path, replace(modality, channels=1, bits=32, decode='disparity', mean=None, std=None))[...,0]
+    disparity = read_modality(path,
+                              replace(modality, channels=1, bits=32, decode='disparity', mean=None, std=None))[...,0]
     depth = np.divide(camera['baseline']*camera['fx'], disparity, out=np.zeros_like(disparity), where=disparity > 0)
     return repeat(depth, modality.channels)
 

@@ -11,7 +11,8 @@ from ..conditions import Conditions
 from ..doctor import Mistakes
 from ..miniatures import Miniature
 from ..prepare import Preparation
-from .base import PublishedFolder, ZERO_ONE, another_layout, by_name, by_pattern, hex_colours, number_ranges
+from .base import (PublishedFolder, ZERO_ONE, another_layout, by_name, by_pattern, hex_colours,
+                                     number_ranges)
 from ...registry import DATASETS
 
 # %% ../../../nbs/data/sets/14_fmb.ipynb #d20f0675

@@ -17,7 +17,8 @@ from ..folder import encode_names, existing_file
 from ..hha import hha
 from ..miniatures import Miniature, disk_label, toy_content, write_layout
 from ..prepare import Preparation
-from .base import ArchiveFolder, METRES, PublishedFolder, ZERO_ONE, another_layout, by_pattern, number_ranges, sigma_card
+from .base import (ArchiveFolder, METRES, PublishedFolder, ZERO_ONE, another_layout, by_pattern,
+                                     number_ranges, sigma_card)
 from ...registry import DATASETS
 
 # %% ../../../nbs/data/sets/20_nyudv2.ipynb #352e00c0
