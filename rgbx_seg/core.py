@@ -113,6 +113,7 @@ def _begin_part(path):
 def _no_space(path):
     return RGBXError(path, 'no space left on the disk', 'room for the file', 'What was there before is whole')
 
+# %% ../nbs/00_core.ipynb #117164ee
 @contextlib.contextmanager
 def atomic_path(path): # The final path; its folder is made if it is missing
     "A temporary path in the same folder, moved to `path` when the block ends well and removed when it does not."

@@ -76,8 +76,8 @@ def demo_picture(models:dict, # {name: model}
     return rx.show_predictions(models, test, first, errors=False)
 
 # %% ../nbs/96_demo.ipynb #ebd1ac90
-def run_demo(out='runs/demo',   # Folder of the result
-    data='data/demo',           # Where the scenes are written
+def run_demo(out:str='runs/demo',   # Folder of the result
+    data:str='data/demo',       # Where the scenes are written
     seed:int=0,                 # Of both runs
     progress:bool=True,         # Bars and tables
     resume:bool=False,          # Go on with a demo that was interrupted

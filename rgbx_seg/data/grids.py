@@ -37,6 +37,7 @@ def grid_of(path:Path # A file
     except rasterio.errors.RasterioError: return None
     return None if grid.crs is None or grid.transform.is_identity else grid
 
+# %% ../../nbs/data/06_grids.ipynb #6e79b995
 def onto_grid(image:np.ndarray, # (H, W) or (H, W, C)
     holes:np.ndarray,           # (H, W) bool, or None
     path:Path,                  # Of the image

@@ -116,6 +116,7 @@ def _guessed_card(root, reading):
         if not why: raise
         raise RGBXError(e.where, e.found, e.expected, '. '.join([e.fix, *why]).strip('. ')) from None
 
+# %% ../../nbs/data/40_open.ipynb #f12476c8
 def _choose_card(root, card, recipe, reading):
     "(card, folder, what was taken), by the order above."
     if card is not None: return _named_card(root, card)

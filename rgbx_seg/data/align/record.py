@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VERSION', 'Alignment', 'alignment_dict', 'alignment_from_dict', 'read_alignment', 'write_alignment', 'aligned',
-           'matrix_for', 'largest_rectangle']
+           'matrix_for']
 
 # %% ../../../nbs/data/align/50_record.ipynb #6d6f2b0e
 import json
