@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['create_model', 'list_models', 'load_published', 'load_run', 'from_pretrained', 'RGBXSegmenter', 'Encoder', 'Fusion',
            'PairwiseFusion', 'Head', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data', 'check_data', 'Card',
-           'Modality', 'dataloaders', 'list_datasets', 'prepare_data', 'write_toy', 'Recipe', 'get_recipe',
-           'list_recipes', 'train', 'learner', 'Protocol', 'evaluate', 'predict', 'infer', 'compare', 'Report',
-           'bootstrap', 'robustness', 'explore', 'show_item', 'show_predictions', 'show_fusion', 'contributions',
-           'export_onnx', 'export_program', 'ops', 'data', 'models', 'show', 'systems', 'export', 'parity', 'RGBXError',
-           '__version__']
+           'Modality', 'dataloaders', 'list_datasets', 'prepare_data', 'align_data', 'write_toy', 'Recipe',
+           'get_recipe', 'list_recipes', 'train', 'learner', 'Protocol', 'evaluate', 'predict', 'infer', 'compare',
+           'Report', 'bootstrap', 'robustness', 'explore', 'show_item', 'show_predictions', 'show_fusion',
+           'contributions', 'export_onnx', 'export_program', 'ops', 'data', 'models', 'show', 'systems', 'export',
+           'parity', 'RGBXError', '__version__']
 
 # %% ../nbs/05_face.ipynb #face0003
 import importlib, importlib.util
@@ -20,7 +20,8 @@ __version__ = '0.1.0'   # as in settings.ini
 
 _all_ = ['create_model', 'list_models', 'load_published', 'load_run', 'from_pretrained', 'RGBXSegmenter',
          'Encoder', 'Fusion', 'PairwiseFusion', 'Head', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data',
-         'check_data', 'Card', 'Modality', 'dataloaders', 'list_datasets', 'prepare_data', 'write_toy', 'Recipe',
+         'check_data', 'Card', 'Modality', 'dataloaders', 'list_datasets', 'prepare_data', 'align_data',
+         'write_toy', 'Recipe',
          'get_recipe', 'list_recipes', 'train', 'learner', 'Protocol', 'evaluate', 'predict', 'infer', 'compare',
          'Report', 'bootstrap', 'robustness', 'explore', 'show_item', 'show_predictions', 'show_fusion',
          'contributions', 'export_onnx', 'export_program', 'ops', 'data', 'models', 'show', 'systems', 'export',
