@@ -32,7 +32,7 @@ def save_prediction(
     """Write one prediction: class numbers, colours, and scores as float16 (float32 where they are larger than that
     holds)."""
     name,mask = safe_name(name, 'item'),np.asarray(mask)
-    if mask.max()>=len(card.classes):
+    if mask[mask != card.layout.ignore].max(initial=0)>=len(card.classes):
         raise RGBXError(name, f'class {mask.max()} predicted',
                         f'0..{len(card.classes)-1}, the classes of {card.name!r}')
     record = dict(name=name, **{kind: Path(out)/kind/f'{name}.png' for kind in ('mask','color')})
