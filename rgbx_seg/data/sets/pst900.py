@@ -15,7 +15,7 @@ from ...registry import DATASETS
 
 # %% ../../../nbs/data/sets/12_pst900.ipynb #090aff47
 _CLASSES = 'Background, Extinguisher, Backpack, Hand-Drill, Survivor'.split(', ')
-_PALETTE = [(0,0,0), (0,0,255), (0,255,0), (255,0,0), (255,255,255)]
+_PALETTE = [(0,0,0), (255,0,0), (0,255,0), (0,0,255), (255,255,255)]
 _CITATION = ('S. S. Shivakumar, N. Rodrigues, A. Zhou, I. D. Miller, V. Kumar, C. J. Taylor. PST900: RGB-thermal '
              'calibration, dataset and segmentation network. ICRA 2020.')
 _NOTES = ['no validation split', 'the README of the data says 606 + 288 items; every code base counts 597 + 288',
