@@ -13,6 +13,8 @@ from ..core import RGBXError, atomic_path, bar, write_text
 from ..data.cards import Card, Layout
 from ..data.files import read_label, write_mask
 from ..data.folder import DataFolder
+from ..data.codecs import need
+from ..data.grids import grid_of
 from ..data.item_files import ItemFiles
 from ..data.modality import safe_name
 from .inference import as_run, infer, infer_mask, item_images, model_inputs, named, open_for, real_names
@@ -30,7 +32,7 @@ def save_prediction(
     """Write one prediction: class numbers, colours, and scores as float16 (float32 where they are larger than that
     holds)."""
     name,mask = safe_name(name, 'item'),np.asarray(mask)
-    if mask.max()>=len(card.classes):
+    if mask[mask != card.layout.ignore].max(initial=0)>=len(card.classes):
         raise RGBXError(name, f'class {mask.max()} predicted',
                         f'0..{len(card.classes)-1}, the classes of {card.name!r}')
     record = dict(name=name, **{kind: Path(out)/kind/f'{name}.png' for kind in ('mask','color')})
@@ -73,15 +75,38 @@ def _check_out(dataset, out):
             raise RGBXError(Path(out)/kind, 'a folder of the inputs', 'a folder of its own for the predictions')
 
 # %% ../../nbs/evaluation/40_predict.ipynb #12026e47
+def _item_with_holes(dataset, i):
+    "An item, and where it has no data, or None."
+    if not hasattr(dataset, 'with_holes'): return dataset[i],None
+    images,mask,holes = dataset.with_holes(i)
+    return (*images, mask),holes
+
+def _write_georeferenced(dataset, i, path, mask):
+    "The mask once more as a GeoTIFF, where the first image is one."
+    if isinstance(dataset, ItemFiles): first = next(iter(dataset.files.values()))[i]
+    elif isinstance(dataset, DataFolder): first = dataset.path(dataset.modalities[0], dataset.name(i))
+    else: return
+    grid = grid_of(first)
+    if grid is None or grid.shape != mask.shape: return
+    profile = dict(driver='GTiff', height=mask.shape[0], width=mask.shape[1], count=1, dtype='uint8', compress='deflate', nodata=255)
+    rasterio = need('rasterio', 'geo', path)
+    with atomic_path(path) as unfinished, rasterio.open(unfinished, 'w', crs=grid.crs, transform=grid.transform, **profile) as file:
+        file.write(np.asarray(mask, np.uint8), 1)
+
 def _predict_item(model, dataset, i, record, out, how):
     "Predict item `i` and write its files. `how`: picks, (means, stds), protocol, device."
     picks,stats,protocol,device = how
-    item,card = dataset[i],dataset.card
+    item,holes = _item_with_holes(dataset, i)
+    card = dataset.card
     images = item_images(item, picks)
     with named(record['name']):
         scores = infer(model, images, protocol, stats, device) if 'scores' in record else None
         mask = infer_mask(model, images, protocol, stats, device) if scores is None else scores.argmax(-1)
+    if holes is not None:
+        mask = np.where(holes, card.layout.ignore, mask).astype(np.uint8)
+        print(f"{record['name']}: {int(holes.sum())} pixels without data (NaN or nodata) are void ({card.layout.ignore})")
     save_prediction(out, record['name'], mask, card, scores)
+    _write_georeferenced(dataset, i, record['mask'].with_suffix('.tif'), mask)
     if 'picture' in record: _save_picture(record, dataset, i, item, mask)
 
 def _save_picture(record, dataset, i, item, mask):
