@@ -126,7 +126,7 @@ def _once(pairs):
     "A JSON object whose keys are all different."
     keys = [key for key,_ in pairs]
     twice = next((key for key in keys if keys.count(key) > 1), None)
-    if twice is not None: raise ValueError(f'{twice!r} twice in one object')
+    if twice is not None: raise json.JSONDecodeError(f'{twice!r} twice in one object', '', 0)
     return dict(pairs)
 
 def read_json(path, # A file
