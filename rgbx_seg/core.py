@@ -20,7 +20,10 @@ class RGBXError(ValueError):
         expected,    # What should be there
         fix:str='',  # What to do, a sentence
     ):
-        self.where,self.found,self.expected,self.fix = str(where),str(found),str(expected),fix
+        self.where = str(where)
+        self.found = str(found)
+        self.expected = str(expected)
+        self.fix = fix
         super().__init__(f'{where}: found {found}; expected {expected}' + (f'. {fix}' if fix else ''))
 
     def __reduce__(self):  # so that reader processes can raise it
@@ -107,8 +110,10 @@ def _begin_part(path):
     os.close(handle)
     return Path(name)
 
-def _no_space(path): return RGBXError(path, 'no space left on the disk', 'room for the file', 'What was there before is whole')
+def _no_space(path):
+    return RGBXError(path, 'no space left on the disk', 'room for the file', 'What was there before is whole')
 
+# %% ../nbs/00_core.ipynb #117164ee
 @contextlib.contextmanager
 def atomic_path(path): # The final path; its folder is made if it is missing
     "A temporary path in the same folder, moved to `path` when the block ends well and removed when it does not."
@@ -193,10 +198,9 @@ def cv2_():
     "The `cv2` module, or an `ImportError` that says how to get one that imports on this machine."
     try: return importlib.import_module('cv2')
     except ImportError as e:
-        raise ImportError(
-            f'OpenCV does not import ({e}). Either install its system libraries (Debian: apt-get install libgl1 libglib2.0-0), '
-            'or replace opencv-python by opencv-python-headless: pip uninstall opencv-python; '
-            'pip install opencv-python-headless') from e
+        raise ImportError(f'OpenCV does not import ({e}). Either install its system libraries (Debian: apt-get install '
+                          'libgl1 libglib2.0-0), or replace opencv-python by opencv-python-headless: pip uninstall '
+                          'opencv-python; pip install opencv-python-headless') from e
 
 # %% ../nbs/00_core.ipynb #6d7d0497
 def repo_root() -> Path: # The folder that holds `settings.ini`, or the current folder where there is none above

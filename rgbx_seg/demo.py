@@ -16,9 +16,10 @@ from .core import repo_root, write_text
 
 # %% ../nbs/96_demo.ipynb #4d26b05f
 SETTINGS = dict(epochs=6, bs=8, lr=3e-3, schedule='one_cycle', n=(400,80,160), size=(96,128))
-_HOW = dict(augment=dict(scales=None), balance=True, keep='last', pictures=False)   # mirrored scenes; rare classes count
+_HOW = dict(augment=dict(scales=None), balance=True, keep='last', pictures=False)  # mirrored scenes; rare classes count
 RUNS = {'RGB': ('rgb',), 'RGB + thermal': ('rgb','thermal')}
-GROUPS = {'person, mannequin': ['person','mannequin'], 'vehicle_moving, vehicle_parked': ['vehicle_moving','vehicle_parked']}
+GROUPS = {'person, mannequin': ['person','mannequin'],
+          'vehicle_moving, vehicle_parked': ['vehicle_moving','vehicle_parked']}
 
 class Decoded:
     "A small data set kept in memory as decoded arrays."
@@ -75,8 +76,8 @@ def demo_picture(models:dict, # {name: model}
     return rx.show_predictions(models, test, first, errors=False)
 
 # %% ../nbs/96_demo.ipynb #ebd1ac90
-def run_demo(out='runs/demo',   # Folder of the result
-    data='data/demo',           # Where the scenes are written
+def run_demo(out:str='runs/demo',   # Folder of the result
+    data:str='data/demo',       # Where the scenes are written
     seed:int=0,                 # Of both runs
     progress:bool=True,         # Bars and tables
     resume:bool=False,          # Go on with a demo that was interrupted
@@ -135,14 +136,16 @@ def demo(out:str='', # Folder of the result; default: runs/demo in the repositor
     folders = [out] if seeds == 1 else [out/f'seed{seed}' for seed in range(seeds)]
     reports = [run_demo(folder, root/'data'/'demo', seed, resume=resume, **extra) for seed,folder in enumerate(folders)]
     version = torch.__version__.split('+')[0]
-    about = f'`python -m rgbx_seg.demo --seeds {seeds}`, CPU, float32, {torch.get_num_threads()} threads, torch {version}.'
+    about = (f'`python -m rgbx_seg.demo --seeds {seeds}`, CPU, float32, {torch.get_num_threads()} threads, torch '
+             f'{version}.')
     text = seeds_table(reports, about)
     print(f'\n{rx.compare(reports[0], GROUPS)}' if seeds == 1 else text)
     if table: write_text(table, text)
     shown,python = os.path.relpath(out),os.path.relpath(sys.executable)
-    print(f'\n{(time.time()-start)/60:.1f} minutes. In {shown}: model.safetensors, config.json, history.csv, metrics.json, predictions.png\n'
-          f'Next:  {python} -m rgbx_seg eval {shown} data/demo --drop thermal    what the model does without its second sensor\n'
-          f'       {python} -m rgbx_seg predict {shown} data/toy                 masks and pictures of your own images\n'
+    print(f'\n{(time.time()-start)/60:.1f} minutes. In {shown}: model.safetensors, config.json, history.csv, '
+          'metrics.json, predictions.png\n' f'Next:  {python} -m rgbx_seg eval {shown} data/demo --drop thermal    '
+          'what the model does without its second sensor\n' f'       {python} -m rgbx_seg predict {shown} '
+          'data/toy                 masks and pictures of your own images\n'
           f'       make lab                                          the notebooks')
 
 # %% ../nbs/96_demo.ipynb #3b1c38d6

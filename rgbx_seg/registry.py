@@ -53,7 +53,8 @@ class Registry(UserDict):
         def register(entry):
             module = sys._getframe(1).f_globals.get('__name__', '__main__')
             known = (self.entries if module.startswith('rgbx_seg.') else self.data).get(name, entry)
-            again = self.homes.get(name, module) == module or module == '__main__' and _identity(known) == _identity(entry)
+            again = (self.homes.get(name, module) == module
+                     or module == '__main__' and _identity(known) == _identity(entry))
             if known is not entry and not again:
                 raise RGBXError(f'{self.what} {name!r}', f'a name that {self.homes[name]} has taken', 'another name')
             self.homes[name] = module
@@ -104,7 +105,8 @@ def load_plugin(where:str): # A Python file, or the name of an installed module
     except Exception as e:
         del _PLUGINS[where]
         if isinstance(e, RGBXError): raise
-        raise RGBXError(f'plug-in {where}', f'{type(e).__name__}: {e}', 'a file or module that imports without an error') from e
+        raise RGBXError(f'plug-in {where}', f'{type(e).__name__}: {e}',
+                        'a file or module that imports without an error') from e
     return _PLUGINS[where]
 
 def load_plugins():

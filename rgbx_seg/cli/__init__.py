@@ -148,7 +148,9 @@ def exit_status(act:object, # A function
         sys.stdout.flush()
         return status
     except WrongWords as e: said,status = f'error: {e}',2
-    except KeyboardInterrupt as e: said,status = f"\n{str(e) or 'interrupted'}",128+getattr(e, 'number', signal.SIGINT)
+    except KeyboardInterrupt as e:
+        said = f"\n{str(e) or 'interrupted'}"
+        status = 128+getattr(e, 'number', signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # what is still to be flushed goes nowhere
         return 0
@@ -161,7 +163,8 @@ def exit_status(act:object, # A function
 def main(words:list=None, # What was typed; default: the words of the command line
 ) -> int:                 # The exit status
     "The command line."
-    if words is None and threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGTERM, _terminated)
+    if words is None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminated)
     words = sys.argv[1:] if words is None else list(words)
     return exit_status(_run, words, debug='--debug' in words)
 

@@ -28,18 +28,24 @@ def _facts(row):
     "Everything about one file, in lines."
     from rgbx_seg.models.published import cached_file, where_is
     score = row.score or {}
-    shown = dict(publication=row.publication, repository=row.repo, licence=f'{row.licence} (commercial use: {row.commercial})',
-                 score=' '.join(f'{value}' for value in score.values() if value not in (None, '-')), tensors=row.entries, size=_size(row),
+    shown = dict(publication=row.publication, repository=row.repo,
+                 licence=f'{row.licence} (commercial use: {row.commercial})',
+                 score=' '.join(f'{value}' for value in score.values() if value not in (None, '-')),
+                 tensors=row.entries, size=_size(row),
                  loads=row.loads, read_as=row.input, where=where_is(row), file=cached_file(row.name))
     yield from (f'{key:12} {value}' for key,value in shown.items() if value)
-    for source in row.sources: yield f"{'source':12} " + ' '.join(f'{key}={value}' for key,value in source.items() if key != 'id')
+    for source in row.sources:
+        yield f"{'source':12} " + ' '.join(f'{key}={value}' for key,value in source.items() if key != 'id')
     for note in row.notes: yield f"{'note':12} {note}"
-    if row.commercial in ('no', 'own terms'): yield f'the licence {"forbids commercial use" if row.commercial == "no" else "has its own terms"}: read it first'
+    if row.commercial in ('no', 'own terms'):
+        (yield f'the licence {"forbids commercial use" if row.commercial == "no" else "has its own terms"}: '
+               'read it first')
 
 def _remove(name):
     "Delete a fetched file and what was noted of it."
     from rgbx_seg.models.published import cached_file
-    files = [file for ending in ('.pth', '.json', '.pth.part', '.pth.etag') if (file := cached_file(name).with_suffix('').with_name(cached_file(name).stem+ending)).exists()]
+    files = [file for ending in ('.pth', '.json', '.pth.part', '.pth.etag')
+             if (file := cached_file(name).with_suffix('').with_name(cached_file(name).stem+ending)).exists()]
     for file in files: file.unlink()
     print('removed', ', '.join(file.name for file in files) or 'nothing: it is not in the cache')
 
@@ -56,9 +62,11 @@ def _weights(pattern:str='*', # A pattern, or one name to show all about it
     "List published weights with what builds them, score, size and licence; fetch and check one."
     from rgbx_seg.models.published import fetch as get
     names = sorted(fnmatch.filter(WEIGHTS, pattern))
-    if not names: raise RGBXError('rgbx weights', f'nothing like {pattern!r}', f"one like {', '.join(nearest(pattern, WEIGHTS))}")
+    if not names:
+        raise RGBXError('rgbx weights', f'nothing like {pattern!r}', f"one like {', '.join(nearest(pattern, WEIGHTS))}")
     one = names == [pattern]
-    if (fetch or check or accept or remove) and not one: raise RGBXError('rgbx weights', f'{len(names)} files like {pattern!r}', 'the name of one file')
+    if (fetch or check or accept or remove) and not one:
+        raise RGBXError('rgbx weights', f'{len(names)} files like {pattern!r}', 'the name of one file')
     if remove: return _remove(pattern)
     if fetch or accept: print(get(pattern, accept=accept))
     if check:
@@ -66,4 +74,6 @@ def _weights(pattern:str='*', # A pattern, or one name to show all about it
         print(check_published(pattern))
     if fetch or check or accept: return
     if one: print(pattern, *_facts(WEIGHTS[pattern]), sep='\n')
-    else: print(f"{'name':32} {'builds':20} {'score':>6} {'size':>10}  {'where':9} licence", *(_line(WEIGHTS[name]) for name in names), sep='\n')
+    else:
+        print(f"{'name':32} {'builds':20} {'score':>6} {'size':>10}  {'where':9} licence",
+              *(_line(WEIGHTS[name]) for name in names), sep='\n')

@@ -50,15 +50,16 @@ class ItemFiles:
     ) -> tuple:          # (images, mask or None, (H, W) bool of pixels without data, or None)
         "One item, with the places where it has no data; there the mask is void."
         paths = {kind: existing_file(files[i], f'the {kind} image') for kind,files in self.files.items()}
-        item = read_item(paths, self.card, lambda kind, memo: read_modality(paths[kind], self.card.modalities[kind], memo))
+        item = read_item(paths, self.card,
+                         lambda kind, memo: read_modality(paths[kind], self.card.modalities[kind], memo))
         mask = None if self.label_files is None else self._mask(self.label_files[i])
         if mask is not None: mask = item.fitted(mask, None, self.label_files[i], 'label')
         return item.done(mask, self.card.layout.ignore)
 
     def _mask(self, path):
         card = self.card
-        return read_label(path, card.num_classes, card.layout.label_shift, card.layout.ignore, label_map=card.layout.label_map,
-                          decode=card.layout.label_decode)
+        return read_label(path, card.num_classes, card.layout.label_shift, card.layout.ignore,
+                          label_map=card.layout.label_map, decode=card.layout.label_decode)
 
 # %% ../../nbs/data/12_item_files.ipynb #c32a46e0
 def _check_lengths(lists):

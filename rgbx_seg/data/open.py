@@ -35,7 +35,9 @@ def _named_card(root, card):
     name,_,layout = str(card).partition('/')
     if name not in DATASETS: return choose(name, {**CARDS, **DATASETS}, 'card'),root,f'the card {name!r}'
     own = _own_card(root)
-    if own is not None and own.name == name and layout in ('', own.layout.name): found,folder = own,root
+    if own is not None and own.name == name and layout in ('', own.layout.name):
+        found = own
+        folder = root
     else: found,folder = _known_card(root, name, layout or None)
     return found,folder,f'{name}, {found.layout.name} layout, by --card {card}'
 
@@ -86,11 +88,14 @@ def _classes_by_name(card, reading):
 def _proposed_for(card, reading):
     "A proposal with the classes of the run: by their names, else, where they are plain numbers, by these."
     if reading is None: return card
-    n,classes = len(reading.classes),dict(classes=list(reading.classes), palette=np.array(reading.palette))
-    if set(card.classes) <= set(reading.classes): return card.with_changes(label_map=_classes_by_name(card, reading), **classes)
+    n = len(reading.classes)
+    classes = dict(classes=list(reading.classes), palette=np.array(reading.palette))
+    if set(card.classes) <= set(reading.classes):
+        return card.with_changes(label_map=_classes_by_name(card, reading), **classes)
     painted = (card.layout.label_decode or '').startswith('colours:')
     if painted or card.num_classes > n:
-        raise RGBXError(f'labels of {card.name!r}', f"the classes {_some(card.classes)}", f'some of {_some(reading.classes)}, which the run knows',
+        raise RGBXError(f'labels of {card.name!r}', f"the classes {_some(card.classes)}",
+                        f'some of {_some(reading.classes)}, which the run knows',
                         'Give the data a card.json with the classes of the run: rgbx check FOLDER --save, then edit it')
     return replace(card, **classes)
 
@@ -111,6 +116,7 @@ def _guessed_card(root, reading):
         if not why: raise
         raise RGBXError(e.where, e.found, e.expected, '. '.join([e.fix, *why]).strip('. ')) from None
 
+# %% ../../nbs/data/40_open.ipynb #f12476c8
 def _choose_card(root, card, recipe, reading):
     "(card, folder, what was taken), by the order above."
     if card is not None: return _named_card(root, card)
@@ -134,7 +140,9 @@ def _open_folder(root, split, card, recipe, modalities, reading, labels):
     "A split of a folder."
     if not root.is_dir(): raise RGBXError(root, 'no such folder', 'the folder of a data set')
     card,folder,taken = _choose_card(root, card, recipe, reading)
-    if recipe is not None: card,modalities = _as_recipe_says(card, recipe),modalities or recipe.data.modalities
+    if recipe is not None:
+        card = _as_recipe_says(card, recipe)
+        modalities = modalities or recipe.data.modalities
     if reading is not None and not modalities: modalities = [k for k in reading.modalities if k in card.modalities]
     dataset = _open_split(folder, card, split, modalities, labels is not False)
     if labels is None: dataset.labels = dataset.labels and dataset.path('label', dataset.name(0)).is_file()
@@ -189,7 +197,8 @@ def _if_there(what, split, kwargs):
     "A split, or None where it is not there; one that is there and wrong is an error."
     try: return open_data(what, split, **kwargs)
     except RGBXError as e:
-        if e.found in ('no such list', 'no such folder') or e.found.startswith(('no images for', 'no split')): return None
+        if e.found in ('no such list', 'no such folder') or e.found.startswith(('no images for', 'no split')):
+            return None
         raise
 
 def _held_out(first, say):
@@ -201,7 +210,8 @@ def _held_out(first, say):
     held = set(parts['val'])
     say(f'no list val: {len(held)} of {len(names)} training items are held out for validation, by seed 0; '
         'test is not looked at (--set data.valid=test would)')
-    return first.subset([name for name in names if name not in held], first.split),first.subset(parts['val'], 'held out')
+    return first.subset([name for name in names if name not in held],
+                        first.split),first.subset(parts['val'], 'held out')
 
 def open_both(what,         # A folder; or the open data sets (training, validation)
     train:str='train',      # Split to train on
@@ -209,7 +219,8 @@ def open_both(what,         # A folder; or the open data sets (training, validat
     say:callable=print,     # What is told of a choice
     **kwargs                # As `open_data`
 ) -> tuple:                 # (training, validation)
-    "The splits of a training. Without a `val` of its own, training items are held out; test is never looked at unasked."
+    """The splits of a training. Without a `val` of its own, training items are held out; test is never looked at
+    unasked."""
     if isinstance(what, (tuple, list)): return tuple(what)
     first = open_data(what, train, **kwargs)
     if valid is not None: return first,open_data(what, valid, **kwargs)

@@ -139,6 +139,7 @@ def _waterdrop(image, amount, rng):
     columns,rows = ((u-mx)*w-.5).astype(np.float32),((v-my)*h-.5).astype(np.float32)
     return cv2.remap(image, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(image.shape)
 
+# %% ../../nbs/data/72_overlays.ipynb #fb45e9eb
 def _spatter(image, amount, rng):
     "Drops of water, or mud."
     m,s,g,t,k,mud = amount

@@ -54,7 +54,8 @@ def hue(a:np.ndarray, # (H, W, 3); uint8 as meant, float32 gives the published a
     return _hsv(a, order, change)
 
 # %% ../../nbs/data/25_photometric.ipynb #435062e5
-quirk('float32_colour', 'the photometric distortion works on floats, where OpenCV has other ranges of hue and saturation',
+quirk('float32_colour',
+      'the photometric distortion works on floats, where OpenCV has other ranges of hue and saturation',
       'it works on 8 bit')
 
 class PhotometricDistortion:
@@ -130,7 +131,7 @@ def standardise(a:np.ndarray, # (H, W, C)
 
 def pad_to(a:np.ndarray, # (H, W, C)
     size:tuple,          # `(h, w)`, not smaller
-    value=0,             # Number or one per channel
+    value:int=0,         # Number or one per channel
 ) -> np.ndarray:         # (h, w, C)
     "Pad at the bottom and right."
     if a.shape[0] > size[0] or a.shape[1] > size[1]:
@@ -144,7 +145,7 @@ def pad_to(a:np.ndarray, # (H, W, C)
 def deliver_test(rgb:np.ndarray, # (H, W, 3), red first
     x:np.ndarray,                # (H, W, 3), red first
     label:np.ndarray=None,       # (H, W)
-    size=1024,                   # Longest side, or `(a, b)`: see `rescaled`
+    size:int=1024,               # Longest side, or `(a, b)`: see `rescaled`
 ) -> tuple:                      # float32 (h, w, 3) twice, label (h, w)
     "DELIVER: resize (1042 to 1024), normalise; X is divided by 255 alone. Scores are at this size, label included."
     fit = (size,size) if isinstance(size, int) else tuple(size)

@@ -150,7 +150,10 @@ def _card_as_read(reading, dataset, decoded):
 class _ReadAs:
     "An open data set of another kind than a folder, read as a run reads: its arrays are put in order."
     def __init__(self, dataset, card, new_ids):
-        self.dataset,self.card,self.new_ids,self.modalities = dataset,card,new_ids,tuple(card.modalities)
+        self.dataset = dataset
+        self.card = card
+        self.new_ids = new_ids
+        self.modalities = tuple(card.modalities)
         before = dataset.card.modalities
         self.turned = {k for k,m in card.modalities.items() if m.order != before[k].order and m.channels == 3}
 

@@ -84,14 +84,22 @@ class _TensorSettings:
         ignore:int=255,          # Label of padded places
         photo:str='rgb',         # The modality that blur and jitter are for
     ):
-        self.size,self.ratio,self.flip,self.blur,self.jitter = tuple(size),tuple(ratio),flip,blur,jitter
-        self.off_by_one,self.black_first,self.ignore,self.photo = off_by_one,black_first,ignore,photo
+        self.size = tuple(size)
+        self.ratio = tuple(ratio)
+        self.flip = flip
+        self.blur = blur
+        self.jitter = jitter
+        self.off_by_one = off_by_one
+        self.black_first = black_first
+        self.ignore = ignore
+        self.photo = photo
 
     def __repr__(self): return f'TensorAugment(size={self.size}, ratio={self.ratio}, flip={self.flip})'
 
 # %% ../../nbs/data/28_tensor_augment.ipynb #526d7bcd
 class TensorAugment(_TensorSettings):
-    "Jitter, flip, blur, scale and crop of all modalities and the mask: uint8 (H, W, C) -> normalised float32 (C, h, w)."
+    """Jitter, flip, blur, scale and crop of all modalities and the mask: uint8 (H, W, C) -> normalised float32 (C, h,
+    w)."""
     def scaled_size(self, shape:tuple, # (H, W)
         ratio:float,                   # Drawn
     ) -> tuple:                        # (h, w)

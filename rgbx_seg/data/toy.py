@@ -13,7 +13,8 @@ import numpy as np
 from ..core import RGBXError, choose, cv2_
 from .known_cards import AERIAL_CONDITIONS, STREET_CONDITIONS, TOY_NOTES, toy_card
 from .cards import Card
-from .toy_sensors import lidar_image, sense_depth, sense_events, sense_lidar, sense_optical, sense_rgb, sense_sar, sense_thermal
+from .toy_sensors import (lidar_image, sense_depth, sense_events, sense_lidar, sense_optical, sense_rgb,
+                                       sense_sar, sense_thermal)
 from .toy_world import aerial_map, clouds, draw_street, rasterise, street_label, texture
 
 # %% ../../nbs/data/54_toy.ipynb #57033815
@@ -65,8 +66,8 @@ def _with_border(label):
 
 def toy_scene(seed:int,           # Any non-negative integer
     condition:str=None, # 'day', 'night', 'fog', 'overexp' (the default is 'day'); aerial: 'clear', 'cloud' (the default is 'clear')
-    modalities=('rgb', 'thermal'),# What to compute; the label always comes too
-    size=(96, 128),               # (height, width)
+    modalities:tuple=('rgb', 'thermal'),# What to compute; the label always comes too
+    size:tuple=(96, 128),         # (height, width)
     failure:str=None,             # One of `FAILURES`: that sensor fails
     border:bool=False,            # Mark a 1-pixel border between classes as void (255)
     world:str=None,               # 'street' or 'aerial'; None: what the modalities belong to
@@ -167,9 +168,9 @@ def _move_into_place(made, root, recipe, overwrite):
 # %% ../../nbs/data/54_toy.ipynb #b2fd083a
 def write_toy(root,                   # The folder to make
     layout:str='sigma',               # One of `TOY_LAYOUTS`
-    modalities=('rgb', 'thermal'),    # RGB first; of rgb, thermal, depth, lidar, event, thermal_raw, depth_raw, or rgb, nir, sar
-    n=(400, 80, 160),                 # Items of train, val, test; a split of 0 has no list
-    size=(96, 128),                   # (height, width)
+    modalities:tuple=('rgb', 'thermal'),    # RGB first; of rgb, thermal, depth, lidar, event, thermal_raw, depth_raw, or rgb, nir, sar
+    n:tuple=(400, 80, 160),           # Items of train, val, test; a split of 0 has no list
+    size:tuple=(96, 128),             # (height, width)
     seed:int=0,                       # Another data set per seed
     conditions=None,                  # Names, used in turn; None: all of the world's
     failure:str=None,                 # One of `FAILURES`

@@ -82,11 +82,13 @@ def _pixel_of(street, e, a):
 
 def _inside(street, r, c): return (r >= 0) & (r < street.h) & (c >= 0) & (c < street.w)
 
-def sense_lidar(street, rng, ids, jitter=False):
+def sense_lidar(street, rng, ids, jitter:bool=False):
     "Points (N, 6) float64 and their pixels (row, column)."
     el,az = (o.ravel() for o in np.meshgrid(_EL, _AZ, indexing='ij'))
     ring = np.repeat(np.arange(len(_EL)), len(_AZ))
-    noise,kept,turn = rng.standard_normal(len(el)),rng.random(len(el)),np.deg2rad(rng.standard_normal((2, len(el))))
+    noise = rng.standard_normal(len(el))
+    kept = rng.random(len(el))
+    turn = np.deg2rad(rng.standard_normal((2, len(el))))
     r,c = _pixel_of(street, el+turn[0], az+turn[1]) if jitter else _pixel_of(street, el, az)
     ok = _inside(street, r, c)
     r,c = np.where(ok, r, 0),np.where(ok, c, 0)
@@ -108,7 +110,7 @@ def lidar_image(street, points, pixels):
     return image
 
 # %% ../../nbs/data/52_toy_sensors.ipynb #5a59ef31
-def sense_events(street, rng, ids, lowres=False):
+def sense_events(street, rng, ids, lowres:bool=False):
     "(h, w, 2) uint8: positive and negative counts."
     then = rasterise(street, moved=True)
     r,c = np.nonzero(ids != then)
@@ -142,7 +144,7 @@ def sense_optical(rng, label, cell, cloud, shadow):
     r = r+np.sqrt(np.maximum(r, 0)/3000+.004**2)*rng.standard_normal(r.shape, dtype=np.float32)
     return _GAMMA.take((np.clip(1.1*r, 0, 1)*4095).astype(np.int16))
 
-def sense_sar(rng, label, looks=4):
+def sense_sar(rng, label, looks:int=4):
     "(h, w) float32 amplitude."
     cv2 = cv2_()
     built = (label == 4).astype(np.uint8)

@@ -21,7 +21,7 @@ class _Street:
         b = 1/(1.5*self.f)
         self.ground = 0.,b,-v0*b
 
-    def add(self, cls, corners, plane, albedo, temp, shade=0, shift=0., look=None):
+    def add(self, cls, corners, plane, albedo, temp, shade:int=0, shift:float=0., look=None):
         "One surface; `corners` are pixel coordinates."
         self.polygons.append((np.asarray(corners, np.float64), shift))
         self.rows.append((list(TOY_CLASSES).index(cls), *plane, *(look or plane), *albedo, temp, shade))
@@ -155,7 +155,7 @@ def _building(street, Z, deep, X, width, height, albedo, temp, side):
         street.add('building', window, (0., 0., 1/Z), .5*albedo, temp, shade=1)
 
 # %% ../../nbs/data/50_toy_world.ipynb #33c17d6c
-def rasterise(street, moved=False):
+def rasterise(street, moved:bool=False):
     "Map (h, w) of surface numbers."
     cv2 = cv2_()
     ids = np.zeros((street.h, street.w), np.int16)

@@ -139,7 +139,9 @@ class _JointSettings:
         if pad not in ('centre', 'corner'): raise RGBXError('JointAugment', f'pad={pad!r}', "'centre' or 'corner'")
         self.size,self.scales,self.scale_range = tuple(size),scales and tuple(scales),scale_range
         self.flip,self.off_by_one,self.ignore = flip,off_by_one,ignore
-        self.base,self.cat_max_ratio,self.nearest = base and tuple(base),cat_max_ratio,tuple(nearest)
+        self.base = base and tuple(base)
+        self.cat_max_ratio = cat_max_ratio
+        self.nearest = tuple(nearest)
         self.pad,self.pad_values = pad,dict(pad_values or {})
         self.pad_label = ignore if pad_label is None else pad_label
         self.photometric = dict(rgb=Photometric()) if photometric is True else dict(photometric or {})

@@ -12,15 +12,17 @@ from pathlib import Path
 # %% ../../nbs/dev/30_lint.ipynb #a0ed4d63
 # From the ground floor up. A module may import from its own room and from rooms on lower floors;
 # rooms that share a floor do not import each other.
-ROOMS = [['core', 'registry'], ['ops'], ['encoders', 'data'], ['fusion'], ['heads'], ['models', 'show'], ['evaluation'], ['training'],
-         ['systems'], ['explorer', 'export'], ['parity', 'dev'], ['cli', 'demo', '__main__'], ['__init__']]
+ROOMS = [['core', 'registry'], ['ops'], ['encoders', 'data'], ['fusion'], ['heads'], ['models', 'show'], ['evaluation'],
+         ['training'], ['systems'], ['explorer', 'export'], ['parity', 'dev'],
+         ['cli', 'demo', '__main__'], ['__init__']]
 _ONE_ROOM = {'core': 'core', 'registry': 'core', 'cli': 'doors', 'demo': 'doors', '__main__': 'doors'}
 # What a bare machine (torch, numpy, einops) must not need to import kernels, parts and models; top-level imports only.
 _BARE_ROOMS = {'core', 'registry', 'ops', 'data', 'encoders', 'fusion', 'heads', 'models', 'systems'}
 _NOT_BARE = {'fastai', 'fastcore', 'timm', 'sklearn', 'matplotlib', 'pandas', 'IPython', 'ipywidgets', 'nbdev'}
 _MAX_LINE,_HARD_LINE,_MAX_CELL = 120,140,40
 _MAX_FUNCTION,_MAX_PARAMS,_MAX_MODULE = 40,12,400
-_STATEMENTS = {'import_rgbx_seg': 'import rgbx_seg', 'import_ops': 'import rgbx_seg.ops.scan', 'import_models': 'import rgbx_seg.models.create'}
+_STATEMENTS = {'import_rgbx_seg': 'import rgbx_seg', 'import_ops': 'import rgbx_seg.ops.scan',
+               'import_models': 'import rgbx_seg.models.create'}
 
 # %% ../../nbs/dev/30_lint.ipynb #4114c597
 class _Module:
@@ -93,7 +95,8 @@ def _imports(modules, package):
                     continue
                 target = target.partition('.')[2]
                 if f'{target}.{name}'.strip('.') in known: target = f'{target}.{name}'.strip('.')
-                if target in known and target != m.name: inside.append((m.name, target, node.lineno, id(node) in top, name))
+                if target in known and target != m.name:
+                    inside.append((m.name, target, node.lineno, id(node) in top, name))
     return inside, foreign
 
 # %% ../../nbs/dev/30_lint.ipynb #1f258d1f
@@ -101,7 +104,10 @@ def _circles(edges):
     "Groups of modules that reach each other (Tarjan's algorithm, without recursion)."
     graph = collections.defaultdict(set)
     for a, b in edges: graph[a].add(b)
-    order, low, stack, groups = {}, {}, [], []
+    order = {}
+    low = {}
+    stack = []
+    groups = []
 
     def enter(v):
         order[v] = low[v] = len(order)
@@ -192,7 +198,11 @@ def _check_lines(modules):
 
 # %% ../../nbs/dev/30_lint.ipynb #0325f3a8
 def _check_functions(modules):
-    long, wide, single, bare, total = [], [], [], [], 0
+    long = []
+    wide = []
+    single = []
+    bare = []
+    total = 0
     for m in modules:
         for f in m.functions():
             if _is_kernel(f): continue
@@ -203,7 +213,8 @@ def _check_functions(modules):
             if len(ps) > _MAX_PARAMS: wide.append(f'{m.name}.{f.name} {len(ps)}')
             single += [f'{m.name}.{f.name}({p.arg})' for p in ps if len(p.arg) == 1]
             bare += [f'{m.name}.{f.name}({p.arg})' for p in ps if p.annotation is None and not f.name.startswith('_')]
-    stored = [n.id for m in modules for n in ast.walk(m.tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    stored = [n.id for m in modules
+              for n in ast.walk(m.tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
     return {'functions_over_40_lines': long, 'functions_over_12_parameters': wide, 'single_letter_parameters': single,
             'public_parameters_without_hint': bare,
             'single_letter_parameters_percent': round(100*len(single)/max(total, 1), 1),
@@ -250,7 +261,8 @@ def _check_notebooks(notebooks):
             lines = len(source.splitlines())
             if marks & {'export', 'exporti', 'exports'}:
                 if lines > _MAX_CELL: found['exported_cells_over_40_lines'].append(f'{path}[{i}] {lines}')
-            elif re.search(r'^print\(', source, re.M) and not marks & {'eval', 'hide', 'slow', 'cuda', 'ddp', 'browser'}:
+            elif (re.search(r'^print\(', source, re.M)
+                  and not marks & {'eval', 'hide', 'slow', 'cuda', 'ddp', 'browser'}):
                 if not cell.get('outputs'): found['prints_without_output'].append(f'{path}[{i}]')
         if not _has_picture(cells): found['notebooks_without_picture'].append(path)
         if not any(c.get('outputs') for _, _, c in code): found['notebooks_without_output'].append(path)
@@ -260,7 +272,8 @@ def _check_notebooks(notebooks):
 
 # %% ../../nbs/dev/30_lint.ipynb #7a21121b
 def _cpu_ratio(python, root, first, second, tries=3):
-    "CPU time of the second statement over that of the first, in one process; the least of some tries, None where one fails."
+    """CPU time of the second statement over that of the first, in one process; the least of some tries, None where one
+    fails."""
     code = '\n'.join(['import time', 'a = time.process_time()', first, 'b = time.process_time()', second,
                       'print((time.process_time() - b)/(b - a))'])
     runs = [subprocess.run([python, '-c', code], cwd=root, capture_output=True, text=True) for _ in range(tries)]
@@ -285,7 +298,8 @@ def measure(root:Path, # The folder with `settings.ini`
 ) -> dict:                  # {figure: number, or a list of offenders}
     "All figures."
     modules = _read_package(root, package)
-    found = _check_imports(modules, package, rooms) | _check_lines(modules) | _check_functions(modules) | _check_names(modules)
+    found = (_check_imports(modules, package, rooms) | _check_lines(modules) | _check_functions(modules)
+             | _check_names(modules))
     found |= _check_notebooks(_read_notebooks(root))
     found['longest_line'] = max(len(line) for m in modules for line in m.lines)
     found['longest_module'] = max(len(m.lines) for m in modules)
@@ -328,7 +342,8 @@ def _main() -> int: # 1 where a ceiling is exceeded
     if args.save:
         figures = {k: _figure(v) for k, v in found.items()}
         Path(args.save).write_text(json.dumps({'limits': figures}, indent=1) + '\n', encoding='utf-8')
-    if args.limits: print(f'{bad} of {len(given.get("limits", {}))} ceilings exceeded' if bad else 'all within their ceilings')
+    if args.limits:
+        print(f'{bad} of {len(given.get("limits", {}))} ceilings exceeded' if bad else 'all within their ceilings')
     return int(bad > 0)
 
 # %% ../../nbs/dev/30_lint.ipynb #16f6fb24

@@ -22,7 +22,7 @@ class Encoder(nn.Module):
         stages,              # Modules, one per stage, each `(B, C_{s-1}, H, W)` -> `(B, C_s, H', W')`
         channels,            # Channels of every stage, e.g. `(96, 192, 384, 768)`
         outs=None,           # Modules applied to what leaves a stage sideways; identities by default
-        strides=(4,8,16,32), # Down-sampling of every stage with respect to the image
+        strides:tuple=(4,8,16,32), # Down-sampling of every stage with respect to the image
         in_channels:int=3,   # Channels of the image
     ):
         super().__init__()

@@ -51,7 +51,8 @@ def encoder_names(model, # Encoder or segmenter
     filled = [i for i,encoder in enumerate(model.backbone.encoders) if not encoder.starts_random]
     having = [i for i in filled if _has(model.backbone.encoders[i], name)]
     places = [f'backbone.encoders.{i}.{name}' for i in having or filled]
-    if name.startswith('stem.'): places += [f"backbone.stems.{key}.{name.removeprefix('stem.')}" for key in getattr(model.backbone, 'stems', ())]
+    if name.startswith('stem.'):
+        places += [f"backbone.stems.{key}.{name.removeprefix('stem.')}" for key in getattr(model.backbone, 'stems', ())]
     return places
 
 def encoder_only(model, # Encoder or segmenter

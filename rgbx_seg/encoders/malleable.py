@@ -77,12 +77,12 @@ class _MalleableStages(ResNetEncoder):
 class MalleableResNet(_MalleableStages):
     "`backbone(rgb, depth) -> pyramid`: a ResNet with a malleable 2.5D convolution per stage (Xing et al., ECCV 2020)."
     def __init__(self,
-        layers=(3,4,6,3),          # Blocks per stage
+        layers:tuple=(3,4,6,3),    # Blocks per stage
         focal:float=NYU_FOCAL,     # Focal length in pixels of the input image; may be given per call
         depth:dict=None,           # Settings of `MetricDepth`; metres by default
         quirks:tuple=(),           # As `MalleableConv2d`
         output_stride:int=16,      # 32, 16 or 8
-        multi_grid=(1,2,4),        # Dilation factors of the last stage's blocks
+        multi_grid:tuple=(1,2,4),  # Dilation factors of the last stage's blocks
         **kwargs                   # As `ResNetEncoder`
     ):
         super().__init__(layers, output_stride=output_stride, multi_grid=multi_grid, **kwargs)

@@ -16,7 +16,8 @@ from ..registry import FORMATS
 # %% ../../nbs/encoders/84_other_names.ipynb #d5ad00e0
 def _next(pattern): return lambda match: pattern.format(int(match[1])+1, *match.groups()[1:])
 
-_MMSEG = [(r'^layers\.(\d)\.0\.projection\.', _next('patch_embed{0}.proj.')), (r'^layers\.(\d)\.0\.norm\.', _next('patch_embed{0}.norm.')),
+_MMSEG = [(r'^layers\.(\d)\.0\.projection\.', _next('patch_embed{0}.proj.')),
+          (r'^layers\.(\d)\.0\.norm\.', _next('patch_embed{0}.norm.')),
           (r'^layers\.(\d)\.1\.(\d+)\.attn\.attn\.out_proj\.', _next('block{0}.{1}.attn.proj.')),
           (r'^layers\.(\d)\.1\.(\d+)\.ffn\.layers\.0\.', _next('block{0}.{1}.mlp.fc1.')),
           (r'^layers\.(\d)\.1\.(\d+)\.ffn\.layers\.1\.', _next('block{0}.{1}.mlp.dwconv.dwconv.')),
@@ -37,14 +38,16 @@ def _from_mmseg(state_dict):
     return out
 
 # %% ../../nbs/encoders/84_other_names.ipynb #046dbc17
-_HUB = [(r'^patch_embeddings\.(\d)\.proj\.', _next('patch_embed{0}.proj.')), (r'^patch_embeddings\.(\d)\.layer_norm\.', _next('patch_embed{0}.norm.')),
-        (r'^block\.(\d)\.(\d+)\.layer_norm_([12])\.', _next('block{0}.{1}.norm{2}.')), (r'^layer_norm\.(\d)\.', _next('norm{0}.')),
+_HUB = [(r'^patch_embeddings\.(\d)\.proj\.', _next('patch_embed{0}.proj.')),
+        (r'^patch_embeddings\.(\d)\.layer_norm\.', _next('patch_embed{0}.norm.')),
+        (r'^block\.(\d)\.(\d+)\.layer_norm_([12])\.', _next('block{0}.{1}.norm{2}.')),
+        (r'^layer_norm\.(\d)\.', _next('norm{0}.')),
         (r'^block\.(\d)\.(\d+)\.attention\.self\.query\.', _next('block{0}.{1}.attn.q.')),
         (r'^block\.(\d)\.(\d+)\.attention\.self\.sr\.', _next('block{0}.{1}.attn.sr.')),
         (r'^block\.(\d)\.(\d+)\.attention\.self\.layer_norm\.', _next('block{0}.{1}.attn.norm.')),
         (r'^block\.(\d)\.(\d+)\.attention\.output\.dense\.', _next('block{0}.{1}.attn.proj.')),
-        (r'^block\.(\d)\.(\d+)\.mlp\.dense([12])\.', _next('block{0}.{1}.mlp.fc{2}.')), (r'^block\.(\d)\.(\d+)\.', _next('block{0}.{1}.')),
-        (r'^classifier\.', 'head.')]
+        (r'^block\.(\d)\.(\d+)\.mlp\.dense([12])\.', _next('block{0}.{1}.mlp.fc{2}.')),
+        (r'^block\.(\d)\.(\d+)\.', _next('block{0}.{1}.')), (r'^classifier\.', 'head.')]
 
 def _from_hub(state_dict):
     "transformers' Mix Transformer under SegFormer's names; keys come before values."
@@ -53,24 +56,31 @@ def _from_hub(state_dict):
     for key,value in plain.items():
         if '.self.value.' in key: continue
         if match := re.match(r'block\.(\d)\.(\d+)\.attention\.self\.key\.(\w+)$', key):
-            both = [value, plain[key.replace('.key.', '.value.')]] if key.replace('.key.', '.value.') in plain else [value]
+            both = ([value, plain[key.replace('.key.', '.value.')]]
+                    if key.replace('.key.', '.value.') in plain else [value])
             out[f'block{int(match[1])+1}.{match[2]}.attn.kv.{match[3]}'] = torch.cat(both)
         else: out[translate(key, _HUB)] = value
     return out
 
 # %% ../../nbs/encoders/84_other_names.ipynb #ed3260ec
 _names = partial(imagenet_names, mit_keys)
-MIT_MMSEG = Format('OpenMMLab MiT ImageNet', names_like(r'^(backbone\.)?layers\.0\.0\.projection\.', r'\.attn\.attn\.in_proj_weight$'), _names, encoder_only, _from_mmseg)
-MIT_HUB = Format('transformers MiT ImageNet', names_like(r'encoder\.patch_embeddings\.0\.proj\.', r'\.attention\.self\.query\.'), _names, encoder_only, _from_hub)
+MIT_MMSEG = Format('OpenMMLab MiT ImageNet',
+                   names_like(r'^(backbone\.)?layers\.0\.0\.projection\.', r'\.attn\.attn\.in_proj_weight$'), _names,
+                   encoder_only, _from_mmseg)
+MIT_HUB = Format('transformers MiT ImageNet',
+                 names_like(r'encoder\.patch_embeddings\.0\.proj\.', r'\.attention\.self\.query\.'), _names,
+                 encoder_only, _from_hub)
 for _format in (MIT_MMSEG, MIT_HUB): FORMATS(_format.name)(_format)
 
 # %% ../../nbs/encoders/84_other_names.ipynb #b7bb9044
 _STEM = {'0': 'conv1', '2': 'norm1.norm', '5': 'conv2', '7': 'norm2.norm'}
 _VMAMBA2 = [(r'^patch_embed\.([0257])\.', lambda match: f'stem.{_STEM[match[1]]}.'),
-            (r'^layers\.(\d+)\.downsample\.([13])\.', lambda match: f"stages.{int(match[1])+1}.down.{'conv' if match[2] == '1' else 'norm.norm'}."),
+            (r'^layers\.(\d+)\.downsample\.([13])\.',
+             lambda match: f"stages.{int(match[1])+1}.down.{'conv' if match[2] == '1' else 'norm.norm'}."),
             (r'^layers\.(\d+)\.', r'stages.\1.'), (r'^classifier\.norm\.', 'norm.'), (r'^classifier\.head\.', 'head.')]
 
 def _vmamba2_keys(name): return translate(name, _VMAMBA2)
 
-VMAMBA2 = Format('VMamba v2 ImageNet classifier', names_like(r'^patch_embed\.7\.', r'^layers\.\d+\.blocks\.\d+\.op\.'), partial(imagenet_names, _vmamba2_keys), encoder_only)
+VMAMBA2 = Format('VMamba v2 ImageNet classifier', names_like(r'^patch_embed\.7\.', r'^layers\.\d+\.blocks\.\d+\.op\.'),
+                 partial(imagenet_names, _vmamba2_keys), encoder_only)
 FORMATS(VMAMBA2.name)(VMAMBA2)

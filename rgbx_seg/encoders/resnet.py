@@ -54,10 +54,10 @@ RESNET_VARIANTS = dict(
 class ResNetEncoder(Encoder):
     "A ResNet with a deep stem in parts (He et al. 2016; timm's blocks)."
     def __init__(self,
-        layers=(3,4,6,3),           # Blocks per stage
+        layers:tuple=(3,4,6,3),     # Blocks per stage
         block:str='bottleneck',     # 'bottleneck' or 'basic'
         stem_width:int=64,          # Channels of the first two convolutions; the third has twice as many
-        channels=(64,128,256,512),  # Inner channels per stage; a bottleneck gives four times as many
+        channels:tuple=(64,128,256,512),  # Inner channels per stage; a bottleneck gives four times as many
         in_channels:int=3,          # Channels of the image
         output_stride:int=32,       # 32, 16 or 8
         multi_grid=None,            # Dilation factors of the last stage's blocks, `(1, 2, 4)` in SA-Gate

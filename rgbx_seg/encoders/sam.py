@@ -129,7 +129,7 @@ class SamViT(nn.Module):
         dim:int=1024,                   # Channels
         depth:int=24,                   # Blocks
         heads:int=16,                   # Attention heads
-        global_blocks=(5,11,17,23),     # Blocks that attend globally
+        global_blocks:tuple=(5,11,17,23),     # Blocks that attend globally
         window:int=14,                  # Side of the windows of the others
         grid:int=64,                    # Side of the pre-training map: 1024/16
         mlp_ratio:float=4.,             # Hidden width of the MLPs

@@ -186,7 +186,7 @@ class SegMANStage(nn.Module):
         window:int,        # Window
         hidden:int,        # Channels inside the FFN
         before:int=None,   # Channels of the stage before, `None` in the first stage
-        drop_path=(),      # One rate per block; zeros by default
+        drop_path:tuple=(),      # One rate per block; zeros by default
         **kwargs           # Passed to `SegMANBlock`
     ):
         super().__init__()

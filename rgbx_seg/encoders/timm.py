@@ -14,8 +14,10 @@ from .base import Encoder
 from .plain_vit import plain_vit
 
 # %% ../../nbs/encoders/90_timm.ipynb #a1eef8e4
-CONTROLS = {'pretrained', 'pretrained_cfg', 'pretrained_cfg_overlay', 'checkpoint_path', 'cache_dir', 'scriptable', 'exportable', 'no_jit',
-            'model_cls', 'model_cfg', 'feature_cfg', 'pretrained_strict', 'pretrained_filter_fn', 'pretrained_custom_load', 'kwargs_filter',
+CONTROLS = {'pretrained', 'pretrained_cfg', 'pretrained_cfg_overlay', 'checkpoint_path', 'cache_dir', 'scriptable',
+            'exportable', 'no_jit',
+            'model_cls', 'model_cfg', 'feature_cfg', 'pretrained_strict', 'pretrained_filter_fn',
+            'pretrained_custom_load', 'kwargs_filter',
             'features_only', 'feature_cls', 'out_indices', 'output_stride', 'variant', 'model_name', 'kwargs'}
 
 def plain_name(name:str # 'resnet18', 'resnet18.a1_in1k', 'timm/resnet18.a1_in1k', 'hf-hub:timm/resnet18.a1_in1k'
@@ -46,11 +48,16 @@ def _plain(name):
     "A name that timm knows, with a tag that exists; else an error with what is near."
     import timm
     plain = plain_name(name)
-    if not plain: raise RGBXError(f'encoder {name!r}', 'no timm model of that name', f"one like {', '.join(nearest(str(name).split('.')[0], timm.list_models()))}")
+    if not plain:
+        raise RGBXError(f'encoder {name!r}', 'no timm model of that name',
+                        f"one like {', '.join(nearest(str(name).split('.')[0], timm.list_models()))}")
     base,_,tag = plain.partition('.')
     known = timm.list_pretrained(base+'.*') if tag else []
-    if tag and plain not in known: raise RGBXError(f'encoder {name!r}', f'no tag {tag!r}', f"one of {', '.join(known) or base}")
-    if base.startswith('samvit_'): raise RGBXError(f'encoder {name!r}', 'a SAM encoder under its name in timm', 'sam_vit_b, sam_vit_l or sam_vit_h, which load this file')
+    if tag and plain not in known:
+        raise RGBXError(f'encoder {name!r}', f'no tag {tag!r}', f"one of {', '.join(known) or base}")
+    if base.startswith('samvit_'):
+        raise RGBXError(f'encoder {name!r}', 'a SAM encoder under its name in timm',
+                        'sam_vit_b, sam_vit_l or sam_vit_h, which load this file')
     return plain
 
 def timm_names() -> list: # Without tags
@@ -91,7 +98,8 @@ def _cut_blocks(net):
     ends = {info['reduction']: info['module'] for info in net.feature_info.get_dicts()}
     def end(stride): return int(ends[stride].split('.')[1])+1 if ends[stride].startswith('blocks') else 0
     edges = [end(2) if 2 in ends else 0, *(end(stride) for stride in (4,8,16,32))]
-    first = [getattr(net, part) for part in ('conv_stem', 'bn1', 'act1') if hasattr(net, part)] + list(net.blocks[:edges[0]])
+    first = ([getattr(net, part) for part in ('conv_stem', 'bn1', 'act1') if hasattr(net, part)]
+             + list(net.blocks[:edges[0]]))
     return first,[list(net.blocks[a:b]) for a,b in zip(edges, edges[1:])],False
 
 # %% ../../nbs/encoders/90_timm.ipynb #1cb5c9ad
@@ -120,10 +128,12 @@ class _Pick(nn.Module):
 class WholeEncoder(Encoder):
     "A network that is not cut: the stem gives all four maps, and fusions cannot feed back."
     def expect_enriched(self):
-        raise RGBXError('encoder', 'a network that runs whole, under a fusion that feeds back into its stages', 'a fusion like sum or gated, or another encoder')
+        raise RGBXError('encoder', 'a network that runs whole, under a fusion that feeds back into its stages',
+                        'a fusion like sum or gated, or another encoder')
 
 # %% ../../nbs/encoders/90_timm.ipynb #98ea010b
-_PADDED = re.compile(r'convnext|poolformer|caformer|convformer|inception_next|focalnet|edgenext|mobilevit|rdnet|densenet|vgg|dla|swin|sam2|hiera|mvit|twins|davit')
+_PADDED = re.compile(
+    r'convnext|poolformer|caformer|convformer|inception_next|focalnet|edgenext|mobilevit|rdnet|densenet|vgg|dla|swin|sam2|hiera|mvit|twins|davit')
 _ONE_SIZE = re.compile(r'maxvit|maxxvit|coatnet|coatnext|gcvit|efficientformer|hiera_(?!.*sam2)|^hiera')
 
 class _OneSize(nn.Module):
@@ -138,7 +148,8 @@ class _OneSize(nn.Module):
     def forward(self, image:Tensor) -> Tensor: # `(B, C, H, W)`
         if tuple(image.shape[-2:]) == self.size: return self.stem(image)
         found = 'x'.join(map(str, image.shape[-2:]))
-        raise RGBXError(f'encoder {self.name!r}', f'an image of {found}', f"{self.size[0]}x{self.size[1]}, the size it was built for",
+        raise RGBXError(f'encoder {self.name!r}', f'an image of {found}',
+                        f"{self.size[0]}x{self.size[1]}, the size it was built for",
                         f'Build it with encoder_kw=dict(img_size=({image.shape[-2]}, {image.shape[-1]}))')
 
 def _one_size(plain, settings):
@@ -151,23 +162,30 @@ def _one_size(plain, settings):
 # %% ../../nbs/encoders/90_timm.ipynb #2ba10853
 def _refuse(name, why, strides=()):
     at = f' (maps at strides {", ".join(map(str, strides))})' if strides else ''
-    return RGBXError(f'encoder {name!r}', f'{why}{at}', 'maps at strides 4, 8, 16 and 32, or a plain ViT with patches of 14 or 16',
-                     'Networks that work: convnext_tiny, resnet50, swin_tiny_patch4_window7_224, pvt_v2_b2, vit_small_patch14_dinov2')
+    return RGBXError(f'encoder {name!r}', f'{why}{at}',
+                     'maps at strides 4, 8, 16 and 32, or a plain ViT with patches of 14 or 16',
+                     'Networks that work: convnext_tiny, resnet50, swin_tiny_patch4_window7_224, pvt_v2_b2, '
+                     'vit_small_patch14_dinov2')
 
 def _create(name, plain, pretrained, **how):
     "A timm network; its errors are ours."
     import timm
     try: return timm.create_model(plain, pretrained=pretrained, **how)
-    except TypeError as e: raise RGBXError(f'encoder {name!r}', str(e), 'settings that it takes', ', '.join(sorted(timm_settings(plain)))[:300]) from None
+    except TypeError as e:
+        raise RGBXError(f'encoder {name!r}', str(e), 'settings that it takes',
+                        ', '.join(sorted(timm_settings(plain)))[:300]) from None
     except (RuntimeError, AssertionError, AttributeError, KeyError, ValueError) as e:
-        if not pretrained or isinstance(e, (AssertionError, AttributeError)): raise _refuse(name, f'no features ({str(e).splitlines()[0][:100] if str(e) else type(e).__name__})') from None
+        if not pretrained or isinstance(e, (AssertionError, AttributeError)):
+            raise _refuse(name,
+                          f'no features ({str(e).splitlines()[0][:100] if str(e) else type(e).__name__})') from None
         why = e
     except Exception as e:
         if not pretrained: raise
         why = e
     hub = timm.get_pretrained_cfg(plain).hf_hub_id or plain
-    raise RGBXError(f'encoder {name!r}', f'its weights do not come ({type(why).__name__}: {str(why).splitlines()[0][:100] if str(why) else ""})', f'{hub} of the hub',
-                    f'Fetch them once with a network: hf download {hub}') from why
+    raise RGBXError(f'encoder {name!r}', f'its weights do not come ({type(why).__name__}: '
+                                         f'{str(why).splitlines()[0][:100] if str(why) else ""})',
+                    f'{hub} of the hub', f'Fetch them once with a network: hf download {hub}') from why
 
 def _is_plain_vit(plain):
     "A ViT or EVA that takes images of any size?"
@@ -185,7 +203,8 @@ def timm_encoder(name:str,  # A timm model name, e.g. 'convnext_tiny', perhaps w
     plain = _plain(name)
     channels = kwargs.pop('channels', None)
     how = dict(pretrained=pretrained, in_chans=in_channels, **kwargs)
-    if _is_plain_vit(plain): return plain_vit(_create(name, plain, num_classes=0, dynamic_img_size=True, **how), channels, in_channels)
+    if _is_plain_vit(plain):
+        return plain_vit(_create(name, plain, num_classes=0, dynamic_img_size=True, **how), channels, in_channels)
     if plain.startswith('swin') and 'img_size' not in kwargs: how['strict_img_size'] = False
     net = _create(name, plain, features_only=True, **how)
     info = net.feature_info
@@ -203,7 +222,8 @@ def _cut(net, name, widths, at, in_channels):
     kind,inner = type(net).__name__,getattr(net, 'model', net)
     if kind == 'FeatureListNet': stem,stages,last = _cut_list(net)
     elif hasattr(net, 'conv_stem'): stem,stages,last = _cut_blocks(net)
-    elif kind == 'FeatureGetterNet' and hasattr(inner, 'stage_ends') and hasattr(inner, 'pos_embed_window'): stem,stages,last = _cut_sam2(inner)
+    elif kind == 'FeatureGetterNet' and hasattr(inner, 'stage_ends') and hasattr(inner, 'pos_embed_window'):
+        stem,stages,last = _cut_sam2(inner)
     elif kind == 'FeatureGetterNet':
         outs = [_Pick(at[stride]) for stride in (4,8,16,32)]
         return WholeEncoder(net, [nn.Identity() for _ in range(4)], widths, outs, in_channels=in_channels)

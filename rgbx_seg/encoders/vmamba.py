@@ -105,7 +105,7 @@ class VSSStage(BlockStage):
         depth:int,        # Number of blocks
         down:bool,        # Halve the map first?
         d_state:int=16,   # State size
-        drop_path=(),     # One rate per block; zeros by default
+        drop_path:tuple=(),     # One rate per block; zeros by default
         **kwargs          # Passed to `SS2D`
     ):
         super().__init__()

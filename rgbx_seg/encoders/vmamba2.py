@@ -75,7 +75,7 @@ class VSSStage2(nn.Module):
         dim:int,        # Channels of the result
         depth:int,      # Number of blocks
         down:int=0,     # Channels of an input that is to be halved first; 0: no down-sampling
-        rates=(),       # Drop-path rate of every block; zeros by default
+        rates:tuple=(), # Drop-path rate of every block; zeros by default
         **kwargs        # Passed to `VSSBlock2`
     ):
         super().__init__()

@@ -68,7 +68,7 @@ def _folder(name, revision): # An existing folder, or a snapshot from the hub
 
 def from_pretrained(name, # Folder of a saved model or a run; or 'user/name' at the Hugging Face hub
     with_card:bool=False, # Also return the data's `Card` (None where there is none)
-    device='cpu',         # Where the model goes
+    device:str='cpu',     # Where the model goes
     revision:str=None,    # Of the hub's repository
 ):                        # The model in evaluation mode, or (model, card)
     "Build and load a saved model; `RGBXError` names what is missing or does not fit."

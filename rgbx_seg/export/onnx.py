@@ -93,8 +93,9 @@ def _names(model, modalities):
         raise RGBXError('export', f'modalities {names}', f"some of {', '.join(model.modalities)}")
     return tuple(m for m in model.modalities if m in names)
 
+# %% ../../nbs/export/00_onnx.ipynb #7dfac36f
 def export_program(model,  # A `RGBXSegmenter`
-    size=(96,128),         # (height, width) to trace at; both multiples of 32
+    size:tuple=(96,128),   # (height, width) to trace at; both multiples of 32
     dynamic:bool=True,     # May height and width differ from that later?
     modalities=None,       # Names of the inputs; default: all of the model's
 ) -> torch.export.ExportedProgram: # Of one image `(1, C, H, W)` per modality, in the model's order, to `(1, num_classes, H, W)`
@@ -127,7 +128,7 @@ def export_program(model,  # A `RGBXSegmenter`
 # %% ../../nbs/export/00_onnx.ipynb #ddcea214
 def export_onnx(model, # A `RGBXSegmenter`
     path,              # The `.onnx` file, written atomically
-    size=(96,128),     # As `export_program`
+    size:tuple=(96,128),     # As `export_program`
     dynamic:bool=True, # As `export_program`
     modalities=None,   # As `export_program`
     opset:int=18,      # Of ONNX

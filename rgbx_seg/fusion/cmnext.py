@@ -56,7 +56,9 @@ class ConvMLP(nn.Module):
     ):
         super().__init__()
         hidden = ratio*dim
-        self.fc1, self.dwconv, self.fc2 = nn.Conv2d(dim, hidden, 1), depthwise(hidden), nn.Conv2d(hidden, dim, 1)
+        self.fc1 = nn.Conv2d(dim, hidden, 1)
+        self.dwconv = depthwise(hidden)
+        self.fc2 = nn.Conv2d(hidden, dim, 1)
 
     def forward(self, x:Tensor) -> Tensor: # `(B, C, H, W)`
         "Mix channels and neighbours."
@@ -71,7 +73,7 @@ quirk('mixed_axes', 'from three inputs on, CMNeXt shuffles pixels and channels o
 def mixed_axes(g:Tensor) -> Tensor: # `(B, C, H, W)` -> the same shape, other places
     "The quirk `mixed_axes`: the values of a map, read as if its last axis were the channels."
     B,C,H,W = g.shape
-    return g.reshape(B, H, W, C).permute(0, 3, 1, 2)
+    return g.contiguous().flatten(1).unflatten(1, (H, W, C)).permute(0, 3, 1, 2)
 
 # %% ../../nbs/fusion/22_cmnext.ipynb #5ae485eb
 class PoolingMixer(nn.Module):

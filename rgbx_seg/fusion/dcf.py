@@ -110,8 +110,8 @@ class DCFPair(nn.Module):
     "DCF and DS-S4 blocks on `(B, C, H, W)`: `(rgb, x) -> (fused, rgb', x')`."
     def __init__(self,
         dim:int,        # Channels
-        rates=(0.,0.),  # Drop path of the DCF blocks, one entry each
-        rates2=(0.,0.), # Drop path of the DS-S4 blocks, one entry each
+        rates:tuple=(0.,0.),  # Drop path of the DCF blocks, one entry each
+        rates2:tuple=(0.,0.), # Drop path of the DS-S4 blocks, one entry each
         **kwargs        # Passed to the blocks: `d_state`, `ratio`, `mlp_ratio`
     ):
         super().__init__()

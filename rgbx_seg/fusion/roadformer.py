@@ -103,7 +103,8 @@ class Recalibrate(nn.Module):
     "FFRM: a factor in [1.5, 2) per channel, from the mean over positions."
     def __init__(self, dim:int): # Channels C
         super().__init__()
-        self.conv,self.gn = nn.Conv2d(dim, dim, 1, bias=False),nn.GroupNorm(_groups(32, dim//2), dim)
+        self.conv = nn.Conv2d(dim, dim, 1, bias=False)
+        self.gn = nn.GroupNorm(_groups(32, dim//2), dim)
         nn.init.kaiming_normal_(self.conv.weight)
     def forward(self, g:Tensor) -> Tensor: return g + g*self.gn(self.conv(g.mean((2,3), keepdim=True))).relu().sigmoid()
 

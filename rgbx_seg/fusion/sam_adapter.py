@@ -39,7 +39,9 @@ class PyramidFFN(nn.Module):
         hidden:int, # Width inside
     ):
         super().__init__()
-        self.fc1,self.dwconv,self.fc2 = nn.Linear(dim, hidden),depthwise(hidden),nn.Linear(hidden, dim)
+        self.fc1 = nn.Linear(dim, hidden)
+        self.dwconv = depthwise(hidden)
+        self.fc2 = nn.Linear(hidden, dim)
         self.act = nn.GELU()
 
     def forward(self,
@@ -88,7 +90,8 @@ class Extractor(nn.Module):
     ):
         super().__init__()
         self.query_norm,self.feat_norm,self.ffn_norm = (nn.LayerNorm(dim, eps=1e-6) for _ in range(3))
-        self.attn,self.ffn = MSDeformAttn(dim, 1, heads, points, ratio),PyramidFFN(dim, int(dim*cffn_ratio))
+        self.attn = MSDeformAttn(dim, 1, heads, points, ratio)
+        self.ffn = PyramidFFN(dim, int(dim*cffn_ratio))
         self.drop_path = DropPath(drop_path)
 
     def forward(self,

@@ -61,7 +61,8 @@ class CrossScan(nn.Module):
         delta = torch.cat([F.linear(low_rank1, self.dt_proj_1.weight), F.linear(low_rank2, self.dt_proj_2.weight)], -1)
         A = -torch.exp(torch.cat([self.A_log_1, self.A_log_2]).float())
         B,C = torch.stack([B1, B2], 1).transpose(2,3),torch.stack([C2, C1], 1).transpose(2,3)
-        skip,bias = torch.cat([self.D_1, self.D_2]),torch.cat([self.dt_proj_1.bias, self.dt_proj_2.bias])
+        skip = torch.cat([self.D_1, self.D_2])
+        bias = torch.cat([self.dt_proj_1.bias, self.dt_proj_2.bias])
         y = selective_scan(u, delta.transpose(1,2), A, B, C, skip, bias, delta_softplus=True)
         y1,y2 = y.transpose(1,2).chunk(2, -1)
         return self.out_norm_1(y1),self.out_norm_2(y2)
@@ -76,10 +77,12 @@ class CroMB(nn.Module):
     ):
         super().__init__()
         D = int(ratio*dim)
-        self.in_proj,self.in_proj_modalx = nn.Linear(dim, D, bias=False),nn.Linear(dim, D, bias=False)
+        self.in_proj = nn.Linear(dim, D, bias=False)
+        self.in_proj_modalx = nn.Linear(dim, D, bias=False)
         self.conv2d = nn.Conv2d(D, D, 3, padding=1, groups=D)
         self.CMA_ssm = CrossScan(D, math.ceil(dim/16), d_state)
-        self.out_proj_rgb,self.out_proj_e = nn.Linear(D, dim, bias=False),nn.Linear(D, dim, bias=False)
+        self.out_proj_rgb = nn.Linear(D, dim, bias=False)
+        self.out_proj_e = nn.Linear(D, dim, bias=False)
 
     def forward(self,
         rgb:Tensor, # `(B, H, W, C)`
@@ -95,10 +98,15 @@ class _ConMBLayers(nn.Module):
     "The layers of ConMB under their published names, and its scan."
     def __init__(self, dim, d_state, ratio):
         super().__init__()
-        D,R,K,N = int(ratio*dim),math.ceil(dim/16),2,d_state
+        D = int(ratio*dim)
+        R = math.ceil(dim/16)
+        K = 2
+        N = d_state
         self.rank,self.d_state = R,N
-        self.in_proj,self.in_proj_modalx = nn.Linear(dim, D, bias=False),nn.Linear(dim, D, bias=False)
-        self.conv2d,self.conv2d_modalx = nn.Conv2d(D, D, 3, padding=1, groups=D),nn.Conv2d(D, D, 3, padding=1, groups=D)
+        self.in_proj = nn.Linear(dim, D, bias=False)
+        self.in_proj_modalx = nn.Linear(dim, D, bias=False)
+        self.conv2d = nn.Conv2d(D, D, 3, padding=1, groups=D)
+        self.conv2d_modalx = nn.Conv2d(D, D, 3, padding=1, groups=D)
         self.x_proj_weight = nn.Parameter(torch.empty(K, R+2*N, D).uniform_(-D**-.5, D**-.5))
         self.dt_projs_weight = nn.Parameter(torch.empty(K, D, R).uniform_(-R**-.5, R**-.5))
         self.dt_projs_bias = nn.Parameter(init_dt((K, D)))

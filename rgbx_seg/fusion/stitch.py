@@ -124,7 +124,10 @@ class StitchStage(Fusion):
         super().__init__()
         if form not in STITCH_FORMS:
             raise RGBXError('StitchFusion', f'form {form!r}', f"one of {', '.join(STITCH_FORMS)}")
-        self.dim,self.n,self.form,self.width = dim,n,form,width
+        self.dim = dim
+        self.n = n
+        self.form = form
+        self.width = width
         self.quirks = check_quirks(quirks, 'StitchFusion', 'in_turn', 'random_adapters')
         self.stitches = form != 'none'
         self.blocks = nn.ModuleList()
@@ -163,7 +166,7 @@ class StitchStage(Fusion):
 @FUSIONS('stitchfusion')
 def stitch_fusion(channels:tuple, # Widths of the stages
     n:int=2,                      # Number of modalities, RGB first
-    form='pair',                  # One of `STITCH_FORMS`, or one for every stage
+    form:str='pair',              # One of `STITCH_FORMS`, or one for every stage
     collector:str='cross',        # 'cross' as published, 'linear' or 'sum'
     quirks:tuple=(),              # 'in_turn', 'random_adapters': as the published weights need
     width:int=8,                  # Channels inside an adapter

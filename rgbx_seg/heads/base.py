@@ -19,7 +19,7 @@ class Head(nn.Module):
     takes_mask = False     # Does `training_logits(pyramid, mask)` stand for the call in training?
     aux_level = None       # Index of the one map that it reads as an auxiliary head
     def __init__(self,
-        channels=(),           # Widths of the pyramid, fine to coarse
+        channels:tuple=(),     # Widths of the pyramid, fine to coarse
         num_classes:int=None,  # Channels of the logits
     ):
         super().__init__()

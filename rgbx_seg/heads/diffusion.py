@@ -19,7 +19,7 @@ from ..registry import HEADS, check_quirks, quirk
 # %% ../../nbs/heads/72_diffusion.ipynb #f2529209
 class _ConvGN(nn.Module):
     "Convolution without bias, then group norm in 32 groups (fewer where the width does not divide)."
-    def __init__(self, in_channels, out_channels, kernel=1):
+    def __init__(self, in_channels, out_channels, kernel:int=1):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel//2, bias=False)
         self.gn = nn.GroupNorm(math.gcd(32, out_channels), out_channels)
@@ -225,7 +225,7 @@ class DiffusionHead(_Loss):
         schedule:str='cosine',    # One of `SCHEDULES`
         sampler:str='ddim',       # One of `SAMPLERS`
         time_difference:int=1,    # See `time_pairs`
-        sample_range=(0.,.999),   # Lowest time of a prediction; range of times in training
+        sample_range:tuple=(0.,.999),   # Lowest time of a prediction; range of times in training
         draws:int=1,              # Samples per image, averaged
         accumulation:bool=False,  # Average the probabilities of all steps?
         self_aligned:bool=False,  # Train on its own predictions?

@@ -42,7 +42,7 @@ class MalleableHead(Head):
         channels,              # Widths of the pyramid, fine to coarse
         num_classes:int,       # Classes
         width:int=512,         # Width w
-        rates=(6,12,18),       # Dilation of the ASPP
+        rates:tuple=(6,12,18), # Dilation of the ASPP
         quirks:tuple=(),       # 'dilation_16': of the residual blocks
         aux:bool=True,         # With the auxiliary classifier?
         bn_eps:float=1e-5,     # BatchNorm eps

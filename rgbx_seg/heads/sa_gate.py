@@ -21,7 +21,7 @@ class ASPPSum(nn.Module):
     def __init__(self,
         in_channels:int,       # Input channels
         width:int=256,         # Channels of the result
-        rates=(6,12,18),       # Dilation of the 3x3 views; a 1x1 view comes first
+        rates:tuple=(6,12,18), # Dilation of the 3x3 views; a 1x1 view comes first
         hidden:int=256,        # Channels of each view
         slope:float=.01,       # Of the LeakyReLU; 0 is a ReLU
         act_pool:bool=True,    # Also after the norm of the image's mean?
@@ -65,7 +65,7 @@ class SAGateHead(Head):
         num_classes:int,       # Classes
         width:int=256,         # Width of ASPP and of the refinement
         low_width:int=48,      # Width of the finest map's branch
-        rates=(6,12,18),       # Dilation of the ASPP, in cells of the coarsest map
+        rates:tuple=(6,12,18), # Dilation of the ASPP, in cells of the coarsest map
         dropout:float=.1,      # Probability of dropping a channel in front of the classifier
         bn_eps:float=1e-5,     # BatchNorm eps
         bn_momentum:float=.1,  # Of the norms

@@ -11,7 +11,9 @@ except ImportError: triton = None
 
 # %% ../../nbs/ops/18_triton_backward.ipynb #1b603445
 if triton is not None:
-    from rgbx_seg.ops.triton_forward import SIZES, advance, load_expansion, load_inputs, load_rates, load_rows, load_steps, load_vectors, pick, positions_of, program, softplus_slope, step_sizes, store_vectors
+    from rgbx_seg.ops.triton_forward import (SIZES, advance, load_expansion, load_inputs, load_rates, load_rows,
+                                             load_steps, load_vectors, pick, positions_of, program, softplus_slope,
+                                             step_sizes, store_vectors)
 
 # %% ../../nbs/ops/18_triton_backward.ipynb #04f9d10f
 if triton is not None:
@@ -105,7 +107,11 @@ if triton is not None:
     @triton.jit
     def one_state(i, us, vs, dts, es, gs, brows, crows, A2, s, q, ga, ONE: tl.constexpr, T: tl.constexpr,
                   BD: tl.constexpr):
-        decs,olds,bs,sums = (),(),(),()                        # a, a*h before the step, B, products for C
+        # a, a*h before the step, B, products for C
+        decs = ()
+        olds = ()
+        bs = ()
+        sums = ()
         for t in tl.static_range(T):
             a = tl.exp2(dts[t]*A2)
             ah = a*s
@@ -126,7 +132,10 @@ if triton is not None:
     @triton.jit
     def some_states(n, us, vs, dts, es, gs, brows, crows, A, mp, qp, gap, KD, out, spot, mine, m, later,
                     ONE: tl.constexpr, T: tl.constexpr, U: tl.constexpr, BD: tl.constexpr):
-        As,ss,qs,gas = (),(),(),()
+        As = ()
+        ss = ()
+        qs = ()
+        gas = ()
         for u in tl.static_range(U):
             As = As+(tl.load(A+n+u, mask=m, other=0.)*1.4426950408889634,)
             ss = ss+(tl.load(mp+(n+u)*BD, mask=m, other=0.),)
@@ -164,7 +173,9 @@ if triton is not None:
             for n in range(0, NB, U):
                 us,vs = some_states(n, us, vs, dts, es, gs, brows, crows, A+n0, mp+n0*BD, qp+n0*KD, gap+n0*KD, KD,
                                     out+n0, spot, mine, m, later, NB==1, T, U, BD)
-        if N>U: xs,olds = load_inputs(xp, ps, oks, sx, m, T),load_inputs(gxp, ps, oks, so, m&more, T)
+        if N>U:
+            xs = load_inputs(xp, ps, oks, sx, m, T)
+            olds = load_inputs(gxp, ps, oks, so, m&more, T)
         dz,dx = (),()
         for t in tl.static_range(T):
             v = xs[t]*us[t]+vs[t]*0.6931471805599453
@@ -207,7 +218,9 @@ if triton is not None:
             gyp,gxp,gzp = gy+b*sg[0]+k*sg[2]+d,gx+b*so[0]+way*so[2]+d,gz+b*L*KD+ch
             out = gBC+((((i%nd)*batch+b)*L)*K+k)*(2*N)
             hp = h+at*N*KD+ch
-            skip,gd,gb = tl.zeros((BD,), tl.float32),tl.zeros((BD,), tl.float32),tl.zeros((BD,), tl.float32)
+            skip = tl.zeros((BD,), tl.float32)
+            gd = tl.zeros((BD,), tl.float32)
+            gb = tl.zeros((BD,), tl.float32)
             if SKIP: skip = tl.load(Ds+ch, mask=m, other=0.)
             if not ONE:
                 for n0 in range(0, N, NB):

@@ -80,7 +80,9 @@ def sigma_model(config:dict,  # `config` of a case: `backbone`, `decoder`, `num_
     "The model that the published builder makes for this configuration."
     if config['backbone'] not in list_models('sigma_*'):
         raise RGBXError('config', f"backbone {config['backbone']!r}", 'sigma_tiny, sigma_small or sigma_base')
-    n,eps,name = config['num_classes'],config.get('bn_eps', 1e-5),config.get('decoder', 'MambaDecoder')
+    n = config['num_classes']
+    eps = config.get('bn_eps', 1e-5)
+    name = config.get('decoder', 'MambaDecoder')
     m = create_model(config['backbone'], n)
     if name != 'MambaDecoder': m.head = published_decoder(name, m.backbone.channels, n, width, bn_eps=eps)
     if aux: m.aux_head = published_aux_head(m.backbone.channels, n, eps)

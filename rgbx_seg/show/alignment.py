@@ -40,8 +40,8 @@ def _draw_residual(ax, residual, size):
     "Medians of the windows' displacements in the nine regions, px."
     for row,medians in enumerate(residual):
         for column,cell in enumerate(medians):
-            ax.text((column+.5)/3*size[1], (row+.5)/3*size[0], '-' if cell is None else f'{cell[0]:.1f}', color='w', ha='center',
-                    va='center', fontsize=7, bbox=dict(boxstyle='round', fc='k', alpha=.55, lw=0, pad=.15))
+            ax.text((column+.5)/3*size[1], (row+.5)/3*size[0], '-' if cell is None else f'{cell[0]:.1f}', color='w',
+                    ha='center', va='center', fontsize=7, bbox=dict(boxstyle='round', fc='k', alpha=.55, lw=0, pad=.15))
 
 # %% ../../nbs/show/25_alignment.ipynb #1a25f257
 def alignment_figure(record:Alignment, # Of one X
@@ -63,6 +63,7 @@ def alignment_figure(record:Alignment, # Of one X
                 ax.set(xticks=[], yticks=[])
             row[0].set_ylabel(name)
             if record.check.get('residual'): _draw_residual(row[3], record.check['residual'], record.size_rgb)
-        for ax,title in zip(axes[0], ('before', 'after', f'edges of {record.x}: before', 'after; px left')): ax.set_title(title)
+        for ax,title in zip(axes[0], ('before', 'after', f'edges of {record.x}: before', 'after; px left')):
+            ax.set_title(title)
         figure.supxlabel(str(record).replace('; ', '\n').replace(', X covers', ',\nX covers'), fontsize=7)
     return figure

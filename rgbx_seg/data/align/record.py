@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VERSION', 'Alignment', 'alignment_dict', 'alignment_from_dict', 'read_alignment', 'write_alignment', 'aligned',
-           'matrix_for', 'largest_rectangle']
+           'matrix_for']
 
 # %% ../../../nbs/data/align/50_record.ipynb #6d6f2b0e
 import json
@@ -85,7 +85,8 @@ def alignment_from_dict(data:dict, # Of `alignment_dict`
     if data.get('version', VERSION) != VERSION: raise RGBXError(where, f"version {data['version']!r}", f'{VERSION}')
     known = {key: data[key] for key in Alignment.__dataclass_fields__ if key in data}
     try: H = np.array(known.pop('H'), np.float64)
-    except (TypeError, ValueError): raise RGBXError(where, 'an H that is no matrix', 'three rows of three numbers') from None
+    except (TypeError, ValueError):
+        raise RGBXError(where, 'an H that is no matrix', 'three rows of three numbers') from None
     return Alignment(H=H, **known)
 
 def read_alignment(file:Path # alignment.json
@@ -135,7 +136,8 @@ def matrix_for(alignment:Alignment, # Of a camera
                         f'{_wide(alignment.size_rgb)} and {_wide(alignment.size_x)}, the sizes of the alignment',
                         'Another camera or crop needs its own `rgbx align`')
     if max(abs(factor-1) for factor in factors) < 1e-9: return alignment.H
-    return _pixel_centres(alignment.size_x, size_x)@alignment.H@np.linalg.inv(_pixel_centres(alignment.size_rgb, size_rgb))
+    return _pixel_centres(alignment.size_x,
+                          size_x)@alignment.H@np.linalg.inv(_pixel_centres(alignment.size_rgb, size_rgb))
 
 # %% ../../../nbs/data/align/50_record.ipynb #0d8436ca
 def _wide(size): return f'{size[1]} x {size[0]}'

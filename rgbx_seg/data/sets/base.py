@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['METRES', 'ZERO_ONE', 'PublishedFolder', 'list_datasets', 'layout_card', 'layout_of', 'number_ranges', 'hex_colours',
-           'by_name', 'of_255', 'by_pattern', 'another_layout', 'sigma_card', 'ArchiveFolder', 'halves', 'flat_name',
-           'read_subset', 'subset_files', 'Submission', 'benchmark']
+           'by_name', 'of_255', 'by_pattern', 'another_layout', 'halves', 'flat_name', 'read_subset', 'subset_files',
+           'benchmark']
 
 # %% ../../../nbs/data/sets/00_base.ipynb #bcb7e10c
 import fnmatch, os, zipfile
@@ -39,10 +39,10 @@ class PublishedFolder(DataFolder):
 
     @classmethod
     def open(cls, root, # Folder of the data set
-        split='train',  # A split of the card
+        split:str='train',  # A split of the card
         card=None,      # Of one of the layouts; None: of the first
         modalities=None,# Which; None: the card's default
-        labels=True,    # False: without labels
+        labels:bool=True,    # False: without labels
     ) -> DataFolder:
         "A split, with the reader that the layout needs."
         return cls(root, split, cls.card if card is None else card, modalities, labels)

@@ -62,10 +62,10 @@ class ImageNet(PublishedFolder):
     miniature = _Miniature()
     def __init__(self,
         root,             # Folder of the data set
-        split='train',    # A split of the card
+        split:str='train',    # A split of the card
         card=None,        # None: ImageNet's
         modalities=None,  # Which; None: all
-        labels=True,      # False: without labels
+        labels:bool=True, # False: without labels
     ):
         root = Path(root)
         names = (sorted(path.name for path in (root/'train').iterdir() if path.is_dir())
@@ -119,8 +119,8 @@ class ClassAugment:
         auto_augment:str=None,     # timm's name of a policy: 'rand-m9-mstd0.5-inc1', 'augmix-m5-w4' ...; None: none
         erase:float=0.,            # Probability of random erasing, noise per pixel
         flip:float=.5,             # Probability of a horizontal flip
-        scale=(.08, 1.),           # Share of the area that a training crop has
-        ratio=(3/4, 4/3),          # Its width to its height
+        scale:tuple=(.08, 1.),     # Share of the area that a training crop has
+        ratio:tuple=(3/4, 4/3),    # Its width to its height
         color_jitter:float=None,   # Strength; not used together with a policy
         crop_pct:float=.9,         # Test: side of the crop to the short side of the image
         interpolation:str=None,    # None: bilinear or bicubic at random in training, bicubic in tests
