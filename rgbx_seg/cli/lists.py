@@ -139,7 +139,7 @@ def _protocols(pattern:str='*', # A pattern, e.g. sigma/* or */nyudv2*
 
 # %% ../../nbs/cli/20_lists.ipynb #1d71c335
 _CARD = dict(classes='classes', task='task', size='size', counts='items', licence='licence', source='source',
-             url='url', citation='cite', notes='notes', endings='conditions', label_path='labels')
+             url='url', citation='cite', notes='notes', endings='conditions', labels='labels', splits='splits')
 
 def _wrapped(name, text):
     "A named value over several lines."
@@ -150,6 +150,8 @@ def _card_text(card, layout):
     yield f'{card.name}, {layout} layout'
     whole = card.to_dict()
     facts = whole | whole['layout'] | whole['facts'] | whole['conditions']
+    facts['labels'] = facts.get('label_path') or facts.get('label_folder')
+    facts['splits'] = ', '.join(card.splits)
     for modality in card.modalities.values():
         known = {key: value for key,value in vars(modality).items() if value not in (None, '', False, {}, ())}
         shown = [f'{key} {known[key]}' for key in ('path', 'folder', 'decode', 'bits', 'span', 'note') if key in known]
