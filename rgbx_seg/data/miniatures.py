@@ -6,12 +6,11 @@
 __all__ = ['write_miniature']
 
 # %% ../../nbs/data/95_miniatures.ipynb #8c3a5e53
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, cv2_
-from .codecs import need
+from .files import save_tiff
 from .folder import fill_pattern
 from .hha import camera_matrix, hha
 from .sets.base import layout_card
@@ -19,18 +18,8 @@ from .toy import encode, toy_scene
 from ..registry import DATASETS
 
 # %% ../../nbs/data/95_miniatures.ipynb #e0949eed
-def _put_tiff(path, image):
-    "All bands of an image."
-    rasterio = need('rasterio', 'geo', path)
-    image = image if image.ndim == 3 else image[...,None]
-    warnings.filterwarnings('ignore', category=rasterio.errors.NotGeoreferencedWarning)
-    height,width,bands = image.shape
-    with rasterio.open(path, 'w', driver='GTiff', height=height, width=width, count=bands, dtype=str(image.dtype),
-                       compress='lzw') as file:
-        file.write(image.transpose(2, 0, 1))
-
-def put_file(path:Path, # The file to write
-    image:np.ndarray,         # (H, W) or (H, W, C), RGB order
+def put_file(path, # The file to write
+    image,         # (H, W) or (H, W, C), RGB order
 ):
     "Write an array in the format that the file's ending says."
     path = Path(path)
@@ -38,7 +27,7 @@ def put_file(path:Path, # The file to write
     ending = path.suffix.lower()
     if ending == '.npy': return np.save(path, image)
     if ending == '.npz': return np.savez_compressed(path, arr_0=image)
-    if ending == '.tif': return _put_tiff(path, image)
+    if ending == '.tif': return save_tiff(path, image)
     cv2 = cv2_()
     if image.ndim == 3: image = image[...,::-1] if image.shape[2] == 3 else image[...,[2, 1, 0, 3]]
     options = ([cv2.IMWRITE_JPEG_QUALITY, 98, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]

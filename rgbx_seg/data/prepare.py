@@ -6,12 +6,12 @@
 __all__ = ['prepare_data']
 
 # %% ../../nbs/data/90_prepare.ipynb #0302a970
-import json, os, shutil, warnings
+import json, os, shutil
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, atomic_path, bar, choose, cv2_, write_text
-from .codecs import need
+from .files import save_tiff
 from .folder import fill_pattern
 from .hha import hha
 from .open import open_data
@@ -106,16 +106,6 @@ def link_file(src, # A file
         try: os.link(src, part)
         except OSError: shutil.copyfile(src, part)
 
-def _save_tiff(path, image):
-    "All bands of an image."
-    rasterio = need('rasterio', 'geo', path)
-    image = image if image.ndim == 3 else image[...,None]
-    warnings.filterwarnings('ignore', category=rasterio.errors.NotGeoreferencedWarning)
-    height,width,bands = image.shape
-    with rasterio.open(path, 'w', driver='GTiff', height=height, width=width, count=bands, dtype=str(image.dtype),
-                       compress='lzw') as file:
-        file.write(image.transpose(2, 0, 1))
-
 def _encoded(path, image):
     "The bytes of an image file; JPEG with colour at full resolution: HHA's channels are no colours."
     cv2,ending = cv2_(),path.suffix.lower()
@@ -132,7 +122,7 @@ def save_array(path:Path, # The file to write
         ending = path.suffix.lower()
         if ending == '.npz': np.savez_compressed(part, arr_0=image)
         elif ending == '.npy': np.save(part, image)
-        elif ending == '.tif': _save_tiff(part, image)
+        elif ending == '.tif': save_tiff(part, image)
         else: part.write_bytes(_encoded(path, image))
 
 # %% ../../nbs/data/90_prepare.ipynb #b71399c8

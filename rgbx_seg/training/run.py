@@ -168,6 +168,25 @@ def _check_labels(dataset):
     raise RGBXError(where, f'no labelled pixel in {n} training items: all are void ({card.layout.ignore})',
                     'masks with classes', f'rgbx check {where} counts the values of the masks')
 
+# %% ../../nbs/training/50_run.ipynb #5ae7b0d3
+def _without_pixels(dataset, absent, most=512):
+    "(of some classes those without a pixel, how many items were looked at); at most `most` items, evenly spread."
+    names,absent = dataset.names,{dataset.card.classes.index(name) for name in absent}
+    looked = names[::-(-len(names)//most)]
+    for name in looked:
+        if not absent: break
+        absent -= set(np.unique(dataset.mask(name)).tolist())
+    return sorted(absent),len(looked)
+
+def _say_absent(dataset, absent):
+    "Name the classes that cannot be learned, for no training item has a pixel of them."
+    absent,looked = _without_pixels(dataset, absent)
+    if not absent: return
+    names = ', '.join(dataset.card.classes[i] for i in absent[:12])+(f' and {len(absent)-12} more' if absent[12:] else '')
+    of = f'the {looked}' if looked == len(dataset) else f'{looked} (evenly spread) of {len(dataset)}'
+    print(f'classes without a pixel in {of} training items: {names}; they are not learned. '
+          f'rgbx check {dataset.root} counts all')
+
 # %% ../../nbs/training/50_run.ipynb #6adcbb90
 def _loaders(recipe, splits, run, seed, workers, device):
     "(loaders, passes over them) of a recipe."
@@ -192,7 +211,8 @@ def _look_first(data, splits, progress):
     if progress and isinstance(data, (str,Path)): print(describe(train_ds))
     if train_ds.card.layout.classification: return
     if isinstance(data, (str,Path)):
-        for split in splits: split.check(64)
+        found = [split.check(64) for split in splits][0]
+        if progress: _say_absent(train_ds, found['absent'])
     _check_labels(train_ds)
 
 def _setup(data, recipe, model, card, seed, workers, device, cbs, settings):

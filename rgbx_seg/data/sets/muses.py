@@ -148,30 +148,32 @@ def count_events(x,      # (N,) pixel, to the right
 
 # %% ../../../nbs/data/sets/32_muses.ipynb #c58ee9e3
 def radar_points(scan:np.ndarray, # (11 + bins, 400) uint8, or transposed
-    fov:tuple=(145, 255),         # First and last azimuth
+    fov:tuple=(145, 254),         # First and last azimuth
     bin:float=.0438,              # Metres
-    reach:float=150.,             # Metres
+    reach:float=150.,             # Metres, in space
     height:float=-1.62,           # Metres, of all points
     clockwise:bool=True,          # Azimuths, seen from above
 ) -> np.ndarray:                  # (N, 4): x ahead, y to the left, z up, strength
-    "The echoes of a radar scan as points."
+    "The bins of a radar scan as points, those without an echo, too."
     rows = scan.T if scan.shape[0] != 400 or scan.shape[1] == 400 else scan                        # (400, 11 + bins)
     azimuths = np.arange(fov[0], fov[1]+1)
     azimuths = azimuths[rows[azimuths,10] > 0]
-    echo = rows[azimuths,11:11+min(rows.shape[1]-11, int(reach/bin))]
-    i,j = np.nonzero(echo)
-    angle,distance = (azimuths[i]-200)*(2*np.pi/len(rows)),(j+.5)*bin
+    distance = bin*np.arange(1, rows.shape[1]-10)
+    distance = distance[np.hypot(distance, height) <= reach]
+    angle = np.radians((azimuths-199)*np.float32(360/len(rows)))[:,None]
     left = distance*np.sin(angle)*(-1 if clockwise else 1)
-    return np.stack([distance*np.cos(angle), left, np.full(len(distance), height), echo[i,j]], 1)
+    strength = rows[azimuths,11:11+len(distance)]
+    planes = distance*np.cos(angle),left,np.full(left.shape, height),strength
+    return np.stack([plane.ravel() for plane in planes], 1)
 
 def project_radar(points:np.ndarray, # (N, 4) of `radar_points`
     K:np.ndarray,                    # (3, 3) of the camera, for an image of this size
     T:np.ndarray,                    # (4, 4) radar to camera
     size:tuple,                      # (height, width)
-    enlarge:int=10,                  # Side of the box of the dilation; 1: none
+    enlarge:int=9,                   # Side of the box of the dilation; 1: none
 ) -> np.ndarray:                     # (H, W, 3) float32: range (m), strength, 0
-    "Radar echoes on the camera's image."
-    distance = np.hypot(points[:,0], points[:,1])
+    "Radar bins on the camera's image."
+    distance = np.linalg.norm(points[:,:3], axis=1)
     return dilate(project(points[:,:3], np.stack([distance, points[:,3], 0*distance], 1), K, T, size), enlarge)
 
 # %% ../../../nbs/data/sets/32_muses.ipynb #2912351f
@@ -254,17 +256,17 @@ def muses_event(path:Path, # An .h5 file
     return cv2_().dilate(image, np.ones((side, side), np.uint8)) if side > 1 else image
 
 # %% ../../../nbs/data/sets/32_muses.ipynb #402aa026
-def muses_radar(path:Path, # A .png file
-    modality:'Modality',         # Its `Modality`
-    argument:str,     # Enlargement, 10 if empty
-    memo:dict=None,        # Not used
+def muses_radar(path, # A .png file
+    modality,         # Its `Modality`
+    argument:str,     # Enlargement, 9 if empty
+    memo=None,        # Not used
 ) -> np.ndarray:      # (H, W, 3) float32: range, strength, 0
     "Decoder: a radar scan as an image."
     calibration,K,size = _camera(path, 'radar')
     scan = raw_image(path)
     if scan.dtype != np.uint8 or scan.ndim != 2 or 400 not in scan.shape or min(scan.shape) < 12:
         raise RGBXError(path, f'{scan.dtype} {scan.shape}', 'uint8, 400 azimuths of a header and echoes')
-    return project_radar(radar_points(scan), K, _extrinsic(calibration, 'radar2rgb', path), size, int(argument or 10))
+    return project_radar(radar_points(scan), K, _extrinsic(calibration, 'radar2rgb', path), size, int(argument or 9))
 
 DECODERS.update(muses_lidar=muses_lidar, muses_event=muses_event, muses_radar=muses_radar)
 
@@ -302,9 +304,9 @@ def _radar_scan(points, bins=1400):
     "The LiDAR's points as echoes of a radar: 400 azimuths, clockwise, 11 values of header."
     scan = np.zeros((11+bins, 400), np.uint8)
     scan[10] = 255
-    azimuth = np.rint(200-np.arctan2(points[:,1], points[:,0])/(2*np.pi)*400).astype(int) % 400
-    distance = (np.hypot(points[:,0], points[:,1])/.0438).astype(int)
-    near = distance < bins
+    azimuth = np.rint(199-np.arctan2(points[:,1], points[:,0])/(2*np.pi)*400).astype(int) % 400
+    distance = np.rint(np.hypot(points[:,0], points[:,1])/.0438).astype(int)-1
+    near = (distance >= 0) & (distance < bins)
     scan[11+distance[near],azimuth[near]] = np.clip(points[near,3], 1, 255)
     return scan
 
