@@ -15,7 +15,7 @@ import numpy as np
 class RGBXError(ValueError):
     "Bad input: `where` it is, what was `found`, what was `expected`, and what to do about it (`fix`)."
     def __init__(self,
-        where,       # The file, key or argument that is wrong
+        where:str,       # The file, key or argument that is wrong
         found,       # What is there
         expected,    # What should be there
         fix:str='',  # What to do, a sentence
@@ -115,7 +115,7 @@ def _no_space(path):
 
 # %% ../nbs/00_core.ipynb #117164ee
 @contextlib.contextmanager
-def atomic_path(path): # The final path; its folder is made if it is missing
+def atomic_path(path:Path): # The final path; its folder is made if it is missing
     "A temporary path in the same folder, moved to `path` when the block ends well and removed when it does not."
     path = Path(path)
     unfinished = _begin_part(path)
@@ -132,7 +132,7 @@ def atomic_path(path): # The final path; its folder is made if it is missing
         raise
     finally: unfinished.unlink(missing_ok=True)
 
-def write_text(path, # The file to (over)write
+def write_text(path:Path, # The file to (over)write
     text:str,        # Its new content
 ):
     "Write `text` to `path` atomically."

@@ -24,7 +24,7 @@ GROUPS = {'person, mannequin': ['person','mannequin'],
 class Decoded:
     "A small data set kept in memory as decoded arrays."
     def __init__(self,
-        dataset # An open split
+        dataset:'DataSet' # An open split
     ):
         self.card,self.modalities,self.names = dataset.card,dataset.modalities,dataset.names
         self.split,self.condition,self.name = dataset.split,dataset.condition,dataset.name

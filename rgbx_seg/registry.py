@@ -67,7 +67,7 @@ class Registry(UserDict):
         more = ' ...' if len(self) > len(near) else ''
         raise RGBXError(f'{self.what} {name!r}', 'no such name', f"one of {', '.join(near)}{more}")
 
-    def get(self, name, default=None): return self.data.get(name, default)
+    def get(self, name:str, default=None): return self.data.get(name, default)
 
     def __repr__(self): return f"{len(self)} {self.what}s: {', '.join(map(str, self))}"
 

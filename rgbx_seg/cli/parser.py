@@ -104,7 +104,7 @@ def verb(aim:str, # What one wants to do with it
 # %% ../../nbs/cli/00_parser.ipynb #5ac866f3
 class _Modules:
     "A package whose modules are imported when they are asked for."
-    def __init__(self, name): self._name = name
+    def __init__(self, name:str): self._name = name
 
     def __getattr__(self, part):
         module = importlib.import_module(f'{self._name}.{part}')

@@ -19,7 +19,7 @@ def _class_table(card):
     shown = min(card.num_classes, 200)
     columns = -(-shown//(10 if shown <= 60 else 25))
     rows = -(-shown//columns)
-    def cell(i):
+    def cell(i:int):
         if i >= shown: return ''
         name = html.escape(card.classes[i])
         return f'<td>{i}</td><td>{_swatch(card.palette[i])}</td><td style="text-align:left">{name}</td>'
@@ -43,7 +43,7 @@ def _facts(card):
     return '; '.join(filter(None, said))
 
 # %% ../../nbs/data/02_card_html.ipynb #e8fa54a2
-def card_html(card # `Card`
+def card_html(card:'Card' # `Card`
 ) -> str:
     "A card as HTML."
     e = html.escape

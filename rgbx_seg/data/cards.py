@@ -137,7 +137,7 @@ class _Copies:
     ):                              # A copy
         "The card with the normalisation constants of a publication."
         norms = choose(system, self.facts.norms, f'normalisation of {self.name}')
-        def with_norm(name, modality):
+        def with_norm(name:str, modality:Modality):
             if name not in norms: return modality
             mean,std = norms[name]
             return replace(modality, mean=mean, std=std)

@@ -252,7 +252,7 @@ def warp(a:np.ndarray, # (H, W) or (H, W, C)
     "Move pixels; what comes from outside is mirrored."
     cv2 = cv2_()
     how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
-    def moved(image): return cv2.remap(image, *field, how, borderMode=cv2.BORDER_REFLECT_101)
+    def moved(image:np.ndarray): return cv2.remap(image, *field, how, borderMode=cv2.BORDER_REFLECT_101)
     if a.ndim == 2 or a.shape[2] <= 4: return moved(a).reshape(a.shape)
     return _by_channel(a, moved)
 
@@ -267,7 +267,7 @@ def _pixelate(a, amount, rng):
 def _jpeg(a, amount, rng):
     "Compressed and read again (uint8); colours turned, as the codec wants them blue first."
     cv2 = cv2_()
-    def coded(image):
+    def coded(image:np.ndarray):
         data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, int(amount)])[1]
         return cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if a.shape[2] == 3: return coded(np.ascontiguousarray(a[...,::-1]))[...,::-1]
@@ -303,7 +303,7 @@ def corrupt(image:np.ndarray, # (H, W, C) or (H, W) uint8, RGB order
 # %% ../../nbs/data/70_corruptions.ipynb #de9d3d87
 class Corrupted:
     "A data set whose images are damaged as they are read."
-    def __init__(self, ds,    # `DataFolder`, or anything like it
+    def __init__(self, ds:'DataSet',    # `DataFolder`, or anything like it
         name:str,             # A corruption
         severity:int=3,       # 1..5
         modalities:tuple=('rgb',),  # Which; the others stay clean
@@ -341,7 +341,7 @@ class Corrupted:
 
     def _one(self, i, a, m):
         r = self._rng(i)
-        def damaged(image): return corrupt(np.ascontiguousarray(image), self.corruption, self.severity, r)
+        def damaged(image:np.ndarray): return corrupt(np.ascontiguousarray(image), self.corruption, self.severity, r)
         if m.cmap and a.shape[2] > 1: return np.repeat(damaged(a[...,:1]), a.shape[2], 2)        # one channel, repeated
         if m.order == 'bgr' and a.shape[2] == 3: return np.ascontiguousarray(damaged(a[...,::-1])[...,::-1])
         return damaged(a)

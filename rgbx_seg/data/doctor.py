@@ -46,8 +46,8 @@ class _ReportText:
         "(head, rows) of % of the pixels per class and split."
         splits,card = list(self.pixels),self.card
         totals = {split: max(1, counts.sum()) for split,counts in self.pixels.items()}
-        def share(split, i): return f'{100*self.pixels[split][i]/totals[split]:.2f}'
-        def seen(split, i): return share(split, i) if self.pixels[split][i] else '-'
+        def share(split:str, i:int): return f'{100*self.pixels[split][i]/totals[split]:.2f}'
+        def seen(split:str, i:int): return share(split, i) if self.pixels[split][i] else '-'
         rows = [(name, *(seen(split, i) for split in splits)) for i,name in enumerate(card.classes)]
         return ['class, % of pixels', *splits],[*rows,
                                                 ('void', *(share(split, card.layout.ignore) for split in splits))]
@@ -140,7 +140,7 @@ class Mistakes:
 
     def incomplete(self, layout:str, # That was found
         root:Path,                   # Its folder
-        modalities,                  # That are to be checked; None: the card's default
+        modalities:list,                  # That are to be checked; None: the card's default
         add,                         # Notes a problem
     ) -> bool:                       # Whether nothing more can be said
         "Known parts that may be missing."
@@ -236,7 +236,7 @@ def _check_splits(names, digests, card, add):
         for b in splits[i+1:]: _check_pair(a, b, names, digests, card, add)
 
 # %% ../../nbs/data/80_doctor.ipynb #8af12ead
-def check_halves(ds, # An open split
+def check_halves(ds:'DataSet', # An open split
     full:bool,       # Compare with the published numbers?
     add,             # Notes a problem
 ):
@@ -266,12 +266,12 @@ def check_halves(ds, # An open split
 # %% ../../nbs/data/80_doctor.ipynb #cc30ddc1
 class _Notes(list):
     "Problems, as they are found."
-    def add(self, level, code, text, fix:str='', where:tuple=(), n:int=1):
+    def add(self, level, code:str, text:str, fix:str='', where:tuple=(), n:int=1):
         self.append(Problem(level, code, text, fix, [str(item) for item in list(where)[:5]], n))
 
-def check_data(path,     # Where the data set lies
+def check_data(path:Path,     # Where the data set lies
     card=None, # What it is, as for `open_data`: 'mfnet', 'mfnet/sigma', a file, a `Card`; None: its own card, or what it looks like
-    modalities=None,     # Which to check; None: the card's default
+    modalities:list=None,     # Which to check; None: the card's default
     splits=None,         # Which; None: all of the card that can be opened
     full:bool=True,      # False: a part of the data, whose counts and sizes are not compared with the card
     n:int=None,          # Items to read of each split, evenly spread; None: all

@@ -28,9 +28,9 @@ def _file_stats(path):
     return dict(low3=float((values & 7 != 0).mean()), lowbyte=bool((values & 255).any()), raw=float(values.max()))
 
 def image_stats(image:np.ndarray, # (H, W, C)
-    modality,                     # `Modality`
-    path,                         # Its file
-    card,                         # `Card`
+    modality:'Modality',                     # `Modality`
+    path:Path,                         # Its file
+    card:'Card',                         # `Card`
 ) -> dict:                        # {'lo', 'hi', 'zero', 'dark' ...: number}
     "Numbers about one image."
     grey = image.shape[2] == 1 or (image[...,:1] == image[...,1:2]).all()
@@ -58,7 +58,7 @@ def _digest(image, path, archived):
     "Of a file; of an image where one file holds all."
     return hashlib.blake2b(image.tobytes() if archived else path.read_bytes(), digest_size=8).digest()
 
-def probe_item(ds, # An open split
+def probe_item(ds:'DataSet', # An open split
     i:int,         # Index
     look:bool=False, # Also at the edges
 ) -> dict:         # name, bad, missing, sizes, mods, label, ids, digest, copies, edges, border
@@ -103,7 +103,7 @@ def _probe_label(ds, name, out):
 # %% ../../nbs/data/84_doctor_images.ipynb #e47c72a6
 _DEPTH_ARRAYS = 'npy', 'npz'
 
-def check_images(card, # `Card`
+def check_images(card:'Card', # `Card`
     kind:str,          # A modality
     stats:dict,        # {item: numbers of `image_stats`}
     mistakes,          # `Mistakes` of the data set
@@ -111,7 +111,7 @@ def check_images(card, # `Card`
 ):
     "Contents of a modality over a split."
     modality,fixes = card.modalities[kind],mistakes.fixes
-    def say(level, code, items, text, fix:str='', share:float=0.):
+    def say(level, code:str, items, text:str, fix:str='', share:float=0.):
         if items and len(items) > share*len(stats):
             add(level, code, f'{kind}: {text}', fixes.get(code, fix), items, len(items))
     for rules in (_emptiness, _colour_rules, _depth_rules): rules(card, modality, stats, say)

@@ -18,7 +18,7 @@ from .folder import split_names
 class SplitItems:
     "What the items of a split have in common."
     def __init__(self,
-        ds # An open split
+        ds:'DataSet' # An open split
     ):
         self.ds,self.card = ds,ds.card
         self.missing = {}
@@ -62,7 +62,7 @@ class SplitItems:
         return sorted({name for value in values for name in self.holders.get(value, ())})
 
 # %% ../../nbs/data/86_doctor_items.ipynb #fd60bf1c
-def read_items(ds,  # An open split
+def read_items(ds:'DataSet',  # An open split
     n:int=None,      # Items to read, evenly spread; None: all
     workers:int=None,# Threads; None: one per core
     progress:bool=True, # Show a bar
@@ -133,7 +133,7 @@ def check_sizes(found:SplitItems, # What was read
             'A resized copy? Scores are not comparable pixel for pixel',
             [f'{width} x {height}' for height,width in odd], sum(map(len, odd.values())))
 
-def check_conditions(ds, # The open split
+def check_conditions(ds:'DataSet', # The open split
     split:str,           # Its name
     full:bool,           # Is the data set complete?
     add                  # Notes a problem
@@ -162,7 +162,7 @@ def _listed_stems(ds):
         except RGBXError: continue
     return stems
 
-def check_strays(ds, # The open split
+def check_strays(ds:'DataSet', # The open split
     split:str,       # Its name
     add              # Notes a problem
 ):

@@ -23,7 +23,7 @@ def edge_strength(image:np.ndarray, # (H, W, C)
     down = cv2.Sobel(grey, -1, 0, 1, borderType=cv2.BORDER_REPLICATE)
     return np.hypot(right, down)
 
-def void_values(card # `Card`
+def void_values(card:'Card' # `Card`
 ) -> np.ndarray:     # (256,) bool
     "Raw label values that are void."
     void = np.zeros(256, bool)
@@ -86,7 +86,7 @@ def _check_borders(names, split, looks, add):
         'Coarse labels; or those of other images, flipped or shifted: look at some items')
 
 # %% ../../nbs/data/82_doctor_labels.ipynb #b878bc88
-def check_edges(card, # `Card`
+def check_edges(card:'Card', # `Card`
     split:str,        # Its name
     looks:list,       # Of some items: (edges, borders, (height, width))
     add,              # Notes a problem
@@ -147,7 +147,7 @@ def _wrong_values(card, seen, wrong, pixels, split):
             'Is it the right data set, and are these its index labels?')
 
 # %% ../../nbs/data/82_doctor_labels.ipynb #0f847822
-def check_label_values(card, # `Card`
+def check_label_values(card:'Card', # `Card`
     histogram:np.ndarray,    # (256,) pixels per value on disk
     holders,                 # Function of values: the items that hold them
     add,                     # Notes a problem
@@ -169,7 +169,7 @@ def check_label_values(card, # `Card`
             f'255 in the labels of {split}, a data set without void ({histogram[card.layout.ignore]} pixels)',
             'Class 0 was turned into void: was 1 subtracted?')
 
-def train_id_counts(card, # `Card`
+def train_id_counts(card:'Card', # `Card`
     histogram:np.ndarray, # (256,) pixels per value on disk
 ) -> np.ndarray:          # (256,) pixels per train id
     "A histogram of train ids."
@@ -184,7 +184,7 @@ def train_id_counts(card, # `Card`
 # %% ../../nbs/data/82_doctor_labels.ipynb #2bf06333
 def _listed(names, n=8): return ', '.join(names[:n])+(' ...' if len(names) > n else '')
 
-def check_class_pixels(card, # `Card`
+def check_class_pixels(card:'Card', # `Card`
     pixels:dict,             # {split: (256,) pixels per train id}
     mistakes,                # `Mistakes` of the data set
     add,                     # Notes a problem

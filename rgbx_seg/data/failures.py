@@ -73,7 +73,7 @@ def fail(image:np.ndarray, # (H, W, C) uint8 or float32
     return choose(kind, FAILURE_KINDS, 'failure')(image, r, **told)
 
 # %% ../../nbs/data/74_failures.ipynb #5e06ef5a
-def missing_subsets(modalities) -> list: # Names -> tuples of what is left, the full set first
+def missing_subsets(modalities:list) -> list: # Names -> tuples of what is left, the full set first
     "All non-empty subsets."
     names = list(modalities)
     return [left for k in range(len(names), 0, -1) for left in combinations(names, k)]

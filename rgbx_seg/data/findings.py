@@ -30,7 +30,7 @@ def grouped(errors:list, # Of `RGBXError`
         lines.append(f'{same[0]}{more}')
     return lines
 
-def item_errors(dataset, # Open
+def item_errors(dataset:'DataSet', # Open
     i:int,               # Index of an item
 ) -> tuple:              # (`RGBXError` or None, images and mask or None)
     "What reading one item says."
@@ -41,7 +41,7 @@ def item_errors(dataset, # Open
 class Findings:
     "What was read of some items of a data set: errors, sizes, pixels of the classes."
     def __init__(self,
-        dataset,         # Open
+        dataset:'DataSet',         # Open
         n:int=None,      # How many items, evenly spread; None: all
         max_errors:int=None, # Stop after so many; None: do not
     ):

@@ -158,7 +158,7 @@ def image_names(folder:Path # A folder, whether it is there or not
     "The images and arrays of a folder; hidden files and thumbnails are none."
     if not os.path.isdir(folder): return []
     with os.scandir(folder) as entries: names = [entry.name for entry in entries]
-    def counts(name):
+    def counts(name:str):
         return os.path.splitext(name)[1].lower() in FILE_EXTS and not _NO_ITEM.search(os.path.splitext(name)[0])
     return sorted(filter(counts, names))
 
@@ -166,7 +166,7 @@ class _Listing:
     "The files of folders by their names without ending; looked up again where a folder has changed."
     def __init__(self): self.known = {}
 
-    def find(self, folder, stem):
+    def find(self, folder:Path, stem):
         "The file of that name, or None; two of them are refused."
         folder = os.fspath(folder)
         try: changed = os.stat(folder).st_mtime_ns
@@ -334,7 +334,7 @@ class _Labels(_Files):
 # %% ../../nbs/data/10_folder.ipynb #0e51e7ef
 class _Item:
     "The images of one item, brought to the first one's size or grid; `holes`: where one of them has no data."
-    def __init__(self, path, image, holes):
+    def __init__(self, path:Path, image:np.ndarray, holes):
         self.path = path
         self.images = [image]
         self.holes = holes
@@ -349,7 +349,7 @@ class _Item:
         if grid is None or grid.same(self._grid): return image,holes
         return onto_grid(image, holes, path, grid, self._grid)
 
-    def fitted(self, image, holes, path, kind, fit:bool=False):
+    def fitted(self, image:np.ndarray, holes, path:Path, kind, fit:bool=False):
         "An image with the size of the first."
         image,holes = self._same_grid(image, holes, path)
         size = self.images[0].shape[:2]
@@ -359,17 +359,17 @@ class _Item:
         if holes is not None: self.holes = holes if self.holes is None else self.holes | holes
         return image
 
-    def registered(self, image, holes, path, modality):
+    def registered(self, image:np.ndarray, holes, path:Path, modality:'Modality'):
         "An image of another camera, on the first one's pixels."
         seen = Registered(image, holes, modality, self.images[0].shape[:2], path)
         if seen.crop: self._inside = seen.inside if self._inside is None else self._inside & seen.inside
         return seen.image,seen.holes
 
-    def done(self, mask, ignore):
+    def done(self, mask:np.ndarray, ignore):
         "(images, mask, holes): the label without the pixels that have no data, all cropped where a card says so."
         if mask is not None and self.holes is not None: mask = np.where(self.holes, np.uint8(ignore), mask)
         if self._inside is None: return self.images,mask,self.holes
-        def cut(image): return None if image is None else crop_to(image, self._inside)
+        def cut(image:np.ndarray): return None if image is None else crop_to(image, self._inside)
         return [cut(image) for image in self.images],cut(mask),cut(self.holes)
 
 # %% ../../nbs/data/10_folder.ipynb #e6b6674f

@@ -63,7 +63,7 @@ def box_sum(x:np.ndarray, # (..., H, W)
     H,W = x.shape[-2:]
     if not one_by_one: return np.swapaxes(_run_sum(np.swapaxes(_run_sum(p, n), -1, -2), n), -1, -2)
     out = np.zeros_like(x)
-    def at(i, j): return p[...,i:i+H,j:j+W]
+    def at(i:int, j): return p[...,i:i+H,j:j+W]
     for i in range(n):
         for j in range(0, n-n%4, 4): out += at(i,j)+at(i,j+1)+at(i,j+2)+at(i,j+3)
         for j in range(n-n%4, n): out += at(i,j)

@@ -49,7 +49,7 @@ def _stretched(metres):
     return np.stack([grey, grey, grey, np.full_like(grey, 255)], 2)
 
 def toy_content(scene:dict, # Of a `Miniature`
-    modality,               # `Modality`
+    modality:'Modality',               # `Modality`
 ):                          # Array as it is stored: RGB order
     "What a modality's file holds, by its name and its decoder."
     name,(decoder,_,argument) = modality.name,(modality.decode or '').partition(':')
@@ -65,7 +65,7 @@ def toy_content(scene:dict, # Of a `Miniature`
                     'The `Miniature` of the data set has one: `content`')
 
 # %% ../../nbs/data/95_miniatures.ipynb #3dc9adfe
-def disk_label(card,  # Of the layout
+def disk_label(card:'Card',  # Of the layout
     label:np.ndarray, # (H, W) toy train ids
 ) -> tuple:           # (on disk (H, W) uint8, train ids (H, W))
     """A toy label as the data set stores it, and what reading it must give; the first row is void where there is such a
@@ -115,22 +115,22 @@ class Miniature:
         return scene
 
     def content(self, scene:dict, # What `scene` gave
-        modality,                 # `Modality`
+        modality:'Modality',                 # `Modality`
         name:str,                 # Of the item
     ):                            # Array as it is stored: RGB order
         "What a modality's file holds."
         return toy_content(scene, modality)
 
-    def write_file(self, path:Path, modality, scene:dict, name:str): # The file, its `Modality`, and the item
+    def write_file(self, path:Path, modality:'Modality', scene:dict, name:str): # The file, its `Modality`, and the item
         "Write one image."
         put_file(path, self.content(scene, modality, name))
 
-    def write_label(self, path:Path, card, label:np.ndarray): # The file, the card, (H, W) as on disk
+    def write_label(self, path:Path, card:'Card', label:np.ndarray): # The file, the card, (H, W) as on disk
         "Write one label."
         if card.layout.label_decode == 'red': label = np.dstack([label, 0*label, 0*label, np.full_like(label, 255)])
         put_file(path, label)
 
-    def write(self, root:Path, card, items:list, size:tuple): # Folder, card of the layout, `MiniatureItem`s, (height, width)
+    def write(self, root:Path, card:'Card', items:list, size:tuple): # Folder, card of the layout, `MiniatureItem`s, (height, width)
         "Write all files and lists."
         write_layout(self, root, card, items, size)
 
@@ -168,7 +168,7 @@ def miniature_items(name:str, # In `DATASETS`
 
 # %% ../../nbs/data/95_miniatures.ipynb #a228fabd
 def write_miniature(name:str, # A name in `DATASETS`
-    root,                     # Folder to make
+    root:Path,                     # Folder to make
     layout:str=None,          # One of its layouts; None: the first
     n:tuple=(4, 2, 2),        # Items of train, val, test
     size:tuple=(48, 64),      # (height, width)
@@ -183,7 +183,7 @@ def write_miniature(name:str, # A name in `DATASETS`
 # %% ../../nbs/data/95_miniatures.ipynb #83aefc1b
 def write_layout(miniature:Miniature, # Of the data set
     root:Path,                        # Folder
-    card,                             # Of the layout
+    card:'Card',                             # Of the layout
     items:list,                       # Of `MiniatureItem`
     size:tuple,                       # (height, width)
 ):

@@ -175,8 +175,8 @@ def _as_dataset(what):
 # %% ../../nbs/data/40_open.ipynb #19b2f6b1
 def open_data(what,         # A folder, {modality: file or files}, an open data set, or loaders of one
     split:str='train',      # A split of its card; 'all': every file; None: the last of train, val and test that is there
-    card=None,              # What a folder is: a name, 'name/layout', a file, words 'rgb=a,thermal=b,label=c', or a `Card`
-    recipe=None,            # A recipe, or the name of one: its data set, constants and order of colours
+    card:'Card|str'=None, # What a folder is: a name, 'name/layout', a file, words 'rgb=a,thermal=b,label=c', or a `Card`
+    recipe:'Recipe|str'=None,            # A recipe, or the name of one: its data set, constants and order of colours
     modalities:list=None,   # Which, in order; None: those of the reading or the recipe, else the card's
     reading:Reading=None,   # How a run reads: the data set is read that way, or refused
     labels:bool=True,       # False: without; None: where the folder has them

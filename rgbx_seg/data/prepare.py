@@ -22,7 +22,7 @@ from ..registry import DATASETS
 class _Steps:
     "What is done at the ends and with one item; a data set overrides what is special."
     def find(self, name:str, # Of the data set
-        root,                # What was given as source
+        root:Path,                # What was given as source
     ) -> tuple:              # (layout, folder)
         "What is there."
         found,root = layout_of(name, root)
@@ -30,14 +30,14 @@ class _Steps:
             raise RGBXError(root, f'{name} in its {found} layout', f'its {self.source} layout')
         return found,root
 
-    def target_card(self, card, # Of the target layout
+    def target_card(self, card:'Card', # Of the target layout
         tile:int,               # Side of the tiles
     ):                          # `Card`
         "The card that is written beside the files."
         return card
 
-    def convert(self, modality, # As the target has it
-        image,                  # (H, W, C)
+    def convert(self, modality:'Modality', # As the target has it
+        image:np.ndarray,                  # (H, W, C)
         options:dict,           # size, inpaint ...
     ):                          # As it is stored, not yet resized
         "An image as the target stores it."
@@ -45,17 +45,17 @@ class _Steps:
         one_channel = modality.bits == 8 and (modality.grey or modality.name == 'thermal')
         return np.ascontiguousarray(image[...,0]) if one_channel and image.ndim == 3 else image
 
-    def item(self, ds, # The source, a split
+    def item(self, ds:'DataSet', # The source, a split
         i:int,         # Index
         split:str,     # Its name
-        card,          # Of the target
+        card:'Card',          # Of the target
         dst:Path,      # Folder of the target
         options:dict,  # size, inpaint ...
     ) -> int:          # How many files were written
         "Prepare one item."
         return prepare_item(self, ds, i, split, card, dst, options)
 
-    def finish(self, root, # Of the source
+    def finish(self, root:Path, # Of the source
         dst,               # Of the target
     ):
         "What else belongs to the target."
@@ -79,13 +79,13 @@ class Preparation(_Steps):
     def new_name(self, name:str, # Of the item in the source
         split:str,               # It belongs to
         i:int,                   # Its place in the split
-        ds,                      # The source
+        ds:'DataSet',                      # The source
     ) -> str:                    # Its name in the target
         "What an item is called after preparation."
         return name
 
-    def modalities(self, card, # Of the target
-        root,                  # Folder of the source
+    def modalities(self, card:'Card', # Of the target
+        root:Path,                  # Folder of the source
     ) -> list:                 # Names
         "What is written besides labels."
         return list(card.layout.default or card.modalities)
@@ -114,8 +114,8 @@ def _encoded(path, image):
     if not ok: raise RGBXError(path, f'an array {image.shape} {image.dtype} that does not encode', ending)
     return data.tobytes()
 
-def save_array(path, # The file to write
-    image,           # (H, W) or (H, W, C), RGB order
+def save_array(path:Path, # The file to write
+    image:np.ndarray,           # (H, W) or (H, W, C), RGB order
 ):
     "An array in the format that the ending says, atomically."
     with atomic_path(path) as part:
@@ -137,7 +137,7 @@ def _inpainted(image):
     thermal,cv2 = np.ascontiguousarray(image[...,0]),cv2_()
     return cv2.inpaint(thermal, (thermal == 0).astype(np.uint8), 10, cv2.INPAINT_TELEA)[...,None]
 
-def target_path(card, # Of the target
+def target_path(card:'Card', # Of the target
     kind:str,         # A modality, or 'label'
     name:str,         # Of the item
 ) -> str:             # Below the root
@@ -150,7 +150,7 @@ def target_path(card, # Of the target
     else: pattern,folder,ending = modality.path,modality.folder,modality.ext
     return fill_pattern(pattern, name) if pattern else f'{folder}/{name}{ending}'
 
-def disk_ids(card,  # Of the target
+def disk_ids(card:'Card',  # Of the target
     ids:np.ndarray, # (H, W) train ids
 ) -> np.ndarray:    # (H, W) uint8
     "Train ids as the target stores them."
@@ -181,10 +181,10 @@ def _prepared(preparation, ds, item, kind, card, options):
 
 # %% ../../nbs/data/90_prepare.ipynb #b3be9e7d
 def prepare_item(preparation, # A `Preparation`
-    ds,                       # The source, a split
+    ds:'DataSet',                       # The source, a split
     i:int,                    # Index
     split:str,                # Its name
-    card,                     # Of the target
+    card:'Card',                     # Of the target
     dst:Path,                 # Folder of the target
     options:dict,             # size, inpaint ...
 ) -> int:                     # How many files were written
@@ -214,7 +214,7 @@ def prepare_data(name:str, # A name in `DATASETS`
     src,               # Its original download
     dst,               # Folder for the result
     to:str=None,       # Target layout; None: as in the table
-    size=None,         # (height, width) to resize to; None: not (sunrgbd to sigma: 480 x 640)
+    size:tuple=None,         # (height, width) to resize to; None: not (sunrgbd to sigma: 480 x 640)
     inpaint:bool=False,# Fill holes of thermal images
     tile:int=256,      # Side of the tiles, where scenes are cut
     camera=None,       # (3, 3) for HHA; None: NYU's colour camera
@@ -299,7 +299,7 @@ def _write_lists(preparation, data, card, dst, target):
     "The lists of the target whose splits are there."
     names = {split: [preparation.new_name(ds.name(i), split, i, ds) for i in range(len(ds))]
              for split,ds in data.items()}
-    def line(name):
+    def line(name:str):
         if not card.layout.list_columns: return name
         return target_path(card, 'rgb', name)+'\t'+target_path(card, 'label', name)
     for file,splits in preparation.lists(target).items():

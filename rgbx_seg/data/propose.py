@@ -92,7 +92,7 @@ def _agree(names, others): return len(names & others)
 
 def _match_names(rgb, others):
     "Places of RGB and of the others with the affixes under which most names agree."
-    def best_for(names, kind): return max(_variants(kind), key=lambda place: _agree(names, place.names))
+    def best_for(names:list, kind): return max(_variants(kind), key=lambda place: _agree(names, place.names))
     def total(place): return sum(_agree(place.names, best_for(place.names, kind).names) for kind in others)
     rgb.place = max(_variants(rgb), key=total)
     for kind in others: kind.place = best_for(rgb.names, kind)

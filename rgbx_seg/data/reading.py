@@ -149,7 +149,7 @@ def _card_as_read(reading, dataset, decoded):
 # %% ../../nbs/data/42_reading.ipynb #802e3ce2
 class _ReadAs:
     "An open data set of another kind than a folder, read as a run reads: its arrays are put in order."
-    def __init__(self, dataset, card, new_ids):
+    def __init__(self, dataset:DataSet, card:Card, new_ids):
         self.dataset = dataset
         self.card = card
         self.new_ids = new_ids

@@ -128,7 +128,7 @@ class TensorAugment(_TensorSettings):
         return a[draw['y']:draw['y']+self.size[0], draw['x']:draw['x']+self.size[1]]
 
     def picture(self, a:np.ndarray, # (H, W, C) uint8
-        modality,                   # Its `Modality`
+        modality:'Modality',                   # Its `Modality`
         draw:dict,                  # What `draw` gave
     ) -> np.ndarray:                # (h, w, C) uint8, at most the crop's size
         "A modality, changed."
@@ -157,7 +157,7 @@ class TensorAugment(_TensorSettings):
         "Augment one item by a given draw."
         pictures = [self.picture(a, modality, draw) for a,modality in zip(ims, modalities)]
         inside = pictures[0].shape[:2]
-        def finished(a, modality):
+        def finished(a, modality:'Modality'):
             if raw: return self.padded(planes(a), 0)
             if self.black_first: return normalise(self.padded(a, 0, False), modality)
             return self.padded(normalise(a, modality), 0)

@@ -22,7 +22,7 @@ _STREAMS = 'layout rgb thermal depth lidar event optical sar texture clouds'.spl
 
 class _Streams:
     "A random stream for each modality of a scene."
-    def __init__(self, seed): self.seed = seed
+    def __init__(self, seed:int): self.seed = seed
     def __call__(self, name): return np.random.default_rng([self.seed, _STREAMS.index(name)])
 
 def _street_scene(rng, condition, modalities, h, w, failure):
@@ -166,7 +166,7 @@ def _move_into_place(made, root, recipe, overwrite):
         if not ((root/'card.json').is_file() and Card.load(root/'card.json').facts.recipe == recipe): raise
 
 # %% ../../nbs/data/54_toy.ipynb #b2fd083a
-def write_toy(root,                   # The folder to make
+def write_toy(root:Path,                   # The folder to make
     layout:str='sigma',               # One of `TOY_LAYOUTS`
     modalities:tuple=('rgb', 'thermal'),    # RGB first; of rgb, thermal, depth, lidar, event, thermal_raw, depth_raw, or rgb, nir, sar
     n:tuple=(400, 80, 160),           # Items of train, val, test; a split of 0 has no list

@@ -40,7 +40,7 @@ def _camera(rng, r, N):
     r = r+np.sqrt(r/N+.004**2)*rng.standard_normal(r.shape, dtype=np.float32)
     return _GAMMA.take((np.clip(r, 0, 1)*4095).astype(np.int16))
 
-def sense_rgb(street, rng, ids, failure=None):
+def sense_rgb(street, rng:np.random.Generator, ids, failure=None):
     "(h, w, 3) uint8."
     exposure = dict(overexposure=4., underexposure=.08).get(failure, 1.)
     r = _light(street, ids, street.u, street.v, street.n, street.albedo, exposure)
@@ -48,7 +48,7 @@ def sense_rgb(street, rng, ids, failure=None):
     return _camera(rng, r, 150 if street.condition == 'night' else 3000)
 
 # %% ../../nbs/data/52_toy_sensors.ipynb #c11519c1
-def sense_thermal(street, rng, ids):
+def sense_thermal(street, rng:np.random.Generator, ids):
     "(h, w) float32, degrees C."
     t = street.temp.take(ids)+.4*texture(rng, street.h, street.w)
     if street.condition == 'fog':
@@ -57,7 +57,7 @@ def sense_thermal(street, rng, ids):
     t = cv2_().GaussianBlur(t.astype(np.float32), (5, 5), .7)
     return t+.15*rng.standard_normal(t.shape, dtype=np.float32)+.1*rng.standard_normal((1, street.w), dtype=np.float32)
 
-def sense_depth(street, rng, ids):
+def sense_depth(street, rng:np.random.Generator, ids):
     "(h, w) uint16, mm; 0 where there is no measurement."
     iz = inverse_depth(street.plane, ids, street.u, street.v)
     k = 50*street.w/128
@@ -82,7 +82,7 @@ def _pixel_of(street, e, a):
 
 def _inside(street, r, c): return (r >= 0) & (r < street.h) & (c >= 0) & (c < street.w)
 
-def sense_lidar(street, rng, ids, jitter:bool=False):
+def sense_lidar(street, rng:np.random.Generator, ids, jitter:bool=False):
     "Points (N, 6) float64 and their pixels (row, column)."
     el,az = (o.ravel() for o in np.meshgrid(_EL, _AZ, indexing='ij'))
     ring = np.repeat(np.arange(len(_EL)), len(_AZ))
@@ -110,7 +110,7 @@ def lidar_image(street, points, pixels):
     return image
 
 # %% ../../nbs/data/52_toy_sensors.ipynb #5a59ef31
-def sense_events(street, rng, ids, lowres:bool=False):
+def sense_events(street, rng:np.random.Generator, ids, lowres:bool=False):
     "(h, w, 2) uint8: positive and negative counts."
     then = rasterise(street, moved=True)
     r,c = np.nonzero(ids != then)
@@ -131,7 +131,7 @@ SIGMA0 = np.array([-10, -8.5, -10, -22, -4, -16], np.float64)             # dB, 
 _SPECTRA = np.array([(.05, .09, .07, .38), (.03, .05, .035, .30), (.12, .16, .20, .27), (0, 0, 0, 0),
                      (.12, .16, .20, .27), (.10, .11, .12, .15)], np.float32)   # B, G, R, NIR
 
-def sense_optical(rng, label, cell, cloud, shadow):
+def sense_optical(rng:np.random.Generator, label, cell, cloud, shadow):
     "(h, w, 4) uint8: B, G, R, NIR."
     h,w = label.shape
     r = _SPECTRA[label]
@@ -144,7 +144,7 @@ def sense_optical(rng, label, cell, cloud, shadow):
     r = r+np.sqrt(np.maximum(r, 0)/3000+.004**2)*rng.standard_normal(r.shape, dtype=np.float32)
     return _GAMMA.take((np.clip(1.1*r, 0, 1)*4095).astype(np.int16))
 
-def sense_sar(rng, label, looks:int=4):
+def sense_sar(rng:np.random.Generator, label, looks:int=4):
     "(h, w) float32 amplitude."
     cv2 = cv2_()
     built = (label == 4).astype(np.uint8)

@@ -26,7 +26,7 @@ class _Street:
         self.polygons.append((np.asarray(corners, np.float64), shift))
         self.rows.append((list(TOY_CLASSES).index(cls), *plane, *(look or plane), *albedo, temp, shade))
 
-    def face(self, cls, outline, X, Z, width, height, albedo, temp, **kw):
+    def face(self, cls, outline, X, Z, width:float, height, albedo, temp, **kw):
         "A surface that looks at the camera; `outline` in units of its width and height, y up from the ground."
         outline,scale = np.asarray(outline, np.float64),self.f/Z
         u = self.cx+scale*(X+outline[:,0]*width)
@@ -52,7 +52,7 @@ _AMBIENT = dict(day=(12, 30), night=(0, 15), fog=(2, 14), overexp=(18, 32))   # 
 # K, times .3 (terrain), .8 (sidewalk), 1.2 (road)
 _SUN = dict(day=8., night=-.8, fog=2.4, overexp=8.)
 
-def draw_street(rng, condition, h, w):
+def draw_street(rng:np.random.Generator, condition, h, w):
     "Draw the surfaces of one street scene."
     U = rng.uniform
     s = _Street(h, w, U(.375, .46)*h)
@@ -184,7 +184,7 @@ def _bank(n=512):
     noise = cv2.GaussianBlur(noise, (0, 0), 1.2, borderType=cv2.BORDER_REFLECT)
     return (noise-noise.mean())/noise.std()
 
-def texture(rng, h, w):
+def texture(rng:np.random.Generator, h, w):
     "A random crop of the bank."
     bank = _bank()
     n = len(bank)
@@ -226,7 +226,7 @@ def _line(rng, h, w, amplitude):
     return np.stack([q*w, t*h] if turned else [t*w, q*h], 1)
 
 # %% ../../nbs/data/50_toy_world.ipynb #7d47e45a
-def aerial_map(rng, h, w):
+def aerial_map(rng:np.random.Generator, h, w):
     "Class (h, w) uint8 and the number of the parcel (h, w) int32."
     cv2,k = cv2_(),w/128
     kind,cell = _cells(rng, h, w)
@@ -242,7 +242,7 @@ def aerial_map(rng, h, w):
     return label,cell
 
 # %% ../../nbs/data/50_toy_world.ipynb #bac7840f
-def clouds(rng, h, w):
+def clouds(rng:np.random.Generator, h, w):
     "Masks (h, w) of clouds and of their shadows."
     k,mask,cover = w/128,np.zeros((h, w), np.uint8),rng.uniform(.08, .3)
     while mask.mean() < cover: _fill(mask, _blob(rng, rng.uniform(6, 16)*k)+rng.uniform(0, 1, 2)*(w, h), 1)

@@ -44,11 +44,11 @@ class Tab:
             if v: return v
             time.sleep(every)
         raise TimeoutError(f'{expr}\nlast error: {err}')
-    def key(self, key, code): # e.g. 'ArrowRight', 39
+    def key(self, key:str, code:str): # e.g. 'ArrowRight', 39
         "Press and release a key."
         for t in ('keyDown','keyUp'):
             self('Input.dispatchKeyEvent', type=t, key=key, code=key, windowsVirtualKeyCode=code)
-    def shot(self, path): # A PNG
+    def shot(self, path:Path): # A PNG
         "Write a screenshot."
         Path(path).write_bytes(base64.b64decode(self('Page.captureScreenshot')['data']))
 
@@ -91,7 +91,7 @@ def get_browser() -> str: # Its path, or None
     return find_browser()
 
 # %% ../../nbs/dev/20_browser.ipynb #7ae19ee2
-def runnable_copy(nb, # A notebook
+def runnable_copy(nb:dict, # A notebook
     to                # Where the copy goes
 ) -> Path:            # The copy
     "A copy without outputs, and without the cells that the tests leave out."
@@ -107,7 +107,7 @@ def runnable_copy(nb, # A notebook
 class Lab:
     "A JupyterLab server and a browser with one notebook open; a context manager that gives the `Tab`."
     def __init__(self,
-        nb,          # The notebook; a copy is opened
+        nb:dict,          # The notebook; a copy is opened
         chrome,      # Path of the browser
         size:str='1280,1500' # Of the window
     ):
@@ -208,7 +208,7 @@ def _change(tab, what, act, table=True):
 # %% ../../nbs/dev/20_browser.ipynb #5245495e
 def explorer_in_browser(chrome:str, # Path of the browser
     shots,                          # Folder for the screenshots
-    nb=None                         # The notebook; default: the explorer's
+    nb:dict=None                         # The notebook; default: the explorer's
 ):
     "The whole check. Raises where something is not as it should be."
     shots = Path(shots)
@@ -220,7 +220,7 @@ def explorer_in_browser(chrome:str, # Path of the browser
             print('ok   all cells ran', flush=True)
             tab.wait("document.querySelectorAll('img.widget-image').length>=6", 60)
             tab.js("document.querySelector('img.widget-image').scrollIntoView({block:'center'})")
-            def press(text, n):
+            def press(text:str, n:int):
                 tab.js(_slider(tab, text)+'.focus()')
                 [tab.key('ArrowRight', 39) for _ in range(n)]
             _settled(tab)

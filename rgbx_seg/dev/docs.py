@@ -114,7 +114,7 @@ def take_math(md:str, # Markdown
     return ''.join(parts)
 
 # %% ../../nbs/dev/10_docs.ipynb #e75ba7d1
-def prepare(nb,     # A notebook node
+def prepare(nb:dict,     # A notebook node
     store:list,     # Formulas are appended
     code:bool=True  # Keep code and outputs
 ):                  # Another notebook node

@@ -27,7 +27,7 @@ _STATEMENTS = {'import_rgbx_seg': 'import rgbx_seg', 'import_ops': 'import rgbx_
 # %% ../../nbs/dev/30_lint.ipynb #4114c597
 class _Module:
     "A file of the package: its dotted name without the package, text, lines and syntax tree."
-    def __init__(self, path, package):
+    def __init__(self, path:Path, package):
         parts = path.relative_to(package).with_suffix('').parts
         self.is_package = parts[-1] == '__init__' and len(parts) > 1
         self.name = '.'.join(parts[:-1] if self.is_package else parts)

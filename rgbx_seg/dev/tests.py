@@ -143,7 +143,7 @@ def run_tests(root:Path, # The folder with `settings.ini`
 ) -> int:                # Number of failures
     "Run everything, print a line per check, and `N passed, N failed` at the end."
     nbs,failed,passed = [n for n in notebooks(root) if only in str(n.relative_to(root))],[],0
-    def report(name, ok, note:str=''):
+    def report(name:str, ok, note:str=''):
         nonlocal passed
         passed += ok
         if not ok: failed.append(name)

@@ -14,7 +14,7 @@ from ..show.tables import NOTE, Tables, pct
 class Some:
     "Evenly spread items of a data set; kept in memory where they fit."
     def __init__(self,
-        dataset,            # Data set, as for `evaluate`
+        dataset:'DataSet',            # Data set, as for `evaluate`
         n:int=None,         # How many; None: all
         memory:float=1e9,   # Bytes up to which items are kept
     ):
@@ -64,7 +64,7 @@ class BenchmarkComparison(Tables):
         "What is compared."
         first = next(iter(self.benchmarks.values())).clean
         return [f"{first.data}, {first.n()} items: {' against '.join(self.benchmarks)}"]+[NOTE]*first.synthetic
-    def tables(self, digits=1):
+    def tables(self, digits:int=1):
         "The rows that all have."
         columns = self.to_dict()
         values,two = list(columns.values()),len(columns)==2

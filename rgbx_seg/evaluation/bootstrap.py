@@ -78,9 +78,9 @@ class Difference(Tables):
         "The verdict, and what it rests on."
         how = f'paired bootstrap, {len(self.draws)} draws of {self.n} images; of the training nothing is drawn'
         return [self.verdict(), how]+[NOTE]*self.synthetic
-    def tables(self, digits=1):
+    def tables(self, digits:int=1):
         "One row."
-        def percent(value, sign=''): return f'{100*value:{sign}.{digits}f}'
+        def percent(value, sign:str=''): return f'{100*value:{sign}.{digits}f}'
         low,high = (percent(end, '+') for end in self.interval)
         head = [f'{self.score}, {self.row}', *self.names, 'difference', f'{100*self.level:g} % interval', 'p']
         return [('difference', head, [['percent', *map(percent, self.values), percent(self.difference, '+'),

@@ -37,11 +37,11 @@ def _range(match, there, bad):
 
 # %% ../../nbs/evaluation/50_epochs.ipynb #4ae8c963
 def epoch_files(
-    folder,              # Of a run or of snapshots
+    folder:Path,              # Of a run or of snapshots
     epochs:str,          # '12', '10-20', '10-20:2', '10-', 'last', 'best', 'model', a path; several with commas
 ) -> dict:               # {label: file}, in the order asked for
     "The checkpoints of a folder that a text stands for."
-    def bad(found, expected, fix=''): return RGBXError(f'epochs {epochs!r}', found, expected, fix)
+    def bad(found, expected, fix:str=''): return RGBXError(f'epochs {epochs!r}', found, expected, fix)
     folder,files = Path(folder),{}
     there = _epochs_there(folder)
     have = f"epochs {', '.join(map(str, sorted(there))) or 'none'}"
@@ -79,7 +79,7 @@ class Epochs(Tables):
         lines = [f"{report.name}: {n} checkpoint{'s' if n!=1 else ''}, best {self.best}: mIoU {pct(report.miou)}",
                  *report.heading()[1:]]
         return lines+['the best of several on a test set is an optimistic choice']*(n>1)
-    def tables(self, digits=1):
+    def tables(self, digits:int=1):
         "One row per checkpoint."
         first,several = next(iter(self.reports.values())),len(self.reports)>1
         rows = []
@@ -100,7 +100,7 @@ class Epochs(Tables):
 
 # %% ../../nbs/evaluation/50_epochs.ipynb #b586ff5c
 def evaluate_epochs(
-    folder,              # Of the run, or of snapshots
+    folder:Path,              # Of the run, or of snapshots
     data,                # Data, as for `evaluate`
     epochs:str='0-',     # See `epoch_files`
     load=None,           # Function of a file -> model; default: the run's model with these weights

@@ -39,7 +39,7 @@ def condition_lists(
             names = Path(names).read_text(encoding='utf-8').splitlines()
         for name in names:
             if str(name).strip(): conditions.setdefault(_key(name), set()).add(condition)
-    def condition_of(name):
+    def condition_of(name:str):
         found = conditions.get(_key(name), set())
         if len(found)!=1:
             raise RGBXError(name, f"in {'none' if not found else len(found)} of the lists",
@@ -62,7 +62,7 @@ def _conditions(dataset, given):
 # %% ../../nbs/evaluation/32_evaluate.ipynb #9a52b02b
 class _Share(torch.utils.data.Dataset):
     "Some items of a data set with their numbers."
-    def __init__(self, dataset, numbers): self.dataset,self.numbers = dataset,numbers
+    def __init__(self, dataset:'DataSet', numbers): self.dataset,self.numbers = dataset,numbers
     def __len__(self): return len(self.numbers)
     def __getitem__(self, j):
         try: return self.numbers[j],self.dataset[self.numbers[j]]
@@ -146,7 +146,7 @@ def _nearest(array, size):
 # %% ../../nbs/evaluation/32_evaluate.ipynb #ad9b4836
 class _Count:
     "Counts predictions by condition and item, and saves them."
-    def __init__(self, dataset, protocol, conditions, save=None):
+    def __init__(self, dataset:'DataSet', protocol:'Protocol', conditions, save=None):
         self.dataset = dataset
         self.conditions = conditions
         self.save = save
@@ -212,7 +212,7 @@ def _pipeline(model, groups, count, picks, stats, how, scores, ahead, clock):
 
 def check_classes(
     model,               # With `num_classes`, or any function
-    card                 # Of the data
+    card:'Card'                 # Of the data
 ):
     "Raise `RGBXError` unless the model has as many classes as the data."
     n = getattr(model, 'num_classes', None)
@@ -224,11 +224,11 @@ def check_classes(
 def evaluate(
     run,                 # A run folder, a saved model or a `Run`; a model, or any function of the modalities' tensors to logits
     data,                # A folder, or an open data set: `ds[i] -> (rgb, x1, ..., mask)`, `card`, `modalities`
-    protocol=None,       # `Protocol`, its name, or None: whole image, one scale
+    protocol:'Protocol|str'=None,       # `Protocol`, its name, or None: whole image, one scale
     bs:int=1,            # Items (or windows, for 'slide') per forward pass
     progress:bool=True,  # Show a bar
     device=None,         # Where to run; default: where the model is
-    drop=(),             # Modalities to withhold from the model
+    drop:list=(),             # Modalities to withhold from the model
     name:str=None,       # Name of the report; default: the run's
     subsets:dict=None,   # {name: [condition, ...]}; default: the card's
     num_workers:int=0,   # Processes that read items; 0: a thread
@@ -237,7 +237,7 @@ def evaluate(
     scores:bool=False,   # With `save`: also what the argmax was taken of, in `scores/`
     ahead:int=3,         # Batches that reading and counting may be away from the network; 0: all in turns
     split:str=None,      # Of a folder; None: the last of train, val and test that is there
-    card=None            # What a folder is, where it does not say so itself
+    card:'Card'=None            # What a folder is, where it does not say so itself
 ) -> Report:
     "Confusion matrices of a run on data, by condition and item. Labels equal to `card.layout.ignore` do not count."
     start,protocol,run = time.perf_counter(),get_protocol(protocol),as_run(run)

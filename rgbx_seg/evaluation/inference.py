@@ -165,7 +165,7 @@ def _for_run(run, images, stats):
 def infer(
     run,                  # A run folder or a `Run`; a model, or a function of the modalities' tensors that returns logits
     images,               # List in the model's order, or dict by name, of (H, W[, C]) uint8 or stacks (B, H, W, C); None: missing
-    protocol=None,        # `Protocol`, its name, or None: whole image, one scale
+    protocol:'Protocol|str'=None,        # `Protocol`, its name, or None: whole image, one scale
     stats=None,           # (mean, std) for all, a list of such, a dict by name, a card; None: the run's, or ImageNet's of a model
     device=None,          # Default: where the model is
     bs:int=4              # Windows per forward pass
@@ -178,7 +178,7 @@ def infer(
 def infer_mask(
     run,                  # As `infer`
     images,               # As `infer`
-    protocol=None,        # As `infer`
+    protocol:Protocol=None,        # As `infer`
     stats=None,           # As `infer`
     device=None,          # As `infer`
     bs:int=4              # As `infer`
@@ -191,7 +191,7 @@ def infer_mask(
 def scale_scores(
     run,                  # As `infer`
     images,               # As `infer`
-    protocol=None,        # As `infer`
+    protocol:Protocol=None,        # As `infer`
     stats=None,           # As `infer`
     device=None,          # As `infer`
     bs:int=4              # As `infer`
@@ -214,7 +214,7 @@ def real_names(
 def pick_modalities(
     wanted,            # The model's modalities, or None: all that are there
     have,              # The data set's modalities, in the order of its items
-    drop=()            # Names that are to be missing (in the model's or the data set's words)
+    drop:list=()            # Names that are to be missing (in the model's or the data set's words)
 ) -> list:             # For each wanted one its position in the item, or None when dropped
     "Match the modalities of a model and a data set by name."
     have,drop = list(have),(drop,) if isinstance(drop, str) else tuple(drop)
@@ -234,9 +234,9 @@ def pick_modalities(
 # %% ../../nbs/evaluation/20_inference.ipynb #4351b49f
 def model_inputs(
     model,             # With `modalities`, or any function
-    card,              # The data set's card: means and standard deviations
+    card:'Card|str',              # The data set's card: means and standard deviations
     have=None,         # Modalities of the items, in their order; default: the card's
-    drop=()            # Names that are to be missing
+    drop:list=()            # Names that are to be missing
 ) -> tuple:            # (picks, stats): positions in the item and (mean, std), or None, per modality of the model
     "What `item_images` and `infer` need to run `model` on items of `card`."
     have = list(card.modalities if have is None else have)
@@ -275,9 +275,9 @@ def open_for(
     run:Run,             # Says how its images are read
     data,                # A folder, files by modality, or an open data set
     split:str=None,      # Of a folder; None: the last of train, val and test that is there
-    card=None,           # What a folder is, where it does not say so itself
-    drop=(),             # Modalities that the run is to do without
-    recipe=None,         # Read as this recipe's publication did
+    card:'Card'=None,           # What a folder is, where it does not say so itself
+    drop:list=(),             # Modalities that the run is to do without
+    recipe:'Recipe'=None,         # Read as this recipe's publication did
     labels:bool=True     # With labels? None: where there are any
 ):                       # The data set, read as the run reads
     "Open data for a run. Raises `RGBXError` where the run cannot read them."

@@ -39,7 +39,7 @@ class ConfusionMatrix:
         self._seen = None
 
     def add(self,
-        pred,   # Class indices (..., H, W), or logits (B, num_classes, h, w), which are resized (bilinear) to the label's size
+        pred:'np.ndarray', # Class indices (..., H, W), or logits (B, num_classes, h, w), which are resized (bilinear) to the label's size
         y       # Labels (..., H, W), integers
     ):          # itself
         "Count one batch of any size. Raises `RGBXError` on unequal shapes and on values outside the classes."
@@ -126,14 +126,14 @@ def acc(self:ConfusionMatrix) -> Tensor: # (num_classes,), float64; NaN where a 
 
 @patch
 def miou(self:ConfusionMatrix,
-    classes=None # Only these classes (a list of indices), e.g. a twin pair; None = all
+    classes:list=None # Only these classes (a list of indices), e.g. a twin pair; None = all
 ) -> float:      # 0 ... 1; NaN before the first pixel
     "Mean IoU over classes, by the `absent` convention."
     return _mean(self.iou(), self.absent, classes)
 
 @patch
 def macc(self:ConfusionMatrix,
-    classes=None # Only these classes (a list of indices); None = all
+    classes:list=None # Only these classes (a list of indices); None = all
 ) -> float:      # 0 ... 1
     "Mean accuracy over classes, by the `absent` convention."
     return _mean(self.acc(), self.absent, classes)
@@ -162,7 +162,7 @@ def kappa(self:ConfusionMatrix) -> float: # -1 ... 1; NaN when chance alone is a
 # %% ../../nbs/evaluation/00_metrics.ipynb #133d7c68
 @patch
 def as_dict(self:ConfusionMatrix,
-    classes=None # Names of the classes; None = their indices as text
+    classes:list=None # Names of the classes; None = their indices as text
 ) -> dict: # {'miou', 'macc', 'aacc', 'fwiou', 'kappa': float, 'iou', 'acc': {class: float}, 'pixels': int}; an undefined score is None
     "All scores as plain numbers that JSON can hold."
     def plain(v): return None if v!=v else v
@@ -181,7 +181,7 @@ class ConfusionMetric(Metric):
     def __init__(self,
         cm:ConfusionMatrix,  # The shared matrix
         score:str='miou',    # 'miou', 'macc', 'aacc' or 'fwiou'
-        classes=None,        # Only these classes (indices; for 'miou' and 'macc')
+        classes:list=None,        # Only these classes (indices; for 'miou' and 'macc')
         name:str=None        # Title of the column; None = the score's
     ):
         if score not in _scores:
@@ -191,7 +191,7 @@ class ConfusionMetric(Metric):
         self.kw = {} if classes is None else {'classes': list(classes)}
         self._name = name or score
     def reset(self): self.cm.reset()
-    def accumulate(self, learn):
+    def accumulate(self, learn:'Learner'):
         if self.cm._seen is learn.pred: return                             # another column has counted this batch
         main = learn.pred[0] if isinstance(learn.pred, (tuple,list)) else learn.pred
         self.cm.add(main.detach(), learn.yb[0])

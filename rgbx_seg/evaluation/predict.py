@@ -137,11 +137,11 @@ def _write_index(out, dataset, model, protocol, drop, records):
 def predict(
     run,                      # A run folder, a saved model or a `Run`; a model, or any function of the modalities' tensors to logits
     inputs,                   # A folder, {modality: [file, ...]} (with 'label' for masks), or an open data set
-    out='predictions',        # Folder for the results
-    protocol=None,            # `Protocol`, its name, or None: whole image, one scale
+    out:str='predictions',        # Folder for the results
+    protocol:'Protocol|str'=None,            # `Protocol`, its name, or None: whole image, one scale
     split:str='all',          # Of a folder: a split of its card, or 'all' files
-    card=None,                # `Card`, its name or file, or modalities, where neither run nor data say how the files are read
-    drop=(),                  # Modalities to withhold from the model
+    card:'Card|str'=None, # `Card`, its name or file, or modalities, where neither run nor data say how the files are read
+    drop:list=(),                  # Modalities to withhold from the model
     pictures:bool=True,       # Also write the side-by-side pictures
     scores:bool=False,        # Also write what the argmax is taken of, as `scores/<item>.npz`
     skip_existing:bool=False, # Leave out items whose files are all there

@@ -106,7 +106,7 @@ _GENERAL = (
 for _protocol in _GENERAL: PROTOCOLS(_protocol.name)(_protocol)
 
 def get_protocol(
-    protocol=None,       # Name of a protocol, a `Protocol`, a dict of its fields, or None ('whole')
+    protocol:'Protocol|str'=None,       # Name of a protocol, a `Protocol`, a dict of its fields, or None ('whole')
     **changes            # Fields to change, e.g. `crop=(96, 128)`
 ) -> Protocol:
     "The protocol, with `changes`; an unknown name lists its nearest."

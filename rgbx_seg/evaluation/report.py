@@ -90,7 +90,7 @@ def n(self:Report, row:str='all') -> int: # Number of items
 
 # %% ../../nbs/evaluation/30_report.ipynb #7c9f1572
 @patch
-def class_ids(self:Report, classes) -> list: # Names or numbers of classes, or None -> numbers, or None
+def class_ids(self:Report, classes:list) -> list: # Names or numbers of classes, or None -> numbers, or None
     "The numbers of some classes."
     known = {name: i for i,name in enumerate(self.classes)}
     if classes is None: return None
@@ -98,7 +98,7 @@ def class_ids(self:Report, classes) -> list: # Names or numbers of classes, or N
 
 @patch
 def mean_iou(self:Report,
-    classes=None,        # Names (or indices) of classes; None = all
+    classes:list=None,        # Names (or indices) of classes; None = all
     row:str='all',       # 'all', a condition or a subset
     absent:str=None      # Convention for classes without a pixel; None: the protocol's
 ) -> float:              # 0..1
@@ -214,7 +214,7 @@ def to_dict(self:Report,
 @patch(cls_method=True)
 def from_dict(cls:Report,
     data:dict,           # What `to_dict` gave
-    where='report'       # For messages: the file it came from
+    where:str='report'       # For messages: the file it came from
 ) -> Report:
     "A report from its plain data; the scores are computed again from the counts."
     needed = ('name', 'classes', 'counts', 'items')
@@ -229,7 +229,7 @@ def from_dict(cls:Report,
 # %% ../../nbs/evaluation/30_report.ipynb #c56d597e
 @patch(cls_method=True)
 def load(cls:Report,
-    path                 # A file that `save` wrote
+    path:Path                 # A file that `save` wrote
 ) -> Report:
     "Read a report."
     try: data = json.loads(Path(path).read_text(encoding='utf-8'))
@@ -239,7 +239,7 @@ def load(cls:Report,
 
 @patch
 def save(self:Report,
-    path                 # Ending in .json, .md, .csv, .tex, .txt or .html
+    path:Path                 # Ending in .json, .md, .csv, .tex, .txt or .html
 ):
     "Write the report; as JSON with all that it keeps."
     if Path(path).suffix=='.json': write_text(path, json.dumps(self.to_dict(images=True))+'\n')

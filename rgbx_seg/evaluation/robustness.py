@@ -163,7 +163,7 @@ def corruption_benchmark(
     data,                       # As for `evaluate`
     corruptions='vgc20',        # A preset, a corruption, or a list of these
     severities=(1,2,3,4,5),     # Which
-    modalities=('rgb',),        # Damaged one after the other; 'rgb+thermal' damages both at once
+    modalities:list=('rgb',),        # Damaged one after the other; 'rgb+thermal' damages both at once
     n:int=None,                 # So many items, evenly spread; None: all
     seed:int=0,                 # Of the damage
     reference:Robustness=None,  # Of another model with the same settings, for RD
@@ -180,7 +180,7 @@ def corruption_benchmark(
     todo,skipped = _combinations(some, corruptions, severities, which)
     if not todo:
         raise RGBXError('corruption_benchmark', 'no corruption that is defined for these modalities', 'at least one')
-    def score(dataset): return evaluate(run.model, dataset, progress=False, name=name or run.name, **kwargs)
+    def score(dataset:'DataSet'): return evaluate(run.model, dataset, progress=False, name=name or run.name, **kwargs)
     clean,reports = score(some),{}
     for names,corruption,severity in bar(todo, progress):
         damaged = Corrupted(some, corruption, severity, names, seed)
@@ -195,7 +195,7 @@ class Disturbed(nn.Module):
     def __init__(self,
         model,                # A segmentation model
         change,               # Function of name, (1, C, H, W) tensor and generator -> tensor
-        names,                # The data set's words for the model's modalities
+        names:list,                # The data set's words for the model's modalities
         seed:int=0,           # Of the generators
     ):
         super().__init__()
@@ -250,7 +250,7 @@ def tables(self:Missing, digits:int=1) -> list: # (name, head, rows) of each
     "What is left by protocol, by condition, and under noise."
     kinds = list(self.left)
     scores = [self.scores(kind) for kind in kinds]
-    def row(title, values): return [title, *(pct(value, digits) for value in values)]
+    def row(title:str, values): return [title, *(pct(value, digits) for value in values)]
     rows = [row(_joined(left), (score[left] for score in scores)) for left in scores[0]]
     rows.append(row('mean', map(emm, scores)))
     rows += [row(f'expected, p = {p:g}', (emm(score, p) for score in scores)) for p in self.p]
@@ -327,7 +327,7 @@ def robustness(
     data,                       # A folder, or an open data set
     what:str='corruptions',     # 'corruptions', or 'missing' sensors
     split:str=None,             # Of a folder; None: the last of train, val and test that is there
-    card=None,                  # What a folder is, where it does not say so itself
+    card:'Card'=None,                  # What a folder is, where it does not say so itself
     **kwargs                    # As `corruption_benchmark` or `missing_benchmark`
 ) -> Benchmark:
     "What damaged images, or missing sensors, cost a run."

@@ -43,7 +43,7 @@ def tile_weight(shape, # (height, width) of a tile
     overlap:int,       # Length of the ramps
 ) -> Tensor:           # `(height, width)`, positive, at most 1
     "How much a tile counts where: 1 inside, falling towards its border."
-    def ramp(n): return torch.minimum(torch.arange(n)+.5, n-torch.arange(n)-.5).div(max(overlap, 1)).clamp(max=1)
+    def ramp(n:int): return torch.minimum(torch.arange(n)+.5, n-torch.arange(n)-.5).div(max(overlap, 1)).clamp(max=1)
     return ramp(shape[0])[:,None]*ramp(shape[1])[None]
 
 # %% ../../nbs/evaluation/45_tiles.ipynb #3cb7c69b

@@ -21,9 +21,9 @@ from ..show.tables import NOTE, Tables, pct
 def ablation_maps(
     model,                # With `modalities` (two or more), called with None for a missing one
     item:tuple,           # `(rgb, x1, ..., mask)` in uint8
-    card,                 # The data set's card
+    card:'Card|str',                 # The data set's card
     modalities:list=None, # Names of the images in order; default: the card's
-    protocol=None,        # As `infer`
+    protocol:'Protocol'=None,        # As `infer`
     device=None,          # As `infer`
 ) -> dict:                # {modality: (H, W) float32}
     """Probability that the predicted class loses at every pixel without a modality; negative where the modality spoke
@@ -33,7 +33,7 @@ def ablation_maps(
     if len(names) < 2:
         raise RGBXError('ablation_maps', f'a model of {names}',
                         'two modalities or more: nothing is left without the only one')
-    def probabilities(drop=()):
+    def probabilities(drop:list=()):
         picks,stats = model_inputs(model, card, have, drop)
         return infer(model, item_images(item, picks), protocol, stats, device)
     full = probabilities()
@@ -74,7 +74,7 @@ def _region(predicted, target):
 # %% ../../nbs/explorer/05_contribution.ipynb #64d8f9c8
 def _patches(height, width, size, stride):
     "Top and left of the patches that cover an image, the last ones at its ends."
-    def starts(n): return sorted({*range(0, n-size, stride), n-size})
+    def starts(n:int): return sorted({*range(0, n-size, stride), n-size})
     return [(top,left) for top in starts(height) for left in starts(width)]
 
 def _covered(images, i, patches, size):
@@ -88,8 +88,8 @@ def _covered(images, i, patches, size):
 def occlusion_maps(
     model,                # Any segmentation model
     item:tuple,           # `(rgb, x1, ..., mask)` in uint8
-    card,                 # The data set's card
-    target=None,          # Whose score: a class number, a (H, W) mask, or None: the whole image
+    card:'Card|str',                 # The data set's card
+    target:np.ndarray=None,          # Whose score: a class number, a (H, W) mask, or None: the whole image
     size:int=None,        # Side of the patch in pixels; default: a sixth of the height
     stride:int=None,      # Between patches; default: half the side
     modalities:list=None, # Names of the images in order; default: the card's
@@ -122,8 +122,8 @@ def occlusion_maps(
 def gradient_maps(
     model,                # Any differentiable segmentation model
     item:tuple,           # `(rgb, x1, ..., mask)` in uint8
-    card,                 # The data set's card
-    target=None,          # As `occlusion_maps`
+    card:'Card|str',                 # The data set's card
+    target:np.ndarray=None,          # As `occlusion_maps`
     steps:int=16,         # Points along the path; the error of completeness falls with them
     modalities:list=None, # Names of the images in order; default: the card's
     bs:int=4,             # Points per pass
@@ -167,7 +167,7 @@ class Contributions(Tables):
 
     def heading(self):
         return [f'{self.name}: share of what mattered, %']+[NOTE]*bool(self.card.facts.synthetic)
-    def tables(self, digits=1):
+    def tables(self, digits:int=1):
         every = {kind: shares(maps) for kind,maps in self.maps.items()}
         names = next(iter(every.values()))
         return [('shares', ['sensor',*every],
@@ -191,7 +191,7 @@ def contributions(
     run,             # What `as_run` takes
     data,            # What `open_data` takes
     item=0,          # Number or name
-    target=None,     # As `occlusion_maps`
+    target:np.ndarray=None,     # As `occlusion_maps`
     split:str=None,  # Of a folder; None: the last of train, val and test that is there
     steps:int=16,    # As `gradient_maps`
     device=None,     # As `infer`

@@ -20,14 +20,14 @@ def model_and_data(
     run,            # What `as_run` takes
     data,           # What `open_data` takes
     split:str=None, # Of a folder; None: the last of train, val and test that is there
-    card=None       # What the folder is, as `open_data`
+    card:'Card|str'=None       # What the folder is, as `open_data`
 ) -> tuple:         # (model, data set)
     "A model and the data it is shown, read as the run reads them."
     run = as_run(run)
     return run.model,open_data(data, split, card, reading=run.reading, labels=None)
 
 def item_index(
-    dataset,  # With `names`
+    dataset:'DataSet',  # With `names`
     item      # A number, or a name
 ) -> int:
     "The number of an item."
@@ -42,7 +42,7 @@ def show_predictions(
     data,               # What `open_data` takes
     items:list=(0,1,2), # Numbers or names
     split:str=None,     # Of a folder; None: the last of train, val and test that is there
-    protocol=None,      # As `infer`
+    protocol:'Protocol'=None,      # As `infer`
     errors:bool=True,   # Show where each prediction is wrong
     device=None,        # As `infer`
     width:float=1.5,    # Inches per picture
@@ -64,9 +64,9 @@ def show_predictions(
 def per_modality_predictions(
     model,                # With `modalities`; called with None for those left out
     item:tuple,           # `(rgb, x1, ..., mask)` in uint8
-    card,                 # The data set's card
+    card:'Card|str',                 # The data set's card
     modalities:list=None, # Names of the images in order; default: the card's
-    protocol=None,        # As `infer`
+    protocol:'Protocol'=None,        # As `infer`
     device=None           # As `infer`
 ) -> dict:                # {'all': mask, 'rgb alone': mask, ..., 'without rgb': mask, ...}, (H, W) int64 each
     "Predictions with all modalities, with each one alone, and (three or more) without each one."
@@ -76,7 +76,7 @@ def per_modality_predictions(
     withheld = {'all': ()}
     if len(used)>1: withheld |= {f'{name} alone': tuple(other for other in used if other!=name) for name in used}
     if len(used)>2: withheld |= {f'without {name}': (name,) for name in used}
-    def predict(drop):
+    def predict(drop:list):
         picks,stats = model_inputs(model, card, names, drop)
         return infer_mask(model, item_images(item, picks), protocol, stats, device)
     return {title: predict(drop) for title,drop in withheld.items()}
@@ -84,9 +84,9 @@ def per_modality_predictions(
 def show_per_modality(
     model,                # As `per_modality_predictions`
     item:tuple,           # As `per_modality_predictions`
-    card,                 # As `per_modality_predictions`
+    card:'Card',                 # As `per_modality_predictions`
     modalities:list=None, # As `per_modality_predictions`
-    protocol=None,        # As `infer`
+    protocol:'Protocol'=None,        # As `infer`
     device=None,          # As `infer`
     width:float=1.5,      # Inches per picture
     dpi:int=72            # Pixels per inch
@@ -112,7 +112,7 @@ def _stands_out(f): # (1, C, h, w) -> (h, w)
 def _fusion_map(fusion, names, features, fused):
     "One stage: where features stand out, and what each sensor changes."
     scale = max(float(_norm(fused).mean()), 1e-12)
-    def without(name): return fusion(*[None if other==name else f for other,f in zip(names, features)])[0]
+    def without(name:str): return fusion(*[None if other==name else f for other,f in zip(names, features)])[0]
     return dict(before={name: _stands_out(f) for name,f in zip(names, features)}, fused=_stands_out(fused),
                 effect={name: _norm(fused-without(name))/scale for name in names})
 
@@ -120,7 +120,7 @@ def _fusion_map(fusion, names, features, fused):
 def fusion_maps(
     model,                # With `backbone.fusions`, as `create_model` builds them
     item:tuple,           # `(rgb, x1, ..., mask)` in uint8
-    card,                 # The data set's card
+    card:'Card|str',                 # The data set's card
     modalities:list=None, # Names of the images in order; default: the card's
     device=None           # As `infer`
 ) -> list:                # Per stage {'before': {modality: (h, w)}, 'fused': (h, w), 'effect': {modality: (h, w)}}, float32

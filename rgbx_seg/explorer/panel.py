@@ -29,8 +29,8 @@ class Explorer(W.VBox):
     "The panel as a widget. Raises `RGBXError` when models and data do not fit; `explore` shows a message instead."
     def __init__(self,
         models:dict,        # {name: model}; two are compared
-        dataset,            # `dataset[i] -> (rgb, x1, ..., mask or None)`, with `card`, `modalities`, `name(i)`, `condition(i)`
-        protocol=None,      # As `infer`
+        dataset:'DataSet', # `dataset[i] -> (rgb, x1, ..., mask or None)`, with `card`, `modalities`, `name(i)`, `condition(i)`
+        protocol:'Protocol'=None,      # As `infer`
         width:int=170,      # Of a picture, in pixels of the screen
         threaded:bool=True, # False: every change is worked off before it returns
         device=None,        # As `infer`
@@ -348,7 +348,7 @@ def save_view(self:Explorer, folder:str=None # Where to; default: what the panel
     "Write figure (PNG) and numbers (JSON) under a new name."
     folder,numbers = Path(folder or self.folder.value or '.'),self.numbers()
     stem = ''.join(c if c.isalnum() or c in '-_.' else '_' for c in numbers['sample']).strip('.') or 'sample'
-    def paths(n): return [folder/f'{stem}-{n}.{ending}' for ending in ('png','json')]
+    def paths(n:int): return [folder/f'{stem}-{n}.{ending}' for ending in ('png','json')]
     picture,data = next(some for some in map(paths, range(1, 100000)) if not any(path.exists() for path in some))
     with atomic_path(picture) as temporary: self.figure(2, 150).savefig(temporary, format='png', bbox_inches='tight')
     write_text(data, json.dumps(numbers, indent=1)+'\n')
@@ -373,7 +373,7 @@ def explore(
     run,            # A run (a folder, a model, a learner), or two to compare: a list, or {name: run}
     data=None,      # What `open_data` takes; None: the data of the learner
     split:str=None, # Of a folder; None: the last of train, val and test that is there
-    card=None,      # What the folder is, as `open_data`
+    card:'Card|str'=None,      # What the folder is, as `open_data`
     **kwargs        # Further arguments of `Explorer`
 ):                  # `Explorer`, or `NothingToExplore` with a message
     "A panel to look at samples, sensors and models. Shows a message, not a traceback, where run and data do not fit."

@@ -89,10 +89,10 @@ def _probabilities(scores, protocol):
 def predict_sample(
     model,                # A segmentation model
     item:tuple,           # `(rgb, x1, ..., mask or None)` in uint8
-    card,                 # The data set's card
+    card:'Card|str',                 # The data set's card
     modalities:list=None, # Names of the images in order; default: the card's
     off:tuple=(),         # Modalities to withhold
-    protocol=None,        # As `infer`
+    protocol:'Protocol'=None,        # As `infer`
     device=None           # As `infer`
 ) -> SampleResult:
     "Prediction, confidence and IoU of one sample."
@@ -114,11 +114,11 @@ def predict_sample(
 def sensor_effects(
     model,                # As `predict_sample`
     item:tuple,           # As `predict_sample`
-    card,                 # As `predict_sample`
+    card:'Card',                 # As `predict_sample`
     result:SampleResult,  # With everything that is on; its `effects` are filled
     modalities:list=None, # As `predict_sample`
     off:tuple=(),         # As `predict_sample`
-    protocol=None,        # As `predict_sample`
+    protocol:'Protocol'=None,        # As `predict_sample`
     device=None           # As `predict_sample`
 ):                        # Yields after every forward pass, so that the caller can stop
     "What every modality that is on adds to `result`."
@@ -178,7 +178,7 @@ def explorer_data(
     readings:list,  # `Reading` of each run that has one
     data,           # What `open_data` takes
     split:str=None, # Of a folder; None: the last of train, val and test that is there
-    card=None       # What the folder is, as `open_data`
+    card:'Card|str'=None       # What the folder is, as `open_data`
 ):                  # `dataset[i] -> (rgb, x1, ..., mask or None)`, with `card` and `modalities`
     "The data set to look at, read as the runs read; of a folder the modalities that the models take."
     dataset = open_data(data, split, card, reading=_one_reading(readings), labels=None)
@@ -192,7 +192,7 @@ def explorer_data(
 
 def check_fit(
     models:dict, # {name: model}
-    dataset      # A data set
+    dataset:'DataSet'      # A data set
 ):
     "Raise what would go wrong later: classes or modalities that differ, no items."
     if not len(dataset): raise RGBXError('explore', 'no items', 'at least one')

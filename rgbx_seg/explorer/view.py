@@ -53,7 +53,7 @@ def blank_png(
 
 def sensor_picture(
     image:np.ndarray, # As the data set gives it
-    modality,         # `Modality`
+    modality:'Modality',         # `Modality`
     off:bool=False    # Is the sensor switched off?
 ) -> np.ndarray:      # (H, W, 3) uint8
     "A sensor's image as it is shown; grey where it is off."
@@ -65,7 +65,7 @@ _SWATCH = ('<span style="display:inline-block;margin-right:1em;font-size:12px;li
            'background:rgb({},{},{})"></span>{}</span>')
 
 def legend_html(
-    card # A card
+    card:'Card' # A card
 ) -> str:
     "The classes with their colours, as HTML."
     rows = [*zip(card.palette.tolist(), card.classes), (VOID_COLOUR, 'void')]
@@ -100,7 +100,7 @@ def _difference(values):
     return '-' if math.isnan(second-first) else f'{100*(second-first):+.1f}'
 
 def iou_rows(
-    card,           # The data set's card
+    card:'Card|str',           # The data set's card
     results:dict,   # {model: `SampleResult`}
     mask:np.ndarray # (H, W) labels
 ) -> tuple:         # (head, rows) of strings
@@ -119,9 +119,9 @@ def iou_rows(
     return head,rows
 
 def iou_html(
-    card,         # The data set's card
+    card:'Card|str',         # The data set's card
     results:dict, # {model: `SampleResult`}
-    mask          # (H, W) labels, or None
+    mask:np.ndarray          # (H, W) labels, or None
 ) -> str:
     "The table of `iou_rows` with the colours of the classes; nothing without labels or results."
     if mask is None or not results: return ''
@@ -181,7 +181,7 @@ def _sensor_title(name, setting):
 # %% ../../nbs/explorer/12_view.ipynb #2514968d
 def view_figure(
     view:View,       # What is shown
-    card,            # The data set's card
+    card:'Card|str',            # The data set's card
     modalities:list, # Names of the images in order
     width:float=1.5, # Inches per picture
     dpi:int=100      # Pixels per inch
@@ -218,8 +218,8 @@ def _result_numbers(result, classes):
 
 def view_numbers(
     view:View, # What is shown
-    card,      # The data set's card
-    protocol   # The `Protocol` of the results
+    card:'Card|str',      # The data set's card
+    protocol:'Protocol'   # The `Protocol` of the results
 ) -> dict:     # JSON-able
     "What the tables say, and under which settings."
     setting = view.setting

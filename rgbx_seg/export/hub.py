@@ -32,7 +32,7 @@ logits = model({inputs})   # normalised (batch, channels, height, width) each, N
 """
 
 def save_pretrained(model:RGBXSegmenter, # From `create_model`
-    folder,                              # Where to; made if it is missing
+    folder:Path,                              # Where to; made if it is missing
     card:Card=None,                      # Of the data: classes, palette, modalities
     reading=None,                        # How images are read, the `Reading` of a run
 ) -> Path:                               # The folder
@@ -66,7 +66,7 @@ def _folder(name, revision): # An existing folder, or a snapshot from the hub
     except Exception as e:
         raise RGBXError(name, f'no such folder, and the hub does not give it ({type(e).__name__})', expected) from e
 
-def from_pretrained(name, # Folder of a saved model or a run; or 'user/name' at the Hugging Face hub
+def from_pretrained(name:str, # Folder of a saved model or a run; or 'user/name' at the Hugging Face hub
     with_card:bool=False, # Also return the data's `Card` (None where there is none)
     device:str='cpu',     # Where the model goes
     revision:str=None,    # Of the hub's repository

@@ -78,7 +78,7 @@ def _onnx_steps():
 # %% ../../nbs/export/00_onnx.ipynb #a010cf25
 class _Call(nn.Module):
     "A segmenter as a function of the images that are there."
-    def __init__(self, model, names):
+    def __init__(self, model, names:list):
         super().__init__()
         self.model,self.at = model,[model.modalities.index(m) for m in names]
     def forward(self, *images):
@@ -97,7 +97,7 @@ def _names(model, modalities):
 def export_program(model,  # A `RGBXSegmenter`
     size:tuple=(96,128),   # (height, width) to trace at; both multiples of 32
     dynamic:bool=True,     # May height and width differ from that later?
-    modalities=None,       # Names of the inputs; default: all of the model's
+    modalities:list=None,       # Names of the inputs; default: all of the model's
 ) -> torch.export.ExportedProgram: # Of one image `(1, C, H, W)` per modality, in the model's order, to `(1, num_classes, H, W)`
     """A `torch.export` program with this package's operators; to run it elsewhere, `import rgbx_seg.ops.ss2d,
     rgbx_seg.ops.window_attention` first."""
@@ -127,10 +127,10 @@ def export_program(model,  # A `RGBXSegmenter`
 
 # %% ../../nbs/export/00_onnx.ipynb #ddcea214
 def export_onnx(model, # A `RGBXSegmenter`
-    path,              # The `.onnx` file, written atomically
+    path:Path,              # The `.onnx` file, written atomically
     size:tuple=(96,128),     # As `export_program`
     dynamic:bool=True, # As `export_program`
-    modalities=None,   # As `export_program`
+    modalities:list=None,   # As `export_program`
     opset:int=18,      # Of ONNX
 ) -> Path:             # The file
     """An ONNX file of standard operators only: inputs named after the modalities, output `logits`; names, sizes and the
@@ -156,7 +156,7 @@ def export_onnx(model, # A `RGBXSegmenter`
 # %% ../../nbs/export/00_onnx.ipynb #1a745b86
 class OnnxModel:
     "An ONNX file of `export_onnx` as a function of the modalities' images, run by onnxruntime."
-    def __init__(self, path, # The file
+    def __init__(self, path:Path, # The file
         threads:int=0,       # Of the runtime; 0: its own choice
     ):
         if not Path(path).is_file(): raise RGBXError(path, 'no such file', 'an ONNX file')

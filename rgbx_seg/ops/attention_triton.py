@@ -172,7 +172,7 @@ def _bias_gradient(dx): # (B, heads, H, W, KH, KW) -> (heads, 2KH-1, 2KW-1)
     return table
 
 def _span(n, K, T): # most queries on one axis that see one of T keys side by side
-    def ends(i): return 0 if i<K else i-K//2,n-1 if i+T-1>=n-K else min(i+T-1+K//2, n-1)
+    def ends(i:int): return 0 if i<K else i-K//2,n-1 if i+T-1>=n-K else min(i+T-1+K//2, n-1)
     return max(hi-lo+1 for lo,hi in map(ends, range(0, n, T)))
 
 # %% ../../nbs/ops/34_attention_triton.ipynb #ca6895ee

@@ -156,10 +156,10 @@ def deform_attention(value:Tensor, # `(N, S, M, D)`
 # %% ../../nbs/ops/32_deform_attention.ipynb #4458d553
 def reference_points(shapes, # `[(H_l, W_l)]` of the queries' levels
     device=None, # Where the points are needed
-    dtype=torch.float32, # Their type
+    dtype:torch.dtype=torch.float32, # Their type
 ) -> Tensor: # `(1, sum H_l*W_l, 1, 2)`, (x, y) in (0, 1)
     "Cell centres of the levels, row by row, level after level."
-    def centre(n): return (torch.arange(n, device=device, dtype=dtype)+.5)/n
+    def centre(n:int): return (torch.arange(n, device=device, dtype=dtype)+.5)/n
     each = [torch.stack([centre(w).repeat(h), centre(h).repeat_interleave(w)], -1) for h,w in shapes]
     return torch.cat(each)[None,:,None]
 

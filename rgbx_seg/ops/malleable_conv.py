@@ -132,7 +132,7 @@ def masked_conv(x:Tensor, # `(B, C, H, W)`
 # %% ../../nbs/ops/50_malleable_conv.ipynb #999b2b35
 class _ThreeKernels(nn.Module):
     "Three kernels that share a window, and the geometry of the window."
-    def __init__(self, in_channels, out_channels, kernel, stride, padding, dilation, pixel_size):
+    def __init__(self, in_channels, out_channels, kernel, stride:int, padding, dilation, pixel_size):
         super().__init__()
         self.kernel,self.stride,self.padding = kernel,stride,padding
         self.dilation,self.pixel_size = dilation,pixel_size

@@ -71,11 +71,11 @@ class Backend:
         "Shape of what a forward keeps for its backward."
         raise NotImplementedError
 
-    def forward(self, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save) -> tuple:
+    def forward(self, u, delta, A, B, C:Tensor, D:Tensor, delta_bias:Tensor, delta_softplus, h0:Tensor, save) -> tuple:
         "`y`, the last state `(B, K*D, N)`, and what `backward` needs (anything where `save` is False)."
         raise NotImplementedError
 
-    def backward(self, gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved) -> tuple:
+    def backward(self, gy, glast, u, delta, A, B, C, D, delta_bias:Tensor, delta_softplus, h0:Tensor, saved) -> tuple:
         "The eight gradients."
         raise NotImplementedError
 
@@ -128,7 +128,7 @@ def _forward(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, name):
 def _gradients(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved, name):
     way = backend_named(name)
     gradients = way.backward(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved)
-    def as_input(i, gradient, given):
+    def as_input(i:int, gradient, given):
         if given is None: return u.new_empty(0)
         gradient = gradient if gradient.dtype==given.dtype else gradient.to(given.dtype)
         return gradient if i<2 and way.channels_last else gradient.contiguous()
@@ -188,7 +188,7 @@ def scan_backends(device:str='cpu') -> list[str]: # Fastest first
 
 def _check(u, delta, A, B, C, D, delta_bias, h0):
     "Shapes and types the operator can rely on; `B` and `C` as `(B, K, N, L)`."
-    def bad(name, t, want): return RGBXError(f'selective_scan, {name}', f'shape {tuple(t.shape)}', want)
+    def bad(name:str, t, want): return RGBXError(f'selective_scan, {name}', f'shape {tuple(t.shape)}', want)
     if u.ndim!=3: raise bad('u', u, '(B, K*D, L)')
     if u.shape[-1]==0: raise bad('u', u, 'at least one step')
     if delta.shape!=u.shape: raise bad('delta', delta, f'the shape of u, {tuple(u.shape)}')

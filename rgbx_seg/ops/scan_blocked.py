@@ -157,12 +157,12 @@ class Blocked(Backend):
 
     def available(self, device): return True
 
-    def takes(self, dtype): return True
+    def takes(self, dtype:torch.dtype): return True
 
-    def saved_shape(self, B, K, D, N, L): return B, K, _chunks(L)[1], N, D
+    def saved_shape(self, B:Tensor, K, D:Tensor, N, L): return B, K, _chunks(L)[1], N, D
 
-    def forward(self, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save):
+    def forward(self, u, delta, A, B:Tensor, C:Tensor, D:Tensor, delta_bias:Tensor, delta_softplus, h0:Tensor, save):
         return _blocked_fwd(u, delta, A, B, C, D, delta_bias, delta_softplus, h0)
 
-    def backward(self, gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved):
+    def backward(self, gy, glast, u, delta, A, B, C, D:Tensor, delta_bias:Tensor, delta_softplus, h0:Tensor, saved):
         return _blocked_bwd(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved)

@@ -185,20 +185,20 @@ class Native(Backend):
 
     def available(self, device): return device=='cpu' and native_library() is not None
 
-    def takes(self, dtype): return dtype in _KINDS
+    def takes(self, dtype:torch.dtype): return dtype in _KINDS
 
-    def saved_shape(self, B, K, D, N, L): return _native_saved(B, K*D, K, N, L)
+    def saved_shape(self, B:Tensor, K, D:Tensor, N, L): return _native_saved(B, K*D, K, N, L)
 
-    def forward(self, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save):
+    def forward(self, u, delta, A, B:Tensor, C:Tensor, D:Tensor, delta_bias:Tensor, delta_softplus, h0:Tensor, save):
         return _native_fwd(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save)
 
-    def backward(self, gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved):
+    def backward(self, gy, glast, u, delta, A, B, C, D:Tensor, delta_bias:Tensor, delta_softplus, h0:Tensor, saved):
         return _native_bwd(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved)
 
-    def ss2d_saved_shape(self, B, K, D, N, L): return _native_saved(B, K*D, K, N, L)
+    def ss2d_saved_shape(self, B:Tensor, K, D:Tensor, N, L): return _native_saved(B, K*D, K, N, L)
 
-    def ss2d_forward(self, x, x_dbl, dt_w, A, D, dt_bias, route, save):
+    def ss2d_forward(self, x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Tensor, dt_bias:Tensor, route, save):
         return _ss2d_native(x, x_dbl, dt_w, A, D, dt_bias, route, save)
 
-    def ss2d_backward(self, gy, x, x_dbl, dt_w, A, D, dt_bias, saved, route):
+    def ss2d_backward(self, gy, x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Tensor, dt_bias:Tensor, saved, route):
         return _ss2d_native_bwd(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, route)

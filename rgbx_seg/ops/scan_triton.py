@@ -29,22 +29,22 @@ class TritonScan(Backend):
 
     def runs_on(self, device): return device==_kernels().triton_device()
 
-    def takes(self, dtype): return dtype in (torch.float32, torch.bfloat16, torch.float16)
+    def takes(self, dtype:torch.dtype): return dtype in (torch.float32, torch.bfloat16, torch.float16)
 
-    def saved_shape(self, B, K, D, N, L): return _kernels().triton_saved(B, K, D, N, L)
+    def saved_shape(self, B:torch.Tensor, K, D:torch.Tensor, N, L): return _kernels().triton_saved(B, K, D, N, L)
 
-    def forward(self, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save):
+    def forward(self, u, delta, A, B, C, D, delta_bias:torch.Tensor, delta_softplus, h0:torch.Tensor, save):
         return _kernels().scan_forward(u, delta, A, B, C, D, delta_bias, delta_softplus, h0)
 
-    def backward(self, gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved):
+    def backward(self, gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0:torch.Tensor, saved):
         return _kernels().scan_backward(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, saved)
 
-    def ss2d_saved_shape(self, B, K, D, N, L): return _kernels().triton_saved(B, K, D, N, L, merged=True)
+    def ss2d_saved_shape(self, B, K, D:torch.Tensor, N, L): return _kernels().triton_saved(B, K, D, N, L, merged=True)
 
-    def ss2d_forward(self, x, x_dbl, dt_w, A, D, dt_bias, route, save):
+    def ss2d_forward(self, x, x_dbl, dt_w, A:torch.Tensor, D:torch.Tensor, dt_bias:torch.Tensor, route, save):
         walk = _walks(route, *x.shape[1:3], x.device)
         return _kernels().ss2d_forward(x, x_dbl, dt_w, A, D, dt_bias, walk)
 
-    def ss2d_backward(self, gy, x, x_dbl, dt_w, A, D, dt_bias, saved, route):
+    def ss2d_backward(self, gy, x, x_dbl, dt_w, A:torch.Tensor, D:torch.Tensor, dt_bias:torch.Tensor, saved, route):
         walk = _walks(route, *x.shape[1:3], x.device)
         return _kernels().ss2d_backward(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, walk)

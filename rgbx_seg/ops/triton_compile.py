@@ -96,8 +96,8 @@ def on_meta(model:torch.nn.Module # On any device
 def launches_of(step # Function without arguments that works on meta tensors
 ) -> list:
     "The different kernels that `step` launches where the GPU backends are taken."
-    def fastest(device, dtype): return 'triton'
-    def accept(where, name, u): return None
+    def fastest(device, dtype:torch.dtype): return 'triton'
+    def accept(where:str, name:str, u:Tensor): return None
     with contextlib.ExitStack() as stack:
         for module in (scan, ss2d):
             stack.enter_context(patch.object(module, 'fastest_backend', fastest))

@@ -155,7 +155,7 @@ class _Tiles:
 
     def bands(self): return _bands(self.ay, self.most)
 
-    def bias(self, i): # (heads, cols, 1, T, Lk) of row block i: table entries, -inf outside the window
+    def bias(self, i:int): # (heads, cols, 1, T, Lk) of row block i: table entries, -inf outside the window
         kind = self.ay.kind[i]
         if kind not in self.biases:
             # block columns of one kind share their entries
@@ -166,7 +166,7 @@ class _Tiles:
             self.biases[kind] = b.index_select(1, torch.tensor(self.ax.kind, device=b.device)).unsqueeze(2)
         return self.biases[kind]
 
-    def band(self, i, j): # weights, queries, keys and values of row blocks i..j-1
+    def band(self, i:int, j): # weights, queries, keys and values of row blocks i..j-1
         q,k,v = self.q[:,:,:,i:j],_keys(self.k, self.ay, i, j),_keys(self.v, self.ay, i, j)
         s = q@k.mT
         return (s.float() if self.half else s).add_(self.bias(i)).softmax(-1),q,k,v
@@ -194,7 +194,7 @@ def _na_backward(g, q, k, v, rpb, kernel, tile):
         for total,d in ((gk, ds.to(qb.dtype).mT@qb), (gv, p.to(gb.dtype).mT@gb)):
             for r,s in enumerate(ay.starts[i:j]): total[:,:,:,s:s+ay.Lk] += d[:,:,:,r].unflatten(3, (ay.Lk,ax.Lk))
         if rpb is not None: sums[ay.kind[i]] = sums.get(ay.kind[i], 0)+ds.sum((0,3))
-    def back(x, like): return x.to(like.dtype)
+    def back(x:Tensor, like): return x.to(like.dtype)
     grpb = None if rpb is None else back(_bias_grad(sums, t), rpb)
     return (back(_from_tiles(gq, ay, ax, t.H, t.W), q).contiguous(),
             *(back(_from_strips(x, ax, t.W), o) for x,o in ((gk, k), (gv, v))), grpb)

@@ -96,7 +96,7 @@ def _watch(model, names):
     "({name: tensor} that fills when the model runs, hooks) of a CMNeXt model; `names`: modalities as in the case."
     out,hooks = {},[]
     def keep(module, store): hooks.append(module.register_forward_hook(lambda module,args,result: store(args, result)))
-    def put(name): return lambda args,result: out.__setitem__(name, result)
+    def put(name:str): return lambda args,result: out.__setitem__(name, result)
     rgb,*others = model.backbone.encoders
     for s in range(1, 5):
         keep(rgb.stages[s-1], put(f'mit{s}'))

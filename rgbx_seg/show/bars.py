@@ -114,7 +114,7 @@ def number_grid(
 
 # %% ../../nbs/show/30_bars.ipynb #1336d906
 def plot_confusion(
-    report,            # A `Report` (or anything with `name`, `classes`, `synthetic` and `matrix(row)`)
+    report:'Report',            # A `Report` (or anything with `name`, `classes`, `synthetic` and `matrix(row)`)
     row:str='all',     # 'all', a condition or a subset
     numbers:bool=None, # Percent in the cells; default: up to 15 classes
     dpi:int=72         # Pixels per inch

@@ -43,7 +43,7 @@ def mapped_picture(
 
 def modality_picture(
     image:np.ndarray, # (H, W) or (H, W, C) uint8, as a data set gives it
-    modality=None     # `Modality` (its name, `cmap`, `view` and `order` count), or None: as it is
+    modality:str=None     # `Modality` (its name, `cmap`, `view` and `order` count), or None: as it is
 ) -> np.ndarray:      # (H, W, 3) uint8
     "One sensor's image as colours."
     image = np.asarray(image)
@@ -58,7 +58,7 @@ def modality_picture(
 # %% ../../nbs/show/00_colours.ipynb #54f39f2c
 def mask_picture(
     mask:np.ndarray, # (H, W) class numbers
-    card             # With `palette` (C, 3)
+    card:'Card'             # With `palette` (C, 3)
 ) -> np.ndarray:     # (H, W, 3) uint8
     "A mask in the data set's colours; what is no class is void."
     return paint_mask(mask, np.asarray(card.palette, np.uint8))

@@ -19,7 +19,7 @@ def _number(text):
     except (TypeError, ValueError): return math.nan
 
 def read_history(
-    path           # `history.csv` or the folder of a run
+    path:Path           # `history.csv` or the folder of a run
 ) -> dict:         # {column: list of floats}; empty cells are NaN, columns of text are left out
     "The columns of a `history.csv`."
     path = Path(path)

@@ -49,7 +49,7 @@ def picture_grid(
     rows:list,         # Lists of (H, W, 3) uint8, or None for an empty place; they may differ in length
     titles:list=(),    # One per column, or a list of them for every row
     labels:list=(),    # One per row
-    card=None,         # For the legend and the note
+    card:'Card'=None,         # For the legend and the note
     present:list=(),   # Class numbers for the legend; above the classes: void
     width:float=1.5,   # Inches per picture
     dpi:int=72         # Pixels per inch
@@ -77,7 +77,7 @@ def picture_grid(
 # %% ../../nbs/show/10_grid.ipynb #951b95a1
 def item_pictures(
     item:tuple,            # `(rgb, x1, ..., mask)` in uint8; the mask may be None or absent
-    card,                  # The data set's card
+    card:'Card|str',                  # The data set's card
     modalities:list=None,  # Names of the images in order; default: the card's
     predictions:dict=None, # {name: (H, W) class numbers}
     errors:bool=True       # Also where each prediction is wrong
@@ -102,7 +102,7 @@ def item_pictures(
 
 def show_item(
     item:tuple,           # `(rgb, x1, ..., mask)` in uint8; the mask may be None or absent
-    card,                 # The data set's card
+    card:'Card|str',                 # The data set's card
     pred=None,            # A predicted mask, or {name: mask}
     modalities:list=None, # Names of the images in order; default: the card's
     errors:bool=True,     # Show where predictions are wrong
@@ -119,7 +119,7 @@ def show_item(
 def prediction_grid(
     items:list,           # Items `(rgb, x1, ..., mask)`
     preds,                # One predicted mask per item, or {model name: masks}
-    card,                 # The data set's card
+    card:'Card|str',                 # The data set's card
     modalities:list=None, # Names of the images in order; default: the card's
     labels:list=(),       # One per item, e.g. its condition
     errors:bool=True,     # Show where each prediction is wrong

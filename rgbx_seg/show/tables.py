@@ -45,7 +45,7 @@ def html_table(
 ) -> str:             # A `<table>`
     "The same table in HTML."
     colours = colours or {}
-    def cell(text, i, tag):
+    def cell(text:str, i:int, tag):
         rgb = colours.get(text) if i==0 and tag=='td' else None
         swatch = '' if rgb is None else _SWATCH.format(*map(int, rgb))
         return f'<{tag} style="text-align:{"left" if i==0 else "right"}">{swatch}{html.escape(str(text))}</{tag}>'
@@ -66,7 +66,7 @@ _TEX = {'\\':r'\textbackslash{}', '~':r'\textasciitilde{}', '^':r'\textasciicirc
 _TEX |= {character: '\\'+character for character in '&%$#_{}'}
 
 def latex(
-    text # Anything
+    text:str # Anything
 ) -> str:
     "The text with all that LaTeX would read as commands escaped."
     return ''.join(_TEX.get(character, character) for character in str(text))

@@ -38,7 +38,7 @@ class MixLabels(Callback):
         self.learn.xb,self.learn.yb = (x,),(y,)
 
 def top1(
-    pred,  # Logits (B, C)
+    pred:torch.Tensor,  # Logits (B, C)
     y      # Class numbers (B,)
 ):         # Scalar in 0..1
     "Part of the images whose highest logit is the right one."
@@ -49,7 +49,7 @@ _any = np.random.default_rng(0)                             # the test transform
 
 def evaluate_classes(
     model,              # A classifier: images to logits (B, C)
-    ds,                 # Items (image, class number), with a `card`
+    ds:'DataSet',                 # Items (image, class number), with a `card`
     test:ClassAugment,  # The central crop, `ClassAugment(size, False, crop_pct=.9)`
     bs:int=64,          # Images per forward pass
     progress:bool=True, # Show a bar

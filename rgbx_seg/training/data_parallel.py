@@ -57,7 +57,7 @@ class DataParallel(Callback):
 # %% ../../nbs/training/62_data_parallel.ipynb #94935991
 @contextlib.contextmanager
 def data_parallel(
-    learn,                # A `SegLearner`; its loaders hold whole data sets
+    learn:'Learner',                # A `SegLearner`; its loaders hold whole data sets
     accumulate:int=1,     # Batches in an optimiser step
     by:str='pixels',      # See `Accumulate`
     sync_bn:bool=True,    # See `DataParallel`

@@ -121,7 +121,7 @@ def optimizer(
 ) -> dict:                  # `opt_func` and `splitter` for a fastai `Learner`: `Learner(dls, model, **optimizer('sgd', momentum=.9))`
     "torch's AdamW or SGD with parameter groups, for fastai."
     cls,kw = choose(name, _torch, 'optimizer')(betas=betas, eps=eps, momentum=momentum, nesterov=nesterov)
-    def opt_func(gs, lr=1e-3, **_):
+    def opt_func(gs, lr:float=1e-3, **_):
         return GroupedOptimizer(
             opt=cls([{k:v for k,v in g.items() if k!='names'} | {'lr': lr*g['lr_mult']} for g in gs], lr=lr, **kw))
     return {'opt_func': opt_func, 'splitter': lambda model: param_groups(model, wd, **kwargs)}

@@ -63,7 +63,7 @@ class GiveMask(Callback):
 class SegLearner(ResumableLearner):
     """A resumable `Learner` that stops with one clear error on a loss that is not finite, a batch that does not fit or
     is too small, or a reading process that was killed; and leaves autocast when the model raises."""
-    def one_batch(self, i, b):
+    def one_batch(self, i:int, b):
         try: super().one_batch(i, b)
         except Exception as e:
             clear = memory_error(e, self) or worker_error(e) or batch_error(e, self)
@@ -76,7 +76,7 @@ class SegLearner(ResumableLearner):
         """fastai's idiom, `with learn.distrib_ctx(): learn.fit(...)`, with our shares, sums and accumulation: see
         `data_parallel`."""
         return data_parallel(self, **kwargs)
-    def show_results(self, ds_idx=1, dl=None, max_n=9, shuffle=True, **kwargs):
+    def show_results(self, ds_idx:int=1, dl=None, max_n:int=9, shuffle:bool=True, **kwargs):
         "Predictions of a batch, as fastai's, and the figure of them."
         if dl is None: dl = self.dls[ds_idx].new(shuffle=shuffle)
         batch = dl.one_batch()
@@ -85,7 +85,7 @@ class SegLearner(ResumableLearner):
     def lr_find(self, *args, **kwargs):
         "fastai's finder, which leaves everything as it was: see `find_lr`."
         return find_lr(self, *args, **kwargs)
-    def to_detach(self, b, cpu=True, gather=True): return to_detach(b, cpu, False)   # process 0 draws its pictures alone; sums are ours
+    def to_detach(self, b, cpu=True, gather:bool=True): return to_detach(b, cpu, False) # process 0 draws its pictures alone; sums are ours
     def _step(self): self.autocast.step() if hasattr(self, 'autocast') else self.opt.step()
     def _backward(self):
         if not torch.isfinite(self.loss_grad):
@@ -152,7 +152,7 @@ def rgbx_learner(
     recompute:bool=False,         # Checkpoint activations: less memory, more time
     opt_func=None,                # Another fastai `opt_func` (then without the groups)
     progress:bool=True,           # Progress bars and a table
-    path='.',                     # `learn.path`
+    path:Path='.',                     # `learn.path`
     cbs=None,                     # More callbacks
     **settings                    # Changes of `optim`: `lr`, `wd`, `clip`, `precision` ...
 ) -> SegLearner:
@@ -178,7 +178,7 @@ def rgbx_learner(
 def _say_nothing(*args, **kwargs): pass
 
 def silence(
-    learn # A fastai `Learner`
+    learn:'Learner' # A fastai `Learner`
 ):        # The same
     "No bars, no table."
     learn.remove_cbs([ProgressCallback, EpochLines])
@@ -269,7 +269,7 @@ def _plain_value(v):
     return repr(v) if isinstance(v, nn.Module) else getattr(v, '__qualname__', type(v).__name__)
 
 def run_settings(
-    learn,                        # The learner
+    learn:'Learner',                        # The learner
     rate:LRSchedule,              # Its schedule
     optim:OptimSettings,          # How the weights are moved
     run:RunSettings,              # Portions of a step
@@ -292,7 +292,7 @@ def run_settings(
 
 # %% ../../nbs/training/45_learner.ipynb #665c5ed2
 def finish_run(
-    learn,                        # After `fit`
+    learn:'Learner',                        # After `fit`
     out,                          # Folder of the run
     history:History,              # Its rows
     best:KeepBest,                # The best of them

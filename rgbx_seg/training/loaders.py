@@ -29,7 +29,7 @@ _order = lru_cache(3)(epoch_order)
 class RGBXItems:
     "A data set turned into tensors: `items.get(i, epoch)`; `items[i]` is that of epoch 0."
     def __init__(self,
-        ds,               # `DataFolder`, or anything with its `card`, `modalities`, `len` and `ds[i]`
+        ds:'DataSet',               # `DataFolder`, or anything with its `card`, `modalities`, `len` and `ds[i]`
         augment=None,     # `JointAugment`; None: the images as they are
         seed:int=0,       # Of the augmentation
         # Items of an epoch; the data set is gone through again and again, each time in a new order. None, or as many
@@ -79,7 +79,7 @@ class NormaliseBatch(ItemTransform):
     """(x_rgb, x_1, ..., mask, box) as read -> (x_rgb, x_1, ..., mask), float32 and normalised, on the device of the
     batch."""
     def __init__(self,
-        modalities,     # `Modality` of each x
+        modalities:list,     # `Modality` of each x
         pad_values=None,# {modality: value after normalising}; None: 0
     ):
         self.mods = list(modalities)
@@ -102,7 +102,7 @@ class NormaliseBatch(ItemTransform):
 class RGBXDL(TfmdDL):
     "A fastai loader of `RGBXItems`."
     def __init__(self,
-        dataset,              # `RGBXItems`
+        dataset:'DataSet',              # `RGBXItems`
         bs:int=4,             # Items in a batch
         shuffle:bool=False,   # The order of `epoch_order`
         num_workers:int=0,    # Processes that read
@@ -183,12 +183,12 @@ def show_items(
     items,           # The `RGBXItems` they come from
     max_n:int=4,     # Rows
     width:float=1.5, # Inches per picture
-    pred=None,       # Predicted ids (B, H, W) or logits (B, C, H, W)
+    pred:torch.Tensor=None,       # Predicted ids (B, H, W) or logits (B, C, H, W)
 ):                   # The figure
     "Each modality, the mask and the prediction of a batch, in the card's colours, with a legend."
     images,labels = batch[:items.n_inp],batch[items.n_inp:]
     n,has_mask = min(max_n, len(images[0])),len(labels) > 0 and labels[0].ndim > 1
-    def item(i):
+    def item(i:int):
         pictures = [denormalise(image[i].detach().float().cpu().numpy(), m) for image,m in zip(images, items.mods)]
         return *pictures,labels[0][i].detach().cpu().numpy() if has_mask else None
     preds = {} if pred is None else {'prediction': _class_numbers(pred)[:n]}
@@ -221,7 +221,7 @@ class EpochSeed(Callback):
         self.learn.dls.set_epoch(self.learn.epoch)
 
 # %% ../../nbs/training/05_loaders.ipynb #55121f23
-def imagenet_dls(root,       # Folder with train/<class>/ and val/<class>/; or an `ImageNet` to train on
+def imagenet_dls(root:Path,       # Folder with train/<class>/ and val/<class>/; or an `ImageNet` to train on
     valid=None,              # An `ImageNet` to validate on; None: split val of the folder
     bs:int=64,               # Batch size
     size:int=224,            # Side of the images
@@ -253,7 +253,7 @@ def imagenet_dls(root,       # Folder with train/<class>/ and val/<class>/; or a
 def dataloaders(train_ds,   # Data set to train on, or a folder
     valid_ds=None,       # Data set to validate on; None: the training items, not augmented
     bs:int=4,            # Batch size
-    size=None,           # (height, width) of the training crop; None: the card's size, else that of the first item
+    size:tuple=None, # (height, width) of the training crop; None: the card's size, else that of the first item
     augment=True,        # True: Sigma's recipe; False: none; or a `JointAugment` of your own
     num_workers:int=0,   # Processes that read
     seed:int=0,          # Of order and augmentation

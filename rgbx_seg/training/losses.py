@@ -33,7 +33,7 @@ class SegLoss(nn.Module):
         self.weight = None if weight is None else torch.as_tensor(weight, dtype=torch.float32)
 
     def forward(self,
-        pred,     # Logits (B, C, h, w), or a tuple (logits, aux, ...)
+        pred:torch.Tensor,     # Logits (B, C, h, w), or a tuple (logits, aux, ...)
         y:Tensor  # Labels (B, H, W), integers: 0 ... C-1 or `ignore`
     ) -> Tensor:  # Scalar, or (B,) for reduction 'none'
         "The loss. Raises `RGBXError` on a label outside the classes or a wrong shape."
@@ -79,11 +79,11 @@ class SegLoss(nn.Module):
         if self.weight is not None and len(self.weight)!=p.shape[1]:
             raise RGBXError('SegLoss', f'{len(self.weight)} class weights', f'{p.shape[1]}, one per class')
 
-    def decodes(self, pred):
+    def decodes(self, pred:torch.Tensor):
         "Class indices (B, H, W) from logits (or from probabilities)."
         return _main(pred).argmax(1)
 
-    def activation(self, pred):
+    def activation(self, pred:torch.Tensor):
         "Probabilities (B, C, H, W) from logits."
         return _main(pred).float().softmax(1)
 
@@ -144,7 +144,7 @@ class OhemLoss(SegLoss):
     def __init__(self,
         threshold:float=.7,   # Pixels whose label has less probability than this take part ...
         min_kept:int=100_000, # ... and at least about this many of the batch's hardest
-        aux=.4,               # Factor of auxiliary outputs, as in `SegLoss`
+        aux:float=.4,               # Factor of auxiliary outputs, as in `SegLoss`
         ignore:int=255,       # Label of the pixels that do not count
     ):
         super().__init__(aux, ignore)
@@ -181,7 +181,7 @@ class OhemShareLoss(OhemLoss):
     def __init__(self,
         threshold:float=.7,   # Pixels whose label has less probability than this take part ...
         share:int=16,         # ... and at least one of so many valid pixels of the batch, the hardest
-        aux=.4,               # Factor of auxiliary outputs, as in `SegLoss`
+        aux:float=.4,               # Factor of auxiliary outputs, as in `SegLoss`
         ignore:int=255,       # Label of the pixels that do not count
     ):
         super().__init__(threshold, 0, aux, ignore)

@@ -46,7 +46,7 @@ class StepClock(Callback):
     def now(self):
         if self.sync: torch.cuda.synchronize()
         return time.perf_counter()
-    def mark(self, name):
+    def mark(self, name:str):
         t = self.now()
         self.part[name] = self.part.get(name, 0)+t-self.last
         self.last = t
@@ -92,11 +92,11 @@ _COLOURS = dict(zip(('data','loss','backward','optimiser','callbacks'), OKABE_IT
 class Profile(Tables):
     "Seconds of every part of a training step."
     def __init__(self,
-        name,            # Of the model
+        name:str,            # Of the model
         times,           # {part: seconds} of each step
         shape,           # Of the inputs
         device,          # Where it ran, a line
-        synthetic=False, # Generated scenes
+        synthetic:bool=False, # Generated scenes
     ):
         self.name = name
         self.times = times
@@ -124,7 +124,7 @@ class Profile(Tables):
         return [f'{self.name}: {1000*self.whole:.0f} ms a step, {self.rate:.1f} images per second',
                 f"batch of {' + '.join('x'.join(map(str, s)) for s in self.shape)}; {self.device}; median of "
                 f"{len(self.times)} steps"]+[NOTE]*self.synthetic
-    def tables(self, digits=1):
+    def tables(self, digits:int=1):
         return [('step', ['part','ms','share %'], [[k, f'{1000*v:.{digits}f}', f'{100*v/self.whole:.{digits}f}']
                                                    for k,v in [*self.rows(), ('whole step', self.whole)]])]
     def plot(self): # Figure
@@ -135,7 +135,7 @@ class Profile(Tables):
         return dict(name=self.name, shape=[list(s) for s in self.shape], device=self.device, steps=len(self.times),
                     seconds=self.seconds, whole=self.whole, images_per_second=self.rate)
 
-def profile_training(learn, # From `rgbx_learner`
+def profile_training(learn:'Learner', # From `rgbx_learner`
     steps:int=10,           # Steps to measure
     warmup:int=2,           # Steps before them
     name:str='',            # In the table; default: the model's

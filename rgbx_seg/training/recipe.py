@@ -330,7 +330,7 @@ def list_recipes(
     return sorted(fnmatch.filter(RECIPES, pattern))
 
 def get_recipe(
-    recipe,              # A name, e.g. 'sigma_tiny/mfnet', or a `Recipe`
+    recipe:'Recipe|str',              # A name, e.g. 'sigma_tiny/mfnet', or a `Recipe`
     **changes            # As `Recipe.with_changes`
 ) -> Recipe:
     "A known recipe, perhaps changed; an unknown name lists its nearest."

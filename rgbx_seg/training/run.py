@@ -49,7 +49,7 @@ def _start(model, file, skip):
 
 def recipe_model(
     recipe:Recipe,           # Which model
-    dataset                  # An open data set: classes, modalities, channels
+    dataset:'DataSet'                  # An open data set: classes, modalities, channels
 ) -> nn.Module:
     "The recipe's model for a data set, with the weights of `pretrained`: 'recipe', a name, a file, a run's folder."
     card,settings = dataset.card,recipe.model
@@ -77,7 +77,7 @@ def _photometric(name, quirks):
 
 def recipe_augment(
     recipe:Recipe,           # Which pipeline, with which arguments
-    dataset                  # The training split
+    dataset:'DataSet'                  # The training split
 ):                           # What `RGBXItems` calls; False for none
     "The recipe's augmentations."
     data,quirks = recipe.data,recipe.quirks
@@ -93,7 +93,7 @@ def recipe_augment(
 # %% ../../nbs/training/50_run.ipynb #2e64e5d7
 def recipe_loss(
     recipe:Recipe,           # Which loss
-    dataset                  # The training split
+    dataset:'DataSet'                  # The training split
 ) -> nn.Module:
     "The recipe's loss, with the ignore value (and, for `balance`, the class weights) of the data."
     card,args = dataset.card,dict(recipe.loss.args)
@@ -238,15 +238,15 @@ def _setup(data, recipe, model, card, seed, workers, device, cbs, settings):
 # %% ../../nbs/training/50_run.ipynb #534d1ed6
 def learner(
     data,                    # Folder of a data set, or its open splits (train, valid)
-    recipe=None,             # A `Recipe`, or the name of one; None: 20 epochs of AdamW by the poly schedule
+    recipe:'Recipe|str'=None, # A `Recipe`, or the name of one; None: 20 epochs of AdamW by the poly schedule
     model=None,              # A name for `create_model`, or a module; None: the recipe's
-    card=None,               # A card, its name or file, for a folder that does not say what it is
+    card:'Card|str'=None,               # A card, its name or file, for a folder that does not say what it is
     seed:int=0,              # Of weights, order and augmentation
     workers:int=0,           # Processes that read
     device=None,             # None: the GPU if there is one
     recompute:bool=False,    # Checkpoint activations: less memory, a third more time
     progress:bool=True,      # Progress bars and a table
-    path='.',                # `learn.path`
+    path:Path='.',                # `learn.path`
     cbs=None,                # More callbacks
     **settings               # Settings of the recipe, by short name or path: `lr`, `bs`, `size`, `loss.args.aux` ...
 ) -> SegLearner:             # `learn.fit(learn.passes, cbs=learn.recipe_cbs)` is the recipe's training
@@ -261,10 +261,10 @@ def learner(
 
 def train(
     data,                    # Folder of a data set, or its open splits (train, valid)
-    recipe=None,             # A `Recipe`, or the name of one; None: 20 epochs of AdamW by the poly schedule
+    recipe:'Recipe|str'=None, # A `Recipe`, or the name of one; None: 20 epochs of AdamW by the poly schedule
     model=None,              # A name for `create_model`, or a module; None: the recipe's
     out=None,                # Folder of the run; None: runs/<data>-<model>
-    card=None,               # A card, its name or file, for a folder that does not say what it is
+    card:'Card|str'=None,               # A card, its name or file, for a folder that does not say what it is
     resume:bool=False,       # Go on where the folder ends
     force:bool=False,        # Start over in a folder that holds a run
     seed:int=0,              # Of weights, order and augmentation
@@ -285,11 +285,11 @@ def train(
 
 # %% ../../nbs/training/50_run.ipynb #4c962e41
 def evaluate_recipe(
-    recipe,                  # A `Recipe`, or the name of one
+    recipe:'Recipe|str',                  # A `Recipe`, or the name of one
     model:nn.Module,         # A trained model
     data,                    # Where the data set lies; or an open split
     split:str=None,          # Default: the split of the published score
-    protocol=None,           # Default: the recipe's
+    protocol:'Protocol'=None,           # Default: the recipe's
     **kwargs                 # As `evaluate`: `bs`, `num_workers`, `progress`, `drop` ...
 ):                           # A `Report`
     "Evaluate a model as the recipe's publication did."
@@ -314,8 +314,8 @@ def _mini_size(recipe, full):
     return (crop[0], crop[1]*4//3) if crop else (48,64)
 
 def try_recipe(
-    recipe,                  # A `Recipe`, or the name of one
-    root=None,               # Folder of the miniature, made when it is not there; None: a temporary one
+    recipe:'Recipe|str',                  # A `Recipe`, or the name of one
+    root:Path=None,               # Folder of the miniature, made when it is not there; None: a temporary one
     steps:int=20,            # Optimiser steps
     n:tuple=(4, 2, 2),       # Items of training, validation and test in the miniature
     seed:int=0,              # Of everything

@@ -130,7 +130,7 @@ class LRSchedule(Callback):
         self.f = choose(f, schedules, 'schedule') if isinstance(f, str) else f
         self.warm_epochs = warm_epochs
         self.kw = kwargs
-    def factor(self, i, n_iter, n_epoch):
+    def factor(self, i:int, n_iter, n_epoch):
         "The factor at step `i` of a training of `n_epoch` epochs of `n_iter` batches."
         kw = self.kw if self.warm_epochs is None else {**self.kw, 'warm': round(self.warm_epochs*n_iter)}
         return self.f(i, n_iter*n_epoch, **kw)

@@ -18,9 +18,9 @@ from ..data.toy import write_toy
 from ..data.transforms import SIGMA_SCALES, JointAugment, item_rng
 
 # %% ../../nbs/training/72_throughput.ipynb #40063931
-def published_item(root, # Folder of toy scenes in Sigma's layout
+def published_item(root:Path, # Folder of toy scenes in Sigma's layout
     name:str,            # Item
-    size,                # (height, width) of the crop
+    size:tuple,                # (height, width) of the crop
     rng:np.random.Generator, # `item_rng(seed, epoch, index)`
 ) -> list:               # RGB and X (3, h, w) float32, mask (h, w) int64
     "An item by the steps of Sigma's published loader; RGB in the order blue, green, red."
@@ -44,7 +44,7 @@ def published_item(root, # Folder of toy scenes in Sigma's layout
             +[torch.from_numpy(fin(y, 255).astype(np.int64))])
 
 # %% ../../nbs/training/72_throughput.ipynb #31e674f3
-def loader_rates(size=(480, 640), # (height, width) of images and crop
+def loader_rates(size:tuple=(480, 640), # (height, width) of images and crop
     n:int=6,                      # Items
     epochs:int=4,                 # Passes, each by everyone in turn
 ) -> dict:                        # {'published', 'ours', 'ours, raw': items per second of CPU time}

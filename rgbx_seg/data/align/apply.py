@@ -18,7 +18,7 @@ from .structure import kind_of
 from ..modality import Modality
 
 # %% ../../../nbs/data/align/52_apply.ipynb #872dd19c
-def with_alignments(card, # A card whose modalities may name an alignment.json
+def with_alignments(card:'Card|str', # A card whose modalities may name an alignment.json
     root:Path,            # Of the data
 ):                        # The same, or a copy that holds the records
     "The records in place of their files' names."

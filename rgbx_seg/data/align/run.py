@@ -76,7 +76,7 @@ def _same_image(read):
 def _grey(image): return np.rint(image.astype(np.float32).mean(2)).astype(int)
 
 # %% ../../../nbs/data/align/60_run.ipynb #2c8941b8
-def rig_items(dataset,   # Open
+def rig_items(dataset:'DataSet',   # Open
     x:str,               # A modality
     pairs:int=64,        # At most
     only:str=None,       # Pattern of names
@@ -201,7 +201,7 @@ def align_data(data:str,      # Folder, or open data set
     return record
 
 # %% ../../../nbs/data/align/60_run.ipynb #0c6a9f75
-def choose_key(key):
+def choose_key(key:str):
     choose(key, AlignSettings.__dataclass_fields__, 'setting of align_data')
     return key
 

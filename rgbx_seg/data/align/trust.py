@@ -114,7 +114,7 @@ def _peak_ratios(maps_rgb, maps_x):
     products = np.fft.ifft2(np.conj(np.fft.fft2(maps_rgb, size))*np.fft.fft2(maps_x, size)).real
     reach = [round(.1*n) for n in maps_rgb.shape[1:]]
     near = np.roll(products, reach, (1, 2))[:,:2*reach[0]+1,:2*reach[1]+1]
-    def psr(image): return float((image.max()-image.mean())/max(image.std(), 1e-12))
+    def psr(image:np.ndarray): return float((image.max()-image.mean())/max(image.std(), 1e-12))
     return psr(near.sum(0)),float(np.median([psr(image) for image in near]))
 
 def _exchanged(maps_rgb, maps_x, inside):

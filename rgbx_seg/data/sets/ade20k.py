@@ -55,8 +55,8 @@ _LAYOUTS = dict(original=Card(
                 notes=['149 colours for 150 classes: a painted mask cannot be turned back into ids'])))
 
 class _Miniature(Miniature):
-    def splits(self, layout): return 'train', 'val'
-    def item(self, layout, split, i): return f'{_FOLDERS[split]}/ADE_{split}_{i+1:08d}','day'
+    def splits(self, layout:str): return 'train', 'val'
+    def item(self, layout:str, split:str, i:int): return f'{_FOLDERS[split]}/ADE_{split}_{i+1:08d}','day'
 
 @DATASETS('ade20k')
 class ADE20K(PublishedFolder):

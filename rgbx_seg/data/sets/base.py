@@ -38,10 +38,10 @@ class PublishedFolder(DataFolder):
         if cls.layouts: cls.card = next(iter(cls.layouts.values()))
 
     @classmethod
-    def open(cls, root, # Folder of the data set
+    def open(cls, root:Path, # Folder of the data set
         split:str='train',  # A split of the card
-        card=None,      # Of one of the layouts; None: of the first
-        modalities=None,# Which; None: the card's default
+        card:Card=None,      # Of one of the layouts; None: of the first
+        modalities:list=None,# Which; None: the card's default
         labels:bool=True,    # False: without labels
     ) -> DataFolder:
         "A split, with the reader that the layout needs."
@@ -76,7 +76,7 @@ def _marked(folder, mark):
     return any(True for _ in folder.glob(mark)) if '*' in mark else (folder/mark).exists()
 
 def layout_of(name:str, # A name in `DATASETS`
-    root,               # Where the data set lies; or the folder above
+    root:Path,               # Where the data set lies; or the folder above
 ) -> tuple:             # (layout, folder)
     "The form of the data set that is in `root`, or in one of its sub-folders."
     layouts,root = choose(name, DATASETS, 'data set').layouts,Path(root)
@@ -182,7 +182,7 @@ class ArchiveFolder(PublishedFolder):
     def __getstate__(self): return self.__dict__ | dict(_h5=None)
 
 # %% ../../../nbs/data/sets/00_base.ipynb #6fe90585
-def halves(ds # Data set with `names` and a `card`
+def halves(ds:'DataSet' # Data set with `names` and a `card`
 ) -> dict:    # `{'rgb_easy': [name, ...], 'rgb_hard': [...]}`; empty where the card knows neither
     "The items of both halves, from their names."
     subsets = ds.card.subsets
@@ -200,7 +200,7 @@ def flat_name(name:str # Of an item, or a line of a list
     return '_'.join(part for part in stem.split('/') if part not in _FOLDERS)
 
 # %% ../../../nbs/data/sets/00_base.ipynb #e594e3ae
-def read_subset(path # A text file, one file name a line
+def read_subset(path:Path # A text file, one file name a line
 ) -> list:           # Flat names, in the list's order
     "Read a published list; empty and repeated lines raise."
     path = Path(path)
@@ -212,7 +212,7 @@ def read_subset(path # A text file, one file name a line
         raise RGBXError(path, f'{twice} twice', 'file names, each once')
     return names
 
-def subset_files(ds # An open split: `root`, `split`, `card`
+def subset_files(ds:'DataSet' # An open split: `root`, `split`, `card`
 ) -> dict:          # `{'rgb_easy': Path, 'rgb_hard': Path}` of those that are there
     "The published lists of a split, where they lie beside the images."
     known = DATASETS.get(ds.card.name)

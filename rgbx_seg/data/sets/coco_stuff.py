@@ -66,8 +66,8 @@ class _Preparation(Preparation):
     source,target,splits = 'raw','original',('train', 'val')
 
 class _Miniature(Miniature):
-    def splits(self, layout): return 'train', 'val'
-    def item(self, layout, split, i): return f'{split}2017/{self.number(split, i):012d}','day'
+    def splits(self, layout:str): return 'train', 'val'
+    def item(self, layout:str, split:str, i:int): return f'{split}2017/{self.number(split, i):012d}','day'
 
 @DATASETS('coco_stuff')
 class COCOStuff(PublishedFolder):

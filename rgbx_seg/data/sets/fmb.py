@@ -91,12 +91,12 @@ class _Mistakes(Mistakes):
 
 class _Preparation(Preparation):
     target,splits = 'mmsam',('train1060', 'val', 'test')
-    def new_name(self, name, split, i, ds):
+    def new_name(self, name:str, split:str, i:int, ds:'DataSet'):
         return f"{split.removesuffix('1060')}/{ds.condition(i).removeprefix('rgb_')}/{name.split('/')[-1]}"
 
 class _Miniature(Miniature):
     sensors = 'thermal',
-    def item(self, layout, split, i):
+    def item(self, layout:str, split:str, i:int):
         numbers = dict(train=(1, 36, 3, 37), val=(2, 39), test=(85, 43))[split]
         hard = i%2
         folder = 'train' if split == 'val' and layout == 'original' else split

@@ -34,19 +34,19 @@ _LAYOUTS = dict(original=Card(
 
 # %% ../../../nbs/data/sets/60_imagenet.ipynb #024adc11
 class _Mistakes(Mistakes):
-    def unrecognised(self, root, add):
+    def unrecognised(self, root:Path, add):
         if not (root/'train').is_dir(): return False
         add('error', 'layout', 'train/ has no folders of classes (n...)', 'Unpack the archives of the classes')
         return True
 
-    def incomplete(self, layout, root, modalities, add):
+    def incomplete(self, layout:str, root:Path, modalities:list, add):
         if any((root/'val').glob('*.JPEG')):
             add('error', 'flat', 'val/ is flat', 'Sort the images into one folder for each class, as in train/')
         return False
 
 class _Miniature(Miniature):
-    def splits(self, layout): return 'train', 'val'
-    def item(self, layout, split, i):
+    def splits(self, layout:str): return 'train', 'val'
+    def item(self, layout:str, split:str, i:int):
         folder = f'n{i%5+1:08d}'
         return f'{split}/{folder}/'+(f'{folder}_{i}.JPEG' if split == 'train' else f'ILSVRC2012_val_{i:08d}.JPEG'),'day'
 
@@ -61,10 +61,10 @@ class ImageNet(PublishedFolder):
     mistakes = _Mistakes()
     miniature = _Miniature()
     def __init__(self,
-        root,             # Folder of the data set
+        root:Path,             # Folder of the data set
         split:str='train',    # A split of the card
-        card=None,        # None: ImageNet's
-        modalities=None,  # Which; None: all
+        card:'Card|str'=None,        # None: ImageNet's
+        modalities:list=None,  # Which; None: all
         labels:bool=True, # False: without labels
     ):
         root = Path(root)

@@ -57,18 +57,18 @@ class _Mistakes(Mistakes):
             'prepare_data(...) splits the RGBA images')
         return True
 
-    def count_hint(self, split, found, published):
+    def count_hint(self, split:str, found, published):
         if found != 1568: return ''
         return ' 1568 are the 784 and their flipped copies (a step of RTFNet): train on 784 and flip as you go'
 
 class _Preparation(Preparation):
     target = 'sigma'
-    def lists(self, target):
+    def lists(self, target:'np.ndarray'):
         return {'train.txt': ['train'], 'val.txt': ['val'], 'test.txt': ['test'], 'train2.txt': ['train', 'val']}
 
 class _Miniature(Miniature):
     sensors = 'thermal',
-    def item(self, layout, split, i):
+    def item(self, layout:str, split:str, i:int):
         return f'{self.number(split, i):05d}{"DN"[i%2]}',('day', 'night')[i%2]
 
 # %% ../../../nbs/data/sets/10_mfnet.ipynb #3f755793

@@ -54,7 +54,7 @@ def _file(folder, what): return f'{folder}/{{0}}/{{1}}/{{2}}/{{3}}_{what}'
 
 def _sensors(folder, endings, decoders):
     "LiDAR, events and radar, from files that the decoders read."
-    def sensor(name, norm):
+    def sensor(name:str, norm):
         package = _PACKAGES[name]
         return by_pattern(name, _file(folder+package, package+endings[name]), decode=decoders[name], bits=32,
                           span=_SPANS[name], note=_VALUES[name], **norm)
@@ -218,10 +218,10 @@ def _muses16(path, modality, arg, memo):
 DECODERS['muses16'] = _muses16
 
 # %% ../../../nbs/data/sets/32_muses.ipynb #656838fe
-def muses_lidar(path, # A .bin file
-    modality,         # Its `Modality`
+def muses_lidar(path:Path, # A .bin file
+    modality:'Modality',         # Its `Modality`
     argument:str,     # Enlargement, 2 if empty
-    memo=None,        # Not used
+    memo:dict=None,        # Not used
 ) -> np.ndarray:      # (H, W, 3) float32: range, intensity, height
     "Decoder: a LiDAR file as an image."
     calibration,K,size = _camera(path, 'lidar')
@@ -242,10 +242,10 @@ def _read_events(path):
         raise RGBXError(path, f'no events ({str(e)[:80]})', 'HDF5 with events/x, y, t, p',
                         'pip install hdf5plugin, for files that are compressed with it') from None
 
-def muses_event(path, # An .h5 file
-    modality,         # Its `Modality`
+def muses_event(path:Path, # An .h5 file
+    modality:'Modality',         # Its `Modality`
     argument:str,     # Enlargement, 2 if empty
-    memo=None,        # Not used
+    memo:dict=None,        # Not used
 ) -> np.ndarray:      # (H, W, 3) float32: positive, negative, 0
     "Decoder: an event file as an image."
     calibration,K,size = _camera(path, 'event_camera')
@@ -273,12 +273,12 @@ DECODERS.update(muses_lidar=muses_lidar, muses_event=muses_event, muses_radar=mu
 # %% ../../../nbs/data/sets/32_muses.ipynb #9bca5127
 class _Mistakes(Mistakes):
     fixes = {'no-void': 'Was void mapped to a class? (AnySeg makes road of it: another protocol)'}
-    def unrecognised(self, root, add):
+    def unrecognised(self, root:Path, add):
         if not (root/'frame_camera').is_dir(): return False
         add('error', 'no-labels', 'gt_semantic/ is missing', 'Unpack the package with the annotations')
         return True
 
-    def incomplete(self, layout, root, modalities, add):
+    def incomplete(self, layout:str, root:Path, modalities:list, add):
         if layout != 'original': return False
         if any((root/'lidar').glob('*/*/*/*.bin')):
             add('note', 'no-projections',
@@ -291,10 +291,10 @@ class _Mistakes(Mistakes):
 
 class _Preparation(Preparation):
     target = 'projected'
-    def modalities(self, card, root):
+    def modalities(self, card:Card, root:Path):
         return super().modalities(card, root)+(['radar'] if (root/'radar').is_dir() else [])
 
-    def finish(self, root, dst):
+    def finish(self, root:Path, dst):
         "The calibration goes along."
         if (root/'calib.json').is_file() and not (dst/'calib.json').exists():
             link_file(root/'calib.json', dst/'calib.json')
@@ -344,26 +344,26 @@ def projected_toy(scene, # Of the miniature
 
 class _Miniature(Miniature):
     sensors = 'lidar', 'lidar_points', 'event'
-    def item(self, layout, split, i):
+    def item(self, layout:str, split:str, i:int):
         weather,time = _WEATHERS[i%4],_TIMES[i%2]
         condition = 'night' if time == 'night' else 'fog' if weather == 'fog' else 'day'
         number = self.number(split, i)
         return f'{split}/{weather}/{time}/REC{number:04d}_frame_{number:06d}',condition
 
-    def content(self, scene, modality, name):
+    def content(self, scene, modality:'Modality', name:str):
         if modality.name == 'rgb': return toy_content(scene, modality)
         image = projected_toy(scene, modality.name)
         if modality.decode != 'muses16': return image
         return np.rint((image[...,::-1].astype(np.float64)+100)*150).astype(np.uint16)  # written reversed
 
-    def write_file(self, path, modality, scene, name):
+    def write_file(self, path:Path, modality:'Modality', scene, name:str):
         if not (modality.decode or '').startswith('muses_'): return super().write_file(path, modality, scene, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         if modality.name == 'lidar': path.write_bytes(np.ascontiguousarray(scene['lidar_points'], np.float64).tobytes())
         elif modality.name == 'radar': put_file(path, _radar_scan(scene['lidar_points']))
         else: _write_events(path, scene['event'])
 
-    def write(self, root, card, items, size):
+    def write(self, root:Path, card:Card, items, size:tuple):
         super().write(root, card, items, size)
         _write_calibration(root, size)
 

@@ -108,10 +108,10 @@ class NYUOriginal(ArchiveFolder):
     "NYU Depth V2's original file."
     archive = 'rgb', 'depth', 'raw_depth', 'hha', 'label'
     def __init__(self,
-        root,             # Folder of the data set
+        root:Path,             # Folder of the data set
         split:str='train',    # A split of the card
-        card=None,        # None: that of the original
-        modalities=None,  # Which; None: the card's default
+        card:'Card'=None,        # None: that of the original
+        modalities:list=None,  # Which; None: the card's default
         labels:bool=True, # False: without labels
     ):
         card = card or _LAYOUTS['original']
@@ -129,7 +129,7 @@ class NYUOriginal(ArchiveFolder):
         ranges = card.splits.get(split, dict(ids=[[0, n]]))['ids']
         self._names = encode_names(root, [str(i) for i in range(n) if any(a <= i <= b for a,b in ranges)])
 
-    def path(self, kind, name): # The one file
+    def path(self, kind, name:str): # The one file
         "Where everything is."
         return self.root/_MAT
 
@@ -142,7 +142,7 @@ class NYUOriginal(ArchiveFolder):
 
     def _metres(self, key, i): return np.ascontiguousarray(self._get(key)[i].T.astype(np.float32))
 
-    def read(self, kind, name, memo=None): # (H, W, C)
+    def read(self, kind, name:str, memo:dict=None): # (H, W, C)
         "One modality of a frame."
         i,modality = int(name),self.card.modalities[kind]
         if kind == 'rgb':
@@ -151,7 +151,7 @@ class NYUOriginal(ArchiveFolder):
         if kind == 'hha': return hha(self._metres('depths', i), raw=self._metres('rawDepths', i))
         return repeat(self._metres(dict(depth='depths', raw_depth='rawDepths')[kind], i), modality.channels)
 
-    def file_mask(self, name): # (H, W) train ids of a frame
+    def file_mask(self, name:str): # (H, W) train ids of a frame
         "The label of a frame, in 40 classes."
         if self._table is None: self._table = _class_table(self.root/'classMapping40.mat')
         label,where = self._get('labels')[int(name)].T,f'{self.root/_MAT}, {name}'
@@ -163,7 +163,7 @@ class NYUOriginal(ArchiveFolder):
 # %% ../../../nbs/data/sets/20_nyudv2.ipynb #754dde1a
 class _Mistakes(Mistakes):
     fixes = {'white-border': 'Known of NYU Depth V2 (6 to 10 pixels); nobody crops it'}
-    def incomplete(self, layout, root, modalities, add):
+    def incomplete(self, layout:str, root:Path, modalities:list, add):
         if layout == 'original' and not (root/'classMapping40.mat').is_file():
             add('error', 'no-mapping', 'classMapping40.mat is missing, by which the 894 names become 40 classes',
                 'It is part of the metadata of Gupta et al.; put it beside the .mat')
@@ -175,10 +175,10 @@ class _Mistakes(Mistakes):
 
 class _Preparation(Preparation):
     target,splits = 'sa_gate',('train', 'test')
-    def lists(self, target): return {'train.txt': ['train'], 'test.txt': ['test']}
-    def modalities(self, card, root): return ['hha', 'rgb', 'depth']
-    def read(self, modalities): return [*(name for name in modalities if name != 'hha'), 'raw_depth']
-    def find(self, name, root):
+    def lists(self, target:np.ndarray): return {'train.txt': ['train'], 'test.txt': ['test']}
+    def modalities(self, card:'Card', root:Path): return ['hha', 'rgb', 'depth']
+    def read(self, modalities:list): return [*(name for name in modalities if name != 'hha'), 'raw_depth']
+    def find(self, name:str, root:Path):
         "The processed copy without HHA has no layout of its own."
         if not (root/_MAT).is_file() and (root/'Depth').is_dir(): return 'sa_gate',root
         return super().find(name, root)
@@ -186,17 +186,17 @@ class _Preparation(Preparation):
 # %% ../../../nbs/data/sets/20_nyudv2.ipynb #1c8efae8
 class _Miniature(Miniature):
     sensors = 'depth',
-    def splits(self, layout): return 'train', 'test'
-    def item(self, layout, split, i):
+    def splits(self, layout:str): return 'train', 'test'
+    def item(self, layout:str, split:str, i:int):
         number = (2, 3, 4, 5)[i%4] if split == 'train' else (0, 1, 8, 13)[i%4]
         return (f'{number+1:06d}' if layout == 'tokenfusion' else str(number)),'day'
 
-    def content(self, scene, modality, name):
+    def content(self, scene, modality:Modality, name:str):
         if modality.name == 'depth' and modality.bits == 16 and modality.path:
             return (1000*scene['metres']).astype(np.uint16)
         return toy_content(scene, modality)
 
-    def write_label(self, path, card, label):
+    def write_label(self, path:Path, card:'Card', label):
         "A palette image whose palette is grey."
         from PIL import Image
         image = Image.fromarray(label).convert('P')
@@ -204,7 +204,7 @@ class _Miniature(Miniature):
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path)
 
-    def write(self, root, card, items, size):
+    def write(self, root:Path, card:'Card', items, size:tuple):
         if card.layout.name == 'original': _write_mat(self, root, card, items, size)
         else: write_layout(self, root, card, items, size)
 
@@ -242,6 +242,6 @@ class NYUDv2(PublishedFolder):
     preparation = _Preparation()
     miniature = _Miniature()
     @classmethod
-    def open(cls, root, split:str='train', card=None, modalities=None, labels:bool=True):
+    def open(cls, root:Path, split:str='train', card:'Card'=None, modalities:list=None, labels:bool=True):
         card = card or cls.card
         return (NYUOriginal if card.layout.name == 'original' else cls)(root, split, card, modalities, labels)

@@ -66,10 +66,10 @@ def _scene_numbers(path):
 class SUNOriginal(ArchiveFolder):
     "SUN RGB-D's original download."
     def __init__(self,
-        root,             # Folder of the data set
+        root:Path,             # Folder of the data set
         split:str='train',    # A split of the card
-        card=None,        # None: that of the original
-        modalities=None,  # Which; None: the card's default
+        card:'Card'=None,        # None: that of the original
+        modalities:list=None,  # Which; None: the card's default
         labels:bool=True, # False: without labels
     ):
         from scipy.io import loadmat
@@ -91,7 +91,7 @@ class SUNOriginal(ArchiveFolder):
         self._names = encode_names(root,
                                    [safe_name(_scene_name(cell), lists) for key in keys for cell in cells[key].ravel()])
 
-    def path(self, kind, name): # The file of a scene
+    def path(self, kind, name:str): # The file of a scene
         "Where an item's file is; for 'label' the one file of all labels."
         if kind == 'label': return self._box/'Metadata'/'SUNRGBD2Dseg.mat'
         folders = ('image',) if kind == 'rgb' else ('depth_bfx', 'depth')
@@ -100,7 +100,7 @@ class SUNOriginal(ArchiveFolder):
             if found: return found[0]
         return self.root/name/folders[-1]/'(none)'
 
-    def file_mask(self, name): # (H, W) train ids of a scene
+    def file_mask(self, name:str): # (H, W) train ids of a scene
         "The label of a scene."
         path = self.path('label', name)
         file = self._open(path)
@@ -132,10 +132,10 @@ CAMERAS['sun'] = _sun_matrix
 class _Preparation(Preparation):
     target,splits,links_labels = 'dformer',('train', 'test'),False
     other_targets = dict(sigma=(480, 640))
-    def new_name(self, name, split, i, ds): return f'{split}_{i}'
-    def lists(self, target):
+    def new_name(self, name:str, split:str, i:int, ds:'DataSet'): return f'{split}_{i}'
+    def lists(self, target:np.ndarray):
         return {f'{split}{"2" if target == "sigma" else ""}.txt': [split] for split in ('train', 'test')}
-    def convert(self, modality, image, options):
+    def convert(self, modality:Modality, image:np.ndarray, options):
         if modality.name != 'depth': return super().convert(modality, image, options)
         depth = image[...,0]
         low,high = depth.min(),max(depth.max(), depth.min()+1e-6)
@@ -143,17 +143,17 @@ class _Preparation(Preparation):
 
 class _Miniature(Miniature):
     sensors = 'depth',
-    def splits(self, layout): return 'train', 'test'
-    def item(self, layout, split, i):
+    def splits(self, layout:str): return 'train', 'test'
+    def item(self, layout:str, split:str, i:int):
         if layout != 'original': return f'{split}_{i}','day'
         return f'SUNRGBD/kv2/kinect2data/{self.number(split, i):06d}_scene','day'
 
-    def content(self, scene, modality, name):
+    def content(self, scene, modality:Modality, name:str):
         if not (modality.decode or '').startswith(('sun', 'hha')): return toy_content(scene, modality)
         millimetres = np.rint(1000*scene['metres']).astype(np.uint16)
         return ((millimetres << 3) | (millimetres >> 13)).astype(np.uint16)
 
-    def write(self, root, card, items, size):
+    def write(self, root:Path, card:'Card', items, size:tuple):
         if card.layout.name == 'original': _write_original(self, root, card, items, size)
         else: write_layout(self, root, card, items, size)
 
@@ -199,6 +199,6 @@ class SUNRGBD(PublishedFolder):
     preparation = _Preparation()
     miniature = _Miniature()
     @classmethod
-    def open(cls, root, split:str='train', card=None, modalities=None, labels:bool=True):
+    def open(cls, root:Path, split:str='train', card:'Card'=None, modalities:list=None, labels:bool=True):
         card = card or cls.card
         return (SUNOriginal if card.layout.name == 'original' else cls)(root, split, card, modalities, labels)

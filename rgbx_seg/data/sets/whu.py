@@ -98,22 +98,22 @@ class _Mistakes(Mistakes):
         add('error', 'wrong-labels', 'only intro/lbl is there', 'The labels are in lbl/, beside optical/ and sar/')
         return True
 
-    def incomplete(self, layout, root, modalities, add):
+    def incomplete(self, layout:str, root, modalities:list, add):
         if not (root/'intro'/'lbl').is_dir() or (root/'lbl').is_dir(): return False
         add('error', 'wrong-labels', 'intro/lbl instead of lbl')
         return True
 
-    def count_hint(self, split, found, published):
+    def count_hint(self, split:str, found, published):
         return ' A known copy on the web holds only 50 of the 100 scenes' if found < published else ''
 
 # %% ../../../nbs/data/sets/40_whu.ipynb #c144f38b
 class _Preparation(Preparation):
     target,splits,tiled,sources = 'mambadiffusion',('train', 'test'),True,('original', 'original_image')
-    def target_card(self, card, tile):
+    def target_card(self, card:Card, tile):
         "For other tiles than the published."
         return card.with_changes(size=(tile, tile), counts=card.facts.counts if tile == 256 else {})
 
-    def item(self, ds, i, split, card, dst, options):
+    def item(self, ds:'DataSet', i:int, split:str, card:Card, dst, options):
         "Tiles of a scene: optical and SAR in one file."
         name,side = ds.name(i),options['tile']
         *images,ids = ds[i]
@@ -132,20 +132,20 @@ class _Preparation(Preparation):
 # %% ../../../nbs/data/sets/40_whu.ipynb #44169beb
 class AerialMiniature(Miniature):
     "Miniatures from the aerial toy scenes."
-    def item(self, layout, split, i): return f'{split}/tile_{i:04d}',('clear', 'cloud')[i%2]
-    def scene(self, seed, condition, size):
+    def item(self, layout:str, split:str, i:int): return f'{split}/tile_{i:04d}',('clear', 'cloud')[i%2]
+    def scene(self, seed:int, condition, size:tuple):
         scene = toy_scene(seed, condition, ('optical', 'sar'), size)
         scene['sar'] = encode('sar', scene['sar'])
         scene['rgb'] = scene['optical'][...,2::-1]
         return scene
 
 class _Miniature(AerialMiniature):
-    def splits(self, layout): return ('train', 'val', 'test') if layout == 'mambadiffusion' else ('train', 'test')
-    def item(self, layout, split, i):
+    def splits(self, layout:str): return ('train', 'val', 'test') if layout == 'mambadiffusion' else ('train', 'test')
+    def item(self, layout:str, split:str, i:int):
         if layout == 'mambadiffusion': return super().item(layout, split, i)
         return _original.splits[split]['only'][i],('clear', 'cloud')[i%2]
 
-    def content(self, scene, modality, name):
+    def content(self, scene, modality:Modality, name:str):
         if '/{0}/' in modality.path: return np.dstack([scene['optical'], scene['sar']])
         return scene['sar'][...,None] if modality.name == 'sar' else scene['optical']
 

@@ -54,7 +54,7 @@ class Accumulate(Callback):
 class ValidLoss(AvgLoss):
     "The loss over the whole validation set, on all processes: weighted as `loss_weight` says, else by items."
     def reset(self): self.total,self.count = 0.,0.
-    def accumulate(self, learn):
+    def accumulate(self, learn:'Learner'):
         w = loss_weight(learn.loss_func, learn.yb)
         w = float(len(learn.yb[0]) if w is None else w)
         self.total += learn.loss.detach().mean().item()*w

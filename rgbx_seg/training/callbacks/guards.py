@@ -34,7 +34,7 @@ def first_nonfinite(
     return bad[0] if bad else ''
 
 def nonfinite_error(
-    learn         # A learner whose loss of the present batch is not finite
+    learn:'Learner'         # A learner whose loss of the present batch is not finite
 ) -> RGBXError:   # To be raised
     "Save the batch and say what happened."
     model,rank = plain_model(learn.model),ranks()[0]
@@ -67,7 +67,7 @@ _full = 'out of memory',"can't allocate memory",'not enough memory','Cannot allo
 
 def memory_error(
     e,            # An exception
-    learn         # The learner it came from
+    learn:'Learner'         # The learner it came from
 ):                # `RGBXError`, or None when the exception is about something else
     "Advice for a batch that does not fit."
     if (not isinstance(e, (torch.OutOfMemoryError,MemoryError))
@@ -90,7 +90,7 @@ def memory_error(
 
 def batch_error(
     e,            # An exception
-    learn         # The learner it came from
+    learn:'Learner'         # The learner it came from
 ):                # `RGBXError`, or None when the exception is about something else
     "Advice for a batch that is too small to be normalised: BatchNorm over one value per channel."
     if not (isinstance(e, ValueError) and 'more than 1 value per channel' in str(e)): return None
@@ -101,7 +101,7 @@ def batch_error(
                      'A larger batch (--bs 2), or larger images (--size)')
 
 def rehearse(
-    learn         # A learner
+    learn:'Learner'         # A learner
 ):
     """One validation batch through the model, so that what does not fit shows now. Draws nothing from the generators it
     leaves behind."""

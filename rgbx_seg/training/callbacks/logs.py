@@ -29,7 +29,7 @@ class StepLog(Callback):
     order = 65                                              # after the optimiser, before Checkpoint
     columns = 'step','epoch','loss','lr','grad_norm'
     def __init__(self,
-        folder,                 # Of the run
+        folder:Path,                 # Of the run
         every:int=50,           # Steps
         tensorboard:bool=False  # Also event files for TensorBoard
     ):

@@ -16,7 +16,7 @@ from ..checkpoint import rng_state, set_rng_state
 # %% ../../../nbs/training/callbacks/70_lr_find.ipynb #6d5c9e36
 @contextlib.contextmanager
 def untouched(
-    learn           # A learner
+    learn:Learner           # A learner
 ):
     "Whatever is trained inside: afterwards weights, optimiser, generators and training mode are as before."
     model = plain_model(learn.model)
@@ -37,7 +37,7 @@ def untouched(
         set_rng_state(rng, learn.dls)
 
 def find_lr(
-    learn,                  # A `SegLearner`
+    learn:Learner,                  # A `SegLearner`
     start_lr:float=1e-7,    # First rate
     end_lr:float=10.,       # Last rate
     num_it:int=100,         # Batches

@@ -13,7 +13,7 @@ from ...core import RGBXError, choose
 
 # %% ../../../nbs/training/callbacks/80_modality_dropout.ipynb #530bab0c
 def draw_present(ps, # Probability of each modality to be withheld
-    rng,             # numpy `Generator`
+    rng:np.random.Generator,             # numpy `Generator`
     n:int=None,      # Number of independent draws; None: one
 ) -> np.ndarray:     # bool, `(modalities,)` or `(n, modalities)`: True where it stays
     "Draw which modalities stay; never none at all."

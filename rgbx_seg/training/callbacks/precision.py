@@ -19,7 +19,7 @@ class Autocast(Callback):
     to the checkpoint."""
     order = 10                                              # after Accumulate, before ClipNorm
     def __init__(self,
-        dtype='bf16',            # 'bf16' or 'fp16'
+        dtype:torch.dtype='bf16',            # 'bf16' or 'fp16'
         init_scale:float=2.**16, # First factor of the loss (fp16)
         interval:int=2000        # Good steps after which it doubles (fp16)
     ):
