@@ -287,7 +287,8 @@ class _Files(_Items):
         memo:dict=None,      # Files decoded for this item
     ) -> np.ndarray:         # (H, W, C) uint8, or float32 with `bits=32`
         "One modality of an item."
-        path = existing_file(self.path(kind, name), f'the {kind} image of item {name!r}')
+        without = f'Put it there; a run predicts without this sensor by --drop {kind}' if kind != self.modalities[0] else ''
+        path = existing_file(self.path(kind, name), f'the {kind} image of item {name!r}', without)
         return read_modality(path, self.card.modalities[kind], memo)
 
 # %% ../../nbs/data/10_folder.ipynb #50ad959c

@@ -116,6 +116,17 @@ def _save_picture(record, dataset, i, item, mask):
     figure = show_item(labelled, dataset.card, mask, dataset.modalities, title=record['name'], width=width, dpi=100)
     with atomic_path(record['picture']) as file: figure.savefig(file, format='png')
 
+# %% ../../nbs/evaluation/40_predict.ipynb #5d1ff0b2
+def _check_files(dataset):
+    "Raise before anything is written where the image of an item is not there."
+    gone = dataset.missing(dataset.modalities) if hasattr(dataset, 'missing') else {}
+    if not gone: return
+    name,files = next(iter(gone.items()))
+    kind,path = files[0]
+    more = f', nor those of {len(gone)-1} further items' if len(gone) > 1 else ''
+    without = f'Put it there, or predict without this sensor: --drop {kind}' if kind != dataset.modalities[0] else ''
+    raise RGBXError(path, f'no such file{more}', f'the {kind} image of item {name!r}', without)
+
 # %% ../../nbs/evaluation/40_predict.ipynb #c12206bc
 def _records(names, out, kinds):
     "What is written for each item."
@@ -160,6 +171,7 @@ def predict(
     if not len(dataset): raise RGBXError('predict', 'no items', 'at least one')
     how = (*model_inputs(model, dataset.card, list(dataset.modalities), drop), protocol, device)
     _check_out(dataset, out)
+    _check_files(dataset)
     kinds = ['mask', 'color', *['picture']*pictures, *['scores']*scores]
     records = _records(dataset.names, out, kinds)
     for i in bar(range(len(dataset)), progress):

@@ -14,6 +14,7 @@ from torch.utils.data import get_worker_info
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders, TfmdDL
 from fasttransform import ItemTransform
+from ..data.codecs import image_size
 from ..core import RGBXError, cv2_, leave_signals, worker_error
 from ..data.folder import DataFolder
 from ..data.open import describe, open_both
@@ -249,6 +250,17 @@ def imagenet_dls(root:Path,       # Folder with train/<class>/ and val/<class>/;
     validation = RGBXDL(RGBXItems(valid, test, seed), bs=valid_bs or bs, num_workers=num_workers, device=device)
     return RGBXDataLoaders(batches, validation, device=device)
 
+# %% ../../nbs/training/05_loaders.ipynb #5d1ff0a2
+def _sizes_differ(dataset):
+    "Have the images of a folder more than one size? Their headers tell."
+    if not hasattr(dataset, 'path') or not len(dataset): return False
+    first = dataset.modalities[0]
+    sizes = (image_size(dataset.path(first, dataset.name(i))) for i in range(len(dataset)))
+    try:
+        size = next(sizes)
+        return any(other != size for other in sizes)
+    except (RGBXError, OSError): return True          # reading says what is wrong
+
 # %% ../../nbs/training/05_loaders.ipynb #d5645adc
 def dataloaders(train_ds,   # Data set to train on, or a folder
     valid_ds=None,       # Data set to validate on; None: the training items, not augmented
@@ -292,7 +304,7 @@ def dataloaders(train_ds,   # Data set to train on, or a folder
     items = RGBXItems(train_ds, augment or None, seed, steps and steps*bs, on_device)
     train = RGBXDL(items, bs=bs, shuffle=True, num_workers=num_workers, drop_last=drop_last and len(items) >= bs,
                    device=device)
-    valid = RGBXDL(RGBXItems(valid_ds, None, seed, raw=on_device),
-                   bs=valid_bs or (1 if train_ds.card.layout.name and train_ds.card.layout.size is None else bs),
+    one_by_one = train_ds.card.layout.size is None and (train_ds.card.layout.name or _sizes_differ(valid_ds))
+    valid = RGBXDL(RGBXItems(valid_ds, None, seed, raw=on_device), bs=valid_bs or (1 if one_by_one else bs),
                    num_workers=num_workers, device=device)
     return RGBXDataLoaders(train, valid, device=device)
