@@ -141,14 +141,17 @@ def write_text(path:Path, # The file to (over)write
 # %% ../nbs/00_core.ipynb #1ef26ad0
 class Stopped(KeyboardInterrupt):
     "The process was asked to stop, by `signal`; the text says what was saved and how to go on."
-    def __init__(self, text:str='interrupted', number:int=signal.SIGINT): # For the user; SIGINT or SIGTERM
+    def __init__(self,
+        text:str='interrupted',     # For the user
+        number:int=signal.SIGINT,   # SIGINT or SIGTERM
+    ):
         super().__init__(text)
         self.number = int(number)
 
 # %% ../nbs/00_core.ipynb #1afe0309
 def _second_time(number, frame): signal.signal(number, signal.SIG_DFL)
 
-def leave_signals(*_):
+def leave_signals(*_:object): # What a loader hands to its workers' start
     "Called in a reading process: signals to all are the parent's affair."
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _second_time)   # torch ends a worker that does not end by itself
