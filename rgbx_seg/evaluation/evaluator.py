@@ -201,7 +201,8 @@ def _pipeline(model, groups, count, picks, stats, how, scores, ahead, clock):
             start = time.perf_counter()
             with named(', '.join(_name(count.dataset, i) for i,_ in group)):
                 result = infer(model, stacks, how[0], stats, *how[1:]) if scores else None
-                predictions = infer_mask(model, stacks, how[0], stats, *how[1:]) if result is None else result.argmax(-1)
+                predictions = (infer_mask(model, stacks, how[0], stats, *how[1:]) if result is None
+                               else result.argmax(-1))
             clock['forward'] += time.perf_counter()-start
             if not ahead:
                 count(group, predictions, result)

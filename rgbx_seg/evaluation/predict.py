@@ -17,7 +17,8 @@ from ..data.codecs import need
 from ..data.grids import grid_of
 from ..data.item_files import ItemFiles
 from ..data.modality import safe_name
-from .inference import as_run, infer, infer_mask, item_images, model_inputs, named, open_for, real_names
+from .inference import (as_run, infer, infer_mask, item_images, model_inputs, named,
+                                           open_for, real_names)
 from .protocol import get_protocol
 from ..show.grid import show_item
 
@@ -56,7 +57,8 @@ def _as_card(card, model):
 
 def _mask_of(dataset, i, item):
     "The item's mask: as given, or of a folder read without labels, the label file if there is one."
-    if item[-1] is not None or not isinstance(dataset, DataFolder) or dataset.card.layout.label_folder is None: return item[-1]
+    if item[-1] is not None or not isinstance(dataset, DataFolder) or dataset.card.layout.label_folder is None:
+        return item[-1]
     file = dataset.path('label', dataset.name(i))
     return (read_label(file, len(dataset.card.classes), dataset.card.layout.label_shift, dataset.card.layout.ignore)
             if file.is_file() else None)
@@ -88,9 +90,11 @@ def _write_georeferenced(dataset, i, path, mask):
     else: return
     grid = grid_of(first)
     if grid is None or grid.shape != mask.shape: return
-    profile = dict(driver='GTiff', height=mask.shape[0], width=mask.shape[1], count=1, dtype='uint8', compress='deflate', nodata=255)
+    profile = dict(driver='GTiff', height=mask.shape[0], width=mask.shape[1], count=1, dtype='uint8',
+                   compress='deflate', nodata=255)
     rasterio = need('rasterio', 'geo', path)
-    with atomic_path(path) as unfinished, rasterio.open(unfinished, 'w', crs=grid.crs, transform=grid.transform, **profile) as file:
+    with atomic_path(path) as unfinished, rasterio.open(unfinished, 'w', crs=grid.crs, transform=grid.transform,
+                                                        **profile) as file:
         file.write(np.asarray(mask, np.uint8), 1)
 
 def _predict_item(model, dataset, i, record, out, how):
@@ -104,7 +108,8 @@ def _predict_item(model, dataset, i, record, out, how):
         mask = infer_mask(model, images, protocol, stats, device) if scores is None else scores.argmax(-1)
     if holes is not None:
         mask = np.where(holes, card.layout.ignore, mask).astype(np.uint8)
-        print(f"{record['name']}: {int(holes.sum())} pixels without data (NaN or nodata) are void ({card.layout.ignore})")
+        print(f"{record['name']}: {int(holes.sum())} pixels without data (NaN or nodata) are void "
+              f"({card.layout.ignore})")
     save_prediction(out, record['name'], mask, card, scores)
     _write_georeferenced(dataset, i, record['mask'].with_suffix('.tif'), mask)
     if 'picture' in record: _save_picture(record, dataset, i, item, mask)

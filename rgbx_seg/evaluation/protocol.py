@@ -88,7 +88,8 @@ class Protocol:
     def __str__(self):
         crop = '' if self.crop is None else f'{self.crop[0]}x{self.crop[1]}'
         how = 'whole image' if self.mode=='whole' else f'windows {crop} every {self.stride:.3g}'
-        if self.arithmetic: how = f'published {self.arithmetic} arithmetic ({self.combine})' + f', crop {crop}'*bool(crop)
+        if self.arithmetic:
+            how = f'published {self.arithmetic} arithmetic ({self.combine})' + f', crop {crop}'*bool(crop)
         scales = f"scale{'s' if len(self.scales)>1 else ''} {' '.join(f'{s:g}' for s in self.scales)}"
         more = [', scored there'*self.at_size, f', {scales}', ', flip'*self.flip,
                 ', absent classes count as 0'*(self.absent=='zero')]

@@ -161,7 +161,8 @@ def cmnext_scores(
     stats:list,           # (mean, std) of each modality
     size:tuple            # Of the result
 ) -> Tensor:              # (B, classes, *size): what this scale adds
-    "Scores of one scale by the evaluator of CMNeXt: normalised inputs are resized, logits resized back, then a softmax."
+    """Scores of one scale by the evaluator of CMNeXt: normalised inputs are resized, logits resized back, then a
+    softmax."""
     def tensors(stack, mean_std): return torch.stack([to_tensor(at_scale(o, 1, protocol), *mean_std) for o in stack])
     images = map_present(tensors, items, stats)
     if len(protocol.scales) == 1 and not protocol.flip: return forward(images).softmax(1)
@@ -172,4 +173,5 @@ def cmnext_scores(
     return total + _corners(forward(mirrored(images)).flip(-1), size).softmax(1)
 
 # %% ../../nbs/evaluation/22_published.ipynb #9f8ced9f
-ARITHMETICS = dict(sigma=sigma_scores, furnace=furnace_scores, cmnext=cmnext_scores)   # by the name in `Protocol.arithmetic`
+# by the name in `Protocol.arithmetic`
+ARITHMETICS = dict(sigma=sigma_scores, furnace=furnace_scores, cmnext=cmnext_scores)

@@ -133,7 +133,8 @@ def plot(self:Robustness,
     severities = sorted({severity for some in scores.values() for severity in some})
     values = np.array([[some.get(s, math.nan) for s in severities] for some in scores.values()])
     title = f'{self.clean.name}\n{SHORT_NOTE}' if self.clean.synthetic else self.clean.name
-    return number_grid(100*values/self.clean.miou, list(scores), severities, title, 'severity', legend='% of clean mIoU')
+    return number_grid(100*values/self.clean.miou, list(scores), severities, title, 'severity',
+                       legend='% of clean mIoU')
 
 # %% ../../nbs/evaluation/60_robustness.ipynb #c170c5e0
 def _combinations(dataset, corruptions, severities, which):

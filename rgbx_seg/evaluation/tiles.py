@@ -91,7 +91,8 @@ def _open_raster(file, wanted):
     rasterio = rasterio_()
     if not file.is_file(): raise RGBXError(file, 'no such file', 'a GeoTIFF')
     try: raster = rasterio.open(file)
-    except rasterio.errors.RasterioIOError as e: raise RGBXError(file, f'an unreadable file ({e})', 'a GeoTIFF') from None
+    except rasterio.errors.RasterioIOError as e:
+        raise RGBXError(file, f'an unreadable file ({e})', 'a GeoTIFF') from None
     exact,numbers = wanted
     if raster.count in exact or (numbers and raster.count >= max(numbers)): return raster
     raster.close()
@@ -209,10 +210,14 @@ class Blend:
         tile:tuple,   # (height, width)
         overlap:int,  # Length of the ramps
     ):
-        self.channels,self.ys,self.xs,self.tile = channels,ys,xs,tile
+        self.channels = channels
+        self.ys = ys
+        self.xs = xs
+        self.tile = tile
         self.weight = tile_weight(tile, overlap)
         self.width = xs[-1]+tile[1]
-        self.rest = [y+tile[0]-following for y,following in zip(ys, ys[1:])]+[0]  # rows that the next row of tiles shares
+        # rows that the next row of tiles shares
+        self.rest = [y+tile[0]-following for y,following in zip(ys, ys[1:])]+[0]
         self.above = self.down = self.right = None
 
     def add(self,
@@ -280,7 +285,8 @@ def _check_options(run, tile, overlap, draws, maps):
     if run.reading is None:
         raise RGBXError('predict_scene', f'{run.name}, which does not say how its images are read', 'a run',
                         'Run(model, reading=Reading.from_card(card)) says it')
-    if len(run.reading.classes) > 255: raise RGBXError('predict_scene', f'{len(run.reading.classes)} classes', 'at most 255')
+    if len(run.reading.classes) > 255:
+        raise RGBXError('predict_scene', f'{len(run.reading.classes)} classes', 'at most 255')
     if bad := set(maps)-set(MAPS): raise RGBXError('maps', f'{sorted(bad)}', f'some of {MAPS}')
     if not 0 <= overlap < tile: raise RGBXError('overlap', overlap, f'0 to {tile-1}, less than a tile')
     if draws > 1 and not hasattr(getattr(run.model, 'head', None), 'sample'):

@@ -13,8 +13,10 @@ import ipywidgets as W
 from fastcore.basics import patch
 from ..core import RGBXError, atomic_path, write_text
 from ..evaluation.protocol import get_protocol
-from .state import DAMAGE_KINDS, Setting, StepWorker, check_fit, damage_image, explorer_data, modalities_used, named_runs, predict_sample, sensor_effects
-from .view import View, blank_png, effect_html, error_text, iou_html, legend_html, message_html, png_bytes, sensor_picture, state_html, view_figure, view_numbers
+from .state import (DAMAGE_KINDS, Setting, StepWorker, check_fit, damage_image, explorer_data,
+                                     modalities_used, named_runs, predict_sample, sensor_effects)
+from .view import (View, blank_png, effect_html, error_text, iou_html, legend_html, message_html,
+                                    png_bytes, sensor_picture, state_html, view_figure, view_numbers)
 from ..show.colours import error_picture, mapped_picture, mask_picture
 from ..show.tables import SHORT_NOTE
 

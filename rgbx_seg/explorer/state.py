@@ -106,7 +106,8 @@ def predict_sample(
     result = SampleResult(probabilities.argmax(-1), probabilities.max(-1))
     mask = item[len(have)] if len(item)>len(have) else None
     if mask is not None:
-        matrix = ConfusionMatrix(len(card.classes), card.layout.ignore).add(result.pred, np.asarray(mask).astype(np.int64))
+        matrix = ConfusionMatrix(len(card.classes),
+                                 card.layout.ignore).add(result.pred, np.asarray(mask).astype(np.int64))
         result.iou,result.miou = matrix.iou().numpy(),matrix.miou()
     return result
 

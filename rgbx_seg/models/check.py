@@ -27,8 +27,11 @@ def published_target(name:str, # In `WEIGHTS`
     with torch.device('meta'):
         if row.kind == 'model' or has_classifier: return published_model(name, classes)[0]
         if 'model' in loads: return create_model(loads['model'], 2)
-        if 'encoder' in loads: return build_encoder(loads['encoder'], **{key: tuple(value) if isinstance(value, list) else value for key,value in loads.get('kwargs', {}).items()})
-    raise RGBXError(f'weights {name}', f'no model here that they are for ({row.status})', "one that `rgbx weights` shows with a model")
+        if 'encoder' in loads:
+            return build_encoder(loads['encoder'], **{key: tuple(value) if isinstance(value, list) else value
+                                                      for key,value in loads.get('kwargs', {}).items()})
+    raise RGBXError(f'weights {name}', f'no model here that they are for ({row.status})',
+                    "one that `rgbx weights` shows with a model")
 
 def check_published(name:str, # In `WEIGHTS`
     content=None,             # What the file holds; None: the file in the cache
@@ -41,5 +44,6 @@ def check_published(name:str, # In `WEIGHTS`
     target = published_target(name, *heads[:1])
     many,few = (row.loads or {}).get('num_classes'),(row.loads or {}).get('classes')
     if few is not None:                                     # the classes of the data come first in the head
-        state_dict = {key: value[:few] if value.ndim and value.shape[0] == many and 'head' in key else value for key,value in state_dict.items()}
+        state_dict = {key: value[:few] if value.ndim and value.shape[0] == many and 'head' in key else value
+                      for key,value in state_dict.items()}
     with torch.device('meta'): return load_published(target, state_dict)

@@ -54,7 +54,8 @@ def build_encoder(name:str, # A name in `ENCODERS`, or a timm name
     **kwargs                # Settings of the encoder
 ) -> nn.Module:
     "An encoder by name."
-    return ENCODERS[name](in_channels=in_channels, **kwargs) if name in ENCODERS else timm_encoder(name, in_channels, **kwargs)
+    return (ENCODERS[name](in_channels=in_channels, **kwargs) if name in ENCODERS
+            else timm_encoder(name, in_channels, **kwargs))
 
 def channels_of(modalities:tuple, # Names in input order
     in_channels,                  # Channels of every image, or `{modality: channels}`
@@ -95,7 +96,8 @@ class _Parts:
             head = HEADS[self.head](widths, num_classes, **self.head_kw | (head_kw or {}))
             aux = self.aux(aux_head, widths, num_classes, aux_kw or {})
         except RGBXError as e: raise RGBXError(f'model {self.name!r}: {e.where}', e.found, e.expected, e.fix) from e
-        except (ValueError, TypeError) as e: raise RGBXError(f'model {self.name!r}', e, 'parts and settings that fit together') from e
+        except (ValueError, TypeError) as e:
+            raise RGBXError(f'model {self.name!r}', e, 'parts and settings that fit together') from e
         backbone = FusedBackbone(encoders, fusions, len(modalities), stems)
         return RGBXSegmenter(backbone, head, modalities, num_classes, channels, aux)
 
@@ -154,7 +156,8 @@ def find_model(name:str # A named model, or 'encoder+fusion+head'
     if len(names) != 3:
         expected = f"one like {', '.join(nearest(name, MODELS))}, or 'encoder+fusion+head'"
         raise RGBXError(f'model {name!r}', 'no such name', expected)
-    for what,part,known in zip(('encoder','fusion','head'), names, (ENCODERS, FUSIONS, HEADS)): _check_part(name, what, part, known)
+    for what,part,known in zip(('encoder','fusion','head'), names, (ENCODERS, FUSIONS, HEADS)):
+        _check_part(name, what, part, known)
     return parts(*names)
 
 # %% ../../nbs/models/10_create.ipynb #3e9415f1
@@ -162,11 +165,14 @@ def _check_row(row, name, entry, num_classes, modalities):
     "A row of `WEIGHTS` is for this model; said before the file is fetched."
     loads = row.loads or {}
     where = f'pretrained={row.name!r}'
-    if not loads: raise RGBXError(where, f'weights that nothing here builds ({row.status})', 'one that `rgbx weights` shows with a model')
+    if not loads:
+        raise RGBXError(where, f'weights that nothing here builds ({row.status})',
+                        'one that `rgbx weights` shows with a model')
     if row.kind == 'encoder':
         kind = loads.get('encoder', '').split('_')[0]
         if kind in entry.encoder or row.name in default_weights(name, entry.encoder): return
-        raise RGBXError(where, f"weights of the encoder {loads.get('encoder')}", f'of {entry.encoder}, the encoder of {name}')
+        raise RGBXError(where, f"weights of the encoder {loads.get('encoder')}",
+                        f'of {entry.encoder}, the encoder of {name}')
     classes = loads.get('classes', loads['num_classes'])
     same = loads['model'] == name and classes in (None, num_classes) and len(loads['modalities']) == len(modalities)
     if same: return
@@ -175,21 +181,23 @@ def _check_row(row, name, entry, num_classes, modalities):
                     'For other classes: rx.load_published(model, NAME, skip=PATTERN of the head)')
 
 def _no_start(name, encoder):
-    return RGBXError(f'model {name!r}', f'no published pre-training of its encoder {encoder!r}', 'the file of a checkpoint',
-                     f'create_model({name!r}, ..., pretrained=FILE)')
+    return RGBXError(f'model {name!r}', f'no published pre-training of its encoder {encoder!r}',
+                     'the file of a checkpoint', f'create_model({name!r}, ..., pretrained=FILE)')
 
 def start_from(model:RGBXSegmenter, # From `create_model`
-    what=True,                      # True: the encoder's published weights; a name of `rgbx weights`, a file, a run's folder, or a list of these
+    what=True, # True: the encoder's published weights; a name of `rgbx weights`, a file, a run's folder, or a list of these
     skip:str='',                    # Our tensors that keep their values, see `load_published`
 ) -> list:                          # A `LoadReport` for each
     "Fill a model with what it is to start from; `model.started_from` notes names and licences."
     name = model.config['name']
     entry = find_model(name)
-    names = default_weights(name, entry.encoder) if what is True else what if isinstance(what, (list, tuple)) else [what]
+    names = (default_weights(name, entry.encoder) if what is True
+             else what if isinstance(what, (list, tuple)) else [what])
     if not names: raise _no_start(name, entry.encoder)
     reports = []
     for one in names:
-        if isinstance(one, str) and one in WEIGHTS and not Path(one).exists(): _check_row(WEIGHTS[one], name, entry, model.num_classes, model.modalities)
+        if isinstance(one, str) and one in WEIGHTS and not Path(one).exists():
+            _check_row(WEIGHTS[one], name, entry, model.num_classes, model.modalities)
         elif Path(one).is_dir(): one = Path(one)/'model.safetensors'
         reports.append(load_published(model, one, skip))
     return reports
@@ -197,7 +205,7 @@ def start_from(model:RGBXSegmenter, # From `create_model`
 # %% ../../nbs/models/10_create.ipynb #f8b72361
 def create_model(name:str,           # A named model, or 'encoder+fusion+head'
     num_classes:int=2,               # Channels of the logits
-    modalities:tuple=None,           # Names in input order, RGB first; one name makes an RGB model; None: the published ones, or ('rgb', 'x')
+    modalities:tuple=None, # Names in input order, RGB first; one name makes an RGB model; None: the published ones, or ('rgb', 'x')
     in_channels=3,                   # Channels of every image, or `{modality: channels}`
     siamese:bool=None,               # One encoder for all modalities? None: the published choice, else one each
     aux_head:str=None,               # Name of an auxiliary head on the third map, used in training
@@ -214,15 +222,18 @@ def create_model(name:str,           # A named model, or 'encoder+fusion+head'
     modalities = tuple(modalities or entry.modalities)
     if len(set(modalities)) != len(modalities): raise RGBXError('modalities', modalities, 'each name once')
     channels_of(modalities, in_channels)
-    settings = dict(siamese=siamese, aux_head=aux_head, encoder_kw=encoder_kw, fusion_kw=fusion_kw, head_kw=head_kw, aux_kw=aux_kw)
+    settings = dict(siamese=siamese, aux_head=aux_head, encoder_kw=encoder_kw, fusion_kw=fusion_kw, head_kw=head_kw,
+                    aux_kw=aux_kw)
     given = {key: value for key,value in settings.items() if value is not None}
     if quirks is not None: kwargs['quirks'] = [quirks] if isinstance(quirks, str) else sorted(quirks)
     from_timm = pretrained is True and entry.encoder not in ENCODERS
     if from_timm: given['encoder_kw'] = (encoder_kw or {}) | {'pretrained': True}
     try: model = entry(num_classes, modalities, in_channels, **given, **kwargs)
     except TypeError as e: raise RGBXError(f'model {name!r}', str(e), 'settings that it takes') from e
-    if settings['encoder_kw']: settings['encoder_kw'] = {key: value for key,value in encoder_kw.items() if key not in CONTROLS}
-    model.config = dict(name='+'.join(plain_name(part) or part for part in name.split('+')), num_classes=num_classes, modalities=list(modalities), in_channels=in_channels, **settings) | kwargs
+    if settings['encoder_kw']:
+        settings['encoder_kw'] = {key: value for key,value in encoder_kw.items() if key not in CONTROLS}
+    model.config = dict(name='+'.join(plain_name(part) or part for part in name.split('+')), num_classes=num_classes,
+                        modalities=list(modalities), in_channels=in_channels, **settings) | kwargs
     if from_timm: model.started_from = [timm_start(entry.encoder)]
     elif pretrained: start_from(model, pretrained)
     return model

@@ -62,7 +62,8 @@ def download(url:str,     # http or https
                 tag.unlink(missing_ok=True)
                 return Path(os.replace(part, path) or path)
             why = f'{have:,} of {whole:,} bytes, then the line was cut'
-    kept = f'{part.stat().st_size:,} bytes are kept, the next try goes on from there' if part.exists() and part.stat().st_size else ''
+    kept = (f'{part.stat().st_size:,} bytes are kept, the next try goes on from there'
+            if part.exists() and part.stat().st_size else '')
     raise RGBXError(url, why, 'the file', kept)
 
 # %% ../../nbs/models/14_download.ipynb #53819fbf
@@ -76,7 +77,9 @@ def sha256(path) -> str: # A file
 # %% ../../nbs/models/14_download.ipynb #97967508
 def _gdown():
     try: import gdown
-    except ImportError: raise RGBXError('Google Drive', 'gdown is not installed', 'the extra', "pip install 'rgbx_seg[drive]'") from None
+    except ImportError:
+        raise RGBXError('Google Drive', 'gdown is not installed', 'the extra',
+                        "pip install 'rgbx_seg[drive]'") from None
     return gdown
 
 def drive_download(id:str, # Of the file
@@ -87,8 +90,11 @@ def drive_download(id:str, # Of the file
     gdown = _gdown()
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     try: found = gdown.download(id=id, output=str(path), quiet=not progress, resume=True, use_cookies=False)
-    except Exception as e: raise RGBXError('Google Drive', f'{type(e).__name__}: {str(e).strip().splitlines()[0][:120]}', 'the file') from e
-    if found is None or not Path(path).is_file(): raise RGBXError('Google Drive', 'no file (a quota, or no permission)', 'the file')
+    except Exception as e:
+        raise RGBXError('Google Drive', f'{type(e).__name__}: {str(e).strip().splitlines()[0][:120]}',
+                        'the file') from e
+    if found is None or not Path(path).is_file():
+        raise RGBXError('Google Drive', 'no file (a quota, or no permission)', 'the file')
     return Path(path)
 
 def drive_file(folder:str, # Id of a folder
@@ -97,7 +103,8 @@ def drive_file(folder:str, # Id of a folder
     "A file's id from a folder of Google Drive."
     gdown = _gdown()
     try: files = gdown.download_folder(id=folder, quiet=True, use_cookies=False, skip_download=True)
-    except Exception as e: raise RGBXError('Google Drive', f'the folder is not listed ({type(e).__name__})', 'its files') from e
+    except Exception as e:
+        raise RGBXError('Google Drive', f'the folder is not listed ({type(e).__name__})', 'its files') from e
     for file in files or ():
         if Path(file.path).name == name: return file.id
     raise RGBXError('Google Drive', f'no file {name!r} in the folder', 'its files')

@@ -61,7 +61,8 @@ def _reconstruct(kind, shape, code):
     "Stands in for numpy's `_reconstruct`: an array that gets its numbers afterwards."
     return _Array()
 
-_ALLOWED = [argparse.Namespace, (_Dtype, 'numpy.dtype'), (_Array, 'numpy.ndarray')]     # timm keeps its arguments in a Namespace
+# timm keeps its arguments in a Namespace
+_ALLOWED = [argparse.Namespace, (_Dtype, 'numpy.dtype'), (_Array, 'numpy.ndarray')]
 for _module in ('numpy.core', 'numpy._core'):
     _ALLOWED += [(_scalar, f'{_module}.multiarray.scalar'), (_reconstruct, f'{_module}.multiarray._reconstruct')]
 
@@ -81,8 +82,8 @@ def _check_archive(path, limit):
         raise RGBXError(path, f'an unreadable file ({e})', 'a complete checkpoint', 'Fetch it again') from None
     allowed = _unpacked_limit(path, limit)
     if sum(sizes) <= allowed and len(sizes) < 10**6: return
-    raise RGBXError(path, f'an archive of {len(sizes)} files that unpacks to {sum(sizes):,} bytes', f'at most {allowed:,}',
-                    'If you trust it, set RGBX_SEG_UNPACKED_LIMIT to a number of bytes')
+    raise RGBXError(path, f'an archive of {len(sizes)} files that unpacks to {sum(sizes):,} bytes',
+                    f'at most {allowed:,}', 'If you trust it, set RGBX_SEG_UNPACKED_LIMIT to a number of bytes')
 
 # %% ../../nbs/models/05_files.ipynb #3457b5d5
 def read_file(path,     # A `.safetensors` file or one written by `torch.save`, under any name
@@ -100,7 +101,8 @@ def read_file(path,     # A `.safetensors` file or one written by `torch.save`, 
     except pickle.UnpicklingError as e:
         found = re.sub(r'\s+', ' ', str(e).split('Please')[0].split('WeightsUnpickler error:')[-1]).strip()[:140]
         raise RGBXError(path, f'something else than tensors ({found})', 'a file of tensors and plain values',
-                        'It may run code when loaded. If you trust it, save its state_dict with safetensors elsewhere.') from None
+                        'It may run code when loaded. If you trust it, save its state_dict with safetensors '
+                        'elsewhere.') from None
     except Exception as e:
         why = str(e).splitlines()[0][:80] if str(e) else ''
         raise RGBXError(path, f'an unreadable file ({type(e).__name__}: {why})', 'a complete checkpoint') from None

@@ -23,7 +23,7 @@ class Weights:
     kind:str                          # 'model' or 'encoder'
     publication:str                   # Title or number
     status:str                        # loads, no_model, never_published, gated
-    sources:tuple=()                  # In order of preference: type (url, hf, gdrive, gdrive_folder, baidu), address, perhaps bytes and sha256
+    sources:tuple=() # In order of preference: type (url, hf, gdrive, gdrive_folder, baidu), address, perhaps bytes and sha256
     licence:str='not stated'          # Of the weights
     commercial:str='unclear'          # yes, no, own terms, unclear: a hint
     loads:dict=None                   # `model` or `encoder`, `num_classes`, `modalities`, `kwargs`; None: nothing here
@@ -41,14 +41,18 @@ class Weights:
         "How the file comes."
         types = {source['type'] for source in self.sources if not source.get('gated')}
         if types & {'url', 'hf'}: return 'direct'
-        if 'gdrive' in types or any(source['type'] == 'gdrive_folder' and source.get('file') for source in self.sources): return 'Drive'
+        if 'gdrive' in types or any(source['type'] == 'gdrive_folder' and source.get('file')
+                                    for source in self.sources):
+            return 'Drive'
         return 'by hand' if self.sources else 'no file'
 
 # %% ../../nbs/models/15_published.ipynb #ecb8f419
 def _read_table():
     "The rows beside this module, and what `pretrained=True` means."
     table = json.loads((resources.files('rgbx_seg.models')/'weights.json').read_text(encoding='utf-8'))
-    for row in table['weights']: WEIGHTS(row['name'])(Weights(**{key: tuple(value) if isinstance(value, list) else value for key,value in row.items()}))
+    for row in table['weights']:
+        WEIGHTS(row['name'])(Weights(**{key: tuple(value) if isinstance(value, list) else value
+                                        for key,value in row.items()}))
     return table['defaults']
 
 DEFAULTS = _read_table()         # 'encoders' and 'models': name -> names of weights
@@ -73,7 +77,8 @@ def cached_file(name:str # In `WEIGHTS`
 
 def is_offline() -> bool: # By HF_HUB_OFFLINE or RGBX_SEG_OFFLINE
     "Has the user forbidden the network?"
-    return any(os.environ.get(word, '0').lower() in ('1', 'true', 'yes', 'on') for word in ('RGBX_SEG_OFFLINE', 'HF_HUB_OFFLINE'))
+    return any(os.environ.get(word, '0').lower() in ('1', 'true', 'yes', 'on')
+               for word in ('RGBX_SEG_OFFLINE', 'HF_HUB_OFFLINE'))
 
 def _record_file(name): return cached_file(name).with_suffix('.json')
 
@@ -88,19 +93,23 @@ def _megabytes(number): return f'{number/1e6:,.0f} MB'
 def _check_file(weights, path, source):
     "Size, kind and digest of a file that has just come; its digest."
     size,kind = path.stat().st_size,file_kind(path)
-    if kind not in ('archive', 'pickle', 'safetensors'): raise RGBXError(f'weights {weights.name}', kind, 'a checkpoint')
+    if kind not in ('archive', 'pickle', 'safetensors'):
+        raise RGBXError(f'weights {weights.name}', kind, 'a checkpoint')
     wanted = source.get('bytes')
     if wanted and size != wanted: raise RGBXError(f'weights {weights.name}', f'{size:,} bytes', f'{wanted:,} bytes')
-    if size < weights.weight_bytes: raise RGBXError(f'weights {weights.name}', f'{size:,} bytes', f'at least {weights.weight_bytes:,}, its weights alone')
+    if size < weights.weight_bytes:
+        raise RGBXError(f'weights {weights.name}', f'{size:,} bytes',
+                        f'at least {weights.weight_bytes:,}, its weights alone')
     digest = sha256(path)
     expected = source.get('sha256') or source.get('sha256_prefix') or ''
     if digest.startswith(expected): return digest
-    raise RGBXError(f'weights {weights.name}', f'a file with SHA-256 {digest}', f'{expected} ...' if len(expected) < 64 else expected, 'Another file under that address')
+    raise RGBXError(f'weights {weights.name}', f'a file with SHA-256 {digest}',
+                    f'{expected} ...' if len(expected) < 64 else expected, 'Another file under that address')
 
 def _note(weights, path, digest, address):
     "Write down what came, for later."
-    record = dict(name=weights.name, file=str(path), source=address, bytes=path.stat().st_size, sha256=digest, licence=weights.licence,
-                  date=datetime.date.today().isoformat())
+    record = dict(name=weights.name, file=str(path), source=address, bytes=path.stat().st_size, sha256=digest,
+                  licence=weights.licence, date=datetime.date.today().isoformat())
     write_text(_record_file(weights.name), json.dumps(record, indent=1)+'\n')
 
 def _confirm(weights, path, accept):
@@ -108,11 +117,13 @@ def _confirm(weights, path, accept):
     known = _record(weights.name)
     if not known or accept:
         published = next((source for source in weights.sources if source.get('sha256')), {})
-        return _note(weights, path, _check_file(weights, path, {} if accept else published), known.get('source', 'put there by hand'))
+        return _note(weights, path, _check_file(weights, path, {} if accept else published),
+                     known.get('source', 'put there by hand'))
     digest = sha256(path)
     if digest == known['sha256']: return
     raise RGBXError(path, f'SHA-256 {digest}', f"{known['sha256']}, as on {known['date']}",
-                    f'The file has changed. To take it as it is: rgbx weights {weights.name} --accept; to fetch it again: delete it')
+                    f'The file has changed. To take it as it is: rgbx weights {weights.name} --accept; to fetch it '
+                    'again: delete it')
 
 # %% ../../nbs/models/15_published.ipynb #636112db
 def _address(source):
@@ -124,7 +135,9 @@ def _address(source):
 
 def _by_hand(weights, why):
     "The error that says where to get a file and where to put it."
-    if not weights.sources: return RGBXError(f'weights {weights.name}', 'no published file', 'weights that were published', '; '.join(weights.notes))
+    if not weights.sources:
+        return RGBXError(f'weights {weights.name}', 'no published file', 'weights that were published',
+                         '; '.join(weights.notes))
     steps = [f'1. get it in a browser: {_address(weights.sources[0])}', f'2. save it as {cached_file(weights.name)}',
              '3. give the same command again: the file is checked and noted']
     return RGBXError(f'weights {weights.name}', why, _known_facts(weights), '\n            '.join(['', *steps]))
@@ -132,7 +145,8 @@ def _by_hand(weights, why):
 def _known_facts(weights):
     "What is known of the file beforehand."
     source = next((source for source in weights.sources if source.get('sha256') or source.get('bytes')), {})
-    size = _megabytes(source['bytes']) if source.get('bytes') else f'{_megabytes(weights.weight_bytes)} or more' if weights.weight_bytes else ''
+    size = (_megabytes(source['bytes']) if source.get('bytes') else f'{_megabytes(weights.weight_bytes)} or more'
+            if weights.weight_bytes else '')
     facts = [f'a file of {size}'] if size else []
     if source.get('sha256'): facts.append(f"SHA-256 {source['sha256'][:12]} ...")
     return ', '.join(facts) or 'its file'
@@ -140,17 +154,20 @@ def _known_facts(weights):
 def _from_source(weights, source, path, progress):
     "Fetch from one source; the file."
     kind = source['type']
-    if kind == 'hf' and not source.get('gated') and source.get('file'): return hub_download(source['repo'], source['file'])
+    if kind == 'hf' and not source.get('gated') and source.get('file'):
+        return hub_download(source['repo'], source['file'])
     if kind == 'url': return download(source['url'], path, progress=progress)
     if kind == 'gdrive': return drive_download(source['id'], path, progress)
-    if kind == 'gdrive_folder' and source.get('file'): return drive_download(drive_file(source['id'], source['file']), path, progress)
+    if kind == 'gdrive_folder' and source.get('file'):
+        return drive_download(drive_file(source['id'], source['file']), path, progress)
     raise RGBXError(f'weights {weights.name}', 'a share that needs a browser', 'an address')
 
 # %% ../../nbs/models/15_published.ipynb #89621c65
 def _find(name):
     "A row of the table."
     if name in WEIGHTS: return WEIGHTS[name]
-    raise RGBXError(f'weights {name!r}', 'no such name', f"one like {', '.join(nearest(name, WEIGHTS))}", 'rgbx weights lists them')
+    raise RGBXError(f'weights {name!r}', 'no such name', f"one like {', '.join(nearest(name, WEIGHTS))}",
+                    'rgbx weights lists them')
 
 def _in_cache(weights):
     "The file of a name that has come before; None where it has not."
@@ -161,7 +178,9 @@ def _in_cache(weights):
 
 def _warn(weights, say):
     "The licence, once more before a download, where it forbids something."
-    if weights.commercial in ('no', 'own terms'): say(f'{weights.name}: licence {weights.licence} ({"not for commercial use" if weights.commercial == "no" else "own terms"})')
+    if weights.commercial in ('no', 'own terms'):
+        say(f'{weights.name}: licence {weights.licence} '
+            f'({"not for commercial use" if weights.commercial == "no" else "own terms"})')
 
 # %% ../../nbs/models/15_published.ipynb #24b903a9
 def fetch(name:str,      # In `WEIGHTS`
@@ -176,7 +195,8 @@ def fetch(name:str,      # In `WEIGHTS`
     if there:
         _confirm(weights, there, accept)
         return there
-    if is_offline() if offline is None else offline: raise _by_hand(weights, 'not in the cache, and no network is allowed')
+    if is_offline() if offline is None else offline:
+        raise _by_hand(weights, 'not in the cache, and no network is allowed')
     _warn(weights, say)
     path,why = cached_file(name),[]
     for source in weights.sources:
@@ -185,7 +205,8 @@ def fetch(name:str,      # In `WEIGHTS`
             digest = _check_file(weights, file, source)
         except RGBXError as e:
             if path.is_file(): path.unlink()
-            why.append(f"{source['type']}: {e.found}" + (f' ({e.fix})' if 'pip install' in e.fix or 'kept' in e.fix else ''))
+            why.append(f"{source['type']}: {e.found}"
+                       + (f' ({e.fix})' if 'pip install' in e.fix or 'kept' in e.fix else ''))
         else:
             _note(weights, file, digest, _address(source))
             return file

@@ -40,7 +40,8 @@ class Run:
 def _names(model):
     "What a model takes and gives, in words."
     inputs = ', '.join(getattr(model, 'modalities', ()))
-    return f"{inputs or 'images'} to {model.num_classes} classes" if hasattr(model, 'num_classes') else type(model).__name__
+    return (f"{inputs or 'images'} to {model.num_classes} classes" if hasattr(model, 'num_classes')
+            else type(model).__name__)
 
 # %% ../../nbs/models/30_runs.ipynb #e00b3374
 def read_config(file:Path # The `config.json` of a run or a saved model
@@ -48,7 +49,8 @@ def read_config(file:Path # The `config.json` of a run or a saved model
     "The content of a run's config; `RGBXError` where it is none."
     what = 'the config.json of a run or a saved model'
     try: config = json.loads(file.read_text(encoding='utf-8'))
-    except FileNotFoundError: raise RGBXError(file, 'no such file', what, 'Give the folder that rgbx train wrote') from None
+    except FileNotFoundError:
+        raise RGBXError(file, 'no such file', what, 'Give the folder that rgbx train wrote') from None
     except (ValueError, UnicodeDecodeError) as e: raise RGBXError(file, f'broken JSON ({e})', what) from None
     if not isinstance(config, dict) or 'model' not in config: raise RGBXError(file, 'no entry "model"', what)
     return config
@@ -80,11 +82,13 @@ def _build(config, file):
     except RGBXError as e:
         needed = [name for name in (config.get('reading') or {}).get('plugins', ()) if name not in plugins()]
         if not needed: raise
-        raise RGBXError(e.where, e.found, e.expected, f"The run needs plug-ins that are not loaded: --plugin {' --plugin '.join(needed)}") from e
+        raise RGBXError(e.where, e.found, e.expected,
+                        f"The run needs plug-ins that are not loaded: --plugin {' --plugin '.join(needed)}") from e
 
 def _fill(model, file):
     "Load a `.safetensors` file into a model, strictly."
-    if not file.exists(): raise RGBXError(file, 'no such file', 'weights', 'The run has not finished its first epoch; resume it')
+    if not file.exists():
+        raise RGBXError(file, 'no such file', 'weights', 'The run has not finished its first epoch; resume it')
     state_dict = read_file(file)
     wanted = model.state_dict()
     def shape(name): return tuple(state_dict[name].shape) if name in state_dict else 'missing'
@@ -92,7 +96,8 @@ def _fill(model, file):
     wrong += [f'{name} left over' for name in state_dict if name not in wanted]
     if wrong:
         few = ', '.join(wrong[:3])+(' ...' if len(wrong) > 3 else '')
-        raise RGBXError(file, f'weights of another model ({len(wrong)} differences: {few})', 'the weights of the model in config.json')
+        raise RGBXError(file, f'weights of another model ({len(wrong)} differences: {few})',
+                        'the weights of the model in config.json')
     check_numbers(wanted, state_dict, file)
     model.load_state_dict(state_dict)
     return model
@@ -115,7 +120,8 @@ def _classes_in_file(name, file, modalities, in_channels):
             if ours not in shapes or len(shapes[ours][0]) != tensor.ndim: continue
             depends = [axis for axis,pair in enumerate(zip(*shapes[ours])) if pair == (2, 3)]
             if depends: return tensor.shape[depends[0]]
-    raise RGBXError(file, 'no tensor that depends on the number of classes', f'a checkpoint of {name}', 'Give the card of its data')
+    raise RGBXError(file, 'no tensor that depends on the number of classes', f'a checkpoint of {name}',
+                    'Give the card of its data')
 
 # %% ../../nbs/models/30_runs.ipynb #3d382264
 def _others(folder, file):
@@ -142,15 +148,19 @@ def _check_whole(model, report, file):
     values = model.state_dict()
     random = [name for name in report.kept if values[name].is_floating_point() and not name.startswith('aux_head.')]
     if not random: return
-    what = 'an encoder alone: the head is missing' if any(name.startswith('head.') for name in random) else 'a part of the model'
-    raise RGBXError(file, f"{what} ({report.format}; {len(random)} tensors would be random: {', '.join(random[:2])} ...)", 'a trained model',
-                    f'Train from it: rgbx train DATA --model NAME --pretrained {file}')
+    what = ('an encoder alone: the head is missing' if any(name.startswith('head.') for name in random)
+            else 'a part of the model')
+    raise RGBXError(file,
+                    f"{what} ({report.format}; {len(random)} tensors would be random: {', '.join(random[:2])} ...)",
+                    'a trained model', f'Train from it: rgbx train DATA --model NAME --pretrained {file}')
 
 def _checkpoint(file, model, card):
     "A published checkpoint, or one of ours, with the model it is for."
-    if model is None: raise RGBXError(file, 'a file without the name of its model', 'load_run(file, model=NAME)', '--model NAME')
+    if model is None:
+        raise RGBXError(file, 'a file without the name of its model', 'load_run(file, model=NAME)', '--model NAME')
     card = Card.load(Path(card)) if isinstance(card, (str,Path)) else card
-    if isinstance(model, str) and card is not None and card.layout.classification: model = create_classifier(model, card.num_classes)
+    if isinstance(model, str) and card is not None and card.layout.classification:
+        model = create_classifier(model, card.num_classes)
     if isinstance(model, str):
         modalities = find_model(model).modalities if card is None else tuple(card.modalities)
         channels = 3 if card is None else card.in_channels
@@ -182,7 +192,8 @@ def _published_model(row, card, classes):
     settings = {key: value for key,value in loads.get('kwargs', {}).items() if key != 'in_channels'}
     channels = _in_channels(loads, card)
     classes = loads.get('classes') or loads['num_classes'] or classes
-    if classes is None: classes = _classes_in_file(loads['model'], fetch(row.name), tuple(loads['modalities']), channels)
+    if classes is None:
+        classes = _classes_in_file(loads['model'], fetch(row.name), tuple(loads['modalities']), channels)
     return create_model(loads['model'], classes, loads['modalities'], channels, **settings)
 
 # %% ../../nbs/models/30_runs.ipynb #b6a94ba4
@@ -196,9 +207,12 @@ def published_model(name:str, # In `WEIGHTS`
     classes:int=None,         # Of its head, where the row does not know them; None: the file says
 ) -> tuple:                   # (model with random weights, card of its data or None)
     "What a row of `rgbx weights` is for; `RGBXError` where nothing here builds it."
-    if name not in WEIGHTS: raise RGBXError(f'weights {name!r}', 'no such name', f"one like {', '.join(nearest(name, WEIGHTS))}")
+    if name not in WEIGHTS:
+        raise RGBXError(f'weights {name!r}', 'no such name', f"one like {', '.join(nearest(name, WEIGHTS))}")
     row = WEIGHTS[name]
-    if not row.loads: raise RGBXError(f'weights {name}', f'no model here that they are for ({row.status})', "one that `rgbx weights` shows with a model")
+    if not row.loads:
+        raise RGBXError(f'weights {name}', f'no model here that they are for ({row.status})',
+                        "one that `rgbx weights` shows with a model")
     classifier = _classifier(row) if row.kind == 'encoder' else None
     if classifier is not None: return classifier, DATASETS['imagenet'].card
     if row.kind == 'encoder':
@@ -225,13 +239,15 @@ def load_run(what,          # A run folder, a saved model folder, a name of `rgb
 ) -> Run:
     "A trained model and how its images are read; `RGBXError` on anything that is not one."
     if isinstance(what, Run): run = what
-    elif isinstance(what, nn.Module): run = Run(what, name=(getattr(what, 'config', None) or {}).get('name', type(what).__name__))
+    elif isinstance(what, nn.Module):
+        run = Run(what, name=(getattr(what, 'config', None) or {}).get('name', type(what).__name__))
     elif Path(what).is_dir(): run = _run_folder(Path(what), model, weights)
     elif Path(what).is_file(): run = _checkpoint(Path(what), model, card)
     elif str(what) in WEIGHTS: run = _by_name(str(what))
     else:
         near = nearest(what, WEIGHTS)
-        raise RGBXError(what, 'no such folder or file', 'a run, a saved model, a name of rgbx weights, or a checkpoint with the name of its model',
+        raise RGBXError(what, 'no such folder or file',
+                        'a run, a saved model, a name of rgbx weights, or a checkpoint with the name of its model',
                         f"Names are like {', '.join(near[:2])}" if '/' in str(what) else '')
     if device is not None: run.model.to(device)
     run.model.eval()

@@ -20,7 +20,8 @@ def _module_words(module):
     words = set()
     for name,value in vars(module).items():
         ours = callable(value) and str(getattr(value, '__module__', '')).startswith('rgbx_seg.')
-        if ours and (inspect.isfunction(value) or inspect.isclass(value)): words |= set(inspect.signature(value).parameters)
+        if ours and (inspect.isfunction(value) or inspect.isclass(value)):
+            words |= set(inspect.signature(value).parameters)
         if name.endswith('VARIANTS') and isinstance(value, dict):
             words |= {word for variant in value.values() if isinstance(variant, dict) for word in variant}
     return words
@@ -59,11 +60,14 @@ def _check_keys(settings, known, what, file):
     if not isinstance(settings, dict): raise RGBXError(file, f'{what}: {type(settings).__name__}', 'names and values')
     for key,value in settings.items():
         follows = (_FOLLOWED.search(key) and not _RATE.match(key)) or key in CONTROLS
-        if follows: raise RGBXError(file, f'{what}: a setting {key!r} that makes a library read or fetch something', 'settings of the model alone')
+        if follows:
+            raise RGBXError(file, f'{what}: a setting {key!r} that makes a library read or fetch something',
+                            'settings of the model alone')
         if known is not None and key not in known:
             near = ', '.join(nearest(key, known)) if known else 'none'
             raise RGBXError(file, f'{what}: a setting {key!r} that it does not take', f'one of its own, like {near}')
-        if not _plain(value): raise RGBXError(file, f'{what}: {key} = {str(value)[:60]!r}', 'a number, a word, or a list of these')
+        if not _plain(value):
+            raise RGBXError(file, f'{what}: {key} = {str(value)[:60]!r}', 'a number, a word, or a list of these')
 
 # %% ../../nbs/models/28_settings.ipynb #41638832
 _OWN = set(inspect.signature(create_model).parameters) - {'pretrained', 'kwargs'}
@@ -77,16 +81,19 @@ def check_config(settings:dict,  # `model` of a config: arguments of `create_mod
     if not isinstance(name, str) or not re.fullmatch(r'[\w.+-]{1,200}', name):
         raise RGBXError(file, f'a model named {str(name)[:60]!r}', 'a name of rgbx models, or encoder+fusion+head')
     settings = dict(settings)
-    if isinstance(settings.get('encoder_kw'), dict):            # runs of older versions kept the switch; nothing is fetched
-        settings['encoder_kw'] = {key: value for key,value in settings['encoder_kw'].items() if key != 'pretrained' or not isinstance(value, bool)}
+    if isinstance(settings.get('encoder_kw'), dict):  # runs of older versions kept the switch; nothing is fetched
+        settings['encoder_kw'] = {key: value for key,value in settings['encoder_kw'].items()
+                                  if key != 'pretrained' or not isinstance(value, bool)}
     entry = find_model(name)
     if settings.get('classifier') is True and entry.classifier:
         _check_keys(settings, settings_of(entry.classifier) | {'name', 'num_classes', 'classifier'}, name, file)
         return settings
-    known = settings_of(entry.build if inspect.isfunction(entry.build) or isinstance(entry.build, partial) else type(entry.build).__call__)
-    _check_keys({key: value for key,value in settings.items() if key not in ('name', *_PARTS)}, _OWN | (known or set()), name, file)
-    places = ((ENCODERS, entry.encoder, 'encoder_kw'), (FUSIONS, entry.fusion, 'fusion_kw'), (HEADS, entry.head, 'head_kw'),
-              (HEADS, settings.get('aux_head'), 'aux_kw'))
+    known = settings_of(entry.build if inspect.isfunction(entry.build) or isinstance(entry.build, partial)
+                        else type(entry.build).__call__)
+    _check_keys({key: value for key,value in settings.items() if key not in ('name', *_PARTS)},
+                _OWN | (known or set()), name, file)
+    places = ((ENCODERS, entry.encoder, 'encoder_kw'), (FUSIONS, entry.fusion, 'fusion_kw'),
+              (HEADS, entry.head, 'head_kw'), (HEADS, settings.get('aux_head'), 'aux_kw'))
     for registry,part,key in places:
         if part in registry: takes = settings_of(registry[part])
         else: takes = _encoder_settings(part) if registry is ENCODERS else None

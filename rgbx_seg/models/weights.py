@@ -23,7 +23,8 @@ from ..ops.loading import load_named
 from ..registry import FORMATS, WEIGHTS
 
 # %% ../../nbs/models/20_weights.ipynb #1a7922c7
-NESTING = ('model', 'state_dict_ema', 'state_dict', 'model_state_dict', 'module', 'segmenter')     # averaged weights come before the last ones
+# averaged weights come before the last ones
+NESTING = ('model', 'state_dict_ema', 'state_dict', 'model_state_dict', 'module', 'segmenter')
 
 def read_weights(path, # A `.safetensors` file or one written by `torch.save`
     limit:int=None,    # Bytes that an archive may unpack to, see `read_file`
@@ -43,7 +44,8 @@ def unwrap(content,     # What a checkpoint held
     for key in NESTING:
         if isinstance(content, dict) and isinstance(content.get(key), dict): content = content[key]
     if not isinstance(content, dict) or not content:
-        raise RGBXError(where, type(content).__name__ + (' without entries' if content == {} else ''), 'a dict of tensors')
+        raise RGBXError(where, type(content).__name__ + (' without entries' if content == {} else ''),
+                        'a dict of tensors')
     state_dict = {name: _as_tensor(value) for name,value in content.items() if _as_tensor(value) is not None}
     if not state_dict:
         raise RGBXError(where, f"no tensors, but entries {', '.join(map(str, list(content)[:5]))}",
@@ -156,7 +158,8 @@ def _first_classes(name):
     if 'classes' not in loads: return None
     many,few = loads['num_classes'],loads['classes']
     def adapt(value, like):
-        return value[:few] if value.ndim and (value.shape[0], like.shape[0]) == (many, few) and value.shape[1:] == like.shape[1:] else value
+        return (value[:few] if value.ndim and (value.shape[0], like.shape[0]) == (many, few)
+                and value.shape[1:] == like.shape[1:] else value)
     return adapt
 
 # %% ../../nbs/models/20_weights.ipynb #7be219c5
@@ -181,7 +184,8 @@ def load_published(model:nn.Module, # A segmenter, an encoder or a classifier of
                 if 'another shape' in e.found else '.')
         raise RGBXError(where, e.found, f'a {known.name} checkpoint of this model', fix) from None
     if adapt is adapt_channels:
-        firsts = {key: value.shape for published,value in state_dict.items() if value.ndim == 4 and value.shape[1] == 3 for key in names(published)}
+        firsts = {key: value.shape for published,value in state_dict.items() if value.ndim == 4 and value.shape[1] == 3
+                  for key in names(published)}
         adapted = [key for key,shape in firsts.items() if key in ours and ours[key].shape != shape]
     if name: model.started_from = [*getattr(model, 'started_from', ()), started_from(name)]
     return LoadReport(known.name, **report, adapted=adapted)

@@ -219,7 +219,8 @@ def check_settings(
     fix = 'resume with the command that began it, or start over (--force, force=True), or in another folder'
     if set(names) <= _LENGTH | _WARMUP:
         fix = (f"its rate ({new.get('schedule.name')}) was planned for the whole length, so only --schedule constant "
-               f"goes on longer; another --out with --pretrained {Path(path).parent/'model.safetensors'} starts from its weights")
+               f"goes on longer; another --out with --pretrained {Path(path).parent/'model.safetensors'} starts from "
+               "its weights")
     raise RGBXError(path, found, 'the same settings', fix)
 
 _LENGTH = {'epochs', 'recipe.length.epochs', 'recipe.length.steps'}

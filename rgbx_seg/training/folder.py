@@ -46,7 +46,8 @@ def _now(folder):
 
 def _in_use(path, owner):
     "The error that names the owner."
-    who = f"process {owner.get('process', '?')} on {owner.get('host', 'this machine')}, since {owner.get('since', 'now')}"
+    who = (f"process {owner.get('process', '?')} on {owner.get('host', 'this machine')}, since "
+           f"{owner.get('since', 'now')}")
     return RGBXError(path.parent, f'another training running in it ({who})', 'a folder that is not in use',
                      f'Wait for it, stop it, or use another --out; if that process is gone, delete {path}')
 

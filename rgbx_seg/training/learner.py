@@ -16,7 +16,8 @@ from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.progress import ProgressCallback, no_bar
 from fastai.torch_core import to_detach
 from ..core import RGBXError, choose, set_seed, shows_bars, worker_error, write_text
-from .checkpoint import Checkpoint, History, KeepBest, KeepEpochs, ResumableLearner, check_settings, load_checkpoint
+from .checkpoint import (Checkpoint, History, KeepBest, KeepEpochs, ResumableLearner, check_settings,
+                                          load_checkpoint)
 from ..models.weights import save_weights
 from ..models.segmenter import RGBXSegmenter
 from .callbacks.accumulate import ValidLoss
@@ -113,7 +114,8 @@ class RunSettings:
         if self.keep not in ('best','last'): raise RGBXError('train_run', f'keep={self.keep!r}', "'best' or 'last'")
         for name,least in dict(accumulate=1, every_epochs=0, log_every=0).items():
             value = getattr(self, name)
-            if not isinstance(value, int) or value < least: raise RGBXError(name, repr(value), f'a whole number from {least}')
+            if not isinstance(value, int) or value < least:
+                raise RGBXError(name, repr(value), f'a whole number from {least}')
 
 def take_settings(
     record,               # A dataclass
@@ -334,8 +336,9 @@ def _kept_weights(out):
     "The weights that a run kept."
     try: return load_file(out/'model.safetensors')
     except Exception as e:
-        raise RGBXError(out/'model.safetensors', f'a file that does not load ({type(e).__name__})', 'the weights that were kept',
-                        f"{out/'last.safetensors'} holds those of the last epoch: copy it there; or start over (--force)") from None
+        raise RGBXError(
+            out/'model.safetensors', f'a file that does not load ({type(e).__name__})', 'the weights that were kept',
+            f"{out/'last.safetensors'} holds those of the last epoch: copy it there; or start over (--force)") from None
 
 # %% ../../nbs/training/45_learner.ipynb #7b422ad2
 def _read_json(p):

@@ -143,7 +143,8 @@ class RGBXDL(TfmdDL):
         try: yield from super().create_batches(samples)
         except (RGBXError, OSError) as e:
             if get_worker_info() is None: raise
-            yield e if isinstance(e, RGBXError) else RGBXError(e.filename or 'a file', e.strerror, 'a file that can be read')
+            (yield e if isinstance(e, RGBXError)
+             else RGBXError(e.filename or 'a file', e.strerror, 'a file that can be read'))
     def __iter__(self):
         try:
             for batch in super().__iter__():

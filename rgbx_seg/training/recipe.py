@@ -307,13 +307,15 @@ def _check(recipe):
         raise RGBXError(where, f'epochs={length.epochs}, steps={length.steps}', 'one of the two')
     if optim.precision not in ('fp32','bf16','fp16'):
         raise RGBXError(where, f'precision={optim.precision!r}', 'fp32, bf16 or fp16')
-    for name,value in dict(bs=length.bs, epochs=length.epochs, steps=length.steps, eval_every=length.eval_every).items():
+    for name,value in dict(bs=length.bs, epochs=length.epochs, steps=length.steps,
+                           eval_every=length.eval_every).items():
         if value is not None: _check_number(f'{name} of {where}', value, above=0)
     for name,value in dict(lr=optim.lr, wd=optim.wd, clip=optim.clip, warmup=recipe.schedule.warmup).items():
         if value is not None: _check_number(f'{name} of {where}', value)
     for name,value in dict(ema=optim.ema, modality_dropout=recipe.data.modality_dropout).items():
         if value is not None: _check_number(f'{name} of {where}', value, below=1)
-    if length.bs < 1 or length.bs != int(length.bs): raise RGBXError(f'bs of {where}', length.bs, 'a whole number from 1')
+    if length.bs < 1 or length.bs != int(length.bs):
+        raise RGBXError(f'bs of {where}', length.bs, 'a whole number from 1')
 
 def _check_number(where, value, above=None, below=math.inf):
     "Raise on what is no number, not finite, negative, or out of its range."

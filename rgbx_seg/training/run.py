@@ -59,10 +59,11 @@ def recipe_model(
         names = tuple(dataset.modalities)
         channels = {name: card.in_channels[name] for name in names}
         words = sorted(recipe.quirks - _OF_TRAINING)
-        published = settings.pretrained in ('recipe', 'encoder')          # the encoder's own pre-training, timm's included
+        published = settings.pretrained in ('recipe', 'encoder')  # the encoder's own pre-training, timm's included
         model = create_model(settings.name, card.num_classes, names, channels, pretrained=published,
                              **settings.args | (dict(quirks=words) if words else {}))
-        for start in getattr(model, 'started_from', ()): print(f"starts from {start['name']}, licence {start['licence']}")
+        for start in getattr(model, 'started_from', ()):
+            print(f"starts from {start['name']}, licence {start['licence']}")
         if published: return model
     files = settings.pretrained or []
     for file in [files] if isinstance(files, (str,Path)) else files: print(_start(model, file, settings.skip))
@@ -159,7 +160,8 @@ def _check_machine(seed, workers, device):
 def _check_labels(dataset):
     "Raise where there is nothing to learn."
     where,card = getattr(dataset, 'root', dataset.card.name),dataset.card
-    if not getattr(dataset, 'labels', True) or not (card.layout.label_folder or card.layout.label_path or hasattr(dataset, 'items')):
+    if not getattr(dataset, 'labels', True) or not (card.layout.label_folder or card.layout.label_path
+                                                    or hasattr(dataset, 'items')):
         raise RGBXError(where, 'no labels', 'a folder of masks beside those of the images',
                         f'rgbx check {where} says what every folder was taken for')
     n = len(dataset)
@@ -182,7 +184,8 @@ def _say_absent(dataset, absent):
     "Name the classes that cannot be learned, for no training item has a pixel of them."
     absent,looked = _without_pixels(dataset, absent)
     if not absent: return
-    names = ', '.join(dataset.card.classes[i] for i in absent[:12])+(f' and {len(absent)-12} more' if absent[12:] else '')
+    names = (', '.join(dataset.card.classes[i] for i in absent[:12])
+             +(f' and {len(absent)-12} more' if absent[12:] else ''))
     of = f'the {looked}' if looked == len(dataset) else f'{looked} (evenly spread) of {len(dataset)}'
     print(f'classes without a pixel in {of} training items: {names}; they are not learned. '
           f'rgbx check {dataset.root} counts all')
@@ -223,7 +226,8 @@ def _setup(data, recipe, model, card, seed, workers, device, cbs, settings):
     if isinstance(model, str): settings = dict(model=model) | settings
     recipe = recipe.with_changes(**settings)
     if recipe.facts.start and not recipe.model.pretrained and run.progress:
-        print(f'random initial weights; the publication starts from {recipe.facts.start} (--pretrained recipe fetches it)')
+        print(f'random initial weights; the publication starts from {recipe.facts.start} (--pretrained recipe '
+              'fetches it)')
     splits = train_ds,valid_ds = _splits(recipe, data, card)
     _look_first(data, splits, run.progress)
     dls,passes = _loaders(recipe, splits, run, seed, workers, device)
@@ -233,7 +237,8 @@ def _setup(data, recipe, model, card, seed, workers, device, cbs, settings):
                 cbs=[*(cbs or ())])
     if getattr(valid_ds, 'split', None) == recipe.data.test: run = dataclasses.replace(run, keep='last')
     if train_ds.card.layout.classification: run,more = _of_classes(recipe, train_ds.card, run, more)
-    return _Setup(recipe, dls, module.to(dls.device), passes, recipe_schedule(recipe, len(train_ds)), _optim(recipe), run, more)
+    return _Setup(recipe, dls, module.to(dls.device), passes, recipe_schedule(recipe, len(train_ds)),
+                  _optim(recipe), run, more)
 
 # %% ../../nbs/training/50_run.ipynb #534d1ed6
 def learner(

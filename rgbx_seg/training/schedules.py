@@ -102,8 +102,8 @@ def poly_linear(
     end = total if epochs is None else total*(epochs+1)/epochs
     return (1-(i-warm)/(end-warm))**power
 
-schedules = {'poly':poly, 'poly_linear':poly_linear, 'one_cycle':one_cycle, 'cosine':cosine, 'constant':constant, 'poly_ratio':poly_ratio,
-             'poly_epochs':poly_epochs, 'cosine_epochs':cosine_epochs}
+schedules = {'poly':poly, 'poly_linear':poly_linear, 'one_cycle':one_cycle, 'cosine':cosine, 'constant':constant,
+             'poly_ratio':poly_ratio, 'poly_epochs':poly_epochs, 'cosine_epochs':cosine_epochs}
 
 # %% ../../nbs/training/10_schedules.ipynb #090333f1
 def plot_schedule(

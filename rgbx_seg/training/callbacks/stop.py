@@ -18,7 +18,8 @@ class Signals:
 
     def __call__(self, number:int, frame): # As Python calls a handler
         "Remember the first; the second ends the process's work at once."
-        if self.number is not None: raise Stopped('stopped at once; --resume (resume=True) goes on from the checkpoint', number)
+        if self.number is not None:
+            raise Stopped('stopped at once; --resume (resume=True) goes on from the checkpoint', number)
         self.number,self.since = number,time.monotonic()
         print(f'{signal.Signals(number).name}: stopping after this step; again: at once', file=sys.stderr, flush=True)
 
@@ -51,8 +52,8 @@ class StopWhenAsked(Callback):
 
     def _stop(self, where):
         number = self.heard.number or signal.SIGTERM
-        raise Stopped(f'stopped by {signal.Signals(number).name} {where}; {self.saver.path} holds everything up to there. '
-                      'The same command with --resume (resume=True) goes on', number)
+        raise Stopped(f'stopped by {signal.Signals(number).name} {where}; {self.saver.path} holds everything up to '
+                      'there. The same command with --resume (resume=True) goes on', number)
 
     def after_batch(self):
         if not self.training:
