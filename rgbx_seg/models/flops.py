@@ -31,19 +31,20 @@ def _ss2d(inputs): # x, x_dbl, dt_w, A -> (expansion of the step, scan)
     (B,H,W,D),(K,_,R),N = inputs[0].shape,inputs[2].shape,inputs[3].shape[1]
     return B*H*W*K*D*R,_scan_flops(B, H*W, K*D, N)
 
-COUNTS = {'convolution':('conv', _conv), 'addmm':('matmul', lambda a,o: _matmul(a[1], a[2])),
-          'baddbmm':('matmul', lambda a,o: _matmul(a[1], a[2])),
-          'mm':('matmul', lambda a,o: _matmul(a[0], a[1])), 'bmm':('matmul', lambda a,o: _matmul(a[0], a[1])),
-          'mv':('matmul', lambda a,o: a[0].numel()),
-          'dot':('matmul', lambda a,o: a[0].numel()),
-          'native_layer_norm':('norm', lambda a,o: 5*a[0].numel()),
-          'native_group_norm':('norm', lambda a,o: 5*a[0].numel()),
-          'native_batch_norm':('norm', lambda a,o: (5 if a[5] else 2)*a[0].numel()),
-          'cudnn_batch_norm':('norm', lambda a,o: (5 if a[5] else 2)*a[0].numel()),
-          '_native_batch_norm_legit_no_training':('norm', lambda a,o: 2*a[0].numel()),
-          '_batch_norm_no_update':('norm', lambda a,o: 2*a[0].numel()),
-          'upsample_bilinear2d':('resize', lambda a,o: 4*o.numel()),
-          'upsample_bicubic2d':('resize', lambda a,o: 4*o.numel()),
+COUNTS = {'convolution':('conv', _conv), 'addmm':('matmul', lambda args,out: _matmul(args[1], args[2])),
+          'baddbmm':('matmul', lambda args,out: _matmul(args[1], args[2])),
+          'mm':('matmul', lambda args,out: _matmul(args[0], args[1])),
+          'bmm':('matmul', lambda args,out: _matmul(args[0], args[1])),
+          'mv':('matmul', lambda args,out: args[0].numel()),
+          'dot':('matmul', lambda args,out: args[0].numel()),
+          'native_layer_norm':('norm', lambda args,out: 5*args[0].numel()),
+          'native_group_norm':('norm', lambda args,out: 5*args[0].numel()),
+          'native_batch_norm':('norm', lambda args,out: (5 if args[5] else 2)*args[0].numel()),
+          'cudnn_batch_norm':('norm', lambda args,out: (5 if args[5] else 2)*args[0].numel()),
+          '_native_batch_norm_legit_no_training':('norm', lambda args,out: 2*args[0].numel()),
+          '_batch_norm_no_update':('norm', lambda args,out: 2*args[0].numel()),
+          'upsample_bilinear2d':('resize', lambda args,out: 4*out.numel()),
+          'upsample_bicubic2d':('resize', lambda args,out: 4*out.numel()),
           'neighborhood_attention':('attention', _na)}
 COUNTS |= {f'_scaled_dot_product_{k}':('attention', _sdpa)
            for k in ('flash_attention_for_cpu','flash_attention','efficient_attention','cudnn_attention')}
