@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, cv2_
+from .exr import exr_pixels
 
 # %% ../../nbs/data/03_codecs.ipynb #284e0dd9
 _PNG,_NPY,_EXR = b'\x89PNG\r\n\x1a\n',b'\x93NUMPY',b'v/1\x01'
@@ -331,78 +332,16 @@ def _read_tiff(path, data, indices, grey):
     holes = None if holes is None else _turned(holes, orientation)
     return Stored(_turned(pixels, orientation), 'tiff', holes=holes, alpha=alpha)
 
-# %% ../../nbs/data/03_codecs.ipynb #17f10e58
-def _exr_attributes(data):
-    "({name: bytes} of the header, where it ends)."
-    at,found = 8,{}
-    while data[at]:
-        name,_,_ = data[at:at+256].partition(b'\0')
-        at += len(name)+1
-        kind,_,_ = data[at:at+256].partition(b'\0')
-        at += len(kind)+1
-        n = struct.unpack('<i', data[at:at+4])[0]
-        found[name.decode('latin1')] = data[at+4:at+4+n]
-        at += 4+n
-    return found,at+1
-
-def _exr_channels(text):
-    "[(name, numpy type)] in the order of the file."
-    found = []
-    while text[:1] not in (b'', b'\0'):
-        name,_,rest = text.partition(b'\0')
-        found.append((name.decode('latin1'), ('<u4', '<f2', '<f4')[struct.unpack('<i', rest[:4])[0]]))
-        text = rest[16:]
-    return found
-
-def _exr_block(block, size):
-    "A block of lines, unpacked."
-    if len(block) == size: return block
-    packed = np.frombuffer(zlib.decompress(block), np.uint8).astype(np.int64)
-    packed[1:] -= 128
-    values,half = (np.cumsum(packed) & 255).astype(np.uint8),(len(packed)+1)//2
-    out = np.empty(len(values), np.uint8)
-    out[0::2],out[1::2] = values[:half],values[half:]
-    return out.tobytes()
-
-def _exr_sorted(names):
-    "Channels as a picture has them: R, G, B, A; others as they are named."
-    known = [name for name in 'RGBA' if name in names]
-    return known+[name for name in names if name not in known]
-
 # %% ../../nbs/data/03_codecs.ipynb #456c4e82
 def _read_exr(path, data, indices, grey):
     "An OpenEXR file of scan lines, float32."
-    try: pixels = _exr_pixels(path, data)
+    try: pixels = exr_pixels(path, data, _check_size)
     except (struct.error, zlib.error, IndexError, ValueError, KeyError) as e:
         if isinstance(e, RGBXError): raise
         raise RGBXError(path, f'an OpenEXR file that does not decode ({str(e)[:80]})', 'a complete file',
                         _AGAIN) from None
     bad = ~np.isfinite(pixels).all(-1)
     return Stored(pixels[...,0] if pixels.shape[2] == 1 else pixels, 'exr', holes=bad if bad.any() else None)
-
-def _exr_pixels(path, data):
-    "(H, W, C) float32."
-    head,at = _exr_attributes(data)
-    flags,packing = struct.unpack('<I', data[4:8])[0] >> 8,head['compression'][0]
-    if flags & ~4 or packing not in (0, 2, 3):
-        raise RGBXError(path, 'an OpenEXR file of tiles, parts, or another compression', 'scan lines, plain or ZIP',
-                        'Write it anew that way, or as .npy')
-    left,top,right,bottom = struct.unpack('<4i', head['dataWindow'])
-    height,width = bottom-top+1,right-left+1
-    _check_size(path, height, width)
-    channels,lines = _exr_channels(head['channels']),16 if packing == 3 else 1
-    step = width*sum(np.dtype(kind).itemsize for _,kind in channels)
-    planes = {name: np.empty((height, width), np.float32) for name,_ in channels}
-    for place in struct.unpack_from(f'<{-(-height//lines)}Q', data, at):
-        row,n = struct.unpack_from('<ii', data, place)
-        rows = min(lines, height-(row-top))
-        block = _exr_block(data[place+8:place+8+n], rows*step)
-        for i in range(rows):
-            start = i*step
-            for name,kind in channels:
-                planes[name][row-top+i] = np.frombuffer(block, kind, width, start)
-                start += width*np.dtype(kind).itemsize
-    return np.stack([planes[name] for name in _exr_sorted([name for name,_ in channels])], -1)
 
 # %% ../../nbs/data/03_codecs.ipynb #058f18e7
 _READERS = dict(png=_read_png, jpeg=_read_jpeg, tiff=_read_tiff, npy=_read_npy, exr=_read_exr)
