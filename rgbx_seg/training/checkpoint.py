@@ -21,8 +21,8 @@ from .distributed import all_sum, gather_states, ranks
 
 # %% ../../nbs/training/40_checkpoint.ipynb #fb6972c8
 def rng_state(
-    dls=None # `DataLoaders` whose shuffling generators belong to the state
-) -> dict:   # Plain tensors and tuples
+    dls:'DataLoaders'=None # `DataLoaders` whose shuffling generators belong to the state
+) -> dict:                 # Plain tensors and tuples
     "The state of every random generator a training draws from."
     kind,keys,pos,has,cached = np.random.get_state()
     return {'torch': torch.get_rng_state(), 'cuda': [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
@@ -31,8 +31,8 @@ def rng_state(
             'loaders': [dl.rng.getstate() for dl in dls.loaders] if dls is not None else []}
 
 def set_rng_state(
-    state:dict, # From `rng_state`
-    dls=None    # The `DataLoaders` it was taken with
+    state:dict,            # From `rng_state`
+    dls:'DataLoaders'=None # The `DataLoaders` it was taken with
 ):
     "Put every generator back."
     torch.set_rng_state(state['torch'])
@@ -46,7 +46,7 @@ def set_rng_state(
 class ResumableLearner(Learner):
     "A fastai `Learner` whose `fit` can begin at any batch of any epoch; see `Checkpoint`."
     in_fit = False
-    def fit(self, n_epoch, *args, **kwargs):
+    def fit(self, n_epoch:int, *args, **kwargs):
         self.begin = (0,0,None,None)  # epoch, batch, generators when that epoch began, generators now
         super().fit(n_epoch, *args, **kwargs)
 
@@ -111,14 +111,14 @@ class History(Callback):
             w.writerows(self.rows)
             write_text(self.path, f.getvalue())
     def state_dict(self): return {'rows': self.rows, 'tot': self.tot, 'n': self.n}
-    def load_state_dict(self, s):
+    def load_state_dict(self, s:dict):
         self.rows,self.tot,self.n = s['rows'],s['tot'],s['n']
         self.write()
 
 # %% ../../nbs/training/40_checkpoint.ipynb #f98da945
 def kept_weights(
-    learn          # A learner
-) -> dict:         # A `state_dict` with plain names
+    learn:Learner # A learner
+) -> dict:        # A `state_dict` with plain names
     "The weights that validation scores: the average, where a callback keeps one (`EMA`), else the model's."
     return (next((cb.average() for cb in learn.cbs if hasattr(type(cb), 'average')), None)
             or plain_model(learn.model).state_dict())
@@ -150,7 +150,7 @@ class KeepBest(Callback):
         self.scores = self.learn.metrics[0].cm.total().clone() if hasattr(self.learn.metrics[0], 'cm') else None
         if not rank_distrib(): save_weights(kept_weights(self.learn), self.path)
     def state_dict(self): return {'best': self.best, 'best_row': self.best_row, 'scores': self.scores}
-    def load_state_dict(self, s):
+    def load_state_dict(self, s:dict):
         self.best = s['best']
         self.best_row = s['best_row']
         self.scores = s['scores']
@@ -175,9 +175,9 @@ class KeepEpochs(Callback):
 
 # %% ../../nbs/training/40_checkpoint.ipynb #67fe7d58
 def load_checkpoint(
-    path,                 # A file written by `Checkpoint`
-    mmap:bool=False       # Leave the tensors in the file, for who only wants the settings
-) -> dict:                # Its content, on the CPU
+    path:'Path|str', # A file written by `Checkpoint`
+    mmap:bool=False  # Leave the tensors in the file, for who only wants the settings
+) -> dict:           # Its content, on the CPU
     "Read a checkpoint without running code from it. Raises `RGBXError` when it is none, or broken."
     try: content = torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
     except FileNotFoundError: raise
@@ -202,7 +202,7 @@ def _flat(settings, above=''):
     return out
 
 def check_settings(
-    path,            # Where the old ones come from, for the message
+    path:'Path|str', # Where the old ones come from, for the message
     old:dict,        # Settings of the checkpoint
     new:dict         # Settings of this call
 ):
