@@ -97,7 +97,8 @@ class _Share:
         return ix[self.rank::self.world]
     def __len__(self):
         return self.n//self.step*self.group if self.training else -(-len(range(self.rank, self.n, self.world))//self.bs)
-    def to_detach(self, b:object, cpu:bool=True, gather:bool=True): # fastai would gather every batch's loss, and wait for ever on unequal shares
+    # fastai would gather every batch's loss, and wait for ever on unequal shares
+    def to_detach(self, b:object, cpu:bool=True, gather:bool=True):
         return to_detach(b, cpu, False)
 
 @contextlib.contextmanager
