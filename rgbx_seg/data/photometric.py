@@ -17,41 +17,41 @@ from .transforms import Photometric, normalise
 # %% ../../nbs/data/25_photometric.ipynb #398801f6
 def _uint8(f): return np.clip(f, 0, 255).astype(np.uint8)
 
-def brightness(a:np.ndarray, # (H, W, 3)
+def brightness(image:np.ndarray, # (H, W, 3)
     beta:float,              # Added
 ) -> np.ndarray:             # uint8
     "`a + beta`, clipped, truncated to 8 bit."
-    return _uint8(a.astype(np.float32)+np.float32(beta))
+    return _uint8(image.astype(np.float32)+np.float32(beta))
 
-def contrast(a:np.ndarray, # (H, W, 3)
+def contrast(image:np.ndarray, # (H, W, 3)
     alpha:float,           # Factor
 ) -> np.ndarray:           # uint8
     "`a * alpha`, clipped, truncated to 8 bit."
-    return _uint8(a.astype(np.float32)*np.float32(alpha))
+    return _uint8(image.astype(np.float32)*np.float32(alpha))
 
-def _hsv(a, order, change):
+def _hsv(image, order, change):
     "Convert to HSV, let `change` do its work on it, and convert back; the dtype stays."
     cv2 = cv2_()
     there,back = (cv2.COLOR_RGB2HSV, cv2.COLOR_HSV2RGB) if order == 'rgb' else (cv2.COLOR_BGR2HSV, cv2.COLOR_HSV2BGR)
-    hsv = cv2.cvtColor(np.ascontiguousarray(a), there)
+    hsv = cv2.cvtColor(np.ascontiguousarray(image), there)
     change(hsv)
     return cv2.cvtColor(hsv, back)
 
-def saturation(a:np.ndarray, # (H, W, 3); uint8 as meant, float32 gives the published accident
+def saturation(image:np.ndarray, # (H, W, 3); uint8 as meant, float32 gives the published accident
     alpha:float,             # Factor of S
     order:str='rgb',         # 'rgb' or 'bgr'
 ) -> np.ndarray:             # The same dtype
     "`S * alpha`; float images end up with S of 0 or 1, as published."
     def change(h): h[...,1] = _uint8(h[...,1].astype(np.float32)*np.float32(alpha))
-    return _hsv(a, order, change)
+    return _hsv(image, order, change)
 
-def hue(a:np.ndarray, # (H, W, 3); uint8 as meant, float32 gives the published accident
+def hue(image:np.ndarray, # (H, W, 3); uint8 as meant, float32 gives the published accident
     shift:int,        # Half degrees
     order:str='rgb',  # 'rgb' or 'bgr'
 ) -> np.ndarray:      # The same dtype
     "`(H + shift) mod 180` in half degrees."
     def change(h): h[...,0] = (h[...,0].astype(int)+int(shift))%180
-    return _hsv(a, order, change)
+    return _hsv(image, order, change)
 
 # %% ../../nbs/data/25_photometric.ipynb #435062e5
 quirk('float32_colour',
@@ -73,14 +73,14 @@ class PhotometricDistortion:
         self.quirks = check_quirks(quirks, 'PhotometricDistortion', 'float32_colour')
 
     def __call__(self,
-        a:np.ndarray,             # (H, W, 3) uint8
+        image:np.ndarray,             # (H, W, 3) uint8
         rng:np.random.Generator,  # Of the item
     ) -> np.ndarray:              # (H, W, 3) uint8
         "Apply a fresh draw."
-        if a.ndim != 3 or a.shape[2] != 3 or a.dtype != np.uint8:
-            raise RGBXError('PhotometricDistortion', f'{a.dtype} {a.shape}', 'uint8 (H, W, 3)')
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise RGBXError('PhotometricDistortion', f'{image.dtype} {image.shape}', 'uint8 (H, W, 3)')
         def on(): return rng.random() < .5
-        x = a.astype(np.float32) if 'float32_colour' in self.quirks else a
+        x = image.astype(np.float32) if 'float32_colour' in self.quirks else image
         if on(): x = brightness(x, rng.uniform(-self.beta, self.beta))
         early,factor = on(),rng.uniform(*self.contrast)
         do = on()
@@ -108,37 +108,37 @@ def rescaled(size:tuple, # `(H, W)`
     f = min(max(scale)/max(size), min(scale)/min(size))
     return tuple(int(side*f+.5) for side in size)
 
-def rescale(a:np.ndarray, # (H, W) or (H, W, C)
+def rescale(image:np.ndarray, # (H, W) or (H, W, C)
     scale:tuple,          # See `rescaled`
     nearest:bool=False,   # For labels
 ) -> np.ndarray:          # (h, w) or (h, w, C)
     "Resize keeping the aspect, bilinear or nearest (OpenCV's, at any number of channels)."
     cv2 = cv2_()
-    h,w = rescaled(a.shape[:2], scale)
+    h,w = rescaled(image.shape[:2], scale)
     how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
     def one(o): return cv2.resize(np.ascontiguousarray(o), (w,h), interpolation=how).reshape(h, w, *o.shape[2:])
-    if a.ndim == 2 or a.shape[2] <= 4: return one(a)
-    return np.concatenate([one(a[...,i:i+3]) for i in range(0, a.shape[2], 3)], 2)
+    if image.ndim == 2 or image.shape[2] <= 4: return one(image)
+    return np.concatenate([one(image[...,i:i+3]) for i in range(0, image.shape[2], 3)], 2)
 
-def standardise(a:np.ndarray, # (H, W, C)
+def standardise(image:np.ndarray, # (H, W, C)
     mean,                     # Subtracted, per channel or one for all
     std,                      # Divided by, likewise
     divide:bool=True,         # By 255 first?
 ) -> np.ndarray:              # float32
     "`(a/255 - mean)/std`, or without the 255."
-    f = a.astype(np.float32)/np.float32(255) if divide else a.astype(np.float32)
+    f = image.astype(np.float32)/np.float32(255) if divide else image.astype(np.float32)
     return (f-np.array(mean, np.float32))/np.array(std, np.float32)
 
-def pad_to(a:np.ndarray, # (H, W, C)
+def pad_to(image:np.ndarray, # (H, W, C)
     size:tuple,          # `(h, w)`, not smaller
     value:int=0,         # Number or one per channel
 ) -> np.ndarray:         # (h, w, C)
     "Pad at the bottom and right."
-    if a.shape[0] > size[0] or a.shape[1] > size[1]:
-        raise RGBXError('pad_to', f'an image of {a.shape[0]}x{a.shape[1]}', f'at most {size[0]}x{size[1]}')
-    out = np.empty((*size, *a.shape[2:]), a.dtype)
+    if image.shape[0] > size[0] or image.shape[1] > size[1]:
+        raise RGBXError('pad_to', f'an image of {image.shape[0]}x{image.shape[1]}', f'at most {size[0]}x{size[1]}')
+    out = np.empty((*size, *image.shape[2:]), image.dtype)
     out[...] = value
-    out[:a.shape[0],:a.shape[1]] = a
+    out[:image.shape[0],:image.shape[1]] = image
     return out
 
 # %% ../../nbs/data/25_photometric.ipynb #33a7903e

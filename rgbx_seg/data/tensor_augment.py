@@ -12,18 +12,18 @@ from torch.nn import functional as F
 from .transforms import normalise, planes
 
 # %% ../../nbs/data/28_tensor_augment.ipynb #a82116df
-def _resized(a:np.ndarray, # (H, W) or (H, W, C), uint8 or float32
+def _resized(image:np.ndarray, # (H, W) or (H, W, C), uint8 or float32
     size:tuple,            # (height, width)
     nearest:bool=False,    # For labels
 ) -> np.ndarray:           # The same type
     "Resize as torch does: bilinear without antialiasing, rounded for 8 bit; or nearest."
-    if a.shape[:2] == tuple(size): return a
-    x = torch.from_numpy(np.ascontiguousarray(a)).float()
-    x = x.reshape(*a.shape[:2], -1).permute(2, 0, 1)[None]
+    if image.shape[:2] == tuple(size): return image
+    x = torch.from_numpy(np.ascontiguousarray(image)).float()
+    x = x.reshape(*image.shape[:2], -1).permute(2, 0, 1)[None]
     how = dict(mode='nearest') if nearest else dict(mode='bilinear', align_corners=False)
     y = F.interpolate(x, tuple(size), **how)
-    y = y[0].permute(1, 2, 0).reshape(*size, *a.shape[2:]).numpy()
-    return y.astype(a.dtype) if a.dtype == np.float32 else np.rint(y).astype(a.dtype)
+    y = y[0].permute(1, 2, 0).reshape(*size, *image.shape[2:]).numpy()
+    return y.astype(image.dtype) if image.dtype == np.float32 else np.rint(y).astype(image.dtype)
 
 # %% ../../nbs/data/28_tensor_augment.ipynb #238351cb
 def prepared_size(size:tuple, # (height, width) of an image
@@ -35,38 +35,38 @@ def prepared_size(size:tuple, # (height, width) of an image
     first = tuple(round(side*factor) for side in size)
     return first, tuple(-(-side//multiple)*multiple for side in first)
 
-def prepared(a:np.ndarray, # (H, W) or (H, W, C)
+def prepared(image:np.ndarray, # (H, W) or (H, W, C)
     short:int,             # See `prepared_size`
     nearest:bool=False,    # For labels
     multiple:int=32,       # See `prepared_size`
 ) -> np.ndarray:           # Resized twice
     "A validation image or label as the publication prepares it; scores are computed on the resized label."
-    for size in prepared_size(a.shape[:2], short, multiple): a = _resized(a, size, nearest)
-    return a
+    for size in prepared_size(image.shape[:2], short, multiple): image = _resized(image, size, nearest)
+    return image
 
 # %% ../../nbs/data/28_tensor_augment.ipynb #096037a5
-def _grey(a):
+def _grey(image):
     "The grey of (H, W, 3), cut to whole levels as torchvision does."
-    return np.floor(a.astype(np.float32)@np.array([.2989,.587,.114], np.float32))[...,None]
+    return np.floor(image.astype(np.float32)@np.array([.2989,.587,.114], np.float32))[...,None]
 
-def _blend(a, other, factor): return np.clip(np.float32(factor)*a + np.float32(1-factor)*other, 0, 255).astype(np.uint8)
+def _blend(image, other, factor): return np.clip(np.float32(factor)*image + np.float32(1-factor)*other, 0, 255).astype(np.uint8)
 
-def jitter(a:np.ndarray, # (H, W, 3) uint8
+def jitter(image:np.ndarray, # (H, W, 3) uint8
     factors:tuple,       # Of brightness, contrast, saturation
 ) -> np.ndarray:         # The same, changed
     "Colour jitter of a photo."
     bright,contrast,saturation = factors
-    a = _blend(a, np.float32(0), bright)
-    a = _blend(a, _grey(a).mean(dtype=np.float32), contrast)
-    return _blend(a, _grey(a), saturation)
+    image = _blend(image, np.float32(0), bright)
+    image = _blend(image, _grey(image).mean(dtype=np.float32), contrast)
+    return _blend(image, _grey(image), saturation)
 
-def blur(a:np.ndarray, # (H, W, 3) uint8
+def blur(image:np.ndarray, # (H, W, 3) uint8
     sigma:float=.8,    # Of the Gaussian, in pixels
 ) -> np.ndarray:       # The same, smoothed
     "Gaussian of 3 x 3, the border reflected."
     weights = np.exp(-.5*(np.array([-1,0,1], np.float32)/np.float32(sigma))**2)
     weights = torch.from_numpy(weights/weights.sum())
-    x = F.pad(torch.from_numpy(planes(a))[:,None].float(), (1,1,1,1), mode='reflect')
+    x = F.pad(torch.from_numpy(planes(image))[:,None].float(), (1,1,1,1), mode='reflect')
     y = F.conv2d(x, torch.outer(weights, weights)[None,None])
     return np.rint(y[:,0].permute(1, 2, 0).numpy()).clip(0, 255).astype(np.uint8)
 
@@ -119,24 +119,24 @@ class TensorAugment(_TensorSettings):
         y,x = (int(rng.integers(n)) for n in free)
         return dict(jitter=factors, flip=flip, blur=blurred, ratio=ratio, y=y, x=x)
 
-    def cut(self, a:np.ndarray, # (H, W) or (H, W, C)
+    def cut(self, image:np.ndarray, # (H, W) or (H, W, C)
         draw:dict,              # What `draw` gave
         nearest:bool=False,     # For labels
     ) -> np.ndarray:            # At most the crop's size
         "Scaled and cropped, not yet padded."
-        a = _resized(a, self.scaled_size(a.shape[:2], draw['ratio']), nearest)
-        return a[draw['y']:draw['y']+self.size[0], draw['x']:draw['x']+self.size[1]]
+        image = _resized(image, self.scaled_size(image.shape[:2], draw['ratio']), nearest)
+        return image[draw['y']:draw['y']+self.size[0], draw['x']:draw['x']+self.size[1]]
 
-    def picture(self, a:np.ndarray, # (H, W, C) uint8
+    def picture(self, image:np.ndarray, # (H, W, C) uint8
         modality:'Modality',                   # Its `Modality`
         draw:dict,                  # What `draw` gave
     ) -> np.ndarray:                # (h, w, C) uint8, at most the crop's size
         "A modality, changed."
-        photo = modality.name == self.photo and a.shape[-1] == 3 and a.dtype == np.uint8
-        if photo and draw['jitter']: a = jitter(a, draw['jitter'])
-        if draw['flip']: a = a[:,::-1]
-        if photo and draw['blur']: a = blur(a)
-        return self.cut(a, draw)
+        photo = modality.name == self.photo and image.shape[-1] == 3 and image.dtype == np.uint8
+        if photo and draw['jitter']: image = jitter(image, draw['jitter'])
+        if draw['flip']: image = image[:,::-1]
+        if photo and draw['blur']: image = blur(image)
+        return self.cut(image, draw)
 
     def __call__(self,
         ims:list,                # One (H, W, C) uint8 array per modality
@@ -157,21 +157,21 @@ class TensorAugment(_TensorSettings):
         "Augment one item by a given draw."
         pictures = [self.picture(a, modality, draw) for a,modality in zip(ims, modalities)]
         inside = pictures[0].shape[:2]
-        def finished(a, modality:'Modality'):
-            if raw: return self.padded(planes(a), 0)
-            if self.black_first: return normalise(self.padded(a, 0, False), modality)
-            return self.padded(normalise(a, modality), 0)
+        def finished(image, modality:'Modality'):
+            if raw: return self.padded(planes(image), 0)
+            if self.black_first: return normalise(self.padded(image, 0, False), modality)
+            return self.padded(normalise(image, modality), 0)
         out = [finished(a, modality) for a,modality in zip(pictures, modalities)]
         if mask is not None:
             mask = self.padded(self.cut(mask[:,::-1] if draw['flip'] else mask, draw, True), self.ignore)
         return (out, mask, (0, 0, *(self.size if self.black_first else inside))) if raw else (out, mask)
 
-    def padded(self, a:np.ndarray, # (..., h, w), or (h, w, C)
+    def padded(self, image:np.ndarray, # (..., h, w), or (h, w, C)
         value,                     # At the right and at the bottom
         last:bool=True,            # Are height and width the last two axes?
     ) -> np.ndarray:               # In the size of the crop
         "Pad to the crop."
-        if not last: return self.padded(a.transpose(2, 0, 1), value).transpose(1, 2, 0)
-        out = np.full((*a.shape[:-2], *self.size), value, a.dtype)
-        out[...,:a.shape[-2],:a.shape[-1]] = a
+        if not last: return self.padded(image.transpose(2, 0, 1), value).transpose(1, 2, 0)
+        out = np.full((*image.shape[:-2], *self.size), value, image.dtype)
+        out[...,:image.shape[-2],:image.shape[-1]] = image
         return out

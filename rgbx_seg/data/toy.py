@@ -89,26 +89,26 @@ def toy_scene(seed:int,           # Any non-negative integer
 # %% ../../nbs/data/54_toy.ipynb #4890deb1
 def _u8(x): return np.clip(np.rint(x), 0, 255).astype(np.uint8)
 
-def _encode_depth(a): return np.where(a > 0, _u8(637500/np.maximum(a, 1).astype(np.float32)), 0).astype(np.uint8)
+def _encode_depth(array): return np.where(array > 0, _u8(637500/np.maximum(array, 1).astype(np.float32)), 0).astype(np.uint8)
 
-def _encode_lidar(a):
-    channels = np.maximum(_u8(255-2.5*a[...,0]), 1),_u8(a[...,1]),_u8(20*(a[...,2]+1))
-    return np.where(a[...,:1] > 0, np.stack(channels, 2), 0).astype(np.uint8)
+def _encode_lidar(array):
+    channels = np.maximum(_u8(255-2.5*array[...,0]), 1),_u8(array[...,1]),_u8(20*(array[...,2]+1))
+    return np.where(array[...,:1] > 0, np.stack(channels, 2), 0).astype(np.uint8)
 
-def _as_it_is(a): return a
+def _as_it_is(array): return array
 
 _ENCODERS = dict(
     rgb=_as_it_is, nir=_as_it_is, depth_raw=_as_it_is, depth=_encode_depth, lidar=_encode_lidar,
-    thermal=lambda a: _u8(255*(a+20)/65),
-    thermal_raw=lambda a: np.rint(100*(a+273.15)).astype(np.uint16),
-    event=lambda a: np.concatenate([12*a, np.zeros_like(a[...,:1])], 2),
-    sar=lambda a: _u8(255*(20*np.log10(np.maximum(a, 1e-6))+30)/36))
+    thermal=lambda array: _u8(255*(array+20)/65),
+    thermal_raw=lambda array: np.rint(100*(array+273.15)).astype(np.uint16),
+    event=lambda array: np.concatenate([12*array, np.zeros_like(array[...,:1])], 2),
+    sar=lambda array: _u8(255*(20*np.log10(np.maximum(array, 1e-6))+30)/36))
 
 def encode(modality:str, # 'rgb', 'thermal', 'depth', 'lidar', 'event', 'sar', 'nir', 'thermal_raw' or 'depth_raw'
-    a:np.ndarray,        # As `toy_scene` returns it
+    array:np.ndarray,        # As `toy_scene` returns it
 ) -> np.ndarray:         # (h, w) or (h, w, 3), uint8 (raw forms: uint16)
     "A toy modality as it is written to disk; see the table above."
-    return choose(modality, _ENCODERS, 'toy modality with an 8-bit form')(a)
+    return choose(modality, _ENCODERS, 'toy modality with an 8-bit form')(array)
 
 # %% ../../nbs/data/54_toy.ipynb #49d307a2
 SPLIT_SEEDS = dict(train=10_000, val=800_000, test=900_000)
@@ -123,11 +123,11 @@ def toy_items(split:str,  # 'train', 'val' or 'test'
     turns = [conditions[i%len(conditions)] for i in range(n)]
     return [(f'{base+i:06d}_{condition}', base+i, condition) for i,condition in enumerate(turns)]
 
-def _png(path, a):
+def _png(path, array):
     "Write an array (h, w) or RGB (h, w, 3)."
-    ok,data = cv2_().imencode('.png', a[...,::-1] if a.ndim == 3 else a)
+    ok,data = cv2_().imencode('.png', array[...,::-1] if array.ndim == 3 else array)
     if not ok:
-        raise RGBXError(path, f'an array {a.shape} {a.dtype} that does not encode', '8- or 16-bit grey or 8-bit RGB')
+        raise RGBXError(path, f'an array {array.shape} {array.dtype} that does not encode', '8- or 16-bit grey or 8-bit RGB')
     path.write_bytes(data.tobytes())
 
 def _write_sigma(root, card, splits, size, failure):

@@ -70,15 +70,15 @@ def _walk(route, x):
     line,reversed_,ways = _ops('triton_scan').walks(positions(route, *x.shape[1:3]))
     return torch.empty(line.shape, dtype=torch.int32, device='meta'),reversed_,ways
 
-def _scan(a): _ops('triton_scan').scan_forward(*a[:9])
-def _scan_back(a): _ops('triton_scan').scan_backward(*a[:9], a[9], a[11])
-def _ss2d(a): _ops('triton_scan').ss2d_forward(*a[:6], _walk(a[6], a[0]))
-def _ss2d_back(a): _ops('triton_scan').ss2d_backward(*a[:8], _walk(a[8], a[1]))
-def _window(a): _ops('attention_triton').na_forward(*a[:4], tuple(a[4]))
-def _window_kept(a): _ops('attention_triton').na_forward(*a[:4], tuple(a[4]), True)
-def _window_back(a): _ops('attention_triton').na_backward(*a[:7], tuple(a[7]), a[8])
-def _points(a): _ops('deform_triton').deform_forward(*a)
-def _points_back(a): _ops('deform_triton').deform_backward(*a)
+def _scan(argument): _ops('triton_scan').scan_forward(*argument[:9])
+def _scan_back(argument): _ops('triton_scan').scan_backward(*argument[:9], argument[9], argument[11])
+def _ss2d(argument): _ops('triton_scan').ss2d_forward(*argument[:6], _walk(argument[6], argument[0]))
+def _ss2d_back(argument): _ops('triton_scan').ss2d_backward(*argument[:8], _walk(argument[8], argument[1]))
+def _window(argument): _ops('attention_triton').na_forward(*argument[:4], tuple(argument[4]))
+def _window_kept(argument): _ops('attention_triton').na_forward(*argument[:4], tuple(argument[4]), True)
+def _window_back(argument): _ops('attention_triton').na_backward(*argument[:7], tuple(argument[7]), argument[8])
+def _points(argument): _ops('deform_triton').deform_forward(*argument)
+def _points_back(argument): _ops('deform_triton').deform_backward(*argument)
 
 _LAUNCHERS = dict(scan=_scan, scan_backward=_scan_back, ss2d=_ss2d, ss2d_backward=_ss2d_back, deform_points=_points,
                   neighborhood_attention=_window, neighborhood_attention_kept=_window_kept,
