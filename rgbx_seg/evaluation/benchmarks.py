@@ -79,7 +79,7 @@ class BenchmarkComparison(Tables):
         return {name: benchmark.summary() for name,benchmark in self.benchmarks.items()}
 
 def compare_benchmarks(
-    benchmarks           # {name: benchmark} or a list of them
+    benchmarks:'dict|list'           # {name: benchmark} or a list of them
 ) -> BenchmarkComparison:
     "Several models' benchmarks in one table."
     if not isinstance(benchmarks, dict):

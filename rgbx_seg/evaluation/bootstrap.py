@@ -80,7 +80,7 @@ class Difference(Tables):
         return [self.verdict(), how]+[NOTE]*self.synthetic
     def tables(self, digits:int=1):
         "One row."
-        def percent(value, sign:str=''): return f'{100*value:{sign}.{digits}f}'
+        def percent(value:float, sign:str=''): return f'{100*value:{sign}.{digits}f}'
         low,high = (percent(end, '+') for end in self.interval)
         head = [f'{self.score}, {self.row}', *self.names, 'difference', f'{100*self.level:g} % interval', 'p']
         return [('difference', head, [['percent', *map(percent, self.values), percent(self.difference, '+'),
@@ -140,7 +140,7 @@ def bootstrap(
     (A,conditions),(B,_) = (_matrices(report, row, names) for report in (a, b))
     _check_pixels(names, A, B)
     n_classes,ids,rng = len(a.classes),a.class_ids(classes),np.random.default_rng(seed)
-    def scores(totals): return _score(totals, n_classes, score, ids, a.absent)
+    def scores(totals:np.ndarray): return _score(totals, n_classes, score, ids, a.absent)
     at_once,differences = max(1, int(2e7//(n_classes*n_classes))),[]
     for start in range(0, draws, at_once):
         weights = _weights(conditions, min(at_once, draws-start), rng, stratify)

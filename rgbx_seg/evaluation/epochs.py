@@ -41,7 +41,7 @@ def epoch_files(
     epochs:str,          # '12', '10-20', '10-20:2', '10-', 'last', 'best', 'model', a path; several with commas
 ) -> dict:               # {label: file}, in the order asked for
     "The checkpoints of a folder that a text stands for."
-    def bad(found, expected, fix:str=''): return RGBXError(f'epochs {epochs!r}', found, expected, fix)
+    def bad(found:str, expected:str, fix:str=''): return RGBXError(f'epochs {epochs!r}', found, expected, fix)
     folder,files = Path(folder),{}
     there = _epochs_there(folder)
     have = f"epochs {', '.join(map(str, sorted(there))) or 'none'}"
@@ -100,14 +100,14 @@ class Epochs(Tables):
 
 # %% ../../nbs/evaluation/50_epochs.ipynb #b586ff5c
 def evaluate_epochs(
-    folder:Path,              # Of the run, or of snapshots
-    data,                # Data, as for `evaluate`
-    epochs:str='0-',     # See `epoch_files`
-    load=None,           # Function of a file -> model; default: the run's model with these weights
-    save:str='',         # Folder for the predictions, one sub-folder per epoch when there are several
-    device=None,         # Where to run
-    name:str='',         # Of the run; default: its folder's
-    **kwargs             # Passed to `evaluate`
+    folder:Path,                    # Of the run, or of snapshots
+    data:'DataSet|str|Path',        # Data, as for `evaluate`
+    epochs:str='0-',                # See `epoch_files`
+    load:'Callable'=None,           # Function of a file -> model; default: the run's model with these weights
+    save:str='',                    # Folder for the predictions, one sub-folder per epoch when there are several
+    device:'torch.device|str'=None, # Where to run
+    name:str='',                    # Of the run; default: its folder's
+    **kwargs                        # Passed to `evaluate`
 ) -> Epochs:
     "Evaluate several checkpoints of a run."
     files,reports = epoch_files(folder, epochs),{}

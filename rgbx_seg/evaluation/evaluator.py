@@ -212,8 +212,8 @@ def _pipeline(model, groups, count, picks, stats, how, scores, ahead, clock):
         for task in waiting: task.result()
 
 def check_classes(
-    model,               # With `num_classes`, or any function
-    card:'Card'                 # Of the data
+    model:'Callable', # With `num_classes`, or any function
+    card:'Card'       # Of the data
 ):
     "Raise `RGBXError` unless the model has as many classes as the data."
     n = getattr(model, 'num_classes', None)
@@ -223,22 +223,22 @@ def check_classes(
 
 # %% ../../nbs/evaluation/32_evaluate.ipynb #6735c7f2
 def evaluate(
-    run,                 # A run folder, a saved model or a `Run`; a model, or any function of the modalities' tensors to logits
-    data,                # A folder, or an open data set: `ds[i] -> (rgb, x1, ..., mask)`, `card`, `modalities`
-    protocol:'Protocol|str'=None,       # `Protocol`, its name, or None: whole image, one scale
-    bs:int=1,            # Items (or windows, for 'slide') per forward pass
-    progress:bool=True,  # Show a bar
-    device=None,         # Where to run; default: where the model is
-    drop:list=(),             # Modalities to withhold from the model
-    name:str=None,       # Name of the report; default: the run's
-    subsets:dict=None,   # {name: [condition, ...]}; default: the card's
-    num_workers:int=0,   # Processes that read items; 0: a thread
-    conditions=None,     # Function of an item's name, or {condition: list of names or file of such}; default: the card's
-    save:str='',         # Folder for the predictions: `mask/` and `color/`
-    scores:bool=False,   # With `save`: also what the argmax was taken of, in `scores/`
-    ahead:int=3,         # Batches that reading and counting may be away from the network; 0: all in turns
-    split:str=None,      # Of a folder; None: the last of train, val and test that is there
-    card:'Card'=None            # What a folder is, where it does not say so itself
+    run:'Run|Callable|str|Path', # A run folder, a saved model or a `Run`; a model, or any function of the modalities' tensors to logits
+    data:'DataSet|str|Path',      # A folder, or an open data set: `ds[i] -> (rgb, x1, ..., mask)`, `card`, `modalities`
+    protocol:'Protocol|str'=None,   # `Protocol`, its name, or None: whole image, one scale
+    bs:int=1,                       # Items (or windows, for 'slide') per forward pass
+    progress:bool=True,             # Show a bar
+    device:'torch.device|str'=None, # Where to run; default: where the model is
+    drop:list=(),                   # Modalities to withhold from the model
+    name:str=None,                  # Name of the report; default: the run's
+    subsets:dict=None,              # {name: [condition, ...]}; default: the card's
+    num_workers:int=0,              # Processes that read items; 0: a thread
+    conditions:'Callable|dict'=None, # Function of an item's name, or {condition: list of names or file of such}; default: the card's
+    save:str='',                    # Folder for the predictions: `mask/` and `color/`
+    scores:bool=False,              # With `save`: also what the argmax was taken of, in `scores/`
+    ahead:int=3,                    # Batches that reading and counting may be away from the network; 0: all in turns
+    split:str=None,                 # Of a folder; None: the last of train, val and test that is there
+    card:'Card'=None                # What a folder is, where it does not say so itself
 ) -> Report:
     "Confusion matrices of a run on data, by condition and item. Labels equal to `card.layout.ignore` do not count."
     start,protocol,run = time.perf_counter(),get_protocol(protocol),as_run(run)

@@ -26,7 +26,7 @@ from ..ops.windows import windows
 # %% ../../nbs/evaluation/20_inference.ipynb #55cccd07
 def _forward_scores(forward, images, protocol):
     "Scores of one pass, averaged with those of the mirrored images where the protocol asks for it."
-    def scores(images):
+    def scores(images:list):
         logits = forward(images)
         return logits.softmax(1) if protocol.combine=='softmax' else logits
     if not protocol.flip: return scores(images)
@@ -61,7 +61,7 @@ def _one_scale(
 def _late_scores(forward, images, protocol, size, bs):
     "Scores of one scale, with the softmax after resizing to `size`."
     plain = dataclasses.replace(protocol, combine='logits', flip=False)
-    def scores(images): return resize(_one_scale(forward, images, plain, bs), size).softmax(1)
+    def scores(images:list): return resize(_one_scale(forward, images, plain, bs), size).softmax(1)
     if not protocol.flip: return scores(images)
     return (scores(images) + scores(mirrored(images)).flip(-1))/2
 
@@ -102,7 +102,8 @@ def _common_size(images):
 def _scores_at(forward, items, s, protocol, stats, size, bs):
     "Scores of one scale, (B, classes, *size)."
     if protocol.arithmetic: return ARITHMETICS[protocol.arithmetic](forward, items, s, protocol, stats, size)
-    def tensors(stack, mean_std): return torch.stack([to_tensor(at_scale(o, s, protocol), *mean_std) for o in stack])
+    def tensors(stack:np.ndarray, mean_std:tuple):
+        return torch.stack([to_tensor(at_scale(o, s, protocol), *mean_std) for o in stack])
     images = map_present(tensors, items, stats)
     if protocol.combine=='late': return _late_scores(forward, images, protocol, size, bs)
     return resize(_one_scale(forward, images, protocol, bs), size)
@@ -163,39 +164,40 @@ def _for_run(run, images, stats):
 
 # %% ../../nbs/evaluation/20_inference.ipynb #c64cff98
 def infer(
-    run,                  # A run folder or a `Run`; a model, or a function of the modalities' tensors that returns logits
-    images,               # List in the model's order, or dict by name, of (H, W[, C]) uint8 or stacks (B, H, W, C); None: missing
-    protocol:'Protocol|str'=None,        # `Protocol`, its name, or None: whole image, one scale
-    stats=None,           # (mean, std) for all, a list of such, a dict by name, a card; None: the run's, or ImageNet's of a model
-    device=None,          # Default: where the model is
-    bs:int=4              # Windows per forward pass
-) -> np.ndarray:          # ([B,] H, W, classes) float32; `.argmax(-1)` is the prediction
+    run:'Run|Callable|str|Path', # A run folder or a `Run`; a model, or a function of the modalities' tensors that returns logits
+    images:'list|dict', # List in the model's order, or dict by name, of (H, W[, C]) uint8 or stacks (B, H, W, C); None: missing
+    protocol:'Protocol|str'=None,   # `Protocol`, its name, or None: whole image, one scale
+    # (mean, std) for all, a list of such, a dict by name, a card; None: the run's, or ImageNet's of a model
+    stats:'tuple|list|dict|Card'=None,
+    device:'torch.device|str'=None, # Default: where the model is
+    bs:int=4                        # Windows per forward pass
+) -> np.ndarray:                    # ([B,] H, W, classes) float32; `.argmax(-1)` is the prediction
     """Class scores. Probabilities for `combine='softmax'`, mean logits for 'logits', sums of exponentials for published
     arithmetic."""
     model,images,stats = _for_run(run, images, stats)
     return _channels_last(_total_scores(model, images, get_protocol(protocol), stats, device, bs), images)
 
 def infer_mask(
-    run,                  # As `infer`
-    images,               # As `infer`
-    protocol:Protocol=None,        # As `infer`
-    stats=None,           # As `infer`
-    device=None,          # As `infer`
-    bs:int=4              # As `infer`
-) -> np.ndarray:          # ([B,] H, W) int64
+    run:'Run|Callable|str|Path',       # As `infer`
+    images:'list|dict',                # As `infer`
+    protocol:Protocol=None,            # As `infer`
+    stats:'tuple|list|dict|Card'=None, # As `infer`
+    device:'torch.device|str'=None,    # As `infer`
+    bs:int=4                           # As `infer`
+) -> np.ndarray:                       # ([B,] H, W) int64
     "`infer(...).argmax(-1)`, taken where the model is, so that scores of many classes need not travel."
     model,images,stats = _for_run(run, images, stats)
     scores = _total_scores(model, images, get_protocol(protocol), stats, device, bs)
     return _channels_last(scores.argmax(1)[:,None], images)[...,0]
 
 def scale_scores(
-    run,                  # As `infer`
-    images,               # As `infer`
-    protocol:Protocol=None,        # As `infer`
-    stats=None,           # As `infer`
-    device=None,          # As `infer`
-    bs:int=4              # As `infer`
-) -> dict:                # `{scale: ([B,] H, W, classes)}`
+    run:'Run|Callable|str|Path',       # As `infer`
+    images:'list|dict',                # As `infer`
+    protocol:Protocol=None,            # As `infer`
+    stats:'tuple|list|dict|Card'=None, # As `infer`
+    device:'torch.device|str'=None,    # As `infer`
+    bs:int=4                           # As `infer`
+) -> dict:                             # `{scale: ([B,] H, W, classes)}`
     "What each scale contributes to `infer`, before the mean over scales."
     model,images,stats = _for_run(run, images, stats)
     each = _scale_tensors(model, images, get_protocol(protocol), stats, device, bs)
@@ -203,19 +205,19 @@ def scale_scores(
 
 # %% ../../nbs/evaluation/20_inference.ipynb #69d70a59
 def real_names(
-    wanted,            # The model's modalities
-    have               # The data set's modalities
-) -> list:             # The data set's words for them
+    wanted:'list|tuple', # The model's modalities
+    have:'list|tuple'    # The data set's modalities
+) -> list:               # The data set's words for them
     "The names of `wanted`, with the general `x` replaced by the data set's only modality besides `rgb`."
     others = [name for name in have if name!='rgb']
     general = 'x' not in have and len(others)==1
     return [others[0] if name=='x' and general else name for name in wanted]
 
 def pick_modalities(
-    wanted,            # The model's modalities, or None: all that are there
-    have,              # The data set's modalities, in the order of its items
-    drop:list=()            # Names that are to be missing (in the model's or the data set's words)
-) -> list:             # For each wanted one its position in the item, or None when dropped
+    wanted:'list|tuple', # The model's modalities, or None: all that are there
+    have:'list|tuple',   # The data set's modalities, in the order of its items
+    drop:list=()         # Names that are to be missing (in the model's or the data set's words)
+) -> list:               # For each wanted one its position in the item, or None when dropped
     "Match the modalities of a model and a data set by name."
     have,drop = list(have),(drop,) if isinstance(drop, str) else tuple(drop)
     wanted = have if wanted is None else list(wanted)
@@ -233,11 +235,11 @@ def pick_modalities(
 
 # %% ../../nbs/evaluation/20_inference.ipynb #4351b49f
 def model_inputs(
-    model,             # With `modalities`, or any function
-    card:'Card|str',              # The data set's card: means and standard deviations
-    have=None,         # Modalities of the items, in their order; default: the card's
+    model:'Callable',       # With `modalities`, or any function
+    card:'Card|str',        # The data set's card: means and standard deviations
+    have:'list|tuple'=None, # Modalities of the items, in their order; default: the card's
     drop:list=()            # Names that are to be missing
-) -> tuple:            # (picks, stats): positions in the item and (mean, std), or None, per modality of the model
+) -> tuple:                 # (picks, stats): positions in the item and (mean, std), or None, per modality of the model
     "What `item_images` and `infer` need to run `model` on items of `card`."
     have = list(card.modalities if have is None else have)
     picks = pick_modalities(getattr(model, 'modalities', None), have, drop)
@@ -253,8 +255,8 @@ def item_images(
 
 # %% ../../nbs/evaluation/20_inference.ipynb #ff9e2ca0
 def as_run(
-    run,                 # What `load_run` takes, a learner, or a function of the modalities' tensors that gives logits
-    device=None          # Where its model goes; None: a loaded one to the GPU if there is one, a given one stays
+    run:'Run|Learner|Callable|str|Path', # What `load_run` takes, a learner, or a function of the modalities' tensors that gives logits
+    device:'torch.device|str'=None # Where its model goes; None: a loaded one to the GPU if there is one, a given one stays
 ) -> Run:
     "A model with its reading; a learner's is that of its data, of a model alone nothing is known."
     if device is None and isinstance(run, (str,Path)): device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -272,14 +274,14 @@ def _run_of(model):
     return Run(model, reading, name=name)
 
 def open_for(
-    run:Run,             # Says how its images are read
-    data,                # A folder, files by modality, or an open data set
-    split:str=None,      # Of a folder; None: the last of train, val and test that is there
-    card:'Card'=None,           # What a folder is, where it does not say so itself
-    drop:list=(),             # Modalities that the run is to do without
+    run:Run,                      # Says how its images are read
+    data:'DataSet|dict|str|Path', # A folder, files by modality, or an open data set
+    split:str=None,               # Of a folder; None: the last of train, val and test that is there
+    card:'Card'=None,             # What a folder is, where it does not say so itself
+    drop:list=(),                 # Modalities that the run is to do without
     recipe:'Recipe'=None,         # Read as this recipe's publication did
-    labels:bool=True     # With labels? None: where there are any
-):                       # The data set, read as the run reads
+    labels:bool=True              # With labels? None: where there are any
+):                                # The data set, read as the run reads
     "Open data for a run. Raises `RGBXError` where the run cannot read them."
     drop,reading = (drop,) if isinstance(drop, str) else tuple(drop),run.reading
     if reading is not None:

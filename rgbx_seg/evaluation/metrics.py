@@ -40,8 +40,8 @@ class ConfusionMatrix:
 
     def add(self,
         pred:'np.ndarray', # Class indices (..., H, W), or logits (B, num_classes, h, w), which are resized (bilinear) to the label's size
-        y       # Labels (..., H, W), integers
-    ):          # itself
+        y:'np.ndarray|Tensor' # Labels (..., H, W), integers
+    ):                        # itself
         "Count one batch of any size. Raises `RGBXError` on unequal shapes and on values outside the classes."
         pred,y = _indices(torch.as_tensor(pred), torch.as_tensor(y), self.num_classes)
         n,y,pred = self.num_classes,y.reshape(-1).long(),pred.reshape(-1).long()
@@ -165,7 +165,7 @@ def as_dict(self:ConfusionMatrix,
     classes:list=None # Names of the classes; None = their indices as text
 ) -> dict: # {'miou', 'macc', 'aacc', 'fwiou', 'kappa': float, 'iou', 'acc': {class: float}, 'pixels': int}; an undefined score is None
     "All scores as plain numbers that JSON can hold."
-    def plain(v): return None if v!=v else v
+    def plain(v:float): return None if v!=v else v
     names = list(map(str, range(self.num_classes) if classes is None else classes))
     if len(names)!=self.num_classes:
         raise RGBXError('ConfusionMatrix.as_dict', f'{len(names)} names', f'{self.num_classes} names, one per class')
@@ -204,12 +204,12 @@ class ConfusionMetric(Metric):
     def name(self): return self._name
 
 def seg_metrics(
-    num_classes:int,                   # Number of classes
-    scores=('miou','macc','aacc'),     # Which columns
-    ignore:int=255,                    # Label value that does not count
+    num_classes:int,                     # Number of classes
+    scores:tuple=('miou','macc','aacc'), # Which columns
+    ignore:int=255,                      # Label value that does not count
     pairs:dict=None, # More columns {title: class indices}: the mean IoU of a few classes, e.g. a pair that only one modality separates
-    **kwargs                           # `absent`, `outside` of `ConfusionMatrix`
-) -> list:                             # Metrics for `Learner(metrics=...)`; `[0].cm` is their matrix
+    **kwargs                             # `absent`, `outside` of `ConfusionMatrix`
+) -> list:                               # Metrics for `Learner(metrics=...)`; `[0].cm` is their matrix
     "The columns of a training table, all read from one `ConfusionMatrix`."
     cm = ConfusionMatrix(num_classes, ignore, **kwargs)
     return [ConfusionMetric(cm, s) for s in scores] + [ConfusionMetric(cm, 'miou', c, n)

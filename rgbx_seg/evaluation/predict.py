@@ -24,12 +24,12 @@ from ..show.grid import show_item
 
 # %% ../../nbs/evaluation/40_predict.ipynb #5763ac35
 def save_prediction(
-    out,                 # Folder
-    name:str,            # Of the item
-    mask:np.ndarray,     # (H, W) class numbers
-    card:Card,           # Classes and colours
-    scores=None,         # (H, W, classes): also write these
-) -> dict:               # name, and the paths 'mask', 'color' (and 'scores')
+    out:'Path|str',         # Folder
+    name:str,               # Of the item
+    mask:np.ndarray,        # (H, W) class numbers
+    card:Card,              # Classes and colours
+    scores:np.ndarray=None, # (H, W, classes): also write these
+) -> dict:                  # name, and the paths 'mask', 'color' (and 'scores')
     """Write one prediction: class numbers, colours, and scores as float16 (float32 where they are larger than that
     holds)."""
     name,mask = safe_name(name, 'item'),np.asarray(mask)
@@ -151,19 +151,19 @@ def _write_index(out, dataset, model, protocol, drop, records):
     write_text(out/'predictions.json', json.dumps(info, indent=1)+'\n')
 
 def predict(
-    run,                      # A run folder, a saved model or a `Run`; a model, or any function of the modalities' tensors to logits
-    inputs,                   # A folder, {modality: [file, ...]} (with 'label' for masks), or an open data set
-    out:str='predictions',        # Folder for the results
-    protocol:'Protocol|str'=None,            # `Protocol`, its name, or None: whole image, one scale
-    split:str='all',          # Of a folder: a split of its card, or 'all' files
+    run:'Run|Callable|str|Path', # A run folder, a saved model or a `Run`; a model, or any function of the modalities' tensors to logits
+    inputs:'DataSet|dict|str|Path', # A folder, {modality: [file, ...]} (with 'label' for masks), or an open data set
+    out:str='predictions',          # Folder for the results
+    protocol:'Protocol|str'=None,   # `Protocol`, its name, or None: whole image, one scale
+    split:str='all',                # Of a folder: a split of its card, or 'all' files
     card:'Card|str'=None, # `Card`, its name or file, or modalities, where neither run nor data say how the files are read
-    drop:list=(),                  # Modalities to withhold from the model
-    pictures:bool=True,       # Also write the side-by-side pictures
-    scores:bool=False,        # Also write what the argmax is taken of, as `scores/<item>.npz`
-    skip_existing:bool=False, # Leave out items whose files are all there
-    progress:bool=True,       # Show a bar
-    device=None               # Where to run; default: where the model is
-) -> list:                    # One dict per item: name, and the paths 'mask', 'color' (and 'picture', 'scores')
+    drop:list=(),                   # Modalities to withhold from the model
+    pictures:bool=True,             # Also write the side-by-side pictures
+    scores:bool=False,              # Also write what the argmax is taken of, as `scores/<item>.npz`
+    skip_existing:bool=False,       # Leave out items whose files are all there
+    progress:bool=True,             # Show a bar
+    device:'torch.device|str'=None  # Where to run; default: where the model is
+) -> list:                          # One dict per item: name, and the paths 'mask', 'color' (and 'picture', 'scores')
     "Predict every item of `inputs` and write its masks and picture below `out`."
     run = as_run(run)
     protocol = dataclasses.replace(get_protocol(protocol), at_size=False)

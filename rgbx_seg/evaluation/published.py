@@ -73,16 +73,18 @@ def _opencv_resize(scores, size):
 
 # %% ../../nbs/evaluation/22_published.ipynb #4b877eb6
 def sigma_scores(
-    forward,              # `Forward`
-    items:list,           # One stack (B, H, W[, C]) of raw images per modality, or None
-    s:float,              # One of the protocol's scales
-    protocol:Protocol,    # With arithmetic='sigma'
-    stats:list,           # (mean, std) of each modality
-    size:tuple            # Of the result
-) -> Tensor:              # (B, classes, *size): what this scale adds
+    forward:'Forward', # `Forward`
+    items:list,        # One stack (B, H, W[, C]) of raw images per modality, or None
+    s:float,           # One of the protocol's scales
+    protocol:Protocol, # With arithmetic='sigma'
+    stats:list,        # (mean, std) of each modality
+    size:tuple         # Of the result
+) -> Tensor:           # (B, classes, *size): what this scale adds
     "Scores of one scale by Sigma's published evaluator, resized to `size` by OpenCV."
-    def tensors(stack, mean_std): return torch.stack([to_tensor(at_scale(o, s, protocol), *mean_std) for o in stack])
-    def score(t, b, l, r): return _sigma_window(forward, map_present(lambda x: x[...,t:b,l:r], images), protocol)
+    def tensors(stack:np.ndarray, mean_std:tuple):
+        return torch.stack([to_tensor(at_scale(o, s, protocol), *mean_std) for o in stack])
+    def score(t:int, b:int, l:int, r:int):
+        return _sigma_window(forward, map_present(lambda x: x[...,t:b,l:r], images), protocol)
     images = map_present(tensors, items, stats)
     height,width = image_size(images)
     small = height<=protocol.crop[0] or width<=protocol.crop[1]
@@ -130,20 +132,20 @@ def _furnace_item(forward, images, s, protocol, stats):
     padded = map_present(lambda array: _padded(array, crop), arrays)
     size = next(array for array in padded if array is not None).shape[:2]
     top,left = (size[0]-height)//2,(size[1]-width)//2
-    def score(t, b, l, r):
+    def score(t:int, b:int, l:int, r:int):
         return _furnace_window(forward,
                                map_present(lambda array,st: _tensor(array[t:b,l:r], st), padded, stats), protocol)
     total = _add_windows(score, windows(size, (crop,crop), protocol.stride), size)
     return total[...,top:top+height,left:left+width]
 
 def furnace_scores(
-    forward,              # `Forward`
-    items:list,           # One stack (B, H, W[, C]) per modality: uint8 images, float maps; None where missing
-    s:float,              # One of the protocol's scales
-    protocol:Protocol,    # With arithmetic='furnace'
-    stats:list,           # (mean, std) of each modality
-    size:tuple            # Of the result
-) -> Tensor:              # (B, classes, *size): what this scale adds
+    forward:'Forward', # `Forward`
+    items:list,        # One stack (B, H, W[, C]) per modality: uint8 images, float maps; None where missing
+    s:float,           # One of the protocol's scales
+    protocol:Protocol, # With arithmetic='furnace'
+    stats:list,        # (mean, std) of each modality
+    size:tuple         # Of the result
+) -> Tensor:           # (B, classes, *size): what this scale adds
     "Scores of one scale in the evaluator of SA-Gate and malleable 2.5D convolution."
     count = len(next(stack for stack in items if stack is not None))
     one_by_one = zip(*([None]*count if stack is None else stack for stack in items))
@@ -154,16 +156,17 @@ def furnace_scores(
 def _corners(x, size): return F.interpolate(x, tuple(size), mode='bilinear', align_corners=True)
 
 def cmnext_scores(
-    forward,              # `Forward`
-    items:list,           # One stack (B, H, W[, C]) of raw images per modality, or None
-    s:float,              # One of the protocol's scales
-    protocol:Protocol,    # With arithmetic='cmnext'
-    stats:list,           # (mean, std) of each modality
-    size:tuple            # Of the result
-) -> Tensor:              # (B, classes, *size): what this scale adds
+    forward:'Forward', # `Forward`
+    items:list,        # One stack (B, H, W[, C]) of raw images per modality, or None
+    s:float,           # One of the protocol's scales
+    protocol:Protocol, # With arithmetic='cmnext'
+    stats:list,        # (mean, std) of each modality
+    size:tuple         # Of the result
+) -> Tensor:           # (B, classes, *size): what this scale adds
     """Scores of one scale by the evaluator of CMNeXt: normalised inputs are resized, logits resized back, then a
     softmax."""
-    def tensors(stack, mean_std): return torch.stack([to_tensor(at_scale(o, 1, protocol), *mean_std) for o in stack])
+    def tensors(stack:np.ndarray, mean_std:tuple):
+        return torch.stack([to_tensor(at_scale(o, 1, protocol), *mean_std) for o in stack])
     images = map_present(tensors, items, stats)
     if len(protocol.scales) == 1 and not protocol.flip: return forward(images).softmax(1)
     wanted = [-(-int(s*side)//32)*32 for side in size]

@@ -147,7 +147,7 @@ def scores(self:Report) -> dict: # {row: {'miou', 'macc', 'aacc', 'kappa', 'item
 def condition_table(self:Report, digits:int=1) -> tuple: # (head, rows)
     "Means of every row, as strings; the other convention where a class is absent."
     scores,key = self.scores(),f'miou_{_OTHER[self.absent]}'
-    def percent(value): return pct(value, digits)
+    def percent(value:float): return pct(value, digits)
     differs = any(percent(score[key])!=percent(score['miou']) for score in scores.values())
     head = ['condition', 'items', 'mIoU', *(f'mIoU {name}' for name in self.class_sets)]
     head += [f'mIoU, {_OTHER_TITLE[self.absent]}']*differs+['mAcc', 'aAcc']
@@ -335,7 +335,7 @@ def to_dict(self:Comparison) -> dict: # JSON-able
 def __repr__(self:Comparison): return f"Comparison({', '.join(self.reports)})"
 
 def compare(
-    reports,             # {name: Report or list of Reports (seeds)}, or a list of Reports or of their files
+    reports:'dict|list', # {name: Report or list of Reports (seeds)}, or a list of Reports or of their files
     groups:dict=None     # {name: [class, ...]}: rows with the mean IoU over these classes
 ) -> Comparison:
     "Reports side by side, as text, HTML or plain data."

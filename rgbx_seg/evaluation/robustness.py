@@ -23,8 +23,8 @@ from ..show.tables import SHORT_NOTE, pct
 
 # %% ../../nbs/evaluation/60_robustness.ipynb #11b0ed6b
 def corruption_names(
-    corruptions='vgc20', # A preset, a corruption, or a list of these
-) -> list:               # Corruptions, without repetition
+    corruptions:'str|list'='vgc20', # A preset, a corruption, or a list of these
+) -> list:                          # Corruptions, without repetition
     "The corruptions that presets and names stand for."
     found = []
     for name in [corruptions] if isinstance(corruptions, str) else list(corruptions):
@@ -74,7 +74,7 @@ def _damage_table(robustness, which, digits):
     "(title, head, rows): corruption by severity."
     scores,ratios = robustness.scores(which),robustness.means(which)['RD']
     severities = sorted({severity for some in scores.values() for severity in some})
-    def percent(value): return pct(value, digits)
+    def percent(value:float): return pct(value, digits)
     rows = [[name, *(percent(some.get(s)) for s in severities), percent(_mean(some.values())),
              *([f'{ratios[name]:.2f}'] if ratios else [])] for name,some in scores.items()]
     columns = [percent(_mean(some[s] for some in scores.values() if s in some)) for s in severities]
@@ -119,7 +119,7 @@ def heading(self:Robustness) -> list: # Lines
 @patch
 def to_dict(self:Robustness) -> dict: # JSON-able
     "The clean report, means and scores."
-    def plain(which): return {name: {str(s): v for s,v in some.items()} for name,some in self.scores(which).items()}
+    def plain(which:str): return {name: {str(s): v for s,v in some.items()} for name,some in self.scores(which).items()}
     return dict(clean=self.clean.to_dict(), means={which: self.means(which) for which in self.which()},
                 scores={which: plain(which) for which in self.which()})
 
@@ -152,7 +152,8 @@ def _combinations(dataset, corruptions, severities, which):
     return todo,skipped
 
 def _same_settings(a, b):
-    def keys(robustness): return {(key, severity) for key,some in robustness.reports.items() for severity in some}
+    def keys(robustness:'Robustness'):
+        return {(key, severity) for key,some in robustness.reports.items() for severity in some}
     differ = keys(a)^keys(b)
     if not differ: return
     raise RGBXError('reference', f'other settings ({len(differ)} combinations differ)',
@@ -160,17 +161,17 @@ def _same_settings(a, b):
 
 # %% ../../nbs/evaluation/60_robustness.ipynb #8e7f7dab
 def corruption_benchmark(
-    run,                        # As for `evaluate`
-    data,                       # As for `evaluate`
-    corruptions='vgc20',        # A preset, a corruption, or a list of these
-    severities=(1,2,3,4,5),     # Which
-    modalities:list=('rgb',),        # Damaged one after the other; 'rgb+thermal' damages both at once
-    n:int=None,                 # So many items, evenly spread; None: all
-    seed:int=0,                 # Of the damage
-    reference:Robustness=None,  # Of another model with the same settings, for RD
-    progress:bool=True,         # Show a bar
-    name:str=None,              # Of the reports; default: the run's
-    **kwargs                    # Passed to `evaluate`: protocol, bs, num_workers, device ...
+    run:'Run|Callable|str|Path',         # As for `evaluate`
+    data:'DataSet|str|Path',             # As for `evaluate`
+    corruptions:'str|list'='vgc20',      # A preset, a corruption, or a list of these
+    severities:'tuple|list'=(1,2,3,4,5), # Which
+    modalities:list=('rgb',),            # Damaged one after the other; 'rgb+thermal' damages both at once
+    n:int=None,                          # So many items, evenly spread; None: all
+    seed:int=0,                          # Of the damage
+    reference:Robustness=None,           # Of another model with the same settings, for RD
+    progress:bool=True,                  # Show a bar
+    name:str=None,                       # Of the reports; default: the run's
+    **kwargs                             # Passed to `evaluate`: protocol, bs, num_workers, device ...
 ) -> Robustness:
     "Evaluate a run on damaged images: every corruption at every severity."
     run = as_run(run)
@@ -251,7 +252,7 @@ def tables(self:Missing, digits:int=1) -> list: # (name, head, rows) of each
     "What is left by protocol, by condition, and under noise."
     kinds = list(self.left)
     scores = [self.scores(kind) for kind in kinds]
-    def row(title:str, values): return [title, *(pct(value, digits) for value in values)]
+    def row(title:str, values:'Iterable'): return [title, *(pct(value, digits) for value in values)]
     rows = [row(_joined(left), (score[left] for score in scores)) for left in scores[0]]
     rows.append(row('mean', map(emm, scores)))
     rows += [row(f'expected, p = {p:g}', (emm(score, p) for score in scores)) for p in self.p]
@@ -287,32 +288,34 @@ def _subsets(names, subsets):
     return [names]+[tuple(name for name in names if name in left) for left in subsets if set(left)!=set(names)]
 
 def missing_benchmark(
-    run,                       # As for `evaluate`
-    data,                      # As for `evaluate`
-    rmm:tuple=(.25,.5,.75),    # Probabilities that an element is lost; (): no RMM
+    run:'Run|Callable|str|Path',   # As for `evaluate`
+    data:'DataSet|str|Path',       # As for `evaluate`
+    rmm:tuple=(.25,.5,.75),        # Probabilities that an element is lost; (): no RMM
     nm:tuple=('low','mid','high'), # Levels of noise; (): none
-    missing:str='none',        # What the model gets of a missing modality: 'none' or 'zero'
-    subsets:list=None,         # What is left, tuples of names; default: all subsets
-    p:tuple=(.2,.1,.05),       # Probabilities of the expectations
-    n:int=None,                # So many items, evenly spread; None: all
-    seed:int=0,                # Of noise and losses
-    progress:bool=True,        # Show a bar
-    name:str=None,             # Of the reports; default: the run's
-    **kwargs                   # Passed to `evaluate`: protocol, bs, num_workers, device ...
+    missing:str='none',            # What the model gets of a missing modality: 'none' or 'zero'
+    subsets:list=None,             # What is left, tuples of names; default: all subsets
+    p:tuple=(.2,.1,.05),           # Probabilities of the expectations
+    n:int=None,                    # So many items, evenly spread; None: all
+    seed:int=0,                    # Of noise and losses
+    progress:bool=True,            # Show a bar
+    name:str=None,                 # Of the reports; default: the run's
+    **kwargs                       # Passed to `evaluate`: protocol, bs, num_workers, device ...
 ) -> Missing:
     "Evaluate a run without some of its modalities, with parts of them lost, and with noise."
     if missing not in ('none','zero'): raise RGBXError('missing', repr(missing), "'none' or 'zero'")
     run = as_run(run)
     some,model = Some(open_for(run, data), n),run.model
     names = tuple(real_names(getattr(model, 'modalities', some.modalities), list(some.modalities)))
-    def score(model, drop=()): return evaluate(model, some, progress=False, name=name or run.name, drop=drop, **kwargs)
-    def changed(change): return score(Disturbed(model, change, names, seed))
-    def losing(left, lose): return changed(lambda name, x, generator: x if name in left else lose(x, generator))
-    def entire(left):
+    def score(model:'Callable', drop:tuple=()):
+        return evaluate(model, some, progress=False, name=name or run.name, drop=drop, **kwargs)
+    def changed(change:'Callable'): return score(Disturbed(model, change, names, seed))
+    def losing(left:tuple, lose:'Callable'):
+        return changed(lambda name, x, generator: x if name in left else lose(x, generator))
+    def entire(left:tuple):
         if missing=='zero': return losing(left, lambda x, generator: torch.zeros_like(x))
         return score(model, tuple(name for name in names if name not in left))
-    def random(left, r): return losing(left, lambda x, generator: random_zero(x, r, generator))
-    def noised(level): return changed(lambda name, x, generator: noisy(x, level, name=='event', generator))
+    def random(left:tuple, r:float): return losing(left, lambda x, generator: random_zero(x, r, generator))
+    def noised(level:str): return changed(lambda name, x, generator: noisy(x, level, name=='event', generator))
     lefts = _subsets(names, subsets)
     jobs = [('EMM', left, entire, (left,)) for left in lefts]
     jobs += [(f'RMM {r:g}', left, random, (left, r)) for r in rmm for left in lefts]
@@ -324,12 +327,12 @@ def missing_benchmark(
 
 # %% ../../nbs/evaluation/60_robustness.ipynb #f2eb12c7
 def robustness(
-    run,                        # A run folder, a saved model or a `Run`; or a model
-    data,                       # A folder, or an open data set
-    what:str='corruptions',     # 'corruptions', or 'missing' sensors
-    split:str=None,             # Of a folder; None: the last of train, val and test that is there
-    card:'Card'=None,                  # What a folder is, where it does not say so itself
-    **kwargs                    # As `corruption_benchmark` or `missing_benchmark`
+    run:'Run|Callable|str|Path', # A run folder, a saved model or a `Run`; or a model
+    data:'DataSet|str|Path',     # A folder, or an open data set
+    what:str='corruptions',      # 'corruptions', or 'missing' sensors
+    split:str=None,              # Of a folder; None: the last of train, val and test that is there
+    card:'Card'=None,            # What a folder is, where it does not say so itself
+    **kwargs                     # As `corruption_benchmark` or `missing_benchmark`
 ) -> Benchmark:
     "What damaged images, or missing sensors, cost a run."
     benchmarks = dict(corruptions=corruption_benchmark, missing=missing_benchmark)

@@ -81,10 +81,10 @@ def image_size(
     return tuple(next(image.shape[-2:] for image in images if image is not None))
 
 def map_present(
-    f,               # Function of an image
-    images:list,     # Images, or None
-    *more:list       # Further lists; `f` gets one of each
-) -> list:           # Results, None where there is no image
+    f:'Callable', # Function of an image
+    images:list,  # Images, or None
+    *more:list    # Further lists; `f` gets one of each
+) -> list:        # Results, None where there is no image
     "`f` of every image that is there."
     return [None if each[0] is None else f(*each) for each in zip(images, *more)]
 

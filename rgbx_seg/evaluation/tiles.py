@@ -39,9 +39,9 @@ def tile_starts(size:int, # Rows or columns of the scene
     n = math.ceil((size-overlap)/(tile-overlap))
     return [round(i*(size-tile)/(n-1)) for i in range(n)]
 
-def tile_weight(shape, # (height, width) of a tile
-    overlap:int,       # Length of the ramps
-) -> Tensor:           # `(height, width)`, positive, at most 1
+def tile_weight(shape:tuple, # (height, width) of a tile
+    overlap:int,             # Length of the ramps
+) -> Tensor:                 # `(height, width)`, positive, at most 1
     "How much a tile counts where: 1 inside, falling towards its border."
     def ramp(n:int): return torch.minimum(torch.arange(n)+.5, n-torch.arange(n)-.5).div(max(overlap, 1)).clamp(max=1)
     return ramp(shape[0])[:,None]*ramp(shape[1])[None]
@@ -308,17 +308,17 @@ def _batch(forward, scene, boxes, draws, maps, channels):
 
 # %% ../../nbs/evaluation/45_tiles.ipynb #dc111aca
 def predict_scene(
-    run,                    # A run folder, a saved model or a `Run`
-    files,                  # A GeoTIFF with all bands, or `{modality: path}`
-    out:Path,               # The GeoTIFF of classes to write
-    tile:int=512,           # Side of a tile
-    overlap:int=64,         # Shared by neighbouring tiles
-    bs:int=1,               # Tiles per forward pass
-    draws:int=1,            # Samples of a diffusion head, for the uncertainty
-    maps:dict=None,         # `{one of MAPS: path of a GeoTIFF to write}`
-    device=None,            # Where to run; None: the GPU if there is one, a given model stays where it is
-    progress:bool=True,     # Show a bar
-) -> dict:                  # `pixels` per class, `nodata`: pixels without data or without a finite score, `tiles`
+    run:'Run|Callable|str|Path',    # A run folder, a saved model or a `Run`
+    files:'dict|str|Path',          # A GeoTIFF with all bands, or `{modality: path}`
+    out:Path,                       # The GeoTIFF of classes to write
+    tile:int=512,                   # Side of a tile
+    overlap:int=64,                 # Shared by neighbouring tiles
+    bs:int=1,                       # Tiles per forward pass
+    draws:int=1,                    # Samples of a diffusion head, for the uncertainty
+    maps:dict=None,                 # `{one of MAPS: path of a GeoTIFF to write}`
+    device:'torch.device|str'=None, # Where to run; None: the GPU if there is one, a given model stays where it is
+    progress:bool=True,             # Show a bar
+) -> dict:                        # `pixels` per class, `nodata`: pixels without data or without a finite score, `tiles`
     "Segment a scene tile by tile, read as the run reads, into a georeferenced map of classes."
     run,maps = as_run(run, device),dict(maps or {})
     _check_options(run, tile, overlap, draws, maps)

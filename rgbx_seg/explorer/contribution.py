@@ -19,13 +19,13 @@ from ..show.tables import NOTE, Tables, pct
 
 # %% ../../nbs/explorer/05_contribution.ipynb #3d1fe192
 def ablation_maps(
-    model,                # With `modalities` (two or more), called with None for a missing one
-    item:tuple,           # `(rgb, x1, ..., mask)` in uint8
-    card:'Card|str',                 # The data set's card
-    modalities:list=None, # Names of the images in order; default: the card's
-    protocol:'Protocol'=None,        # As `infer`
-    device=None,          # As `infer`
-) -> dict:                # {modality: (H, W) float32}
+    model:'Callable',               # With `modalities` (two or more), called with None for a missing one
+    item:tuple,                     # `(rgb, x1, ..., mask)` in uint8
+    card:'Card|str',                # The data set's card
+    modalities:list=None,           # Names of the images in order; default: the card's
+    protocol:'Protocol'=None,       # As `infer`
+    device:'torch.device|str'=None, # As `infer`
+) -> dict:                          # {modality: (H, W) float32}
     """Probability that the predicted class loses at every pixel without a modality; negative where the modality spoke
     against it."""
     have = list(modalities or card.modalities)
@@ -38,7 +38,7 @@ def ablation_maps(
         return infer(model, item_images(item, picks), protocol, stats, device)
     full = probabilities()
     best = full.argmax(-1)[...,None]
-    def of_best(values): return np.take_along_axis(values, best, -1)[...,0]
+    def of_best(values:np.ndarray): return np.take_along_axis(values, best, -1)[...,0]
     return {name: of_best(full)-of_best(probabilities((name,))) for name in names}
 
 # %% ../../nbs/explorer/05_contribution.ipynb #a8ac2b5e
@@ -86,16 +86,16 @@ def _covered(images, i, patches, size):
 
 # %% ../../nbs/explorer/05_contribution.ipynb #00f62154
 def occlusion_maps(
-    model,                # Any segmentation model
-    item:tuple,           # `(rgb, x1, ..., mask)` in uint8
-    card:'Card|str',                 # The data set's card
-    target:np.ndarray=None,          # Whose score: a class number, a (H, W) mask, or None: the whole image
-    size:int=None,        # Side of the patch in pixels; default: a sixth of the height
-    stride:int=None,      # Between patches; default: half the side
-    modalities:list=None, # Names of the images in order; default: the card's
-    bs:int=8,             # Patches per forward pass
-    device=None,          # As `infer`
-) -> dict:                # {modality: (H, W) float32}
+    model:'Callable',               # Any segmentation model
+    item:tuple,                     # `(rgb, x1, ..., mask)` in uint8
+    card:'Card|str',                # The data set's card
+    target:np.ndarray=None,         # Whose score: a class number, a (H, W) mask, or None: the whole image
+    size:int=None,                  # Side of the patch in pixels; default: a sixth of the height
+    stride:int=None,                # Between patches; default: half the side
+    modalities:list=None,           # Names of the images in order; default: the card's
+    bs:int=8,                       # Patches per forward pass
+    device:'torch.device|str'=None, # As `infer`
+) -> dict:                          # {modality: (H, W) float32}
     """Fall of the score when a patch of one modality is covered; at every input pixel the mean over the patches that
     cover it."""
     names,images,forward = _inputs(model, item, card, modalities, device)
@@ -120,15 +120,15 @@ def occlusion_maps(
 
 # %% ../../nbs/explorer/05_contribution.ipynb #bb296c78
 def gradient_maps(
-    model,                # Any differentiable segmentation model
-    item:tuple,           # `(rgb, x1, ..., mask)` in uint8
-    card:'Card|str',                 # The data set's card
-    target:np.ndarray=None,          # As `occlusion_maps`
-    steps:int=16,         # Points along the path; the error of completeness falls with them
-    modalities:list=None, # Names of the images in order; default: the card's
-    bs:int=4,             # Points per pass
-    device=None,          # As `infer`
-) -> dict:                # {modality: (H, W) float32}; together they sum to the score above that of an empty input
+    model:'Callable',               # Any differentiable segmentation model
+    item:tuple,                     # `(rgb, x1, ..., mask)` in uint8
+    card:'Card|str',                # The data set's card
+    target:np.ndarray=None,         # As `occlusion_maps`
+    steps:int=16,                   # Points along the path; the error of completeness falls with them
+    modalities:list=None,           # Names of the images in order; default: the card's
+    bs:int=4,                       # Points per pass
+    device:'torch.device|str'=None, # As `infer`
+) -> dict:                     # {modality: (H, W) float32}; together they sum to the score above that of an empty input
     "Integrated gradients of a region's score, summed over the channels of each modality."
     names,images,forward = _inputs(model, item, card, modalities, device)
     alphas = (torch.arange(steps, device=images[0].device)+.5)/steps
@@ -188,13 +188,13 @@ class Contributions(Tables):
 
 # %% ../../nbs/explorer/05_contribution.ipynb #874087a2
 def contributions(
-    run,             # What `as_run` takes
-    data,            # What `open_data` takes
-    item=0,          # Number or name
-    target:np.ndarray=None,     # As `occlusion_maps`
-    split:str=None,  # Of a folder; None: the last of train, val and test that is there
-    steps:int=16,    # As `gradient_maps`
-    device=None,     # As `infer`
+    run:'Run|Callable|str|Path',    # What `as_run` takes
+    data:'DataSet|str|Path',        # What `open_data` takes
+    item:'int|str'=0,               # Number or name
+    target:np.ndarray=None,         # As `occlusion_maps`
+    split:str=None,                 # Of a folder; None: the last of train, val and test that is there
+    steps:int=16,                   # As `gradient_maps`
+    device:'torch.device|str'=None, # As `infer`
 ) -> Contributions:
     "The three maps of one item, and the share of each modality in them."
     model,dataset = model_and_data(run, data, split)

@@ -17,18 +17,18 @@ from ..show.grid import item_pictures, picture_grid, prediction_grid
 
 # %% ../../nbs/explorer/00_maps.ipynb #ee4e5e3a
 def model_and_data(
-    run,            # What `as_run` takes
-    data,           # What `open_data` takes
-    split:str=None, # Of a folder; None: the last of train, val and test that is there
-    card:'Card|str'=None       # What the folder is, as `open_data`
-) -> tuple:         # (model, data set)
+    run:'Run|Callable|str|Path', # What `as_run` takes
+    data:'DataSet|str|Path',     # What `open_data` takes
+    split:str=None,              # Of a folder; None: the last of train, val and test that is there
+    card:'Card|str'=None         # What the folder is, as `open_data`
+) -> tuple:                      # (model, data set)
     "A model and the data it is shown, read as the run reads them."
     run = as_run(run)
     return run.model,open_data(data, split, card, reading=run.reading, labels=None)
 
 def item_index(
-    dataset:'DataSet',  # With `names`
-    item      # A number, or a name
+    dataset:'DataSet', # With `names`
+    item:'int|str'     # A number, or a name
 ) -> int:
     "The number of an item."
     if not isinstance(item, str): return range(len(dataset))[item]
@@ -38,16 +38,16 @@ def item_index(
 
 # %% ../../nbs/explorer/00_maps.ipynb #1b2efbd2
 def show_predictions(
-    run,                # What `as_run` takes; {name: run}: several side by side
-    data,               # What `open_data` takes
-    items:list=(0,1,2), # Numbers or names
-    split:str=None,     # Of a folder; None: the last of train, val and test that is there
-    protocol:'Protocol'=None,      # As `infer`
-    errors:bool=True,   # Show where each prediction is wrong
-    device=None,        # As `infer`
-    width:float=1.5,    # Inches per picture
-    dpi:int=72          # Pixels per inch
-):                      # Figure
+    run:'dict|Run|Callable|str|Path', # What `as_run` takes; {name: run}: several side by side
+    data:'DataSet|str|Path',          # What `open_data` takes
+    items:list=(0,1,2),               # Numbers or names
+    split:str=None,                   # Of a folder; None: the last of train, val and test that is there
+    protocol:'Protocol'=None,         # As `infer`
+    errors:bool=True,                 # Show where each prediction is wrong
+    device:'torch.device|str'=None,   # As `infer`
+    width:float=1.5,                  # Inches per picture
+    dpi:int=72                        # Pixels per inch
+):                                    # Figure
     "Items in rows: modalities, mask, and the prediction and error of every run."
     runs = run if isinstance(run, dict) else {'prediction': run}
     rows,predictions = [],{}
@@ -62,13 +62,13 @@ def show_predictions(
 
 # %% ../../nbs/explorer/00_maps.ipynb #2bf218d3
 def per_modality_predictions(
-    model,                # With `modalities`; called with None for those left out
-    item:tuple,           # `(rgb, x1, ..., mask)` in uint8
-    card:'Card|str',                 # The data set's card
-    modalities:list=None, # Names of the images in order; default: the card's
-    protocol:'Protocol'=None,        # As `infer`
-    device=None           # As `infer`
-) -> dict:                # {'all': mask, 'rgb alone': mask, ..., 'without rgb': mask, ...}, (H, W) int64 each
+    model:'Callable',              # With `modalities`; called with None for those left out
+    item:tuple,                    # `(rgb, x1, ..., mask)` in uint8
+    card:'Card|str',               # The data set's card
+    modalities:list=None,          # Names of the images in order; default: the card's
+    protocol:'Protocol'=None,      # As `infer`
+    device:'torch.device|str'=None # As `infer`
+) -> dict:                         # {'all': mask, 'rgb alone': mask, ..., 'without rgb': mask, ...}, (H, W) int64 each
     "Predictions with all modalities, with each one alone, and (three or more) without each one."
     names = list(modalities or card.modalities)
     picks,_ = model_inputs(model, card, names)
@@ -82,15 +82,15 @@ def per_modality_predictions(
     return {title: predict(drop) for title,drop in withheld.items()}
 
 def show_per_modality(
-    model,                # As `per_modality_predictions`
-    item:tuple,           # As `per_modality_predictions`
-    card:'Card',                 # As `per_modality_predictions`
-    modalities:list=None, # As `per_modality_predictions`
-    protocol:'Protocol'=None,        # As `infer`
-    device=None,          # As `infer`
-    width:float=1.5,      # Inches per picture
-    dpi:int=72            # Pixels per inch
-):                        # Figure
+    model:'Callable',               # As `per_modality_predictions`
+    item:tuple,                     # As `per_modality_predictions`
+    card:'Card',                    # As `per_modality_predictions`
+    modalities:list=None,           # As `per_modality_predictions`
+    protocol:'Protocol'=None,       # As `infer`
+    device:'torch.device|str'=None, # As `infer`
+    width:float=1.5,                # Inches per picture
+    dpi:int=72                      # Pixels per inch
+):                                  # Figure
     """Two rows: the item with the full prediction, then the predictions of `per_modality_predictions` with fewer
     modalities."""
     predictions = per_modality_predictions(model, item, card, modalities, protocol, device)
@@ -118,12 +118,12 @@ def _fusion_map(fusion, names, features, fused):
 
 # %% ../../nbs/explorer/00_maps.ipynb #ce3133cf
 def fusion_maps(
-    model,                # With `backbone.fusions`, as `create_model` builds them
-    item:tuple,           # `(rgb, x1, ..., mask)` in uint8
-    card:'Card|str',                 # The data set's card
-    modalities:list=None, # Names of the images in order; default: the card's
-    device=None           # As `infer`
-) -> list:                # Per stage {'before': {modality: (h, w)}, 'fused': (h, w), 'effect': {modality: (h, w)}}, float32
+    model:torch.nn.Module,         # With `backbone.fusions`, as `create_model` builds them
+    item:tuple,                    # `(rgb, x1, ..., mask)` in uint8
+    card:'Card|str',               # The data set's card
+    modalities:list=None,          # Names of the images in order; default: the card's
+    device:'torch.device|str'=None # As `infer`
+) -> list:            # Per stage {'before': {modality: (h, w)}, 'fused': (h, w), 'effect': {modality: (h, w)}}, float32
     "Where the features of each sensor stand out before and after every fusion, and what each sensor changes in it."
     fusions = getattr(getattr(model, 'backbone', None), 'fusions', None)
     have = list(modalities or card.modalities)
@@ -132,7 +132,7 @@ def fusion_maps(
                         'a model of two or more modalities from create_model')
     picks,stats = model_inputs(model, card, have)
     names,seen = [have[k] for k in picks],{}
-    def keep(fusion, features, output): seen[fusion] = features,output[0]
+    def keep(fusion:torch.nn.Module, features:tuple, output:tuple): seen[fusion] = features,output[0]
     hooks = [fusion.register_forward_hook(keep) for fusion in fusions]
     try: infer_mask(model, item_images(item, picks), None, stats, device)
     finally:
@@ -145,21 +145,21 @@ def fusion_maps(
 
 # %% ../../nbs/explorer/00_maps.ipynb #613a2dfa
 def show_fusion(
-    run,             # What `as_run` takes
-    data,            # What `open_data` takes
-    item=0,          # Number or name
-    split:str=None,  # Of a folder; None: the last of train, val and test that is there
-    device=None,     # As `infer`
-    width:float=1.4, # Inches per picture
-    dpi:int=72       # Pixels per inch
-):                   # Figure
+    run:'Run|Callable|str|Path',    # What `as_run` takes
+    data:'DataSet|str|Path',        # What `open_data` takes
+    item:'int|str'=0,               # Number or name
+    split:str=None,                 # Of a folder; None: the last of train, val and test that is there
+    device:'torch.device|str'=None, # As `infer`
+    width:float=1.4,                # Inches per picture
+    dpi:int=72                      # Pixels per inch
+):                                  # Figure
     """The item, then a row per stage: where each sensor's features and the fused ones stand out, and what each sensor
     changes (one scale for the changes of a row)."""
     model,dataset = model_and_data(run, data, split)
     shown = dataset[item_index(dataset, item)]
     maps = fusion_maps(model, shown, dataset.card, dataset.modalities, device)
     row,titles,present = item_pictures(shown, dataset.card, dataset.modalities, errors=False)
-    def picture(values, top): return mapped_picture(values/max(top, 1e-12))
+    def picture(values:np.ndarray, top:float): return mapped_picture(values/max(top, 1e-12))
     rows = [row]
     for stage in maps:
         own = [picture(values, values.max()) for values in (*stage['before'].values(), stage['fused'])]

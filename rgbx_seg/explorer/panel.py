@@ -372,12 +372,12 @@ class NothingToExplore(W.HTML):
         self.error = error
 
 def explore(
-    run,            # A run (a folder, a model, a learner), or two to compare: a list, or {name: run}
-    data=None,      # What `open_data` takes; None: the data of the learner
-    split:str=None, # Of a folder; None: the last of train, val and test that is there
-    card:'Card|str'=None,      # What the folder is, as `open_data`
-    **kwargs        # Further arguments of `Explorer`
-):                  # `Explorer`, or `NothingToExplore` with a message
+    run:'dict|list|Run|Learner|Callable|str|Path', # A run (a folder, a model, a learner), or two to compare: a list, or {name: run}
+    data:'DataSet|str|Path'=None, # What `open_data` takes; None: the data of the learner
+    split:str=None,               # Of a folder; None: the last of train, val and test that is there
+    card:'Card|str'=None,         # What the folder is, as `open_data`
+    **kwargs                      # Further arguments of `Explorer`
+):                                # `Explorer`, or `NothingToExplore` with a message
     "A panel to look at samples, sensors and models. Shows a message, not a traceback, where run and data do not fit."
     try:
         models,readings = named_runs(run)

@@ -72,9 +72,9 @@ class SampleResult:
     effects:dict=field(default_factory=dict)    # {modality: {'without', 'lost', 'alone', 'changed'}}, in 0..1, and 'pred' without it
 
 def modalities_used(
-    model,          # With `modalities`, or any function
-    modalities:list # The data set's
-) -> list:          # In the data set's words
+    model:'Callable', # With `modalities`, or any function
+    modalities:list   # The data set's
+) -> list:            # In the data set's words
     "The modalities of the data set that a model takes."
     return real_names(getattr(model, 'modalities', modalities), list(modalities))
 
@@ -87,13 +87,13 @@ def _probabilities(scores, protocol):
 
 # %% ../../nbs/explorer/10_state.ipynb #e870c124
 def predict_sample(
-    model,                # A segmentation model
-    item:tuple,           # `(rgb, x1, ..., mask or None)` in uint8
-    card:'Card|str',                 # The data set's card
-    modalities:list=None, # Names of the images in order; default: the card's
-    off:tuple=(),         # Modalities to withhold
-    protocol:'Protocol'=None,        # As `infer`
-    device=None           # As `infer`
+    model:'Callable',              # A segmentation model
+    item:tuple,                    # `(rgb, x1, ..., mask or None)` in uint8
+    card:'Card|str',               # The data set's card
+    modalities:list=None,          # Names of the images in order; default: the card's
+    off:tuple=(),                  # Modalities to withhold
+    protocol:'Protocol'=None,      # As `infer`
+    device:'torch.device|str'=None # As `infer`
 ) -> SampleResult:
     "Prediction, confidence and IoU of one sample."
     have,protocol = list(modalities or card.modalities),get_protocol(protocol)
@@ -113,15 +113,15 @@ def predict_sample(
 
 # %% ../../nbs/explorer/10_state.ipynb #f389aa53
 def sensor_effects(
-    model,                # As `predict_sample`
-    item:tuple,           # As `predict_sample`
-    card:'Card',                 # As `predict_sample`
-    result:SampleResult,  # With everything that is on; its `effects` are filled
-    modalities:list=None, # As `predict_sample`
-    off:tuple=(),         # As `predict_sample`
-    protocol:'Protocol'=None,        # As `predict_sample`
-    device=None           # As `predict_sample`
-):                        # Yields after every forward pass, so that the caller can stop
+    model:'Callable',              # As `predict_sample`
+    item:tuple,                    # As `predict_sample`
+    card:'Card',                   # As `predict_sample`
+    result:SampleResult,           # With everything that is on; its `effects` are filled
+    modalities:list=None,          # As `predict_sample`
+    off:tuple=(),                  # As `predict_sample`
+    protocol:'Protocol'=None,      # As `predict_sample`
+    device:'torch.device|str'=None # As `predict_sample`
+):                                 # Yields after every forward pass, so that the caller can stop
     "What every modality that is on adds to `result`."
     have = list(modalities or card.modalities)
     used = modalities_used(model, have)
@@ -146,8 +146,8 @@ def sensor_effects(
 
 # %% ../../nbs/explorer/10_state.ipynb #65d3c213
 def named_runs(
-    runs    # What `as_run` takes, or a list or {name: run} of them
-) -> tuple: # ({name: model}, [`Reading` of each run that has one])
+    runs:'dict|list|Run|Callable|str|Path' # What `as_run` takes, or a list or {name: run} of them
+) -> tuple:                                # ({name: model}, [`Reading` of each run that has one])
     "Models by name, and how they read."
     if isinstance(runs, dict): opened = {name: as_run(run) for name,run in runs.items()}.items()
     else: opened = [(run.name, run) for run in map(as_run, runs if isinstance(runs, (list,tuple)) else [runs])]
@@ -175,12 +175,12 @@ def _one_reading(readings):
 
 # %% ../../nbs/explorer/10_state.ipynb #3b9e2135
 def explorer_data(
-    models:dict,    # {name: model}
-    readings:list,  # `Reading` of each run that has one
-    data,           # What `open_data` takes
-    split:str=None, # Of a folder; None: the last of train, val and test that is there
-    card:'Card|str'=None       # What the folder is, as `open_data`
-):                  # `dataset[i] -> (rgb, x1, ..., mask or None)`, with `card` and `modalities`
+    models:dict,             # {name: model}
+    readings:list,           # `Reading` of each run that has one
+    data:'DataSet|str|Path', # What `open_data` takes
+    split:str=None,          # Of a folder; None: the last of train, val and test that is there
+    card:'Card|str'=None     # What the folder is, as `open_data`
+):                           # `dataset[i] -> (rgb, x1, ..., mask or None)`, with `card` and `modalities`
     "The data set to look at, read as the runs read; of a folder the modalities that the models take."
     dataset = open_data(data, split, card, reading=_one_reading(readings), labels=None)
     need = {name for model in models.values() for name in modalities_used(model, dataset.modalities)}
@@ -221,14 +221,14 @@ class StepWorker:
         self.new,self.job,self.back = None,None,None    # asked for, worked on, worked on in the pauses
         self.stepping,self.dropped = False,0
 
-    def submit(self, job): # A generator
+    def submit(self, job:'Iterator'): # A generator
         "Do this now, instead of whatever was asked for before."
         if not self.threaded: return _run_all(self, job)
         with self.changed:
             self.dropped += self.new is not None
             self.new = job
             _wake(self)
-    def background(self, job): # A generator, or None to stop
+    def background(self, job:'Iterator'): # A generator, or None to stop
         "Do this when there is nothing else to do."
         if not self.threaded: return None if job is None else _run_all(self, job)
         with self.changed:

@@ -108,7 +108,7 @@ def iou_rows(
     names,n = list(results),len(card.classes)
     pixels = np.bincount(np.asarray(mask).ravel(), minlength=256)[:n]
     total = max(1, pixels.sum())
-    def cells(values): return [pct(value) for value in values]+([_difference(values)] if len(names)==2 else [])
+    def cells(values:list): return [pct(value) for value in values]+([_difference(values)] if len(names)==2 else [])
     head = (['class','pixels %', *(f'IoU {name}' if len(names)>1 else 'IoU %' for name in names)]
             +['difference']*(len(names)==2))
     rows = [['mean', '', *cells([results[name].miou for name in names])]]

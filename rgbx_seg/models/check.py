@@ -34,7 +34,7 @@ def published_target(name:str, # In `WEIGHTS`
                     "one that `rgbx weights` shows with a model")
 
 def check_published(name:str, # In `WEIGHTS`
-    content=None,             # What the file holds; None: the file in the cache
+    content:dict=None,        # What the file holds; None: the file in the cache
 ) -> LoadReport:
     "Compare a published file with what it is for, strictly, by names and shapes."
     content = read_file(fetch(name, offline=True)) if content is None else content

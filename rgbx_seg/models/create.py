@@ -58,7 +58,7 @@ def build_encoder(name:str, # A name in `ENCODERS`, or a timm name
             else timm_encoder(name, in_channels, **kwargs))
 
 def channels_of(modalities:tuple, # Names in input order
-    in_channels,                  # Channels of every image, or `{modality: channels}`
+    in_channels:'int|dict',       # Channels of every image, or `{modality: channels}`
 ) -> dict:                        # {modality: channels}
     "The channels of every modality; an entry too many or too few raises `RGBXError`."
     channels = dict(in_channels) if isinstance(in_channels, dict) else {name: in_channels for name in modalities}
@@ -104,18 +104,18 @@ class _Parts:
     @property
     def name(self): return f'{self.encoder}+{self.fusion}+{self.head}'
 
-    def encoders(self, channels, modalities, shared, settings):
+    def encoders(self, channels:dict, modalities:tuple, shared:bool, settings:dict):
         "(encoders, stems): one each, or one for all with a stem of its own for every other number of channels."
-        def make(name): return build_encoder(self.encoder, channels[name], **settings)
+        def make(name:str): return build_encoder(self.encoder, channels[name], **settings)
         first = modalities[0]
         if not shared: return [make(name) for name in modalities],None
         encoder = make(first)
         return [encoder],{i: make(name).stem for i,name in enumerate(modalities) if channels[name] != channels[first]}
 
-    def fusions(self, widths, n, settings):
+    def fusions(self, widths:tuple, n:int, settings:dict):
         return FUSIONS[self.fusion](widths, n, **settings) if n > 1 else []
 
-    def aux(self, name, widths, num_classes, settings):
+    def aux(self, name:str, widths:tuple, num_classes:int, settings:dict):
         "An auxiliary head by name, on the map that its class asks for."
         if not name: return None
         head = HEADS[name]
@@ -185,7 +185,8 @@ def _no_start(name, encoder):
                      'the file of a checkpoint', f'create_model({name!r}, ..., pretrained=FILE)')
 
 def start_from(model:RGBXSegmenter, # From `create_model`
-    what=True, # True: the encoder's published weights; a name of `rgbx weights`, a file, a run's folder, or a list of these
+    # True: the encoder's published weights; a name of `rgbx weights`, a file, a run's folder, or a list of these
+    what:'bool|str|Path|list'=True,
     skip:str='',                    # Our tensors that keep their values, see `load_published`
 ) -> list:                          # A `LoadReport` for each
     "Fill a model with what it is to start from; `model.started_from` notes names and licences."
@@ -203,19 +204,20 @@ def start_from(model:RGBXSegmenter, # From `create_model`
     return reports
 
 # %% ../../nbs/models/10_create.ipynb #f8b72361
-def create_model(name:str,           # A named model, or 'encoder+fusion+head'
-    num_classes:int=2,               # Channels of the logits
+def create_model(name:str,    # A named model, or 'encoder+fusion+head'
+    num_classes:int=2,        # Channels of the logits
     modalities:tuple=None, # Names in input order, RGB first; one name makes an RGB model; None: the published ones, or ('rgb', 'x')
-    in_channels=3,                   # Channels of every image, or `{modality: channels}`
-    siamese:bool=None,               # One encoder for all modalities? None: the published choice, else one each
-    aux_head:str=None,               # Name of an auxiliary head on the third map, used in training
-    pretrained=False,                # True: the encoder's published weights; a name of `rgbx weights`, a checkpoint file, a run's folder
-    encoder_kw:dict=None,            # Settings of the encoder, beyond the model's own
-    fusion_kw:dict=None,             # Settings of the fusion
-    head_kw:dict=None,               # Settings of the head
-    aux_kw:dict=None,                # Settings of the auxiliary head
-    quirks:tuple=None,               # Words of `QUIRKS`; None: those that the model's published weights need
-    **kwargs                         # Settings of a model with a function of its own
+    in_channels:'int|dict'=3, # Channels of every image, or `{modality: channels}`
+    siamese:bool=None,        # One encoder for all modalities? None: the published choice, else one each
+    aux_head:str=None,        # Name of an auxiliary head on the third map, used in training
+    # True: the encoder's published weights; a name of `rgbx weights`, a checkpoint file, a run's folder
+    pretrained:'bool|str|Path|list'=False,
+    encoder_kw:dict=None,     # Settings of the encoder, beyond the model's own
+    fusion_kw:dict=None,      # Settings of the fusion
+    head_kw:dict=None,        # Settings of the head
+    aux_kw:dict=None,         # Settings of the auxiliary head
+    quirks:tuple=None,        # Words of `QUIRKS`; None: those that the model's published weights need
+    **kwargs                  # Settings of a model with a function of its own
 ) -> RGBXSegmenter:
     "Build a model by name; parts that do not fit together say why."
     entry = find_model(name)

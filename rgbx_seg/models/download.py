@@ -39,12 +39,12 @@ def _receive(url, part, tag, progress, timeout):
     return part.stat().st_size, whole
 
 # %% ../../nbs/models/14_download.ipynb #01b7cd8f
-def download(url:str,     # http or https
-    path,                 # Where the file goes
-    tries:int=3,          # Attempts; each goes on where the one before was cut
-    progress:bool=True,   # Show a bar
-    timeout:float=60,     # Seconds without an answer
-) -> Path:                # `path`
+def download(url:str,   # http or https
+    path:'Path|str',    # Where the file goes
+    tries:int=3,        # Attempts; each goes on where the one before was cut
+    progress:bool=True, # Show a bar
+    timeout:float=60,   # Seconds without an answer
+) -> Path:              # `path`
     "Fetch a file; `RGBXError` with the reason, and then what has come is kept for the next try."
     path = Path(path)
     if not url.startswith(('http://', 'https://')): raise RGBXError(url, 'no web address', 'http:// or https://')
@@ -67,7 +67,7 @@ def download(url:str,     # http or https
     raise RGBXError(url, why, 'the file', kept)
 
 # %% ../../nbs/models/14_download.ipynb #53819fbf
-def sha256(path) -> str: # A file
+def sha256(path:'Path|str') -> str: # A file
     "The SHA-256 of a file, as hex digits."
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
@@ -83,7 +83,7 @@ def _gdown():
     return gdown
 
 def drive_download(id:str, # Of the file
-    path,                  # Where it goes
+    path:'Path|str',       # Where it goes
     progress:bool=True,    # Show a bar
 ) -> Path:                 # `path`
     "Fetch a file of Google Drive; a cut goes on."

@@ -16,7 +16,7 @@ from ..core import RGBXError
 # %% ../../nbs/models/05_files.ipynb #8f5cc31e
 _PAGE = (b'<!doctype', b'<html', b'<?xml', b'<head')
 
-def file_kind(path) -> str: # A file
+def file_kind(path:'Path|str') -> str: # A file
     "What the first bytes say: 'archive', 'pickle', 'safetensors', or in words what else it is."
     path = Path(path)
     with open(path, 'rb') as file: first = file.read(1024)
@@ -86,9 +86,9 @@ def _check_archive(path, limit):
                     f'at most {allowed:,}', 'If you trust it, set RGBX_SEG_UNPACKED_LIMIT to a number of bytes')
 
 # %% ../../nbs/models/05_files.ipynb #3457b5d5
-def read_file(path,     # A `.safetensors` file or one written by `torch.save`, under any name
-    limit:int=None,     # Bytes that an archive may unpack to; None: RGBX_SEG_UNPACKED_LIMIT, else four times its size
-):                      # What it holds: tensors and plain values
+def read_file(path:'Path|str', # A `.safetensors` file or one written by `torch.save`, under any name
+    limit:int=None,       # Bytes that an archive may unpack to; None: RGBX_SEG_UNPACKED_LIMIT, else four times its size
+):                             # What it holds: tensors and plain values
     "The content of a file of weights; nothing in it is executed. `RGBXError` on everything else."
     path = Path(path)
     if not path.is_file(): raise RGBXError(path, 'no such file', 'a checkpoint (.pth, .pt, .ckpt or .safetensors)')

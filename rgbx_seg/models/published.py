@@ -183,12 +183,12 @@ def _warn(weights, say):
             f'({"not for commercial use" if weights.commercial == "no" else "own terms"})')
 
 # %% ../../nbs/models/15_published.ipynb #24b903a9
-def fetch(name:str,      # In `WEIGHTS`
-    offline:bool=None,   # Only what is in the cache? None: as the environment says
-    accept:bool=False,   # Take a file in the cache as it is now
-    progress:bool=True,  # Show a bar
-    say=print,           # Gets the licence where it forbids something
-) -> Path:               # In the cache
+def fetch(name:str,       # In `WEIGHTS`
+    offline:bool=None,    # Only what is in the cache? None: as the environment says
+    accept:bool=False,    # Take a file in the cache as it is now
+    progress:bool=True,   # Show a bar
+    say:'Callable'=print, # Gets the licence where it forbids something
+) -> Path:                # In the cache
     "The file of published weights, fetched where it is not there; `RGBXError` says how to get it by hand."
     weights = _find(name)
     there = _in_cache(weights)

@@ -91,7 +91,7 @@ def _fill(model, file):
         raise RGBXError(file, 'no such file', 'weights', 'The run has not finished its first epoch; resume it')
     state_dict = read_file(file)
     wanted = model.state_dict()
-    def shape(name): return tuple(state_dict[name].shape) if name in state_dict else 'missing'
+    def shape(name:str): return tuple(state_dict[name].shape) if name in state_dict else 'missing'
     wrong = [f'{name} {shape(name)}' for name,value in wanted.items() if shape(name) != tuple(value.shape)]
     wrong += [f'{name} left over' for name in state_dict if name not in wanted]
     if wrong:
@@ -231,11 +231,13 @@ def _by_name(name):
     return Run(model, reading, card, name, dict(model=getattr(model, 'config', None)))
 
 # %% ../../nbs/models/30_runs.ipynb #b7ebd4a6
-def load_run(what,          # A run folder, a saved model folder, a name of `rgbx weights`, a checkpoint file, a `Run` or a model
-    model=None,             # Of a file: a name for `create_model`; or the module to fill, where `create_model` does not know it
-    weights:str='model',    # Of a folder: 'model' (the kept ones), 'best', 'last', 'epoch-<n>'
-    device=None,            # Where the model goes; None: it stays where it is
-    card=None,              # Of a file: the data's `Card` or its file, for classes and modalities
+def load_run(
+    # A run folder, a saved model folder, a name of `rgbx weights`, a checkpoint file, a `Run` or a model
+    what:'Run|nn.Module|str|Path',
+    model:'nn.Module|str'=None, # Of a file: a name for `create_model`; or the module to fill, where `create_model` does not know it
+    weights:str='model',            # Of a folder: 'model' (the kept ones), 'best', 'last', 'epoch-<n>'
+    device:'torch.device|str'=None, # Where the model goes; None: it stays where it is
+    card:'Card|str|Path'=None,      # Of a file: the data's `Card` or its file, for classes and modalities
 ) -> Run:
     "A trained model and how its images are read; `RGBXError` on anything that is not one."
     if isinstance(what, Run): run = what

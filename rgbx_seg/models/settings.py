@@ -27,7 +27,7 @@ def _module_words(module):
     return words
 
 # %% ../../nbs/models/28_settings.ipynb #978aa131
-def settings_of(builder) -> set: # A function, a class or a `partial` of one
+def settings_of(builder:'Callable') -> set: # A function, a class or a `partial` of one
     "The names of a builder's settings; None where nobody can know them (a plug-in's `**kwargs`)."
     while isinstance(builder, partial): builder = builder.func
     parameters = inspect.signature(builder).parameters

@@ -26,9 +26,9 @@ from ..registry import FORMATS, WEIGHTS
 # averaged weights come before the last ones
 NESTING = ('model', 'state_dict_ema', 'state_dict', 'model_state_dict', 'module', 'segmenter')
 
-def read_weights(path, # A `.safetensors` file or one written by `torch.save`
-    limit:int=None,    # Bytes that an archive may unpack to, see `read_file`
-) -> dict:             # `{name: tensor}`
+def read_weights(path:'Path|str', # A `.safetensors` file or one written by `torch.save`
+    limit:int=None,               # Bytes that an archive may unpack to, see `read_file`
+) -> dict:                        # `{name: tensor}`
     "The tensors of a checkpoint; no code in the file is ever executed."
     return unwrap(read_file(path, limit), path)
 
@@ -37,9 +37,9 @@ def _as_tensor(value):
     if isinstance(value, Tensor): return value
     return torch.as_tensor(np.asarray(value)) if hasattr(value, '__array__') else None
 
-def unwrap(content,     # What a checkpoint held
-    where='state_dict', # For the message
-) -> dict:              # `{name: tensor}`
+def unwrap(content:object,         # What a checkpoint held
+    where:'Path|str'='state_dict', # For the message
+) -> dict:                         # `{name: tensor}`
     "Take the weights out of a checkpoint's nesting and drop a common `module.` prefix."
     for key in NESTING:
         if isinstance(content, dict) and isinstance(content.get(key), dict): content = content[key]
@@ -112,9 +112,9 @@ class LoadReport:
 # %% ../../nbs/models/20_weights.ipynb #931c7571
 OWN = Format('rgbx_seg', None, lambda model,name: name)
 
-def find_format(model:nn.Module, # What the file is to fill
-    state_dict:dict,             # `{name: tensor}` of the file
-    where='state_dict',          # For the message
+def find_format(model:nn.Module,   # What the file is to fill
+    state_dict:dict,               # `{name: tensor}` of the file
+    where:'Path|str'='state_dict', # For the message
 ) -> Format:
     "The format of a checkpoint: this package's own, or that of a publication; `RGBXError` where it is none."
     ours = model.state_dict()
@@ -138,7 +138,7 @@ def adapt_channels(value:Tensor, # Weight of a convolution that reads three colo
     like:Tensor,                 # `(O, C, h, w)`, of another number of channels
 ) -> Tensor:                     # `(O, C, h, w)`; `value` itself where it is no such pair
     "The weight for other channels: the sum for one, else the colours in turn, times 3/C."
-    def rest(tensor): return tensor.shape[0], *tensor.shape[2:]
+    def rest(tensor:Tensor): return tensor.shape[0], *tensor.shape[2:]
     fits = value.ndim == like.ndim == 4 and value.shape[1] == 3 != like.shape[1] and rest(value) == rest(like)
     if not fits: return value
     channels = like.shape[1]
@@ -157,14 +157,14 @@ def _first_classes(name):
     loads = (WEIGHTS[name].loads or {}) if name else {}
     if 'classes' not in loads: return None
     many,few = loads['num_classes'],loads['classes']
-    def adapt(value, like):
+    def adapt(value:Tensor, like:Tensor):
         return (value[:few] if value.ndim and (value.shape[0], like.shape[0]) == (many, few)
                 and value.shape[1:] == like.shape[1:] else value)
     return adapt
 
 # %% ../../nbs/models/20_weights.ipynb #7be219c5
 def load_published(model:nn.Module, # A segmenter, an encoder or a classifier of this package
-    weights,                        # A name of `rgbx weights`, the path of a checkpoint, or a state_dict (tensors or arrays)
+    weights:'dict|str|Path',   # A name of `rgbx weights`, the path of a checkpoint, or a state_dict (tensors or arrays)
     skip:str='', # Regular expression: our tensors that keep their values whatever the file says, e.g. 'head.output' for other classes
 ) -> LoadReport:                    # What was loaded, dropped and kept
     "Load a published checkpoint, or one of ours, strictly both ways; `RGBXError` with the names that do not fit."
@@ -172,9 +172,9 @@ def load_published(model:nn.Module, # A segmenter, an encoder or a classifier of
     known = find_format(model, state_dict, where)
     if known.convert: state_dict = known.convert(state_dict)
     ours,adapted = model.state_dict(),[]
-    def skipped(key): return bool(skip) and re.search(skip, key) is not None
-    def names(published): return [key for key in our_names(known, model, published) if not skipped(key)]
-    def optional(key): return skipped(key) or (known.optional is not None and known.optional(model, key))
+    def skipped(key:str): return bool(skip) and re.search(skip, key) is not None
+    def names(published:str): return [key for key in our_names(known, model, published) if not skipped(key)]
+    def optional(key:str): return skipped(key) or (known.optional is not None and known.optional(model, key))
     adapt = _first_classes(name) or (adapt_channels if known.optional is not None else None)
     try: report = load_named(model, state_dict, names, where, optional, adapt)
     except RGBXError as e:
@@ -199,8 +199,8 @@ def plain_model(model:nn.Module # Perhaps inside `DistributedDataParallel` or `t
         if not isinstance(inner, nn.Module): return model
         model = inner
 
-def save_weights(model, # `nn.Module`, or its `state_dict`
-    path                # A `.safetensors` file
+def save_weights(model:'nn.Module|dict', # `nn.Module`, or its `state_dict`
+    path:'Path|str'                      # A `.safetensors` file
 ):
     "Write the weights of `model` to `path`, atomically; tensors that share memory are written once each."
     state_dict = model if isinstance(model, dict) else plain_model(model).state_dict()

@@ -38,9 +38,9 @@ class MixLabels(Callback):
         self.learn.xb,self.learn.yb = (x,),(y,)
 
 def top1(
-    pred:torch.Tensor,  # Logits (B, C)
-    y      # Class numbers (B,)
-):         # Scalar in 0..1
+    pred:torch.Tensor, # Logits (B, C)
+    y:torch.Tensor     # Class numbers (B,)
+):                     # Scalar in 0..1
     "Part of the images whose highest logit is the right one."
     return (pred.argmax(1)==y).float().mean()
 
@@ -48,13 +48,13 @@ def top1(
 _any = np.random.default_rng(0)                             # the test transform draws nothing from it
 
 def evaluate_classes(
-    model,              # A classifier: images to logits (B, C)
-    ds:'DataSet',                 # Items (image, class number), with a `card`
-    test:ClassAugment,  # The central crop, `ClassAugment(size, False, crop_pct=.9)`
-    bs:int=64,          # Images per forward pass
-    progress:bool=True, # Show a bar
-    device=None,        # Default: where the model is
-    name:str=None       # Of the report
+    model:'Callable',               # A classifier: images to logits (B, C)
+    ds:'DataSet',                   # Items (image, class number), with a `card`
+    test:ClassAugment,              # The central crop, `ClassAugment(size, False, crop_pct=.9)`
+    bs:int=64,                      # Images per forward pass
+    progress:bool=True,             # Show a bar
+    device:'torch.device|str'=None, # Default: where the model is
+    name:str=None                   # Of the report
 ) -> Report:
     "Top-1 accuracy as the `aacc` of a report over classes."
     card = ds.card

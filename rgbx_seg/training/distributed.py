@@ -23,10 +23,10 @@ _gone = ('Connection closed by peer','Connection reset by peer','Broken pipe','T
 
 @contextlib.contextmanager
 def distributed(
-    device=None,            # Where the model will be: 'cpu', 'cuda' ...; None: the GPU if there is one
-    timeout:float=1800.,    # Seconds to wait for another process
-    quiet:bool=True         # Only process 0 prints
-):                          # Context that gives `ranks()`
+    device:'torch.device|str'=None, # Where the model will be: 'cpu', 'cuda' ...; None: the GPU if there is one
+    timeout:float=1800.,            # Seconds to wait for another process
+    quiet:bool=True                 # Only process 0 prints
+):                                  # Context that gives `ranks()`
     "The process group of a launched script; nothing in a script started plainly, or inside another `distributed`."
     rank,world = int(os.environ.get('RANK', 0)),int(os.environ.get('WORLD_SIZE', 1))
     if world<2 or dist.is_initialized():
@@ -64,8 +64,8 @@ def all_sum(
     return t.tolist()
 
 def gather_states(
-    state         # Tensors and plain values, in dicts, lists and tuples
-) -> list:        # One from each process, in order
+    state:object # Tensors and plain values, in dicts, lists and tuples
+) -> list:       # One from each process, in order
     "The states of all processes (a collective call)."
     n = ranks()[1]
     if n==1: return [state]
@@ -97,14 +97,15 @@ class _Share:
         return ix[self.rank::self.world]
     def __len__(self):
         return self.n//self.step*self.group if self.training else -(-len(range(self.rank, self.n, self.world))//self.bs)
-    def to_detach(self, b, cpu:bool=True, gather:bool=True): # fastai would gather every batch's loss, and wait for ever on unequal shares
+    # fastai would gather every batch's loss, and wait for ever on unequal shares
+    def to_detach(self, b:object, cpu:bool=True, gather:bool=True):
         return to_detach(b, cpu, False)
 
 @contextlib.contextmanager
 def sharded(
-    dls,             # fastai `DataLoaders`: training, then validation
-    accumulate:int=1 # Batches in an optimiser step
-):                   # Context in which the loaders hold this process's share
+    dls:'DataLoaders', # fastai `DataLoaders`: training, then validation
+    accumulate:int=1   # Batches in an optimiser step
+):                     # Context in which the loaders hold this process's share
     "Share the items out over the processes."
     (rank,world),old = ranks(),[type(dl) for dl in dls.loaders]
     try:

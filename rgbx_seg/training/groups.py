@@ -102,7 +102,7 @@ def param_groups(
 class GroupedOptimizer(OptimWrapper):
     """A torch optimiser for fastai, in which a plain number for `lr` or `wd` is shared out by the groups' `lr_mult` and
     `wd_mult`."""
-    def set_hyper(self, k, v):
+    def set_hyper(self, k:str, v:'float|list|slice'):
         share = {'lr':'lr_mult', 'wd':'wd_mult'}.get(k)
         if share and isinstance(v, (int,float)): v = [v*g[share] for g in self.opt.param_groups]
         super().set_hyper(k, v)
@@ -111,17 +111,17 @@ _torch = {'adamw': lambda betas,eps,**_: (torch.optim.AdamW, dict(betas=tuple(be
           'sgd': lambda momentum,nesterov,**_: (torch.optim.SGD, dict(momentum=momentum, nesterov=nesterov))}
 
 def optimizer(
-    name:str='adamw',       # 'adamw' or 'sgd'
-    wd:float=.01,           # Weight decay
-    betas=(.9,.999),        # Of AdamW
-    eps:float=1e-8,         # Of AdamW
-    momentum:float=.9,      # Of SGD
-    nesterov:bool=False,    # Of SGD
-    **kwargs                # Passed to `param_groups`: `decay`, `rules`, `layer_decay`, `layers`, `some_parameters`
-) -> dict:                  # `opt_func` and `splitter` for a fastai `Learner`: `Learner(dls, model, **optimizer('sgd', momentum=.9))`
+    name:str='adamw',      # 'adamw' or 'sgd'
+    wd:float=.01,          # Weight decay
+    betas:tuple=(.9,.999), # Of AdamW
+    eps:float=1e-8,        # Of AdamW
+    momentum:float=.9,     # Of SGD
+    nesterov:bool=False,   # Of SGD
+    **kwargs               # Passed to `param_groups`: `decay`, `rules`, `layer_decay`, `layers`, `some_parameters`
+) -> dict:    # `opt_func` and `splitter` for a fastai `Learner`: `Learner(dls, model, **optimizer('sgd', momentum=.9))`
     "torch's AdamW or SGD with parameter groups, for fastai."
     cls,kw = choose(name, _torch, 'optimizer')(betas=betas, eps=eps, momentum=momentum, nesterov=nesterov)
-    def opt_func(gs, lr:float=1e-3, **_):
+    def opt_func(gs:list, lr:float=1e-3, **_):
         return GroupedOptimizer(
             opt=cls([{k:v for k,v in g.items() if k!='names'} | {'lr': lr*g['lr_mult']} for g in gs], lr=lr, **kw))
     return {'opt_func': opt_func, 'splitter': lambda model: param_groups(model, wd, **kwargs)}

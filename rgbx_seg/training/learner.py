@@ -64,7 +64,7 @@ class GiveMask(Callback):
 class SegLearner(ResumableLearner):
     """A resumable `Learner` that stops with one clear error on a loss that is not finite, a batch that does not fit or
     is too small, or a reading process that was killed; and leaves autocast when the model raises."""
-    def one_batch(self, i:int, b):
+    def one_batch(self, i:int, b:tuple):
         try: super().one_batch(i, b)
         except Exception as e:
             clear = memory_error(e, self) or worker_error(e) or batch_error(e, self)
@@ -77,7 +77,7 @@ class SegLearner(ResumableLearner):
         """fastai's idiom, `with learn.distrib_ctx(): learn.fit(...)`, with our shares, sums and accumulation: see
         `data_parallel`."""
         return data_parallel(self, **kwargs)
-    def show_results(self, ds_idx:int=1, dl=None, max_n:int=9, shuffle:bool=True, **kwargs):
+    def show_results(self, ds_idx:int=1, dl:'TfmdDL'=None, max_n:int=9, shuffle:bool=True, **kwargs):
         "Predictions of a batch, as fastai's, and the figure of them."
         if dl is None: dl = self.dls[ds_idx].new(shuffle=shuffle)
         batch = dl.one_batch()
@@ -86,7 +86,8 @@ class SegLearner(ResumableLearner):
     def lr_find(self, *args, **kwargs):
         "fastai's finder, which leaves everything as it was: see `find_lr`."
         return find_lr(self, *args, **kwargs)
-    def to_detach(self, b, cpu=True, gather:bool=True): return to_detach(b, cpu, False) # process 0 draws its pictures alone; sums are ours
+    def to_detach(self, b:object, cpu:bool=True, gather:bool=True): # process 0 draws its pictures alone; sums are ours
+        return to_detach(b, cpu, False)
     def _step(self): self.autocast.step() if hasattr(self, 'autocast') else self.opt.step()
     def _backward(self):
         if not torch.isfinite(self.loss_grad):
@@ -118,9 +119,9 @@ class RunSettings:
                 raise RGBXError(name, repr(value), f'a whole number from {least}')
 
 def take_settings(
-    record,               # A dataclass
-    settings:dict         # Values by name, of this record and of others
-) -> tuple:               # (`record` with its own settings changed, the settings of others)
+    record:object, # A dataclass
+    settings:dict  # Values by name, of this record and of others
+) -> tuple:        # (`record` with its own settings changed, the settings of others)
     "Sort settings by the record they belong to."
     own = {name: value for name,value in settings.items() if name in record.__dataclass_fields__}
     others = {name: value for name,value in settings.items() if name not in own}
@@ -145,18 +146,18 @@ def _callbacks(dls, model, optim, modality_dropout):
     return cbs
 
 def rgbx_learner(
-    dls,                          # `DataLoaders` of batches (image, ..., mask); with `card` and `modalities` when from `dataloaders`
-    model:nn.Module,              # From `create_model`, or any model with `num_classes` that takes the images
-    loss=None,                    # Loss function; None = `SegLoss` with the data's ignore value
-    optim:OptimSettings=None,     # How the weights are moved; `ema` is `train_run`'s
-    metrics:list=None,            # fastai metrics; None = mIoU, mAcc, aAcc over the whole validation set
-    modality_dropout:float=0.,    # Probability to withhold each modality in a training batch, see `ModalityDropout`
-    recompute:bool=False,         # Checkpoint activations: less memory, more time
-    opt_func=None,                # Another fastai `opt_func` (then without the groups)
-    progress:bool=True,           # Progress bars and a table
-    path:Path='.',                     # `learn.path`
-    cbs=None,                     # More callbacks
-    **settings                    # Changes of `optim`: `lr`, `wd`, `clip`, `precision` ...
+    dls:'DataLoaders', # `DataLoaders` of batches (image, ..., mask); with `card` and `modalities` when from `dataloaders`
+    model:nn.Module,           # From `create_model`, or any model with `num_classes` that takes the images
+    loss:'Callable'=None,      # Loss function; None = `SegLoss` with the data's ignore value
+    optim:OptimSettings=None,  # How the weights are moved; `ema` is `train_run`'s
+    metrics:list=None,         # fastai metrics; None = mIoU, mAcc, aAcc over the whole validation set
+    modality_dropout:float=0., # Probability to withhold each modality in a training batch, see `ModalityDropout`
+    recompute:bool=False,      # Checkpoint activations: less memory, more time
+    opt_func:'Callable'=None,  # Another fastai `opt_func` (then without the groups)
+    progress:bool=True,        # Progress bars and a table
+    path:Path='.',             # `learn.path`
+    cbs:'list|Callback'=None,  # More callbacks
+    **settings                 # Changes of `optim`: `lr`, `wd`, `clip`, `precision` ...
 ) -> SegLearner:
     "A fastai learner for RGB-X segmentation. Raises `RGBXError` when classes or modalities of data and model disagree."
     optim,others = take_settings(optim or OptimSettings(), settings)
@@ -202,20 +203,20 @@ def _nan_free(row):
 
 # %% ../../nbs/training/45_learner.ipynb #d0823938
 def train_run(
-    dls,                          # `DataLoaders`, from `dataloaders`; what changes from epoch to epoch must follow from its seed
-    model:nn.Module,              # From `create_model`
-    out,                          # Folder of the run
-    epochs:int=20,                # How many
-    schedule='poly',              # A name from `training.schedules`, or an `LRSchedule` (then without `warmup`)
-    warmup:float=1.,              # Epochs of warm-up
-    optim:OptimSettings=None,     # How the weights are moved
-    run:RunSettings=None,         # What is kept and shown
-    seed:int=0,                   # Of shuffling, dropout, and all else drawn from here on (the initial weights are the caller's)
-    resume:bool=False,            # Go on where the folder ends (from the start when it is empty)
-    force:bool=False,             # Start over in a folder that holds a run
-    notes:dict=None,              # More plain values for `config.json`, which a resume has to repeat
-    **settings                    # Changes of `optim` and `run` (`lr`, `ema`, `keep` ...); the rest is `rgbx_learner`'s (`loss`, `cbs` ...)
-) -> SegLearner:                  # With the kept weights; `run_dir`: the folder, `rows`: the history, `results`: `metrics.json`
+    dls:'DataLoaders',   # `DataLoaders`, from `dataloaders`; what changes from epoch to epoch must follow from its seed
+    model:nn.Module,                  # From `create_model`
+    out:'Path|str',                   # Folder of the run
+    epochs:int=20,                    # How many
+    schedule:'str|LRSchedule'='poly', # A name from `training.schedules`, or an `LRSchedule` (then without `warmup`)
+    warmup:float=1.,                  # Epochs of warm-up
+    optim:OptimSettings=None,         # How the weights are moved
+    run:RunSettings=None,             # What is kept and shown
+    seed:int=0,          # Of shuffling, dropout, and all else drawn from here on (the initial weights are the caller's)
+    resume:bool=False,                # Go on where the folder ends (from the start when it is empty)
+    force:bool=False,                 # Start over in a folder that holds a run
+    notes:dict=None,                  # More plain values for `config.json`, which a resume has to repeat
+    **settings # Changes of `optim` and `run` (`lr`, `ema`, `keep` ...); the rest is `rgbx_learner`'s (`loss`, `cbs` ...)
+) -> SegLearner:          # With the kept weights; `run_dir`: the folder, `rows`: the history, `results`: `metrics.json`
     "Train `model` into the folder `out`: exact resume, best and last weights, history, metrics, a picture."
     out = Path(out)
     run,settings = take_settings(run or RunSettings(), settings)
@@ -294,13 +295,13 @@ def run_settings(
 
 # %% ../../nbs/training/45_learner.ipynb #665c5ed2
 def finish_run(
-    learn:'Learner',                        # After `fit`
-    out,                          # Folder of the run
-    history:History,              # Its rows
-    best:KeepBest,                # The best of them
-    keep:str,                     # 'best' or 'last'
-    files:dict,                   # Where best and last weights go
-    pictures:object=True          # See `RunSettings`
+    learn:'Learner',     # After `fit`
+    out:Path,            # Folder of the run
+    history:History,     # Its rows
+    best:KeepBest,       # The best of them
+    keep:str,            # 'best' or 'last'
+    files:dict,          # Where best and last weights go
+    pictures:object=True # See `RunSettings`
 ):
     "Write last weights, `metrics.json` and the picture, and load the kept weights into the learner."
     learn.run_dir,learn.rows = out,history.rows

@@ -128,17 +128,17 @@ class RGBXDL(TfmdDL):
         idxs = epoch_order(self.n, self.dataset.seed, self.epoch) if self.shuffle else list(range(self.n))
         skip,self._skip = self._skip,0
         return idxs[skip*self.bs:]
-    def create_item(self, s): # Index
+    def create_item(self, s:int): # Index
         "One item of this epoch."
         return self.dataset.get(s or 0, self.epoch)
-    def create_batch(self, b): # Items
+    def create_batch(self, b:list): # Items
         "Stacked tensors; items of unequal sizes raise."
         shapes = [tuple(map(tuple, (x.shape[-2:] for x in o))) for o in b]
         if len(set(shapes)) > 1:
             raise RGBXError('a batch', f'items of the sizes {sorted({s[0] for s in shapes})}', 'one size',
                             'Use valid_bs=1, or give a size to crop to')
         return tuple(torch.stack(o) for o in zip(*b))
-    def create_batches(self, samples): # Indices
+    def create_batches(self, samples:'Iterable'): # Indices
         "Batches; in a worker an error is handed on in the place of a batch, for torch cannot raise it anew."
         try: yield from super().create_batches(samples)
         except (RGBXError, OSError) as e:
@@ -156,20 +156,20 @@ class RGBXDL(TfmdDL):
         cv2_().setNumThreads(0)
         leave_signals()
     def show_batch(self,
-        b=None,       # A batch; None: the next one
-        max_n:int=4,  # Rows
+        b:tuple=None,    # A batch; None: the next one
+        max_n:int=4,     # Rows
         width:float=1.5, # Inches per picture
-        **kwargs,     # fastai's, not used
-    ):                # The figure
+        **kwargs,        # fastai's, not used
+    ):                   # The figure
         "Modalities and mask of a batch."
         return show_items(self.one_batch() if b is None else b, self.dataset, max_n, width)
     def show_results(self,
-        b,            # A batch
-        out,          # Logits or ids that a model gave for it
-        max_n:int=4,  # Rows
-        width:float=1.5, # Inches per picture
-        **kwargs,     # fastai's, not used
-    ):                # The figure
+        b:tuple,          # A batch
+        out:torch.Tensor, # Logits or ids that a model gave for it
+        max_n:int=4,      # Rows
+        width:float=1.5,  # Inches per picture
+        **kwargs,         # fastai's, not used
+    ):                    # The figure
         "Modalities, mask and prediction of a batch."
         return show_items(b, self.dataset, max_n, width, pred=out)
 
@@ -181,12 +181,12 @@ def _class_numbers(pred):
     return (pred.argmax(1) if pred.ndim == 4 else pred).numpy()
 
 def show_items(
-    batch:tuple,     # Tensors as `RGBXItems` makes them, stacked
-    items,           # The `RGBXItems` they come from
-    max_n:int=4,     # Rows
-    width:float=1.5, # Inches per picture
-    pred:torch.Tensor=None,       # Predicted ids (B, H, W) or logits (B, C, H, W)
-):                   # The figure
+    batch:tuple,            # Tensors as `RGBXItems` makes them, stacked
+    items:'RGBXItems',      # The `RGBXItems` they come from
+    max_n:int=4,            # Rows
+    width:float=1.5,        # Inches per picture
+    pred:torch.Tensor=None, # Predicted ids (B, H, W) or logits (B, C, H, W)
+):                          # The figure
     "Each modality, the mask and the prediction of a batch, in the card's colours, with a legend."
     images,labels = batch[:items.n_inp],batch[items.n_inp:]
     n,has_mask = min(max_n, len(images[0])),len(labels) > 0 and labels[0].ndim > 1
@@ -223,19 +223,19 @@ class EpochSeed(Callback):
         self.learn.dls.set_epoch(self.learn.epoch)
 
 # %% ../../nbs/training/05_loaders.ipynb #55121f23
-def imagenet_dls(root:Path,       # Folder with train/<class>/ and val/<class>/; or an `ImageNet` to train on
-    valid=None,              # An `ImageNet` to validate on; None: split val of the folder
-    bs:int=64,               # Batch size
-    size:int=224,            # Side of the images
-    num_workers:int=0,       # Processes that read
-    seed:int=0,              # Of order and augmentation
-    device=None,             # None: the GPU if there is one
-    valid_bs:int=None,       # None: `bs`
-    drop_last:bool=True,     # Leave out the last, smaller batch of an epoch
-    crop_pct:float=.9,       # Of the test transform
-    steps:int=None,          # Training batches in an epoch, however many images there are; None: once through the images
-    augment=None,            # None: `ClassAugment(size, **kwargs)`; False: the test transform in training, too
-    **kwargs,                # Of `ClassAugment`: auto_augment, erase ...
+def imagenet_dls(root:Path,           # Folder with train/<class>/ and val/<class>/; or an `ImageNet` to train on
+    valid:ImageNet=None,              # An `ImageNet` to validate on; None: split val of the folder
+    bs:int=64,                        # Batch size
+    size:int=224,                     # Side of the images
+    num_workers:int=0,                # Processes that read
+    seed:int=0,                       # Of order and augmentation
+    device:'torch.device|str'=None,   # None: the GPU if there is one
+    valid_bs:int=None,                # None: `bs`
+    drop_last:bool=True,              # Leave out the last, smaller batch of an epoch
+    crop_pct:float=.9,                # Of the test transform
+    steps:int=None,         # Training batches in an epoch, however many images there are; None: once through the images
+    augment:'ClassAugment|bool'=None, # None: `ClassAugment(size, **kwargs)`; False: the test transform in training, too
+    **kwargs,                         # Of `ClassAugment`: auto_augment, erase ...
 ) -> RGBXDataLoaders:
     "Training and validation batches (image, class)."
     train = (root if isinstance(root, ImageNet)
@@ -263,21 +263,21 @@ def _sizes_differ(dataset):
     except (RGBXError, OSError): return True          # reading says what is wrong
 
 # %% ../../nbs/training/05_loaders.ipynb #d5645adc
-def dataloaders(train_ds,   # Data set to train on, or a folder
-    valid_ds=None,       # Data set to validate on; None: the training items, not augmented
-    bs:int=4,            # Batch size
-    size:tuple=None, # (height, width) of the training crop; None: the card's size, else that of the first item
-    augment=True,        # True: Sigma's recipe; False: none; or a `JointAugment` of your own
-    num_workers:int=0,   # Processes that read
-    seed:int=0,          # Of order and augmentation
-    device=None,         # None: the GPU if there is one
-    valid_bs:int=None,   # None: `bs`; 1 for images of unequal sizes
-    drop_last:bool=True, # Leave out the last, smaller batch of an epoch
-    photometric=None,    # {modality: `Photometric`}, True: RGB alone
-    steps:int=None,      # Training batches in an epoch, however many items there are; None: once through the items
-    train:str='train',   # Of a folder: the split to train on
-    valid:str=None,      # Of a folder: the split to validate on; None: val, else test
-    on_device:bool=False,# Normalise batches on the device instead of items in the workers
+def dataloaders(train_ds:'DataSet|str|Path', # Data set to train on, or a folder
+    valid_ds:'DataSet'=None,                 # Data set to validate on; None: the training items, not augmented
+    bs:int=4,                                # Batch size
+    size:tuple=None,          # (height, width) of the training crop; None: the card's size, else that of the first item
+    augment:'JointAugment|bool'=True,        # True: Sigma's recipe; False: none; or a `JointAugment` of your own
+    num_workers:int=0,                       # Processes that read
+    seed:int=0,                              # Of order and augmentation
+    device:'torch.device|str'=None,          # None: the GPU if there is one
+    valid_bs:int=None,                       # None: `bs`; 1 for images of unequal sizes
+    drop_last:bool=True,                     # Leave out the last, smaller batch of an epoch
+    photometric:'dict|bool'=None,            # {modality: `Photometric`}, True: RGB alone
+    steps:int=None,           # Training batches in an epoch, however many items there are; None: once through the items
+    train:str='train',                       # Of a folder: the split to train on
+    valid:str=None,                          # Of a folder: the split to validate on; None: val, else test
+    on_device:bool=False,                    # Normalise batches on the device instead of items in the workers
     # Of `JointAugment`: scales, base, cat_max_ratio ...; for ImageNet of `imagenet_dls`; of a folder also `card`,
     # `recipe`, `modalities` of `open_data`
     **kwargs,

@@ -43,7 +43,7 @@ class SegLoss(nn.Module):
             raise RGBXError('SegLoss', f'{len(aux)} auxiliary outputs', f'{len(f)}, as many as there are factors')
         return self.cross_entropy(main, y) + sum(k*self.cross_entropy(a, y) for k,a in zip(f,aux))
 
-    def cross_entropy(self, p, y):
+    def cross_entropy(self, p:Tensor, y:Tensor):
         "The loss of one output."
         self.check(p, y)
         p = p if p.dtype==torch.float64 else p.float()
@@ -66,7 +66,7 @@ class SegLoss(nn.Module):
         return (torch.tensor(float(len(y)), device=y.device) if self.weight is None
                 else self.weight.to(y.device)[y].sum())
 
-    def check(self, p, y):
+    def check(self, p:Tensor, y:Tensor):
         "Shapes agree and every label is a class or `ignore`."
         if p.ndim!=4 or y.ndim!=3 or len(p)!=len(y):
             raise RGBXError('SegLoss', f'logits {tuple(p.shape)} and labels {tuple(y.shape)}',
@@ -96,7 +96,7 @@ def _main(pred): return pred[0] if isinstance(pred, (tuple,list)) else pred
 @LOSSES('ce_all')
 class AllPixelsLoss(SegLoss):
     "`SegLoss` whose mean is over all pixels: ignored ones add nothing, and count."
-    def cross_entropy(self, p, y):
+    def cross_entropy(self, p:Tensor, y:Tensor):
         "The loss of one output."
         if self.weight is not None: raise RGBXError('AllPixelsLoss', 'class weights', 'none, as published')
         valid = (y!=self.ignore).to(torch.float32)
@@ -108,10 +108,10 @@ class AllPixelsLoss(SegLoss):
 
 # %% ../../nbs/training/00_losses.ipynb #ba81a0ed
 def label_counts(
-    masks,           # Labels: any iterable of integer arrays, or a data set of items (image, ..., mask)
-    num_classes:int, # Number of classes
-    ignore:int=255   # Label value that does not count
-) -> Tensor:         # (num_classes,), int64
+    masks:'Iterable', # Labels: any iterable of integer arrays, or a data set of items (image, ..., mask)
+    num_classes:int,  # Number of classes
+    ignore:int=255    # Label value that does not count
+) -> Tensor:          # (num_classes,), int64
     "Pixels of each class."
     n = torch.zeros(num_classes, dtype=torch.int64)
     for m in masks:
@@ -125,9 +125,9 @@ def label_counts(
     return n
 
 def class_weights(
-    counts,           # Pixels of each class (num_classes,), see `label_counts`
-    rule:str='log'    # 'log', 'median' or 'sqrt'
-) -> Tensor:          # (num_classes,), float32, mean 1 over the pixels
+    counts:'Tensor|np.ndarray|list', # Pixels of each class (num_classes,), see `label_counts`
+    rule:str='log'                   # 'log', 'median' or 'sqrt'
+) -> Tensor:                         # (num_classes,), float32, mean 1 over the pixels
     "Weights that make rare classes count."
     n = torch.as_tensor(counts, dtype=torch.float64)
     p = n/n.sum()
@@ -161,7 +161,7 @@ class OhemLoss(SegLoss):
         k = min(self.min_kept, len(p)-1)
         return p < p.kthvalue(k+1).values.clamp(min=self.threshold)
 
-    def cross_entropy(self, p, y):
+    def cross_entropy(self, p:Tensor, y:Tensor):
         "The loss of one output."
         self.check(p, y)
         p = p if p.dtype == torch.float64 else p.float()

@@ -16,8 +16,8 @@ from ..show.colours import OKABE_ITO
 from ..show.tables import NOTE, Tables
 
 # %% ../../nbs/training/70_profile.ipynb #f78ea715
-def model_parts(model # An `RGBXSegmenter`, or any module
-) -> dict:            # {part: [module, ...]}; no module is inside another
+def model_parts(model:torch.nn.Module # An `RGBXSegmenter`, or any module
+) -> dict:                            # {part: [module, ...]}; no module is inside another
     "The parts of a model whose time is measured: an encoder per modality, fusion, head; else its children."
     b = getattr(model, 'backbone', None)
     out = {}

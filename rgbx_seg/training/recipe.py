@@ -134,9 +134,9 @@ def _plain(value):
     return value if value is None or isinstance(value, (bool,int,float,str)) else repr(value)
 
 def scale_sizes(
-    sizes,           # A length in pixels, or lengths in tuples
-    factor:float     # By which they grow
-):                   # As `sizes`, rounded, at least 1
+    sizes:'int|tuple|list', # A length in pixels, or lengths in tuples
+    factor:float            # By which they grow
+):                          # As `sizes`, rounded, at least 1
     "Lengths in pixels, scaled alike."
     if isinstance(sizes, (tuple,list)): return tuple(scale_sizes(size, factor) for size in sizes)
     return max(1, round(sizes*factor))

@@ -242,19 +242,19 @@ def _setup(data, recipe, model, card, seed, workers, device, cbs, settings):
 
 # %% ../../nbs/training/50_run.ipynb #534d1ed6
 def learner(
-    data,                    # Folder of a data set, or its open splits (train, valid)
-    recipe:'Recipe|str'=None, # A `Recipe`, or the name of one; None: 20 epochs of AdamW by the poly schedule
-    model=None,              # A name for `create_model`, or a module; None: the recipe's
-    card:'Card|str'=None,               # A card, its name or file, for a folder that does not say what it is
-    seed:int=0,              # Of weights, order and augmentation
-    workers:int=0,           # Processes that read
-    device=None,             # None: the GPU if there is one
-    recompute:bool=False,    # Checkpoint activations: less memory, a third more time
-    progress:bool=True,      # Progress bars and a table
-    path:Path='.',                # `learn.path`
-    cbs=None,                # More callbacks
-    **settings               # Settings of the recipe, by short name or path: `lr`, `bs`, `size`, `loss.args.aux` ...
-) -> SegLearner:             # `learn.fit(learn.passes, cbs=learn.recipe_cbs)` is the recipe's training
+    data:'tuple|str|Path',          # Folder of a data set, or its open splits (train, valid)
+    recipe:'Recipe|str'=None,       # A `Recipe`, or the name of one; None: 20 epochs of AdamW by the poly schedule
+    model:'nn.Module|str'=None,     # A name for `create_model`, or a module; None: the recipe's
+    card:'Card|str'=None,           # A card, its name or file, for a folder that does not say what it is
+    seed:int=0,                     # Of weights, order and augmentation
+    workers:int=0,                  # Processes that read
+    device:'torch.device|str'=None, # None: the GPU if there is one
+    recompute:bool=False,           # Checkpoint activations: less memory, a third more time
+    progress:bool=True,             # Progress bars and a table
+    path:Path='.',                  # `learn.path`
+    cbs:list=None,                  # More callbacks
+    **settings                  # Settings of the recipe, by short name or path: `lr`, `bs`, `size`, `loss.args.aux` ...
+) -> SegLearner:                    # `learn.fit(learn.passes, cbs=learn.recipe_cbs)` is the recipe's training
     "A fastai learner with loaders, model, loss and optimiser, for data and a recipe."
     setup = _setup(data, recipe, model, card, seed, workers, device, cbs, settings)
     learn = rgbx_learner(setup.dls, setup.model, optim=setup.optim, recompute=recompute, progress=progress,
@@ -265,19 +265,19 @@ def learner(
     return learn
 
 def train(
-    data,                    # Folder of a data set, or its open splits (train, valid)
-    recipe:'Recipe|str'=None, # A `Recipe`, or the name of one; None: 20 epochs of AdamW by the poly schedule
-    model=None,              # A name for `create_model`, or a module; None: the recipe's
-    out=None,                # Folder of the run; None: runs/<data>-<model>
-    card:'Card|str'=None,               # A card, its name or file, for a folder that does not say what it is
-    resume:bool=False,       # Go on where the folder ends
-    force:bool=False,        # Start over in a folder that holds a run
-    seed:int=0,              # Of weights, order and augmentation
-    workers:int=0,           # Processes that read
-    device=None,             # None: the GPU if there is one
-    recompute:bool=False,    # Checkpoint activations: less memory, a third more time
-    **settings               # Settings of the recipe (`lr`, `bs`, `size` ...) and of `RunSettings` (`keep`, `accumulate` ...); `cbs`
-) -> SegLearner:             # With the kept weights; `run_dir`: the folder, `rows`: the history, `results`: `metrics.json`
+    data:'tuple|str|Path',          # Folder of a data set, or its open splits (train, valid)
+    recipe:'Recipe|str'=None,       # A `Recipe`, or the name of one; None: 20 epochs of AdamW by the poly schedule
+    model:'nn.Module|str'=None,     # A name for `create_model`, or a module; None: the recipe's
+    out:'Path|str'=None,            # Folder of the run; None: runs/<data>-<model>
+    card:'Card|str'=None,           # A card, its name or file, for a folder that does not say what it is
+    resume:bool=False,              # Go on where the folder ends
+    force:bool=False,               # Start over in a folder that holds a run
+    seed:int=0,                     # Of weights, order and augmentation
+    workers:int=0,                  # Processes that read
+    device:'torch.device|str'=None, # None: the GPU if there is one
+    recompute:bool=False,           # Checkpoint activations: less memory, a third more time
+    **settings  # Settings of the recipe (`lr`, `bs`, `size` ...) and of `RunSettings` (`keep`, `accumulate` ...); `cbs`
+) -> SegLearner:          # With the kept weights; `run_dir`: the folder, `rows`: the history, `results`: `metrics.json`
     "Train into a folder, by a recipe or your own settings: exact resume, best and last weights, history."
     cbs = settings.pop('cbs', None)
     with distributed(device):
@@ -290,13 +290,13 @@ def train(
 
 # %% ../../nbs/training/50_run.ipynb #4c962e41
 def evaluate_recipe(
-    recipe:'Recipe|str',                  # A `Recipe`, or the name of one
-    model:nn.Module,         # A trained model
-    data,                    # Where the data set lies; or an open split
-    split:str=None,          # Default: the split of the published score
-    protocol:'Protocol'=None,           # Default: the recipe's
-    **kwargs                 # As `evaluate`: `bs`, `num_workers`, `progress`, `drop` ...
-):                           # A `Report`
+    recipe:'Recipe|str',      # A `Recipe`, or the name of one
+    model:nn.Module,          # A trained model
+    data:'DataSet|str|Path',  # Where the data set lies; or an open split
+    split:str=None,           # Default: the split of the published score
+    protocol:'Protocol'=None, # Default: the recipe's
+    **kwargs                  # As `evaluate`: `bs`, `num_workers`, `progress`, `drop` ...
+):                            # A `Report`
     "Evaluate a model as the recipe's publication did."
     recipe = get_recipe(recipe)
     dataset = open_data(data, split or recipe.data.test, recipe=recipe)

@@ -34,7 +34,7 @@ def one_cycle(
 ) -> float:           # Factor on the base (= highest) learning rate
     "Half a cosine up, half a cosine down (Smith & Topin 2018), with fastai's numbers."
     warm = max(1, round(total*.25)) if not warm else warm
-    def cos(a, b, t): return b+(a-b)*(1+math.cos(math.pi*t))/2
+    def cos(a:float, b:float, t:float): return b+(a-b)*(1+math.cos(math.pi*t))/2
     return cos(1/div, 1., i/warm) if i<warm else cos(1., final, (i-warm)/max(1, total-warm))
 
 def cosine(
@@ -112,8 +112,8 @@ def plot_schedule(
     warm:int=10      # Steps of warm-up
 ):                   # Figure
     "Draw schedules, each as a factor on the base rate."
-    def named(rule): return rule if isinstance(rule, str) else getattr(rule, '__name__', 'schedule')
-    def function(rule): return choose(rule, schedules, 'schedule') if isinstance(rule, str) else rule
+    def named(rule:'str|Callable'): return rule if isinstance(rule, str) else getattr(rule, '__name__', 'schedule')
+    def function(rule:'str|Callable'): return choose(rule, schedules, 'schedule') if isinstance(rule, str) else rule
     lines = {named(rule): [function(rule)(i, total, warm=warm) for i in range(total)] for rule in rules}
     return plot_lines(lines, 'step', 'factor on lr')
 
@@ -130,7 +130,7 @@ class LRSchedule(Callback):
         self.f = choose(f, schedules, 'schedule') if isinstance(f, str) else f
         self.warm_epochs = warm_epochs
         self.kw = kwargs
-    def factor(self, i:int, n_iter, n_epoch):
+    def factor(self, i:int, n_iter:int, n_epoch:int):
         "The factor at step `i` of a training of `n_epoch` epochs of `n_iter` batches."
         kw = self.kw if self.warm_epochs is None else {**self.kw, 'warm': round(self.warm_epochs*n_iter)}
         return self.f(i, n_iter*n_epoch, **kw)

@@ -36,7 +36,7 @@ def published_item(root:Path, # Folder of toy scenes in Sigma's layout
     y = cv2.resize(y, (w, h), interpolation=cv2.INTER_NEAREST)
     a,x = ((o.astype(np.float64)/255-np.array([.485, .456, .406]))/np.array([.229, .224, .225]) for o in (a, x))
     i,j = (int(p*(d-c+1)) if d > c else 0 for p,d,c in zip(rng.random(2), (h, w), size))
-    def fin(o, v):
+    def fin(o:np.ndarray, v:int):
         o = o[i:i+size[0],j:j+size[1]]
         p,q = size[0]-o.shape[0],size[1]-o.shape[1]
         return cv2.copyMakeBorder(o, p//2, p-p//2, q//2, q-q//2, cv2.BORDER_CONSTANT, value=v)

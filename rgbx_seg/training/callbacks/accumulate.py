@@ -13,9 +13,9 @@ from ..distributed import all_sum, ranks
 
 # %% ../../../nbs/training/callbacks/30_accumulate.ipynb #f9291206
 def loss_weight(
-    loss_func,   # With a method `count(y)`, or without
-    yb           # The labels of a batch, in a tuple
-):               # Number or scalar tensor; None: the loss cannot say
+    loss_func:'Callable', # With a method `count(y)`, or without
+    yb:tuple              # The labels of a batch, in a tuple
+):                        # Number or scalar tensor; None: the loss cannot say
     "What the mean of a loss divides by."
     count = getattr(loss_func, 'count', None)
     return None if count is None else count(*yb)

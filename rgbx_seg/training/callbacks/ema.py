@@ -66,6 +66,6 @@ class EMA(Callback):
         "The averaged weights."
         return self.tensors() if self.swapped else self.avg
     def state_dict(self): return {'avg': self.avg, 'steps': self.steps}
-    def load_state_dict(self, s):
+    def load_state_dict(self, s:dict):
         self.steps = s['steps']
         [self.avg[k].copy_(v) for k,v in s['avg'].items()]

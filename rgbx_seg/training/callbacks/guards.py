@@ -17,12 +17,12 @@ from .recompute import frozen_stats
 # %% ../../../nbs/training/callbacks/40_guards.ipynb #52830406
 @torch.no_grad()
 def first_nonfinite(
-    model,        # A model
-    *xs           # Its inputs
+    model:torch.nn.Module, # A model
+    *xs                    # Its inputs
 ) -> str:         # Name of the first module (in the order of computation) with a result that is not finite; '' for none
     "Run the batch again and look at every result; BatchNorm's running statistics stay as they are."
     bad,hooks = [],[]
-    def flat(o):
+    def flat(o:object):
         return ([o] if isinstance(o, torch.Tensor) else [t for v in o for t in flat(v)]
                 if isinstance(o, (tuple,list)) else [])
     for name,m in model.named_modules():
@@ -45,7 +45,7 @@ def nonfinite_error(
     with atomic_path(path) as t:
         save_file({k: v.detach().cpu().contiguous().clone() for k,v in named.items() if isinstance(v, torch.Tensor)},
                   str(t))
-    def count(ts): return sum((~torch.isfinite(t)).sum().item() for t in ts if t.is_floating_point())
+    def count(ts:'Iterable'): return sum((~torch.isfinite(t)).sum().item() for t in ts if t.is_floating_point())
     weights = count(model.parameters())
     inputs = count(x for x in learn.xb if isinstance(x, torch.Tensor))
     where = first_nonfinite(model, *learn.xb)
@@ -66,9 +66,9 @@ def _advice(weights, inputs):
 _full = 'out of memory',"can't allocate memory",'not enough memory','Cannot allocate memory'
 
 def memory_error(
-    e,            # An exception
-    learn:'Learner'         # The learner it came from
-):                # `RGBXError`, or None when the exception is about something else
+    e:Exception,    # An exception
+    learn:'Learner' # The learner it came from
+):                  # `RGBXError`, or None when the exception is about something else
     "Advice for a batch that does not fit."
     if (not isinstance(e, (torch.OutOfMemoryError,MemoryError))
         and not (isinstance(e, RuntimeError) and any(s in str(e) for s in _full))):
@@ -89,9 +89,9 @@ def memory_error(
                      f'out of memory with {b} images of {h}x{w}{room}', 'a batch that fits', f'{half}{more}')
 
 def batch_error(
-    e,            # An exception
-    learn:'Learner'         # The learner it came from
-):                # `RGBXError`, or None when the exception is about something else
+    e:Exception,    # An exception
+    learn:'Learner' # The learner it came from
+):                  # `RGBXError`, or None when the exception is about something else
     "Advice for a batch that is too small to be normalised: BatchNorm over one value per channel."
     if not (isinstance(e, ValueError) and 'more than 1 value per channel' in str(e)): return None
     images = next((x for x in learn.xb if isinstance(x, torch.Tensor)), None)

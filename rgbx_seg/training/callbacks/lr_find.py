@@ -37,14 +37,14 @@ def untouched(
         set_rng_state(rng, learn.dls)
 
 def find_lr(
-    learn:Learner,                  # A `SegLearner`
-    start_lr:float=1e-7,    # First rate
-    end_lr:float=10.,       # Last rate
-    num_it:int=100,         # Batches
-    suggest_funcs=(valley,),# fastai's ways to choose: `valley`, `slide`, `minimum`, `steep`
-    show_plot:bool=True,    # Draw loss over rate
-    **kwargs                # More for fastai's `lr_find`
-):                          # Suggested rates by name; `learn.recorder.lrs`, `.losses` have the curve
+    learn:Learner,                 # A `SegLearner`
+    start_lr:float=1e-7,           # First rate
+    end_lr:float=10.,              # Last rate
+    num_it:int=100,                # Batches
+    suggest_funcs:tuple=(valley,), # fastai's ways to choose: `valley`, `slide`, `minimum`, `steep`
+    show_plot:bool=True,           # Draw loss over rate
+    **kwargs                       # More for fastai's `lr_find`
+):                                 # Suggested rates by name; `learn.recorder.lrs`, `.losses` have the curve
     "fastai's `lr_find`, restoring everything."
     with untouched(learn):
         learn.finding = True

@@ -12,10 +12,10 @@ from fastai.callback.core import Callback
 from ...core import RGBXError, choose
 
 # %% ../../../nbs/training/callbacks/80_modality_dropout.ipynb #530bab0c
-def draw_present(ps, # Probability of each modality to be withheld
-    rng:np.random.Generator,             # numpy `Generator`
-    n:int=None,      # Number of independent draws; None: one
-) -> np.ndarray:     # bool, `(modalities,)` or `(n, modalities)`: True where it stays
+def draw_present(ps:'list|tuple', # Probability of each modality to be withheld
+    rng:np.random.Generator,      # numpy `Generator`
+    n:int=None,                   # Number of independent draws; None: one
+) -> np.ndarray:                  # bool, `(modalities,)` or `(n, modalities)`: True where it stays
     "Draw which modalities stay; never none at all."
     ps = np.asarray(ps, float)
     stays = rng.random((n or 1, len(ps))) >= ps

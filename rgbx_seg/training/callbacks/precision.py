@@ -54,7 +54,7 @@ class Autocast(Callback):
             self.skipped += 1
             raise CancelStepException()
     def state_dict(self): return {'scaler': self.scaler.state_dict() if self.scaler else {}, 'skipped': self.skipped}
-    def load_state_dict(self, s):
+    def load_state_dict(self, s:dict):
         self.skipped = s['skipped']
         if self.scaler: self.scaler.load_state_dict(s['scaler'])
 
