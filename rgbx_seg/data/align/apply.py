@@ -8,7 +8,7 @@ __all__ = []
 # %% ../../../nbs/data/align/52_apply.ipynb #1a7667e9
 import json
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 import numpy as np
 from .geometry import valid_mask, warp
@@ -53,11 +53,16 @@ class Registered:
         record = _record(json.dumps(modality.align, sort_keys=True))
         nearest = kind_of(modality.name) in ('depth', 'event')
         H = matrix_for(record, size, image.shape[:2], where)
+        self._place = H,size,image.shape[:2]
         self.image = aligned(image, record, size, _fill(modality), nearest, where)   # (height, width, c)
-        self.inside = valid_mask(H, size, image.shape[:2])                           # (height, width): X sees it
         self.crop = record.outside == 'crop'                                         # Cut the pictures to what X sees?
         self.holes = None if holes is None else warp(holes.astype(np.uint8), H, size, nearest=True) > 0
         if record.outside == 'void': self.holes = ~self.inside if self.holes is None else self.holes | ~self.inside
+
+    @cached_property
+    def inside(self) -> np.ndarray:
+        "(height, width) bool: the pixels of RGB that X sees."
+        return valid_mask(*self._place)
 
 def crop_to(image:np.ndarray, # (H, W) or (H, W, C)
     inside:np.ndarray,        # (H, W) bool

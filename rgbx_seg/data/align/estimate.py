@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 from ...core import choose, cv2_
-from .geometry import angle_of, centre_of, corner_distances, scale_of, start_matrix
+from .geometry import MATRIX_PARAMETERS, angle_of, centre_of, corner_distances, scale_of, start_matrix, unit_frame
 from .structure import RigPairs, stacked_maps, structure_map
 
 # %% ../../../nbs/data/align/20_estimate.ipynb #2dbc88f2
@@ -126,8 +126,6 @@ class Search:
         return len(self.scales) > 1 and not low*1.01 < found.scale < high/1.01
 
 # %% ../../../nbs/data/align/20_estimate.ipynb #f8a26343
-_PARAMETERS = dict(translation=2, similarity=4, affine=6, homography=8)
-
 def _change(theta, model):
     "The matrix (3, 3) of a small change; the first two parameters are the shift."
     zero = torch.zeros((), dtype=theta.dtype)
@@ -137,12 +135,6 @@ def _change(theta, model):
         tilt = theta[6:8] if model == 'homography' else (zero, zero)
         rows = theta[2],theta[3],theta[0],theta[4],theta[5],theta[1],*tilt
     return torch.eye(3, dtype=theta.dtype)+torch.stack([*rows, zero]).view(3, 3)
-
-def _unit_frame(size):
-    "The matrix to coordinates in units of half the longer side, from the centre."
-    half = max(size)/2
-    x,y,_ = centre_of(size)
-    return np.array([[1/half, 0, -x/half], [0, 1/half, -y/half], [0, 0, 1]])
 
 def _turn(H, size_rgb):
     "`angle_of`, for a tensor with a gradient."
@@ -208,9 +200,9 @@ class _Refiner:
     def climb(self, H, model, side, post, steps:int=40):
         "Forty steps of Adam at one level."
         maps_rgb,from_rgb,maps_x,to_x = self.maps(H, side, post)
-        frame = torch.from_numpy(_unit_frame(self.pairs.size_rgb))
+        frame = torch.from_numpy(unit_frame(self.pairs.size_rgb))
         start = torch.from_numpy(H)@torch.linalg.inv(frame)
-        theta = torch.zeros(_PARAMETERS[model], dtype=torch.float64, requires_grad=True)
+        theta = torch.zeros(MATRIX_PARAMETERS[model], dtype=torch.float64, requires_grad=True)
         rate = .02*64/side
         adam = torch.optim.Adam([theta], lr=rate, betas=(.8, .95))
         for step in range(steps):
@@ -255,7 +247,7 @@ def estimate(pairs:RigPairs,  # Of one rig
 ) -> Estimate:
     "The matrix that lays the edges of all pairs on each other."
     if model == 'auto': model = _simplest(pairs, start, scales, rotation, search)
-    choose(model, _PARAMETERS, 'model')
+    choose(model, MATRIX_PARAMETERS, 'model')
     starts,edge = ([], False) if start is None else ([np.asarray(start, np.float64)], False)
     if search:
         finder = Search(pairs, scales, rotation)
@@ -277,5 +269,5 @@ def _simplest(pairs, start, scales, rotation, search):
     def judged(model):
         fits = [estimate(half, model, start, scales, rotation, search).H for half in halves]
         return sum(float(_Refiner(other, model).agreement(H)[0]) for H,other in zip(fits, halves[::-1]))
-    scores = {model: judged(model) for model in _PARAMETERS}
+    scores = {model: judged(model) for model in MATRIX_PARAMETERS}
     return next(model for model,score in scores.items() if score >= .99*max(scores.values()))

@@ -10,7 +10,7 @@ import csv, json
 from pathlib import Path
 import numpy as np
 from ...core import RGBXError, choose
-from .geometry import check_matrix, map_points
+from .geometry import MATRIX_PARAMETERS, check_matrix, map_points
 
 # %% ../../../nbs/data/align/40_points.ipynb #99d320a2
 LEAST_POINTS = dict(translation=1, similarity=3, affine=4, homography=6) # Points that a model needs at least
@@ -80,7 +80,7 @@ def _distances(H, points):
 
 def _robust(points, model, limit, rounds, rng):
     "MSAC: the matrix of the sample with the least truncated squares, and its inliers."
-    least = {'translation': 1, 'similarity': 2, 'affine': 3, 'homography': 4}[model]
+    least = MATRIX_PARAMETERS[model]//2                       # a point gives two equations
     best,inliers,done = np.inf,np.zeros(len(points), bool),0
     while done < rounds:
         done += 1

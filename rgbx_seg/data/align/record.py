@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 import numpy as np
 from ...core import RGBXError, write_text
-from .geometry import check_matrix, corner_distances, coverage, start_matrix, valid_mask, warp
+from .geometry import check_matrix, corner_distances, coverage, resize_matrix, start_matrix, warp
 
 # %% ../../../nbs/data/align/50_record.ipynb #b40d19f9
 OUTSIDE = 'keep','void','crop'
@@ -117,11 +117,7 @@ def aligned(image:np.ndarray,  # (h, w, c) of X
     where:str='X',             # For messages
 ) -> np.ndarray:               # (height, width, c)
     "The image of X on RGB's pixels."
-    H = matrix_for(alignment, size_rgb, image.shape[:2], where)
-    warped = warp(image, H, size_rgb, nearest)
-    missing = ~valid_mask(H, size_rgb, image.shape[:2])
-    warped[missing] = np.asarray(fill).astype(image.dtype)
-    return warped
+    return warp(image, matrix_for(alignment, size_rgb, image.shape[:2], where), size_rgb, nearest, fill)
 
 def matrix_for(alignment:Alignment, # Of a camera
     size_rgb:tuple,                 # (height, width) of the files at hand
@@ -136,16 +132,12 @@ def matrix_for(alignment:Alignment, # Of a camera
                         f'{_wide(alignment.size_rgb)} and {_wide(alignment.size_x)}, the sizes of the alignment',
                         'Another camera or crop needs its own `rgbx align`')
     if max(abs(factor-1) for factor in factors) < 1e-9: return alignment.H
-    return _pixel_centres(alignment.size_x,
-                          size_x)@alignment.H@np.linalg.inv(_pixel_centres(alignment.size_rgb, size_rgb))
+    return resize_matrix(alignment.size_x,
+                          size_x)@alignment.H@np.linalg.inv(resize_matrix(alignment.size_rgb, size_rgb))
 
 # %% ../../../nbs/data/align/50_record.ipynb #0d8436ca
 def _wide(size): return f'{size[1]} x {size[0]}'
 
-def _pixel_centres(was, now):
-    "The matrix from pixels of one resolution to those of another."
-    down,across = now[0]/was[0],now[1]/was[1]
-    return np.array([[across, 0, (across-1)/2], [0, down, (down-1)/2], [0, 0, 1.]])
 
 # %% ../../../nbs/data/align/50_record.ipynb #75fd1823
 def largest_rectangle(inside:np.ndarray # (H, W) bool

@@ -8,12 +8,10 @@ __all__ = ['planted_matrix', 'toy_rig']
 # %% ../../../nbs/data/align/05_rigs.ipynb #5617ee24
 import numpy as np
 from ...core import cv2_
-from .geometry import corner_distances, start_matrix
+from .geometry import MATRIX_PARAMETERS, corner_distances, start_matrix, unit_frame
 from ..toy import toy_scene
 
 # %% ../../../nbs/data/align/05_rigs.ipynb #4b005ba7
-_FREE = dict(translation=2, similarity=4, affine=6, homography=8)
-
 def _drawn(model, numbers):
     "The change that the numbers mean, in units of half the longer side."
     x,y,*rest = numbers
@@ -31,9 +29,8 @@ def planted_matrix(model:str, # 'translation', 'similarity', 'affine' or 'homogr
 ) -> np.ndarray:              # (3, 3), RGB to X
     "A random matrix that moves RGB's corners by so many pixels."
     start = start_matrix(size_rgb, size_x)
-    half = max(size_rgb)/2
-    frame = np.array([[1/half, 0, -(size_rgb[1]-1)/2/half], [0, 1/half, -(size_rgb[0]-1)/2/half], [0, 0, 1]])
-    numbers = np.random.default_rng(seed).standard_normal(_FREE[model])
+    frame = unit_frame(size_rgb)
+    numbers = np.random.default_rng(seed).standard_normal(MATRIX_PARAMETERS[model])
     low,high = 0.,1.
     for _ in range(40):
         middle = (low+high)/2
