@@ -19,7 +19,7 @@ from ..cards import Card, Facts, Layout
 from ..modality import Modality
 from ..codecs import need
 from ..files import write_mask
-from ..folder import DataFolder, existing_file
+from ..folder import DataFolder, encode_names, existing_file
 from ...registry import DATASETS
 
 # %% ../../../nbs/data/sets/00_base.ipynb #2fe30715
@@ -169,6 +169,21 @@ def sigma_card(name:str, # Of the data set
 class ArchiveFolder(PublishedFolder):
     "A data set whose labels, or more, are in one HDF5 file."
     archive = 'label',             # What `path` names that one file for
+    original = None                # The card of that layout
+    _h5 = None                     # (process, open file)
+    def __init__(self,
+        root:Path,             # Folder of the data set
+        split:str='train',     # A split of the card, or 'all'
+        card:Card=None,        # None: that of the original
+        modalities:list=None,  # Which; None: the card's default
+        labels:bool=True,      # False: without labels
+    ):
+        card = card or self.original
+        self.card = card.select(modalities or card.layout.default or list(card.modalities))
+        self.root,self.split,self.labels = Path(root),split,labels
+        self.modalities = tuple(self.card.modalities)
+        self._names = encode_names(root, self.list_names(split))
+
     def _open(self, path):
         "The open file; one handle for each process."
         if self._h5 is None or self._h5[0] != os.getpid():

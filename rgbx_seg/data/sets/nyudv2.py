@@ -13,7 +13,7 @@ from ..modality import Modality
 from ..doctor import Mistakes
 from ..files import map_label, repeat
 from ..codecs import need
-from ..folder import encode_names, existing_file
+from ..folder import existing_file
 from ..hha import hha
 from ..miniatures import Miniature, disk_label, toy_content, write_layout
 from ..prepare import Preparation
@@ -107,27 +107,15 @@ def _class_table(path):
 class NYUOriginal(ArchiveFolder):
     "NYU Depth V2's original file."
     archive = 'rgb', 'depth', 'raw_depth', 'hha', 'label'
-    def __init__(self,
-        root:Path,             # Folder of the data set
-        split:str='train',    # A split of the card
-        card:'Card'=None,        # None: that of the original
-        modalities:list=None,  # Which; None: the card's default
-        labels:bool=True, # False: without labels
-    ):
-        card = card or _LAYOUTS['original']
-        card = card.select(modalities or card.layout.default or list(card.modalities))
-        self.root = Path(root)
-        self.split = split
-        self.card = card
-        self.labels = labels
-        self.modalities = tuple(card.modalities)
-        self._exts = {}
-        self._h5 = None
-        self._table = None
-        choose(split, card.splits | dict(all=0), 'split')
+    original = _LAYOUTS['original']
+    _table = None                  # Names to classes, read when the first label is
+    def list_names(self, split:str # One of the card's, or 'all'
+    ) -> list:
+        "Numbers of the frames, as text."
+        choose(split, self.card.splits | dict(all=0), 'split')
         n = len(self._get('images'))
-        ranges = card.splits.get(split, dict(ids=[[0, n]]))['ids']
-        self._names = encode_names(root, [str(i) for i in range(n) if any(a <= i <= b for a,b in ranges)])
+        ranges = self.card.splits.get(split, dict(ids=[[0, n]]))['ids']
+        return [str(i) for i in range(n) if any(a <= i <= b for a,b in ranges)]
 
     def path(self, kind, name:str): # The one file
         "Where everything is."

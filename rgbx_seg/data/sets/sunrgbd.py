@@ -14,7 +14,7 @@ from ..decoders import CAMERAS, DECODERS, read_16_bit
 from ..codecs import need
 from ..codecs import file_bytes
 from ..files import map_label, repeat
-from ..folder import encode_names, existing_file
+from ..folder import existing_file
 from ..miniatures import Miniature, disk_label, put_file, toy_content, write_layout
 from ..prepare import Preparation
 from .base import ArchiveFolder, METRES, PublishedFolder, another_layout, by_pattern, sigma_card
@@ -65,31 +65,20 @@ def _scene_numbers(path):
 # %% ../../../nbs/data/sets/22_sunrgbd.ipynb #48e4cdb0
 class SUNOriginal(ArchiveFolder):
     "SUN RGB-D's original download."
-    def __init__(self,
-        root:Path,             # Folder of the data set
-        split:str='train',    # A split of the card
-        card:'Card'=None,        # None: that of the original
-        modalities:list=None,  # Which; None: the card's default
-        labels:bool=True, # False: without labels
-    ):
+    original = _LAYOUTS['original']
+    _order = None                  # Scenes to places among the labels, read when the first label is
+    @property
+    def _box(self): return self.root/'SUNRGBDtoolbox'
+
+    def list_names(self, split:str # 'train', 'test' or 'all'
+    ) -> list:
+        "Names of the scenes."
         from scipy.io import loadmat
-        card = card or _LAYOUTS['original']
-        card = card.select(modalities or card.layout.default or list(card.modalities))
-        self.root = Path(root)
-        self.split = split
-        self.card = card
-        self.labels = labels
-        self.modalities = tuple(card.modalities)
-        self._exts = {}
-        self._h5 = None
-        self._order = None
-        self._box = self.root/'SUNRGBDtoolbox'
         lists = existing_file(self._box/'traintestSUNRGBD'/'allsplit.mat', 'the lists of SUN RGB-D')
         choose(split, dict.fromkeys(('train', 'test', 'all')), 'split')
         cells = loadmat(lists)
         keys = ('alltrain', 'alltest') if split == 'all' else (f'all{split}',)
-        self._names = encode_names(root,
-                                   [safe_name(_scene_name(cell), lists) for key in keys for cell in cells[key].ravel()])
+        return [safe_name(_scene_name(cell), lists) for key in keys for cell in cells[key].ravel()]
 
     def path(self, kind, name:str): # The file of a scene
         "Where an item's file is; for 'label' the one file of all labels."
