@@ -127,18 +127,28 @@ def cmnext_config(weights:dict # `{published name: tensor or array}`
             return dict(variant=variant, num_classes=classes[0], inputs=inputs)
     raise RGBXError('CMNeXt checkpoint', f'depths {depths}, width {width}', 'the sizes of B0 to B5')
 
+def network_of(weights, # Path of a published checkpoint, or its `{name: tensor}`
+    modalities:tuple,   # Names in the order of the weights, RGB first
+    config_of:callable, # The weights to what the network is made of, and the number of its `inputs`
+    build:callable,     # The model's function
+    quirks:tuple,       # As the weights were trained
+) -> RGBXSegmenter:     # Loaded, in evaluation mode
+    "Build the network that a checkpoint was made for, and load it."
+    state_dict = unwrap(weights) if isinstance(weights, dict) else read_weights(weights)
+    config = config_of(state_dict)
+    inputs = config.pop('inputs')
+    if len(modalities) != inputs:
+        raise RGBXError('modalities', ', '.join(modalities), f'{inputs} names, as the file has inputs')
+    model = build(modalities=modalities, quirks=quirks, **config)
+    load_published(model, state_dict)
+    return model.eval()
+
 def cmnext_from(weights, # Path of a published checkpoint, or its `{name: tensor}`
     modalities:tuple,    # Names in the order of the weights, RGB first
     quirks:tuple=CMNEXT_QUIRKS, # As the weights were trained
 ) -> RGBXSegmenter:      # Loaded, in evaluation mode
     "Build the network that a checkpoint was made for, and load it."
-    state_dict = unwrap(weights) if isinstance(weights, dict) else read_weights(weights)
-    config = cmnext_config(state_dict)
-    if len(modalities) != config['inputs']:
-        raise RGBXError('modalities', ', '.join(modalities), f"{config['inputs']} names, as the file has inputs")
-    model = cmnext_model(config['variant'], config['num_classes'], modalities, quirks=quirks)
-    load_published(model, state_dict)
-    return model.eval()
+    return network_of(weights, modalities, cmnext_config, cmnext_model, quirks)
 
 # %% ../../nbs/systems/16_cmnext.ipynb #a3970cf2
 def first_blocks(state_dict:dict, # ImageNet weights of a deeper Mix Transformer

@@ -16,9 +16,8 @@ from ..fusion.stitch import stitch_fusion
 from ..heads.mlp import MLPHead
 from ..models.create import ModelEntry, channels_of
 from ..models.segmenter import FusedBackbone, RGBXSegmenter
-from ..models.weights import load_published, read_weights, unwrap
 from ..registry import FORMATS, MODELS, check_quirks
-from .cmnext import CMNEXT_VARIANTS, segformer_head_names
+from .cmnext import CMNEXT_VARIANTS, network_of, segformer_head_names
 
 # %% ../../nbs/systems/18_stitchfusion.ipynb #a9a9f925
 STITCH_VARIANTS = {name.replace('cmnext', 'stitchfusion'): sizes for name,sizes in CMNEXT_VARIANTS.items()}
@@ -113,11 +112,4 @@ def stitchfusion_from(weights, # Path of a published checkpoint, or its `{name: 
     quirks:tuple=STITCH_QUIRKS, # As the weights were trained
 ) -> RGBXSegmenter:            # Loaded, in evaluation mode
     "Build the network that a checkpoint was made for, and load it."
-    state_dict = unwrap(weights) if isinstance(weights, dict) else read_weights(weights)
-    config = stitchfusion_config(state_dict)
-    inputs = config.pop('inputs')
-    if len(modalities) != inputs:
-        raise RGBXError('modalities', ', '.join(modalities), f'{inputs} names, as the file has inputs')
-    model = stitchfusion_model(modalities=modalities, quirks=quirks, **config)
-    load_published(model, state_dict)
-    return model.eval()
+    return network_of(weights, modalities, stitchfusion_config, stitchfusion_model, quirks)
