@@ -55,8 +55,8 @@ def unit_frame(size:tuple, # (height, width)
 ) -> np.ndarray:           # (3, 3)
     "The matrix to coordinates in units of half the longer side, from the centre."
     half = max(size)/2
-    x,y,_ = centre_of(size)
-    return np.array([[1/half, 0, -x/half], [0, 1/half, -y/half], [0, 0, 1]])
+    across,down,_ = centre_of(size)
+    return np.array([[1/half, 0, -across/half], [0, 1/half, -down/half], [0, 0, 1]])
 
 def jacobian(H:np.ndarray, # (3, 3)
     point:np.ndarray,      # (3,), homogeneous

@@ -65,13 +65,13 @@ def _least_squares(points, model, pull=.01):
     "The matrix of these points alone."
     rgb,x = points[:,:2],points[:,2:]
     to_rgb,to_x = (np.eye(3),)*2 if model == 'translation' else (_normalising(rgb), _normalising(x))
-    A,b = _design(map_points(to_rgb, rgb), map_points(to_x, x), model)
+    equations,target = _design(map_points(to_rgb, rgb), map_points(to_x, x), model)
     if model == 'homography' and 2*len(points) > 8:
-        exact = np.linalg.lstsq(A, b, rcond=None)[0]
-        if np.abs(A@exact-b).max() > 1e-9:          # noisy points: keep the tilt small
-            A,b = np.vstack([A, pull*np.eye(8)[6:]]),np.r_[b, 0, 0]
-    h = np.linalg.lstsq(A, b, rcond=None)[0]
-    H = np.linalg.inv(to_x)@_matrix_of(h, model)@to_rgb
+        exact = np.linalg.lstsq(equations, target, rcond=None)[0]
+        if np.abs(equations@exact-target).max() > 1e-9:          # noisy points: keep the tilt small
+            equations,target = np.vstack([equations, pull*np.eye(8)[6:]]),np.r_[target, 0, 0]
+    numbers = np.linalg.lstsq(equations, target, rcond=None)[0]
+    H = np.linalg.inv(to_x)@_matrix_of(numbers, model)@to_rgb
     return H/H[2,2]
 
 def _distances(H, points):

@@ -187,7 +187,8 @@ def align_data(data:str,      # Folder, or open data set
 ) -> Alignment:               # Also written to alignment.json in the data's folder
     "Register an X camera onto RGB: one matrix per rig."
     choose(how, dict(card=0, resample=0, none=0), 'how')
-    settings = AlignSettings(**{choose_key(key): value for key,value in settings.items()})
+    for key in settings: choose(key, AlignSettings.__dataclass_fields__, 'setting of align_data')
+    settings = AlignSettings(**settings)
     dataset = open_data(data, 'train', labels=False)
     first,x = _sensor(dataset, x)
     read,others = rig_items(dataset, x, pairs, settings.only)
@@ -201,10 +202,6 @@ def align_data(data:str,      # Folder, or open data set
     return record
 
 # %% ../../../nbs/data/align/60_run.ipynb #0c6a9f75
-def choose_key(key:str):
-    choose(key, AlignSettings.__dataclass_fields__, 'setting of align_data')
-    return key
-
 def _estimated(read, first, x, model, points, cameras, start, settings, seed):
     "The record by the way that the user chose."
     sizes = read[0][1].shape[:2],read[0][2].shape[:2]
