@@ -116,6 +116,7 @@ class Search:
         step = math.sqrt(self.scales[1]/self.scales[0]) if len(self.scales) > 1 else 1
         turn = self.rotations[-1]/2
         grid = {(first.scale*step**i, first.rotation+turn*j) for i in (-1, 0, 1) for j in (-1, 0, 1)}
+        grid -= {(first.scale, first.rotation)}
         return max([first, *(self.candidate(*place) for place in grid)], key=lambda f: f.score)
 
     def at_edge(self,
@@ -228,6 +229,10 @@ class _Refiner:
         rho,_,share = self.agreement(H)
         return float(rho*share.sqrt()),H
 
+    def best(self, starts):
+        "The matrix with the largest score, from each start at 64 and at 128 px."
+        return max((self.run(place, first) for place in starts for first in (64, 128)), key=lambda result: result[0])[1]
+
 # %% ../../../nbs/data/align/20_estimate.ipynb #a44394c7
 @dataclass
 class Estimate:
@@ -246,28 +251,34 @@ def estimate(pairs:RigPairs,  # Of one rig
     search:bool=True,         # False: refine `start` alone
 ) -> Estimate:
     "The matrix that lays the edges of all pairs on each other."
-    if model == 'auto': model = _simplest(pairs, start, scales, rotation, search)
-    choose(model, MATRIX_PARAMETERS, 'model')
-    starts,edge = ([], False) if start is None else ([np.asarray(start, np.float64)], False)
-    if search:
-        finder = Search(pairs, scales, rotation)
-        found = finder.best()
-        edge = finder.at_edge(found)
-        starts.append(found.H)
-        away = corner_distances(found.H, finder.start, pairs.size_rgb).mean()
-        if away > .01*pairs.size_rgb[1]: starts.append(finder.start)
+    if model != 'auto': choose(model, MATRIX_PARAMETERS, 'model')
+    def starts_of(some): return _starts(some, start, scales, rotation, search)
+    if model == 'auto': model = _simplest(pairs, starts_of)
+    starts,edge = starts_of(pairs)
     refiner = _Refiner(pairs, model)
-    _,H = max((refiner.run(place, first) for place in starts for first in (64, 128)), key=lambda result: result[0])
+    H = refiner.best(starts)
     rho,each,_ = refiner.agreement(H)
     return Estimate(H, model, float(rho), each.tolist(), edge)
 
 # %% ../../../nbs/data/align/20_estimate.ipynb #e1aaf9e1
-def _simplest(pairs, start, scales, rotation, search):
+def _starts(pairs, start, scales, rotation, search):
+    "The matrices to climb from, and whether the search ended at the end of its scales."
+    starts = [] if start is None else [np.asarray(start, np.float64)]
+    if not search: return starts,False
+    finder = Search(pairs, scales, rotation)
+    found = finder.best()
+    starts.append(found.H)
+    away = corner_distances(found.H, finder.start, pairs.size_rgb).mean()
+    if away > .01*pairs.size_rgb[1]: starts.append(finder.start)
+    return starts,finder.at_edge(found)
+
+def _simplest(pairs, starts_of):
     "The simplest model within 1 % of the best, fitted on one half of the pairs and judged on the other."
     if len(pairs) < 4: return 'similarity'
     halves = pairs.every_second(0),pairs.every_second(1)
+    starts = [starts_of(half)[0] for half in halves]
     def judged(model):
-        fits = [estimate(half, model, start, scales, rotation, search).H for half in halves]
+        fits = [_Refiner(half, model).best(places) for half,places in zip(halves, starts)]
         return sum(float(_Refiner(other, model).agreement(H)[0]) for H,other in zip(fits, halves[::-1]))
     scores = {model: judged(model) for model in MATRIX_PARAMETERS}
     return next(model for model,score in scores.items() if score >= .99*max(scores.values()))
