@@ -13,7 +13,7 @@ from ..modality import Modality
 from ..doctor import Mistakes
 from ..files import map_label, repeat
 from ..codecs import need
-from ..folder import existing_file
+from ..items import existing_file
 from ..hha import hha
 from ..miniatures import Miniature, disk_label, toy_content, write_layout
 from ..prepare import Preparation
