@@ -13,6 +13,7 @@ from .align.apply import Registered, crop_to
 from .cards import Card
 from .files import take_holes
 from .grids import grid_of, onto_grid
+from .modality import Modality
 
 # %% ../../nbs/data/17_items.ipynb #e51d4299
 def existing_file(path:Path, # A file
