@@ -10,12 +10,11 @@ import json, struct
 from functools import lru_cache
 from pathlib import Path
 import numpy as np
-from ...core import RGBXError, cv2_
+from ...core import cv2_, need, RGBXError
 from ..cards import Card, Facts, Layout
 from ..conditions import Conditions
 from ..doctor import Mistakes
 from ..decoders import DECODERS
-from ..codecs import need
 from ..files import raw_image
 from ..folder import existing_file
 from ..miniatures import Miniature, put_file, toy_content

@@ -8,10 +8,9 @@ __all__ = []
 # %% ../../../nbs/data/sets/22_sunrgbd.ipynb #a3838f78
 from pathlib import Path
 import numpy as np
-from ...core import RGBXError, choose
+from ...core import choose, need, RGBXError
 from ..modality import Modality, safe_name
 from ..decoders import CAMERAS, DECODERS, read_16_bit
-from ..codecs import need
 from ..codecs import file_bytes
 from ..files import map_label, repeat
 from ..folder import existing_file
