@@ -13,7 +13,6 @@ import torch
 import rgbx_seg as rx
 from .cli import exit_status
 from .core import repo_root, write_text
-from .data.cards import DataSet
 
 # %% ../nbs/96_demo.ipynb #4d26b05f
 SETTINGS = dict(epochs=6, bs=8, lr=3e-3, schedule='one_cycle', n=(400,80,160), size=(96,128))

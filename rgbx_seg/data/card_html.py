@@ -7,7 +7,6 @@ __all__ = []
 
 # %% ../../nbs/data/02_card_html.ipynb #d45c42be
 import html
-from .cards import Card
 
 # %% ../../nbs/data/02_card_html.ipynb #c09afed1
 def _swatch(colour):

@@ -9,7 +9,6 @@ __all__ = ['prepared_size', 'prepared', 'TensorAugment']
 import numpy as np
 import torch
 from torch.nn import functional as F
-from .modality import Modality
 from .transforms import normalise, planes
 
 # %% ../../nbs/data/28_tensor_augment.ipynb #a82116df
