@@ -10,9 +10,7 @@ import re
 from dataclasses import dataclass, field
 import numpy as np
 from ..core import RGBXError
-from .cards import DataSet
 from .files import take_holes
-from .folder import DataFolder
 
 # %% ../../nbs/data/09_findings.ipynb #d2a40260
 def _sort_of(error):
