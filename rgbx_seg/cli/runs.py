@@ -78,6 +78,8 @@ def _trained(*,
     recipe:str=None,            # Train as a publication did: a name of `rgbx recipes`; default: settings of your own
     model:str=None,             # Of `rgbx models`, or encoder+fusion+head; default: the recipe's, else sigma_nano
     pretrained:str=None,        # `recipe`, a name of `rgbx weights`, a file or a run to start from; default: random
+    freeze:Names=None,          # What keeps its values: encoders, stem, stage1, norms, rgb ...; default: the recipe's, else nothing
+    lora:int=None,              # Rank of small trained matrices beside the frozen encoders; default: the recipe's, else none
     skip:str=None,              # With --pretrained: a pattern of tensors to leave out, e.g. head.output; default: none
 ):
     "what is trained"
@@ -97,6 +99,7 @@ def _images(*,
 def _length(*,
     epochs:float=None,          # How many; default: the recipe's, else 20
     steps:int=None,             # Length in optimiser steps instead; default: by epochs
+    patience:int=None,          # End after so many evaluations without a better score; default: the recipe's, else not
     bs:int=None,                # Images in an optimiser step; default: the recipe's, else 4
     lr:float=None,              # Base learning rate; default: the recipe's, else 0.001
     warmup:float=None,          # Epochs (or steps) of warm-up; default: the recipe's, else 1
@@ -137,6 +140,7 @@ def _settings(given):
     "The settings of a recipe that were typed."
     typed = options_of(_trained, given) | options_of(_images, given) | options_of(_length, given)
     settings = {name: value for name,value in typed.items() if name not in ('recipe', 'card', 'toy')}
+    if 'lora' in settings: settings['lora'] = dict(rank=settings['lora'])
     if 'augment' in settings: settings['augment'] = _augment(settings['augment'])
     if given['bf16'] and given['fp16']: raise RGBXError('--bf16 --fp16', 'both', 'one of them')
     for precision in ('bf16', 'fp16'):
@@ -353,18 +357,22 @@ def _export(run:str,        # RUN: a run folder or a saved model
     to:str='onnx',          # onnx, program (torch.export) or hub (a folder for `from_pretrained`)
     out:str=None,           # File or folder; default: beside the run's weights
     size:Size=Size('96x128'), # Height and width to trace at; other multiples of 32 fit later
+    push:str=None,          # With --to hub: also upload it as user/name; default: only the folder
+    private:bool=False,     # With --push: only for you
 ):
     "Write a run in another format, and check what was written against the model."
     names = dict(onnx='model.onnx', program='model.pt2', hub='hub')
     if to not in names: raise RGBXError('--to', repr(to), f"one of {', '.join(names)}")
     opened = rx.load_run(run)
-    network,card = opened.model,opened.card
+    if push and to != 'hub': raise RGBXError('--push', f'--to {to}', '--to hub')
+    network = package.models.lora.merge_lora(opened.model)
     out = Path(out or Path(run)/names[to])
     if to == 'hub':
-        package.export.hub.save_pretrained(network, out, card, opened.reading)
+        package.export.hub.save_pretrained(opened, out)
         pairs = zip(network.state_dict().values(), rx.from_pretrained(out).state_dict().values())
         same = all((mine == theirs).all() for mine,theirs in pairs)
         print(f"{out} written, and read back {'equal' if same else 'different'}")
+        if push: print(package.export.hub.push_to_hub(opened, push, private))
         return 0 if same else 1
     error = _export_file(network.eval(), to, out, size)
     print(f'{out} written; relative error against the model {error:.1e}')

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..core import RGBXError, nearest
 from ..encoders.timm import CONTROLS, plain_name, timm_settings
 from .create import create_model, find_model
+from .lora import add_lora
 from ..registry import ENCODERS, FUSIONS, HEADS
 
 # %% ../../nbs/models/28_settings.ipynb #a5f6f4f0
@@ -90,7 +91,8 @@ def check_config(settings:dict,  # `model` of a config: arguments of `create_mod
         return settings
     known = settings_of(entry.build if inspect.isfunction(entry.build) or isinstance(entry.build, partial)
                         else type(entry.build).__call__)
-    _check_keys({key: value for key,value in settings.items() if key not in ('name', *_PARTS)},
+    _check_keys(settings.get('lora'), settings_of(add_lora) - {'model'}, f'{name} lora', file)
+    _check_keys({key: value for key,value in settings.items() if key not in ('name', 'lora', *_PARTS)},
                 _OWN | (known or set()), name, file)
     places = ((ENCODERS, entry.encoder, 'encoder_kw'), (FUSIONS, entry.fusion, 'fusion_kw'),
               (HEADS, entry.head, 'head_kw'), (HEADS, settings.get('aux_head'), 'aux_kw'))

@@ -197,7 +197,7 @@ def _flat(settings, above=''):
     "{path: value} of settings in groups."
     out = {}
     for name,value in settings.items():
-        out |= _flat(value, f'{above}{name}.') if isinstance(value, dict) and value else {f'{above}{name}': value}
+        out |= _flat(value, f'{above}{name}.') if isinstance(value, dict) else {f'{above}{name}': value}
     return out
 
 def check_settings(

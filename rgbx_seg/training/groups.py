@@ -80,12 +80,13 @@ def param_groups(
     if layer_decay!=1: far = layer_distance(model, layers)
     for prefix,owner in model.named_modules():
         for k,p in owner.named_parameters(recurse=False):
-            if id(p) in seen or not p.requires_grad: continue
+            if id(p) in seen: continue
             seen.add(id(p))
             name = f'{prefix}.{k}'.lstrip('.')
             if some_parameters and not isinstance(owner, _matmul+_norm): continue
             pat = next((r for r in rules or {} if re.search(r, name)), None)
-            hit[pat] += 1
+            hit[pat] += 1                                   # a rule about what is frozen is none by mistake
+            if not p.requires_grad: continue
             own = (rules or {}).get(pat, {})
             key = own.get('lr', 1.)*layer_decay**far.get(name, 0), float(own.get('wd', rule(owner, k, p)))
             g = groups.setdefault(key,

@@ -23,6 +23,7 @@ from ..models.segmenter import RGBXSegmenter
 from .callbacks.accumulate import ValidLoss
 from .data_parallel import data_parallel
 from .callbacks.ema import EMA
+from .callbacks.freeze import KeepFrozen, freeze, trained_parameters
 from .groups import optimizer
 from .callbacks.guards import batch_error, memory_error, nonfinite_error, rehearse
 from .callbacks.logs import EpochLines, StepLog
@@ -145,6 +146,14 @@ def _callbacks(dls, model, optim, modality_dropout):
     if optim.clip: cbs.append(ClipNorm(optim.clip))
     return cbs
 
+def _frozen(model, words, progress):
+    "Freeze what the words say; the callback for what does not move."
+    if words: freeze(model, words)
+    trained,all_of_them = trained_parameters(model)
+    if trained == all_of_them: return []
+    if progress: print(f'trains {trained:,} of {all_of_them:,} parameters')
+    return [KeepFrozen()]
+
 def rgbx_learner(
     dls:'DataLoaders', # `DataLoaders` of batches (image, ..., mask); with `card` and `modalities` when from `dataloaders`
     model:nn.Module,           # From `create_model`, or any model with `num_classes` that takes the images
@@ -167,6 +176,7 @@ def rgbx_learner(
     ignore = 255 if card is None else card.layout.ignore
     cbs = list(cbs) if isinstance(cbs, (list,tuple)) else [] if cbs is None else [cbs]
     if recompute: recompute_blocks(model)
+    cbs += _frozen(model, optim.freeze, progress)
     how = optimizer(optim.name, optim.wd, **optim.args, **optim.groups) if opt_func is None else {'opt_func': opt_func}
     if metrics is None: metrics = seg_metrics(model.num_classes, ignore=ignore)
     learn = SegLearner(dls, model, loss or SegLoss(ignore=ignore), lr=optim.lr, metrics=metrics, path=path,
@@ -291,6 +301,8 @@ def run_settings(
         modalities=list(getattr(model, 'modalities', [])), data_seed=getattr(items, 'seed', None),
         augment=repr(getattr(items, 'augment', None)), train_images=len(dls.train_ds), batch_size=dls.train.bs,
         steps_per_epoch=len(dls.train))
+    trained,all_of_them = trained_parameters(model)
+    if trained < all_of_them: settings['trained'] = trained
     return _plain_value(settings | (notes or {}))
 
 # %% ../../nbs/training/45_learner.ipynb #665c5ed2

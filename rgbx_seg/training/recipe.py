@@ -22,6 +22,7 @@ class ModelSettings:
     args:dict=_settings()          # More for `create_model`
     pretrained:str=''              # 'recipe' (the published start), a name of `rgbx weights`, a file, a run, or a list; '' = random weights
     skip:str=''                    # Pattern of our tensors which that file leaves alone
+    lora:dict=_settings()          # Adapters in the encoders: `rank`, `alpha`, `dropout`, `targets`; {} = none
     nano:str='sigma_nano'          # The small model that stands for it in `Recipe.small`
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,7 @@ class OptimSettings:
     groups:dict=_settings()        # Arguments of `training.groups.param_groups`: `decay`, `rules`, `layer_decay` ...
     clip:float=None                # Norm to which gradients are clipped
     precision:str='fp32'           # 'fp32', 'bf16' or 'fp16'
+    freeze:tuple=None              # What keeps its values: encoders, stem, stage1, norms, a modality; see `training.callbacks.freeze`
     ema:float=None                 # Decay of an exponential moving average of the weights, which is validated and kept
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +78,7 @@ class LengthSettings:
     steps:int=None                 # ... or in optimiser steps
     epoch_items:int=None           # Items in a published epoch; None = the whole batches of the training split
     eval_every:float=1             # Epochs (or steps, as the length) from one evaluation to the next
+    patience:int=None              # Evaluations without a better score after which training ends; None = to the end
 
 @dataclasses.dataclass(frozen=True)
 class JudgeSettings:
@@ -119,7 +122,9 @@ def _as_record(group, value):
     if isinstance(value, str): value = dict(name=value)
     known = {field.name: field for field in dataclasses.fields(record)}
     for word in value: choose(word, known, f'setting of {group!r}')
-    value = {word: tuple(v) if word in ('crop','modalities') and v is not None else v for word,v in value.items()}
+    if isinstance(value.get('freeze'), str):
+        value = value | dict(freeze=tuple(word.strip() for word in value['freeze'].split(',') if word.strip()))
+    value = {word: tuple(v) if word in ('crop','modalities','freeze') and v is not None else v for word,v in value.items()}
     return record(**value)
 
 # %% ../../nbs/training/30_recipe.ipynb #7ca583c8
@@ -314,6 +319,8 @@ def _check(recipe):
         if value is not None: _check_number(f'{name} of {where}', value)
     for name,value in dict(ema=optim.ema, modality_dropout=recipe.data.modality_dropout).items():
         if value is not None: _check_number(f'{name} of {where}', value, below=1)
+    if length.patience is not None and (not isinstance(length.patience, int) or length.patience < 1):
+        raise RGBXError(f'patience of {where}', repr(length.patience), 'a whole number of evaluations from 1')
     if length.bs < 1 or length.bs != int(length.bs):
         raise RGBXError(f'bs of {where}', length.bs, 'a whole number from 1')
 

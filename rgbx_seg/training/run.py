@@ -22,11 +22,12 @@ from ..data.sets.imagenet import ClassAugment
 from ..data.tensor_augment import TensorAugment
 from ..data.transforms import JointAugment
 from ..evaluation.evaluator import evaluate
-from ..models.create import create_classifier, create_model
+from ..models.create import create_classifier, create_model, with_lora
 from ..models.weights import load_published
 from ..registry import LOSSES
 from .callbacks.accumulate import Accumulate
 from .callbacks.ema import EMA
+from .callbacks.stop import StopEarly
 from .classification import MixLabels, evaluate_classes, top1
 from .distributed import distributed, share_batch
 from .learner import RunSettings, SegLearner, rgbx_learner, take_settings, train_run
@@ -65,10 +66,10 @@ def recipe_model(
                              **settings.args | (dict(quirks=words) if words else {}))
         for start in getattr(model, 'started_from', ()):
             print(f"starts from {start['name']}, licence {start['licence']}")
-        if published: return model
+        if published: return with_lora(model, settings.lora) if settings.lora else model
     files = settings.pretrained or []
     for file in [files] if isinstance(files, (str,Path)) else files: print(_start(model, file, settings.skip))
-    return model
+    return with_lora(model, settings.lora) if settings.lora else model
 
 # %% ../../nbs/training/50_run.ipynb #b2b3d3aa
 def _photometric(name, quirks):
@@ -237,7 +238,7 @@ def _setup(data, recipe, model, card, seed, workers, device, cbs, settings):
     set_seed(seed)
     module = recipe_model(recipe, train_ds) if model is None or isinstance(model, str) else model
     more = dict(loss=recipe_loss(recipe, train_ds).to(dls.device), modality_dropout=recipe.data.modality_dropout,
-                cbs=[*(cbs or ())])
+                cbs=[*(cbs or ()), *([StopEarly(recipe.length.patience)] if recipe.length.patience else [])])
     if getattr(valid_ds, 'split', None) == recipe.data.test: run = dataclasses.replace(run, keep='last')
     if train_ds.card.layout.classification: run,more = _of_classes(recipe, train_ds.card, run, more)
     return _Setup(recipe, dls, module.to(dls.device), passes, recipe_schedule(recipe, len(train_ds)),

@@ -7,7 +7,7 @@ __all__ = []
 
 # %% ../../../nbs/training/callbacks/45_stop.ipynb #54b303b2
 import contextlib, signal, sys, threading, time
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, CancelFitException
 from ...core import Stopped
 from ..distributed import all_sum, ranks
 
@@ -67,3 +67,26 @@ class StopWhenAsked(Callback):
 
     def after_epoch(self):
         if self.learn.in_fit and self._asked(): self._stop(f'after epoch {self.epoch}')
+
+# %% ../../../nbs/training/callbacks/45_stop.ipynb #1059d335
+class StopEarly(Callback):
+    "Ends the training after so many evaluations without a better score; with `KeepBest`."
+    order = 72                                              # after Checkpoint and StopWhenAsked
+    def __init__(self, patience:int): # Evaluations
+        self.patience = patience
+
+    def _waited(self):
+        "Evaluations since the best one."
+        best,rows = self.learn.keep_best,self.learn.history.rows
+        at = [i for i,row in enumerate(rows) if best.best is not None and row[best.monitor]==best.best]
+        return len(rows)-1-(at[0] if at else -1)
+
+    def _end_if_due(self):
+        if not hasattr(self.learn, 'keep_best') or self._waited() < self.patience: return
+        said = f'{self.learn.keep_best.monitor} is no better since {self._waited()} evaluations: stopped after '
+        print(said + f'{len(self.learn.history.rows)} of {self.learn.n_epoch}')
+        raise CancelFitException()
+
+    def before_fit(self): self._end_if_due()                # resumed after its end
+    def after_epoch(self):
+        if self.learn.in_fit: self._end_if_due()
