@@ -14,6 +14,7 @@ from typing import Callable
 from torch import nn
 from ..core import RGBXError, choose, nearest
 from ..encoders.timm import CONTROLS, plain_name, timm_encoder, timm_names, timm_start
+from .injector import injected_vit
 from .lora import add_lora
 from .segmenter import FusedBackbone, RGBXSegmenter
 from .published import default_weights
@@ -54,7 +55,10 @@ def build_encoder(name:str, # A name in `ENCODERS`, or a timm name
     in_channels:int=3,      # Channels of the image
     **kwargs                # Settings of the encoder
 ) -> nn.Module:
-    "An encoder by name."
+    "An encoder by name; `adapter='injector'` for a plain ViT of timm, see `models.injector`."
+    adapter = kwargs.pop('adapter', 'pyramid') if name not in ENCODERS else 'pyramid'
+    choose(adapter, dict.fromkeys(('pyramid', 'injector')), 'adapter')
+    if adapter == 'injector': return injected_vit(name, in_channels, **kwargs)
     return (ENCODERS[name](in_channels=in_channels, **kwargs) if name in ENCODERS
             else timm_encoder(name, in_channels, **kwargs))
 

@@ -15,6 +15,7 @@ from ..ops.layers import Pointwise
 def _encoders(model):
     "{name: encoder} of a model, in which adapters may be put."
     found = {name: module for name,module in model.named_modules() if isinstance(module, Encoder)}
+    found = {name: module for name,module in found.items() if not any(name.startswith(f'{other}.') for other in found)}
     vit = getattr(getattr(model, 'backbone', None), 'vit', None)
     return found if vit is None else found | {'backbone.vit': vit}
 

@@ -40,7 +40,7 @@ def settings_of(builder:'Callable') -> set: # A function, a class or a `partial`
 def _encoder_settings(name):
     "The settings of an encoder by name, ours or timm's."
     if name in ENCODERS: return settings_of(ENCODERS[name])
-    return timm_settings(name) if plain_name(name) else None      # a system's own word for its encoder
+    return timm_settings(name) | {'adapter', 'heads', 'drop_path'} if plain_name(name) else None      # a system's own word for its encoder
 
 # %% ../../nbs/models/28_settings.ipynb #e000b2d9
 _FOLLOWED = re.compile(r'pretrain|checkpoint|file|path$|url|hub|overlay|cache|state_dict|weights', re.I)
