@@ -45,7 +45,7 @@ class SplitItems:
             self.looks.append((probe['edges'], probe['border'], next(iter(probe['sizes'].values()), None)))
 
     def _add_sizes(self, name, sizes):
-        fitted = {kind for kind,modality in self.card.modalities.items() if modality.fit}
+        fitted = {kind for kind,modality in self.card.modalities.items() if modality.fit or modality.align}
         if len({size for kind,size in sizes.items() if kind not in fitted}) > 1:
             self.unequal.append(f'{name}: '+', '.join(f'{kind} {width} x {height}'
                                                       for kind,(height,width) in sizes.items()))
@@ -125,7 +125,7 @@ def check_sizes(found:SplitItems, # What was read
     "Sizes within an item, and against the card."
     if found.unequal:
         add('error', 'unequal', f'items of {split} whose images have different sizes',
-            'Resize none by itself: find out which files are wrong', found.unequal, len(found.unequal))
+            'Another camera? rgbx align DATA registers it. Else find out which files are wrong; resize none by itself', found.unequal, len(found.unequal))
     size = found.card.layout.size
     odd = {other: names for other,names in found.sizes.items() if size and other != size}
     if full and odd:

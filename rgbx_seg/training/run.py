@@ -14,6 +14,7 @@ from fastai.callback.core import Callback
 from torch import nn
 from ..core import RGBXError, choose, set_seed
 from ..data.miniatures import write_miniature
+from ..data.align.offset import registration_warning
 from ..data.open import describe, open_both, open_data
 from ..data.photometric import PHOTOMETRIC
 from ..data.sets.base import layout_card
@@ -208,10 +209,15 @@ def _of_classes(recipe, card, run, more):
     mixing = [] if mix is None else [MixLabels(card.num_classes, **mix)]
     return dataclasses.replace(run, monitor='top1', pictures=False),more | dict(metrics=[top1], cbs=mixing+more['cbs'])
 
+def _say_first(train_ds):
+    "What the data were taken for, and in the same line where X is not on RGB."
+    first,*more = describe(train_ds).split('\n')
+    print('\n'.join([first+registration_warning(train_ds), *more]))
+
 def _look_first(data, splits, progress):
     "What is wrong shows now, not after an hour."
     train_ds,_ = splits
-    if progress and isinstance(data, (str,Path)): print(describe(train_ds))
+    if progress and isinstance(data, (str,Path)): _say_first(train_ds)
     if train_ds.card.layout.classification: return
     if isinstance(data, (str,Path)):
         found = [split.check(64) for split in splits][0]
