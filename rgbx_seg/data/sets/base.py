@@ -18,7 +18,9 @@ from ...core import atomic_path, choose, need, RGBXError
 from ..cards import Card, Facts, Layout
 from ..modality import Modality
 from ..files import write_mask
-from ..folder import DataFolder, encode_names, existing_file
+from ..folder import DataFolder
+from ..names import encode_names
+from ..items import existing_file
 from ...registry import DATASETS
 
 # %% ../../../nbs/data/sets/00_base.ipynb #2fe30715

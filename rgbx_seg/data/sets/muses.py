@@ -16,7 +16,7 @@ from ..conditions import Conditions
 from ..doctor import Mistakes
 from ..decoders import DECODERS
 from ..files import raw_image
-from ..folder import existing_file
+from ..items import existing_file
 from ..miniatures import Miniature, put_file, toy_content
 from ..prepare import Preparation, link_file
 from .base import PublishedFolder, Submission, another_layout, by_name, by_pattern, of_255

@@ -12,7 +12,7 @@ from ...core import choose, need, RGBXError
 from ..modality import Modality
 from ..doctor import Mistakes
 from ..files import map_label, repeat
-from ..folder import existing_file
+from ..items import existing_file
 from ..hha import hha
 from ..miniatures import Miniature, disk_label, toy_content, write_layout
 from ..prepare import Preparation

@@ -13,7 +13,7 @@ from ..modality import Modality, safe_name
 from ..decoders import CAMERAS, DECODERS, read_16_bit
 from ..codecs import file_bytes
 from ..files import map_label, repeat
-from ..folder import existing_file
+from ..items import existing_file
 from ..miniatures import Miniature, disk_label, put_file, toy_content, write_layout
 from ..prepare import Preparation
 from .base import ArchiveFolder, METRES, PublishedFolder, another_layout, by_pattern, sigma_card
