@@ -56,7 +56,8 @@ _original = Card('cart', _CLASSES, _PALETTE, by_name(
                  splits={split: f'rgbt_splits/rgb_{split}.txt' for split in ('train', 'val', 'test')},
                  conditions=Conditions(patterns=[_TIME, _TERRAIN]),
                  subsets={word: _with(word) for word in ('day', 'twilight', 'coast', 'lake', 'river', 'ground')},
-                 layout=Layout('original', label_folder='annotations', label_path='annotations/{0}_mask-{1}.png',
+                 layout=Layout('original', label_folder='annotations', list_columns=True,
+                               label_path='annotations/{0}_mask-{1}.png',
                                label_map={0: 255, 1: 255} | {value: value-2 for value in range(2, 12)},
                                marks=['color', 'thermal16', 'annotations', 'rgbt_splits'], default=['rgb', 'thermal']),
                  facts=Facts(task='RGB-T', source='Lee et al., ECCV 2024', citation=_CITATION,
@@ -81,6 +82,7 @@ class _Mistakes(Mistakes):
 
 class _Miniature(Miniature):
     sensors = 'thermal',
+    apart = 'cart',
     def item(self, layout:str, split:str, i:int):
         flight = ('caltech_duck_ONR_2022-05-13', '2022-05-15_ColoradoRiver_flight2',
                   '2022-12-20_Castaic_Lake_flight4')[i%3]

@@ -89,6 +89,7 @@ _LAYOUTS = dict(original=Card(
 # %% ../../../nbs/data/sets/70_mcubes.ipynb #bcbc94fb
 class _Miniature(Miniature):
     sensors = 'thermal',
+    apart = 'mcubes_angle','mcubes_degree','mcubes_nir'
     def item(self, layout:str, split:str, i:int):
         return f'outscene1208_{dict(train=1, val=2, test=3)[split]}_{150*(self.number(split, i)+1):010d}','day'
     def content(self, scene, modality:'Modality', name:str):

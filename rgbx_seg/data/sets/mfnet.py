@@ -15,7 +15,8 @@ from ...registry import DATASETS
 
 # %% ../../../nbs/data/sets/10_mfnet.ipynb #74aab20e
 MFNET_CLASSES = 'unlabeled, car, person, bike, curve, car_stop, guardrail, color_cone, bump'.split(', ')
-MFNET_PALETTE = [(0,0,0), (64,0,128), (64,64,0), (0,128,192), (0,0,192), (128,128,0), (64,64,128), (192,128,128), (192,64,0)]
+MFNET_PALETTE = [(0,0,0), (64,0,128), (64,64,0), (0,128,192), (0,0,192), (128,128,0), (64,64,128),
+                 (192,128,128), (192,64,0)]
 _CITATION = ('Q. Ha, K. Watanabe, T. Karasawa, Y. Ushiku, T. Harada. MFNet: towards real-time semantic segmentation '
              'for autonomous vehicles with multi-spectral scenes. IROS 2017.')
 _NOTES = ['the labels are coarse; RGB and thermal are shifted against each other at close range',
