@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['RGBXError', 'nearest', 'choose', 'process_lives', 'sweep_parts', 'atomic_path', 'write_text', 'Stopped',
-           'leave_signals', 'worker_error', 'set_seed', 'shows_bars', 'bar', 'constant_result', 'cv2_', 'repo_root']
+           'leave_signals', 'worker_error', 'set_seed', 'shows_bars', 'bar', 'constant_result', 'need', 'cv2_',
+           'repo_root']
 
 # %% ../nbs/00_core.ipynb #fcd39f8e
 import contextlib, difflib, errno, importlib, os, random, re, signal, socket, sys, tempfile, time, zlib
@@ -195,6 +196,17 @@ def constant_result(f): # A function of plain values, e.g. "is the native kernel
     "Mark `f` as constant for `torch.compile`, without importing the compiler."
     f._dynamo_marked_constant = True
     return f
+
+# %% ../nbs/00_core.ipynb #b7304e8e
+def need(package:str, # To import
+    extra:str,        # Of ours that installs it
+    where:object      # What needs it: a file, a verb
+):                    # The module
+    "Import an optional package, or say which extra brings it."
+    try: return importlib.import_module(package)
+    except ImportError as e:
+        raise RGBXError(where, f'no package {package!r} ({e})', package.partition('.')[0],
+                        f'pip install "rgbx_seg[{extra}]"') from e
 
 # %% ../nbs/00_core.ipynb #d8945003
 def cv2_():

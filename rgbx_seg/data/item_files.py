@@ -11,7 +11,7 @@ from ..core import RGBXError, choose
 from .cards import Card
 from .files import read_label
 from .decoders import read_modality
-from .folder import existing_file, read_item
+from .items import existing_file, read_item
 
 # %% ../../nbs/data/12_item_files.ipynb #ae7b676b
 class ItemFiles:

@@ -9,11 +9,10 @@ __all__ = ['predict']
 import dataclasses, json
 from pathlib import Path
 import numpy as np
-from ..core import RGBXError, atomic_path, bar, write_text
+from ..core import atomic_path, bar, need, RGBXError, write_text
 from ..data.cards import Card, Layout
 from ..data.files import read_label, write_mask
 from ..data.folder import DataFolder
-from ..data.codecs import need
 from ..data.grids import grid_of
 from ..data.item_files import ItemFiles
 from ..data.modality import safe_name

@@ -6,14 +6,14 @@
 __all__ = ['export_program', 'export_onnx', 'OnnxModel']
 
 # %% ../../nbs/export/00_onnx.ipynb #25762afc
-import functools, importlib, json
+import functools, json
 from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from ..core import RGBXError, atomic_path
+from ..core import atomic_path, need, RGBXError
 from ..ops import scan, window_attention as attention
 from ..ops.ss2d import ss2d_unfused
 
@@ -62,16 +62,10 @@ def plain_operators() -> dict: # `{operator: function}`, for `ExportedProgram.ru
             ops.neighborhood_attention.default:_plain_attention, torch.ops.aten.split.Tensor:_plain_split}
 
 # %% ../../nbs/export/00_onnx.ipynb #2eaf5df6
-def _need(name):
-    try: return importlib.import_module(name)
-    except ImportError:
-        raise RGBXError('ONNX export', f'no package {name}', 'onnx, onnxscript and onnxruntime',
-                        "pip install 'rgbx_seg[export]'") from None
-
 @functools.lru_cache(maxsize=1)
 def _onnx_steps():
     "`scan_steps` as ONNX's `Scan`."
-    _need('onnxscript')
+    need('onnxscript', 'export', 'ONNX export')
     from rgbx_seg.export.onnx_scan import onnx_steps
     return onnx_steps
 
@@ -136,7 +130,7 @@ def export_onnx(model, # A `RGBXSegmenter`
     """An ONNX file of standard operators only: inputs named after the modalities, output `logits`; names, sizes and the
     model's config in its metadata."""
     names = _names(model, modalities)
-    onnx,_ = _need('onnx'),_need('onnxscript')
+    onnx,_ = need('onnx', 'export', 'ONNX export'),need('onnxscript', 'export', 'ONNX export')
     program = export_program(model, size, dynamic, names)
     with sdpa_kernel(SDPBackend.MATH):  # attention as products and softmax
         program = program.run_decompositions(plain_operators())
@@ -160,7 +154,7 @@ class OnnxModel:
         threads:int=0,       # Of the runtime; 0: its own choice
     ):
         if not Path(path).is_file(): raise RGBXError(path, 'no such file', 'an ONNX file')
-        ort = _need('onnxruntime')
+        ort = need('onnxruntime', 'export', 'ONNX export')
         o = ort.SessionOptions()
         o.intra_op_num_threads,o.log_severity_level = threads,3
         try: self.session = ort.InferenceSession(str(path), o, providers=['CPUExecutionProvider'])

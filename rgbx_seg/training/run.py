@@ -13,8 +13,9 @@ import torch
 from fastai.callback.core import Callback
 from torch import nn
 from ..core import RGBXError, choose, set_seed
+from ..data.doctor import check_splits
 from ..data.miniatures import write_miniature
-from ..data.open import describe, open_both, open_data
+from ..data.open import all_splits, describe, open_both, open_data
 from ..data.photometric import PHOTOMETRIC
 from ..data.sets.base import layout_card
 from ..data.sets.imagenet import ClassAugment
@@ -208,14 +209,16 @@ def _of_classes(recipe, card, run, more):
     mixing = [] if mix is None else [MixLabels(card.num_classes, **mix)]
     return dataclasses.replace(run, monitor='top1', pictures=False),more | dict(metrics=[top1], cbs=mixing+more['cbs'])
 
-def _look_first(data, splits, progress):
-    "What is wrong shows now, not after an hour."
+def _look_first(data, splits, recipe, progress):
+    "What is wrong shows now, not after an hour: what `rgbx check` finds, in 64 items of each split."
     train_ds,_ = splits
-    if progress and isinstance(data, (str,Path)): print(describe(train_ds))
+    named = isinstance(data, (str,Path))
+    if progress and named: print(describe(train_ds))
     if train_ds.card.layout.classification: return
-    if isinstance(data, (str,Path)):
-        found = [split.check(64) for split in splits][0]
-        if progress: _say_absent(train_ds, found['absent'])
+    if named:
+        report = check_splits(all_splits(splits, 'rgb' if 'bgr' in recipe.quirks else None), n=64, edges=False)
+        report.raise_errors()
+        if progress: _say_absent(train_ds, report.absent(train_ds.split))
     _check_labels(train_ds)
 
 def _setup(data, recipe, model, card, seed, workers, device, cbs, settings):
@@ -229,7 +232,7 @@ def _setup(data, recipe, model, card, seed, workers, device, cbs, settings):
         print(f'random initial weights; the publication starts from {recipe.facts.start} (--pretrained recipe '
               'fetches it)')
     splits = train_ds,valid_ds = _splits(recipe, data, card)
-    _look_first(data, splits, run.progress)
+    _look_first(data, splits, recipe, run.progress)
     dls,passes = _loaders(recipe, splits, run, seed, workers, device)
     set_seed(seed)
     module = recipe_model(recipe, train_ds) if model is None or isinstance(model, str) else model
