@@ -49,8 +49,9 @@ def _plain_scan(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, back
     z = delta if delta_bias is None else delta+delta_bias.to(f)[:,None]
     dt = F.softplus(z) if delta_softplus else z
     steps = block_length(kd*n)
-    def blocks(t:Tensor): # (b, K*x, L) -> (blocks, steps, b, K, x)
-        return F.pad(t.reshape(b,k,-1,L), (0, -L % steps)).permute(3,0,1,2).unflatten(0, (-1,steps))
+    count = (L+steps-1)//steps
+    def blocks(rows:Tensor): # (b, K*x, L) -> (blocks, steps, b, K, x)
+        return F.pad(rows.reshape(b,k,-1,L), (0, count*steps-L)).permute(3,0,1,2).unflatten(0, (count,steps))
     h0 = u.new_zeros(b,k,kd//k,n) if h0 is None else h0.to(f).view(b,k,kd//k,n)
     ys = scan_blocks(blocks(dt), blocks(dt*u), blocks(B), blocks(C), A.view(k,kd//k,n), h0)
     y = ys.flatten(0,1)[:L].permute(1,2,3,0).reshape(b,kd,L)
@@ -73,9 +74,11 @@ def plain_operators() -> dict: # `{operator: function}`, for `ExportedProgram.ru
             ops.neighborhood_attention.default:_plain_attention, torch.ops.aten.split.Tensor:_plain_split}
 
 def _node(name, inputs, like, **attributes): # an operator of the file, which torch does not look into
-    return torch.onnx.ops.symbolic(f'rgbx_seg::{name}', inputs, attributes, dtype=torch.float32, shape=like.shape, version=1)
+    return torch.onnx.ops.symbolic(f'rgbx_seg::{name}', inputs, attributes, dtype=torch.float32, shape=like.shape,
+                                   version=1)
 
-def _kernel_ss2d(x, x_dbl, dt_w, A, D, dt_bias, route, save, backend):
+def _kernel_ss2d(*args):
+    x,x_dbl,dt_w,A,D,dt_bias,route,*_ = args
     D = x.new_zeros(A.shape[0]) if D is None else D
     dt_bias = x.new_zeros(dt_w.shape[:2]) if dt_bias is None else dt_bias
     inputs = [t.float() for t in (x, x_dbl, dt_w, A, D, dt_bias)]
@@ -145,15 +148,17 @@ def _traced(model, size, dynamic, names, form):
     h,w = size
     if h%32 or w%32 or min(h, w) < 64: raise RGBXError('export', f'size {h}x{w}', 'multiples of 32, at least 64')
     p = next(model.parameters())
-    def image(h:int, w:int, channels:int):
-        if form.raw: return torch.zeros(1, h, w, channels, device=p.device, dtype=torch.uint8)
-        return torch.zeros(1, channels, h, w, device=p.device, dtype=p.dtype)
-    def images(h:int, w:int): return tuple(image(h, w, model.in_channels[name]) for name in names)
+    def images(more:tuple=(0, 0)):
+        size = h+more[0],w+more[1]
+        channels = [model.in_channels[name] for name in names]
+        shapes = [(1, *size, n) if form.raw else (1, n, *size) for n in channels]
+        kind = torch.uint8 if form.raw else p.dtype
+        return tuple(torch.zeros(shape, device=p.device, dtype=kind) for shape in shapes)
     first = 1 if form.raw else 2
     free = {first: 32*torch.export.Dim('h', min=2, max=512), first+1: 32*torch.export.Dim('w', min=2, max=512)}
     shapes = {'images': (free,)*len(names)} if dynamic else None
-    program = torch.export.export(_Call(model, names, form).eval(), images(h, w), dynamic_shapes=shapes, strict=False)
-    if dynamic: program.module()(*images(h+32, w+64))          # its guards may still want one size
+    program = torch.export.export(_Call(model, names, form).eval(), images(), dynamic_shapes=shapes, strict=False)
+    if dynamic: program.module()(*images((32, 64)))            # its guards may still want one size
     return program
 
 def _program(model, size, dynamic, names, form):

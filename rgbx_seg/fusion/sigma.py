@@ -82,7 +82,8 @@ class CroMB(nn.Module):
         rgb:Tensor, # `(B, H, W, C)`
         x:Tensor,   # `(B, H, W, C)`
     ) -> tuple:     # Two of that shape
-        own,other = _conv_silu(self.conv2d, self.in_proj(rgb)),_conv_silu(self.conv2d, self.in_proj_modalx(x))
+        own = _conv_silu(self.conv2d, self.in_proj(rgb))
+        other = _conv_silu(self.conv2d, self.in_proj_modalx(x))
         rgb_read,x_read = self.CMA_ssm(own, other)
         return rgb + self.out_proj_rgb(rgb_read),x + self.out_proj_e(x_read)
 

@@ -249,7 +249,8 @@ def warm_up(model:torch.nn.Module, # Of any kind, on any device
     first,launches = not backward or int(os.environ.get('LOCAL_RANK', 0))==0,[]
     try: launches = _needed(model, inputs, backward, autocast) if first else []
     except (RuntimeError, ValueError) as e:   # a module of the user that asks for values
-        print(f'GPU kernels{name and " of "+name} are compiled when they are first used ({str(e)[:80]})', file=sys.stderr)
+        print(f'GPU kernels{name and " of "+name} are compiled when they are first used ({str(e)[:80]})',
+              file=sys.stderr)
     if launches: compile_launches(launches, name)
     if backward and torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()
