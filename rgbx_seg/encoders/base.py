@@ -6,7 +6,8 @@
 __all__ = ['Encoder', 'Step', 'BlockStage']
 
 # %% ../../nbs/encoders/00_base.ipynb #08163a99
-from typing import NamedTuple
+import inspect
+from typing import Callable, NamedTuple
 from torch import nn, Tensor
 from ..core import RGBXError
 
@@ -82,3 +83,21 @@ class BlockStage(nn.Module):
         tokens = self.enter(feature)
         for block in self.blocks: tokens = block(tokens)
         return self.leave(tokens)
+
+# %% ../../nbs/encoders/00_base.ipynb #8379a5f9
+def with_given(variant:dict, # Settings by name
+    **given                  # New values; None: as they are
+) -> dict:
+    "The settings of a variant with those that were given."
+    return dict(variant) | {key: value for key,value in given.items() if value is not None}
+
+def passes_to(target:Callable) -> Callable: # Function or class that gets the keywords
+    "A decorator: in place of `**kwargs` the signature names the keywords of `target` that the function has not itself."
+    def named(function:Callable) -> Callable:
+        own = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        names = {p.name for p in own}
+        more = [p.replace(kind=p.KEYWORD_ONLY) for p in inspect.signature(target).parameters.values()
+                if p.name not in names and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        function.__signature__ = inspect.Signature([*own, *more])
+        return function
+    return named

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import nn, Tensor
 from ..core import RGBXError, choose
+from .base import passes_to
 from .resnet import RESNET_VARIANTS, ResNetEncoder, resnet_keys
 from ..registry import ENCODERS
 from ..ops.malleable_conv import MalleableConv2d
@@ -76,6 +77,7 @@ class _MalleableStages(ResNetEncoder):
 # %% ../../nbs/encoders/60_malleable.ipynb #b9502d3d
 class MalleableResNet(_MalleableStages):
     "`backbone(rgb, depth) -> pyramid`: a ResNet with a malleable 2.5D convolution per stage (Xing et al., ECCV 2020)."
+    @passes_to(ResNetEncoder)
     def __init__(self,
         layers:tuple=(3,4,6,3),    # Blocks per stage
         focal:float=NYU_FOCAL,     # Focal length in pixels of the input image; may be given per call
@@ -108,6 +110,7 @@ class MalleableResNet(_MalleableStages):
 # %% ../../nbs/encoders/60_malleable.ipynb #54d08057
 MALLEABLE_VARIANTS = {'malleable_'+k.removesuffix('_deep'):v for k,v in RESNET_VARIANTS.items() if 'block' not in v}
 
+@passes_to(MalleableResNet)
 def malleable_resnet(name:str='malleable_resnet50', # One of `MALLEABLE_VARIANTS`
     in_channels:int=3,                              # Channels of the RGB image
     **kwargs                                        # As `MalleableResNet`

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn, Tensor
 from torch.utils.checkpoint import checkpoint
 from ..core import choose
-from .base import Encoder
+from .base import Encoder, passes_to
 from .formats import Format, names_like
 from .swin import from_windows, to_windows
 from ..ops.layers import MLP, PatchEmbed, resize
@@ -159,6 +159,7 @@ class SamViT(nn.Module):
     def forward(self, image:Tensor) -> Tensor: return self.run(self.embed(image)).permute(0,3,1,2)
 
 # %% ../../nbs/encoders/70_sam.ipynb #0d2b3fdb
+@passes_to(SamViT)
 def sam_vit(variant:str='sam_vit_l', # One of `SAM_VARIANTS`; 'sam_vit_nano' is ours, for tests and toys
     in_channels:int=3,               # Channels of the image
     **kwargs                         # Replace entries of the variant, or anything of `SamViT`
@@ -215,6 +216,7 @@ class SamEncoder(Encoder):
         return feature + self.backs[stage](resize(enriched-seen, feature.shape[-2:]))
 
 # %% ../../nbs/encoders/70_sam.ipynb #eed0df25
+@passes_to(sam_vit)
 def sam_encoder(variant:str='sam_vit_b', # One of `SAM_VARIANTS`
     in_channels:int=3,                   # Channels of the image
     channels:tuple=None,                 # Channels of the four maps; dim/8, dim/4, dim/2, dim by default

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from ..core import choose
-from .base import BlockStage, Encoder, Step
+from .base import BlockStage, Encoder, Step, passes_to, with_given
 from .formats import Format, encoder_names, encoder_only, names_like, translate
 from ..ops.layers import ChannelNorm, DropPath, PatchEmbed, PatchMerging
 from ..ops.routes import cross_merge, cross_scan
@@ -134,10 +134,14 @@ def init_vmamba(module:nn.Module): # Applied to every module
 def vmamba_encoder(
     variant:str='vmamba_tiny', # One of `VMAMBA_VARIANTS`
     in_channels:int=3,         # Channels of the image
-    **kwargs                   # Replace entries of the variant: `dims`, `depths`, `d_state`, `drop_path`
+    dims:tuple=None,           # Channels of the stages, instead of the variant's
+    depths:tuple=None,         # Blocks per stage, instead of the variant's
+    d_state:int=None,          # State size, instead of the variant's
+    drop_path:float=None       # Rate of the last block, instead of the variant's
 ) -> Encoder:                  # Channels `dims`, strides 4, 8, 16, 32
     "The VMamba (version 0) encoder with output norms, as Sigma uses it."
-    v = dict(choose(variant, VMAMBA_VARIANTS, 'VMamba variant')) | kwargs
+    v = with_given(choose(variant, VMAMBA_VARIANTS, 'VMamba variant'), dims=dims, depths=depths, d_state=d_state,
+                   drop_path=drop_path)
     dims,depths = v['dims'],v['depths']
     rates = torch.linspace(0, v['drop_path'], sum(depths), device='cpu').tolist()
     stages = [VSSStage(d, n, s>0, v['d_state'], rates[sum(depths[:s]):sum(depths[:s+1])])
@@ -151,6 +155,7 @@ for _name in VMAMBA_VARIANTS: ENCODERS(_name)(partial(vmamba_encoder, _name))
 # %% ../../nbs/encoders/10_vmamba.ipynb #6565fae9
 class VMambaClassifier(nn.Module):
     "The ImageNet classifier around a VMamba encoder: norm, mean over positions, linear."
+    @passes_to(vmamba_encoder)
     def __init__(self,
         variant:str='vmamba_tiny', # One of `VMAMBA_VARIANTS`
         num_classes:int=1000,      # Number of classes

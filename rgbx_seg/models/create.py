@@ -16,6 +16,7 @@ from ..core import RGBXError, nearest
 from ..encoders.timm import CONTROLS, plain_name, timm_encoder, timm_names, timm_start
 from .segmenter import FusedBackbone, RGBXSegmenter
 from .published import default_weights
+from .takes import check_arguments
 from .weights import load_published
 from ..registry import ENCODERS, FUSIONS, HEADS, MODELS, QUIRKS, WEIGHTS
 
@@ -35,7 +36,8 @@ class ModelEntry:
     head:str='-'                   # Name of the head
     modalities:tuple=('rgb','x')   # Names in input order, where the user gives none
     classifier:Callable=None       # `classifier(num_classes, **settings)`: the encoder as a classifier of whole images
-    quirks:tuple=()                # Words that the published weights need
+    quirks:tuple=()                # Words that the published weights, or the training that made them, need
+    takes:dict=None                # {'encoder_kw': names}, where settings go to other parts than those named here
 
     def __call__(self, num_classes:int, # Channels of the logits
         modalities:tuple,               # Names in input order
@@ -72,6 +74,21 @@ def _with_quirks(settings, words, rooms):
     own = [word for word in words if QUIRKS[word].home.split('.')[0] in rooms]
     return (settings or {}) | ({'quirks': own} if own else {})
 
+def _make_encoders(name, channels, shared, settings):
+    "(encoders, stems): one each, or one for all with a stem of its own for every other number of channels."
+    def make(count): return build_encoder(name, count, **settings)
+    counts = list(channels.values())
+    if not shared: return [make(count) for count in counts],None
+    return [make(counts[0])],{i: make(count).stem for i,count in enumerate(counts) if count != counts[0]}
+
+def _make_aux(name, widths, num_classes, settings):
+    "An auxiliary head by name, on the map that its class asks for."
+    if not name: return None
+    head = HEADS[name]
+    level = head.aux_level if isinstance(head, type) else None
+    return head(widths, num_classes, **({} if level is None else {'level': level}) | settings)
+
+# %% ../../nbs/models/10_create.ipynb #7dd9fc0d
 @dataclass(frozen=True)
 class _Parts:
     "Builds a model of three named parts, each with settings of its own."
@@ -89,12 +106,14 @@ class _Parts:
         encoder_kw,fusion_kw,head_kw = (_with_quirks(settings, quirks, rooms) for settings,rooms in (
             (encoder_kw, ('encoders','ops')), (fusion_kw, ('fusion',)), (head_kw, ('heads',))))
         shared = self.siamese if siamese is None else siamese
-        encoders,stems = self.encoders(channels, modalities, shared, self.encoder_kw | (encoder_kw or {}))
+        channels = {name: channels[name] for name in modalities}
+        encoders,stems = _make_encoders(self.encoder, channels, shared, self.encoder_kw | (encoder_kw or {}))
         widths = encoders[0].channels
         try:
-            fusions = self.fusions(widths, len(modalities), self.fusion_kw | (fusion_kw or {}))
+            own = self.fusion_kw | (fusion_kw or {})
+            fusions = FUSIONS[self.fusion](widths, len(modalities), **own) if len(modalities) > 1 else []
             head = HEADS[self.head](widths, num_classes, **self.head_kw | (head_kw or {}))
-            aux = self.aux(aux_head, widths, num_classes, aux_kw or {})
+            aux = _make_aux(aux_head, widths, num_classes, aux_kw or {})
         except RGBXError as e: raise RGBXError(f'model {self.name!r}: {e.where}', e.found, e.expected, e.fix) from e
         except (ValueError, TypeError) as e:
             raise RGBXError(f'model {self.name!r}', e, 'parts and settings that fit together') from e
@@ -103,24 +122,6 @@ class _Parts:
 
     @property
     def name(self): return f'{self.encoder}+{self.fusion}+{self.head}'
-
-    def encoders(self, channels:dict, modalities:tuple, shared:bool, settings:dict):
-        "(encoders, stems): one each, or one for all with a stem of its own for every other number of channels."
-        def make(name:str): return build_encoder(self.encoder, channels[name], **settings)
-        first = modalities[0]
-        if not shared: return [make(name) for name in modalities],None
-        encoder = make(first)
-        return [encoder],{i: make(name).stem for i,name in enumerate(modalities) if channels[name] != channels[first]}
-
-    def fusions(self, widths:tuple, n:int, settings:dict):
-        return FUSIONS[self.fusion](widths, n, **settings) if n > 1 else []
-
-    def aux(self, name:str, widths:tuple, num_classes:int, settings:dict):
-        "An auxiliary head by name, on the map that its class asks for."
-        if not name: return None
-        head = HEADS[name]
-        level = head.aux_level if isinstance(head, type) else None
-        return head(widths, num_classes, **({} if level is None else {'level': level}) | settings)
 
 # %% ../../nbs/models/10_create.ipynb #6ad58655
 def parts(encoder:str,           # A name in `ENCODERS`, or a timm name
@@ -184,6 +185,7 @@ def _no_start(name, encoder):
     return RGBXError(f'model {name!r}', f'no published pre-training of its encoder {encoder!r}',
                      'the file of a checkpoint', f'create_model({name!r}, ..., pretrained=FILE)')
 
+# %% ../../nbs/models/10_create.ipynb #af90bffc
 def start_from(model:RGBXSegmenter, # From `create_model`
     # True: the encoder's published weights; a name of `rgbx weights`, a file, a run's folder, or a list of these
     what:'bool|str|Path|list'=True,
@@ -228,6 +230,7 @@ def create_model(name:str,    # A named model, or 'encoder+fusion+head'
                     aux_kw=aux_kw)
     given = {key: value for key,value in settings.items() if value is not None}
     if quirks is not None: kwargs['quirks'] = [quirks] if isinstance(quirks, str) else sorted(quirks)
+    check_arguments(name, entry, given | kwargs)
     from_timm = pretrained is True and entry.encoder not in ENCODERS
     if from_timm: given['encoder_kw'] = (encoder_kw or {}) | {'pretrained': True}
     try: model = entry(num_classes, modalities, in_channels, **given, **kwargs)
