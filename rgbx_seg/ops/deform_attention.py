@@ -15,7 +15,7 @@ from ..core import RGBXError, choose, constant_result
 
 # %% ../../nbs/ops/32_deform_attention.ipynb #05fd21d4
 def deform_grid(value:Tensor, # `(N, S, M, D)`
-    shapes,                   # `[(H_l, W_l)]`
+    shapes:list,              # `[(H_l, W_l)]`
     loc:Tensor,               # `(N, Q, M, L, K, 2)`
     weight:Tensor,            # `(N, Q, M, L, K)`
 ) -> Tensor:                  # `(N, Q, M*D)`
@@ -30,7 +30,7 @@ def deform_grid(value:Tensor, # `(N, S, M, D)`
     return out.reshape(N, M*D, Q).transpose(1,2)
 
 # %% ../../nbs/ops/32_deform_attention.ipynb #58186484
-def corners(shapes, # `[(H_l, W_l)]`
+def corners(shapes:list, # `[(H_l, W_l)]`
     loc:Tensor,     # `(N, Q, M, L, K, 2)`
 ) -> tuple:         # index into the `S` positions and bilinear weight, `(N, Q, M, L, K, 4)` each
     "The four grid points around every location and what each contributes; zero outside the grid."
@@ -50,7 +50,7 @@ def corners(shapes, # `[(H_l, W_l)]`
     return torch.stack(index, -1),torch.stack(share, -1)
 
 def deform_bag(value:Tensor, # `(N, S, M, D)`
-    shapes,                  # `[(H_l, W_l)]`
+    shapes:list,             # `[(H_l, W_l)]`
     loc:Tensor,              # `(N, Q, M, L, K, 2)`
     weight:Tensor,           # `(N, Q, M, L, K)`
 ) -> Tensor:                 # `(N, Q, M*D)`
@@ -96,7 +96,7 @@ def _points_backward(ctx, g):
 _points_op.register_autograd(_points_backward, setup_context=_points_setup)
 
 def deform_points(value:Tensor, # `(N, S, M, D)`
-    shapes,                     # `[(H_l, W_l)]`
+    shapes:list,                # `[(H_l, W_l)]`
     loc:Tensor,                 # `(N, Q, M, L, K, 2)`
     weight:Tensor,              # `(N, Q, M, L, K)`
 ) -> Tensor:                    # `(N, Q, M*D)`
@@ -118,7 +118,7 @@ LIMIT = 2**24  # interpolation corners in one piece
 
 # %% ../../nbs/ops/32_deform_attention.ipynb #9473fdca
 def deform_attention(value:Tensor, # `(N, S, M, D)`
-    shapes,                        # `[(H_l, W_l)]`
+    shapes:list,                   # `[(H_l, W_l)]`
     loc:Tensor,                    # `(N, Q, M, L, K, 2)`, (x, y) in [0, 1]
     weight:Tensor,                 # `(N, Q, M, L, K)`
     # 'bag', 'grid' or 'triton'; by default 'grid' in an export, else 'bag' on a CPU, elsewhere 'triton' where it
@@ -154,8 +154,8 @@ def deform_attention(value:Tensor, # `(N, S, M, D)`
     return torch.cat([piece(v, shapes, loc[:,i:i+step], weight[:,i:i+step]) for i in range(0, Q, step)], 1).to(dt)
 
 # %% ../../nbs/ops/32_deform_attention.ipynb #4458d553
-def reference_points(shapes, # `[(H_l, W_l)]` of the queries' levels
-    device=None, # Where the points are needed
+def reference_points(shapes:list, # `[(H_l, W_l)]` of the queries' levels
+    device:'torch.device|str'=None, # Where the points are needed
     dtype:torch.dtype=torch.float32, # Their type
 ) -> Tensor: # `(1, sum H_l*W_l, 1, 2)`, (x, y) in (0, 1)
     "Cell centres of the levels, row by row, level after level."
@@ -209,7 +209,7 @@ class MSDeformAttn(nn.Module):
         query:Tensor,   # `(N, Q, dim)`
         ref:Tensor,     # `(1 or N, Q, 1, 2)`, see `reference_points`
         feats:Tensor,   # `(N, S, dim)`, the levels one after the other
-        shapes,         # `[(H_l, W_l)]` of `feats`
+        shapes:list,    # `[(H_l, W_l)]` of `feats`
     ) -> Tensor:        # `(N, Q, dim)`
         N,Q,_ = query.shape
         M,L,K = self.heads,self.levels,self.points

@@ -71,11 +71,13 @@ class Backend:
         "Shape of what a forward keeps for its backward."
         raise NotImplementedError
 
-    def forward(self, u, delta, A, B, C:Tensor, D:Tensor, delta_bias:Tensor, delta_softplus, h0:Tensor, save) -> tuple:
+    def forward(self, u:Tensor, delta:Tensor, A:Tensor, B:Tensor, C:Tensor, D:Tensor, delta_bias:Tensor,
+                delta_softplus:bool, h0:Tensor, save:bool) -> tuple:
         "`y`, the last state `(B, K*D, N)`, and what `backward` needs (anything where `save` is False)."
         raise NotImplementedError
 
-    def backward(self, gy, glast, u, delta, A, B, C, D, delta_bias:Tensor, delta_softplus, h0:Tensor, saved) -> tuple:
+    def backward(self, gy:Tensor, glast:Tensor, u:Tensor, delta:Tensor, A:Tensor, B:Tensor, C:Tensor, D:Tensor,
+                 delta_bias:Tensor, delta_softplus:bool, h0:Tensor, saved:Tensor) -> tuple:
         "The eight gradients."
         raise NotImplementedError
 
@@ -128,7 +130,7 @@ def _forward(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, name):
 def _gradients(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved, name):
     way = backend_named(name)
     gradients = way.backward(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved)
-    def as_input(i:int, gradient, given):
+    def as_input(i:int, gradient:Tensor, given:Tensor):
         if given is None: return u.new_empty(0)
         gradient = gradient if gradient.dtype==given.dtype else gradient.to(given.dtype)
         return gradient if i<2 and way.channels_last else gradient.contiguous()
