@@ -82,7 +82,7 @@ def _native_saved(b, kd, k, n, L): # Shape of the checkpoints: tiles of `width` 
     w,c = native_library().rgbx_width(),native_library().rgbx_chunk()
     return (b, k, -(-(kd//k)//w), -(-L//c), n, w)
 
-def _groups(units:int, tiles:int): # Parts a backward is cut into; a function of the shape alone, so that sums do not depend on threads
+def _groups(units:int, tiles:int): # Parts of a backward, by the shape alone: sums do not depend on threads
     return max(1, min(tiles, 16//max(1, units)))
 
 # %% ../../nbs/ops/14_scan_native.ipynb #98c65145

@@ -8,6 +8,7 @@ __all__ = []
 # %% ../../nbs/ops/16_scan_triton.ipynb #dcf57beb
 import functools, importlib
 import torch
+from torch import Tensor
 from .routes import positions
 from .scan import Backend, backend
 
@@ -33,23 +34,23 @@ class TritonScan(Backend):
 
     def saved_shape(self, B:int, K:int, D:int, N:int, L:int): return _kernels().triton_saved(B, K, D, N, L)
 
-    def forward(self, u:torch.Tensor, delta:torch.Tensor, A:torch.Tensor, B:torch.Tensor, C:torch.Tensor,
-                D:torch.Tensor, delta_bias:torch.Tensor, delta_softplus:bool, h0:torch.Tensor, save:bool):
+    def forward(self, u:Tensor, delta:Tensor, A:Tensor, B:Tensor, C:Tensor, D:Tensor, delta_bias:Tensor,
+                delta_softplus:bool, h0:Tensor, save:bool):
         return _kernels().scan_forward(u, delta, A, B, C, D, delta_bias, delta_softplus, h0)
 
-    def backward(self, gy:torch.Tensor, glast:torch.Tensor, u:torch.Tensor, delta:torch.Tensor, A:torch.Tensor,
-                 B:torch.Tensor, C:torch.Tensor, D:torch.Tensor, delta_bias:torch.Tensor, delta_softplus:bool, h0:torch.Tensor, saved:torch.Tensor):
+    def backward(self, gy:Tensor, glast:Tensor, u:Tensor, delta:Tensor, A:Tensor, B:Tensor, C:Tensor, D:Tensor,
+                 delta_bias:Tensor, delta_softplus:bool, h0:Tensor, saved:Tensor):
         return _kernels().scan_backward(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, saved)
 
-    def ss2d_saved_shape(self, B:int, K:int, D:int, N:int, L:int): return _kernels().triton_saved(B, K, D, N, L,
-                         merged=True)
+    def ss2d_saved_shape(self, B:int, K:int, D:int, N:int, L:int):
+        return _kernels().triton_saved(B, K, D, N, L, merged=True)
 
-    def ss2d_forward(self, x:torch.Tensor, x_dbl:torch.Tensor, dt_w:torch.Tensor, A:torch.Tensor, D:torch.Tensor,
-                     dt_bias:torch.Tensor, route:str, save:bool):
+    def ss2d_forward(self, x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Tensor, dt_bias:Tensor, route:str,
+                     save:bool):
         walk = _walks(route, *x.shape[1:3], x.device)
         return _kernels().ss2d_forward(x, x_dbl, dt_w, A, D, dt_bias, walk)
 
-    def ss2d_backward(self, gy:torch.Tensor, x:torch.Tensor, x_dbl:torch.Tensor, dt_w:torch.Tensor, A:torch.Tensor,
-                      D:torch.Tensor, dt_bias:torch.Tensor, saved:torch.Tensor, route:str):
+    def ss2d_backward(self, gy:Tensor, x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Tensor, dt_bias:Tensor,
+                      saved:Tensor, route:str):
         walk = _walks(route, *x.shape[1:3], x.device)
         return _kernels().ss2d_backward(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, walk)
