@@ -11,6 +11,14 @@ from typing import Callable, NamedTuple
 from torch import nn, Tensor
 from ..core import RGBXError
 
+# %% ../../nbs/encoders/00_base.ipynb #9b320659
+def _check_counts(encoder):
+    "As many stages, channels, outs and strides as there are stages."
+    sizes = {what: len(getattr(encoder, what)) for what in ('stages', 'channels', 'outs', 'strides')}
+    if len(set(sizes.values())) == 1: return
+    found = ', '.join(f'{number} {what}' for what,number in sizes.items())
+    raise RGBXError(type(encoder).__name__, found, 'as many of each as there are stages')
+
 # %% ../../nbs/encoders/00_base.ipynb #7321c4b5
 class Encoder(nn.Module):
     """An image encoder in parts: `stem`, `stages`, and `outs` that turn a stage's features into what fusion and head
@@ -20,9 +28,9 @@ class Encoder(nn.Module):
     starts_random = False  # Do ImageNet weights that are loaded into a model leave this encoder alone?
     def __init__(self,
         stem:nn.Module,      # `(B, in_channels, H, W)` -> features at stride 4
-        stages,              # Modules, one per stage, each `(B, C_{s-1}, H, W)` -> `(B, C_s, H', W')`
-        channels,            # Channels of every stage, e.g. `(96, 192, 384, 768)`
-        outs=None,           # Modules applied to what leaves a stage sideways; identities by default
+        stages:list,         # Modules, one per stage, each `(B, C_{s-1}, H, W)` -> `(B, C_s, H', W')`
+        channels:tuple,      # Channels of every stage, e.g. `(96, 192, 384, 768)`
+        outs:list=None,      # Modules applied to what leaves a stage sideways; identities by default
         strides:tuple=(4,8,16,32), # Down-sampling of every stage with respect to the image
         in_channels:int=3,   # Channels of the image
     ):
@@ -30,10 +38,7 @@ class Encoder(nn.Module):
         self.stem,self.stages = stem,nn.ModuleList(stages)
         self.outs = nn.ModuleList(outs if outs is not None else [nn.Identity() for _ in self.stages])
         self.channels,self.strides,self.in_channels = tuple(channels),tuple(strides),in_channels
-        sizes = {what: len(getattr(self, what)) for what in ('stages', 'channels', 'outs', 'strides')}
-        if len(set(sizes.values())) > 1:
-            found = ', '.join(f'{number} {what}' for what,number in sizes.items())
-            raise RGBXError(type(self).__name__, found, 'as many of each as there are stages')
+        _check_counts(self)
 
     def forward(self, image:Tensor) -> list: # The pyramid, fine to coarse
         "`(B, in_channels, H, W)` to a list of `(B, C_s, H/stride_s, W/stride_s)`."

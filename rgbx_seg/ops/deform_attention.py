@@ -173,10 +173,9 @@ def offset_bias(heads:int, # M
     way = way/way.abs().amax(-1, keepdim=True)
     return (way[:,None,None]*torch.arange(1., points+1)[:,None]).expand(heads, levels, points, 2).reshape(-1)
 
-# %% ../../nbs/ops/32_deform_attention.ipynb #b5e1687f
-class MSDeformAttn(nn.Module):
-    """Multi-scale deformable attention with its projections (arXiv 2010.04159; the width ratio is ViT-Adapter's, arXiv
-    2205.08534)."""
+# %% ../../nbs/ops/32_deform_attention.ipynb #356ba0ee
+class _MSDeformLayers(nn.Module):
+    "The projections of multi-scale deformable attention under their published names."
     def __init__(self,
         dim:int,            # Channels of queries and features
         levels:int=1,       # Feature maps L
@@ -205,6 +204,10 @@ class MSDeformAttn(nn.Module):
             nn.init.zeros_(m.bias)
         with torch.no_grad(): self.sampling_offsets.bias.copy_(offset_bias(self.heads, self.levels, self.points))
 
+# %% ../../nbs/ops/32_deform_attention.ipynb #b5e1687f
+class MSDeformAttn(_MSDeformLayers):
+    """Multi-scale deformable attention with its projections (arXiv 2010.04159; the width ratio is ViT-Adapter's, arXiv
+    2205.08534)."""
     def forward(self,
         query:Tensor,   # `(N, Q, dim)`
         ref:Tensor,     # `(1 or N, Q, 1, 2)`, see `reference_points`

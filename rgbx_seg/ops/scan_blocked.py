@@ -95,6 +95,36 @@ def _blocked_fwd(u, delta, A, B, C, D, delta_bias, delta_softplus, h0):
     if D is not None: y = y.addcmul(D.to(y.dtype)[:,None], u.to(y.dtype))
     return y,last,start
 
+# %% ../../nbs/ops/12_scan_blocked.ipynb #236dbec3
+def _adjoint_starts(glast, dt, dts, Cs, gys, decay, shape): # `(B, K, C, N, D)`
+    "What of the adjoint enters every chunk from behind."
+    b,k,c,n,d = shape
+    q,a = dt.new_zeros(shape),dt.new_empty(shape)
+    if c>1:
+        for t in reversed(range(len(dts))): q.addcmul_(Cs[t], gys[t]).mul_(decay(dts[t], a))
+    last = dt.new_zeros(b,k,n,d) if glast is None else glast.to(dt.dtype).view(b,k,d,n).transpose(2,3)
+    return _carry(decay(dt.sum(3,keepdim=True), a), q, last, reverse=True)[0]
+
+def _sub_chunk_starts(start, S, dts, dus, Bs, decay): # `(B, K, C, N, D)` each
+    "The states at the start of every sub-chunk of `S` steps."
+    T = len(dts)
+    marks,h,a = [],start.clone(),torch.empty_like(start)
+    for t in range(T):
+        if t%S==0: marks.append(h.clone())
+        if t<range(0, T, S)[-1]: h.mul_(decay(dts[t], a)).addcmul_(Bs[t], dus[t])
+    return marks
+
+# %% ../../nbs/ops/12_scan_blocked.ipynb #2ca1cc84
+def _input_gradients(gs, gt, dt, u, z, gy, D, delta_softplus): # of `u`, of `z`, and of `D`
+    "From the two sums of every step to the gradients of what comes in, `(B, K*D, L)`."
+    L,f = u.shape[-1],dt.dtype
+    s,gdt,uf = _unlay(gs,u.shape,L),_unlay(gt,u.shape,L),u.to(f)
+    gz = gdt.addcmul_(uf, s)
+    if delta_softplus: gz = gz*torch.sigmoid(z)
+    gu = s.mul_(_unlay(dt,u.shape,L))
+    if D is not None: gu = gu.addcmul_(D.to(f)[:,None], gy)
+    return gu,gz,(gy*uf).sum((0,2))
+
 # %% ../../nbs/ops/12_scan_blocked.ipynb #92398c3b
 def _blocked_bwd(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, start):
     "Gradients of `u, delta, A, B, C, D, delta_bias, h0` in the type of the state."
@@ -103,25 +133,15 @@ def _blocked_bwd(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0
     d = kd//k
     z,dt,du,Bl,Cl,A,decay = _blocked_setup(u, delta, A, B, C, delta_bias, delta_softplus)
     c,T = dt.shape[2:4]
-    f = dt.dtype
-    gy = gy.to(f)
+    gy = gy.to(dt.dtype)
     dts,dus,gys,Br,Cr = map(_rows, (dt, du, _lay(gy, k, T, c), Bl, Cl))
     Bs,Cs = ([r.transpose(3,4) for r in v] for v in (Br,Cr))
-    q,a = dt.new_zeros(b,k,c,n,d),dt.new_empty(b,k,c,n,d)
-    if c>1:
-        for t in reversed(range(T)): q.addcmul_(Cs[t], gys[t]).mul_(decay(dts[t], a))
-    last = dt.new_zeros(b,k,n,d) if glast is None else glast.to(f).view(b,k,d,n).transpose(2,3)
-    q,_ = _carry(decay(dt.sum(3,keepdim=True), a), q, last, reverse=True)
+    q = _adjoint_starts(glast, dt, dts, Cs, gys, decay, (b,k,c,n,d))
     S = max(1, int(math.sqrt(T)))
     subs = range(0, T, S)
-    marks,h = [],start.clone()                        # h at the start of every sub-chunk
-    for t in range(T):
-        if t%S==0: marks.append(h.clone())
-        if t<subs[-1]: h.mul_(decay(dts[t], a)).addcmul_(Bs[t], dus[t])
-    gs = torch.empty_like(dt)
-    gt = torch.empty_like(dt)
-    gB = torch.empty_like(Bl)
-    gC = torch.empty_like(Cl)
+    marks = _sub_chunk_starts(start, S, dts, dus, Bs, decay)
+    gs,gt = torch.empty_like(dt),torch.empty_like(dt)
+    gB,gC = torch.empty_like(Bl),torch.empty_like(Cl)
     gA = torch.zeros_like(q)
     room = [(torch.empty_like(q),torch.empty_like(q)) for _ in range(S)]
     for t0 in reversed(subs):
@@ -140,14 +160,10 @@ def _blocked_bwd(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0
             gA.addcmul_(hp, dts[t])
             gt[:,:,:,t] = hp.mul_(A).sum(3)
             q.mul_(at)
-    s,gdt,uf = _unlay(gs,(b,kd,L),L),_unlay(gt,(b,kd,L),L),u.to(f)
-    gz = gdt.addcmul_(uf, s)
-    if delta_softplus: gz = gz*torch.sigmoid(z)
-    gu = s.mul_(_unlay(dt,(b,kd,L),L))
-    if D is not None: gu = gu.addcmul_(D.to(f)[:,None], gy)
+    gu,gz,gD = _input_gradients(gs, gt, dt, u, z, gy, D, delta_softplus)
     gA = gA.sum((0,2)).transpose(1,2).reshape(kd,n)
     gh0 = q[:,:,0].transpose(2,3).reshape(b,kd,n)
-    return gu,gz,gA,_unlay(gB,B.shape,L),_unlay(gC,C.shape,L),(gy*uf).sum((0,2)),gz.sum((0,2)),gh0
+    return gu,gz,gA,_unlay(gB,B.shape,L),_unlay(gC,C.shape,L),gD,gz.sum((0,2)),gh0
 
 # %% ../../nbs/ops/12_scan_blocked.ipynb #00cfacbd
 @backend(order=90)
