@@ -119,6 +119,7 @@ def _scale_tensors(model, images, protocol, stats, device, bs):
     with Forward(model, device) as forward:
         for s in protocol.scales: yield s,_scores_at(forward, items, s, protocol, stats, size, bs)
 
+# %% ../../nbs/evaluation/20_inference.ipynb #1fd1a637
 def _total_scores(model, images, protocol, stats, device, bs):
     total = sum(scores for _,scores in _scale_tensors(model, images, protocol, stats, device, bs))
     _check_numbers(total)
