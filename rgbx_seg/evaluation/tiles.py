@@ -17,7 +17,7 @@ from ..data.modality import Modality
 from ..data.files import repeat, to_8_bit
 from ..data.transforms import normalise
 from .inference import as_run
-from .scales import Forward, image_size
+from .scales import Forward, shared_size
 from ..heads.diffusion import uncertainty
 from ..ops.layers import resize
 
@@ -182,7 +182,7 @@ MAPS = ('confidence', 'entropy', 'mutual_information')
 
 def _sampled(forward, images, draws):
     "(draws, B, classes, h, w): probabilities of several samples of a diffusion head."
-    model,size = forward.model,image_size(images)
+    model,size = forward.model,shared_size(images)
     inputs = model.inputs(*(None if image is None else image.to(forward.device) for image in images))
     logits = model.head(model.backbone(*inputs), draws=draws, mean=False)
     return resize(logits.flatten(0,1).float(), size).softmax(1).unflatten(0, logits.shape[:2]).transpose(0,1)
