@@ -54,11 +54,17 @@ class SS2D(nn.Module):
         return ss2d(feature, self.project(feature), self.dt_projs_weight, -torch.exp(self.A_logs.float()), self.Ds,
                     self.dt_projs_bias, route=self.route)
 
+    def _halves(self, feature): # without gradients two products, so that neither half is a strided view
+        if torch.is_grad_enabled(): return self.in_proj(feature).chunk(2, -1)
+        return [F.linear(feature, weight) for weight in self.in_proj.weight.chunk(2)]
+
     def forward(self, feature:Tensor) -> Tensor: # `(B, H, W, C)` -> `(B, H, W, C)`
-        feature,*z = self.in_proj(feature).chunk(2, -1) if self.gate else (self.in_proj(feature),)
-        feature = F.silu(self.conv2d(feature.permute(0,3,1,2))).permute(0,2,3,1)
+        feature,*z = self._halves(feature) if self.gate else (self.in_proj(feature),)
+        alone = not torch.is_grad_enabled()   # nobody else needs these values: in place
+        feature = F.silu(self.conv2d(feature.permute(0,3,1,2)), inplace=alone).permute(0,2,3,1)
         y = self.out_norm(self.scan(feature))
-        return self.out_proj(y*F.silu(z[0]) if self.gate else y)
+        if self.gate: y = y.mul_(F.silu(z[0], inplace=True)) if alone else y*F.silu(z[0])
+        return self.out_proj(y)
 
 # %% ../../nbs/encoders/10_vmamba.ipynb #a0b67d1c
 def ss2d_parts(block:SS2D, # The block

@@ -10,19 +10,14 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
-from ..ops.ss2d import init_A_log, init_dt
 from .base import PairwiseFusion
-from ..ops.scan import selective_scan
+from ..ops.ss2d import init_A_log, init_dt, ss2d
 from ..registry import FUSIONS
 
 # %% ../../nbs/fusion/10_sigma.ipynb #ba7a48ae
-def _both_ways(sequence:Tensor) -> Tensor: # `(B, L, 2, n)` -> `(B, 2, n, L)`
-    "Direction 0 as it is, direction 1 from its end."
-    return torch.stack([sequence[:,:,0], sequence[:,:,1].flip(1)], 1).transpose(2,3)
-
-def _conv_silu(conv:nn.Module, feature:Tensor) -> Tensor: # `(B, H, W, D)` -> `(B, L, D)`
-    "A depth-wise convolution and a SiLU, then the positions in a row."
-    return F.silu(conv(feature.permute(0,3,1,2))).permute(0,2,3,1).flatten(1,2)
+def _conv_silu(conv:nn.Module, feature:Tensor) -> Tensor: # `(B, H, W, D)` -> the same
+    "A depth-wise convolution and a SiLU."
+    return F.silu(conv(feature.permute(0,3,1,2))).permute(0,2,3,1)
 
 def _gate(D:int) -> nn.Sequential: # `(B, D)` -> the same, in (0, 1)
     "A weight per channel from the means of all channels."
@@ -31,7 +26,7 @@ def _gate(D:int) -> nn.Sequential: # `(B, D)` -> the same, in (0, 1)
 
 # %% ../../nbs/fusion/10_sigma.ipynb #037fe8d5
 class CrossScan(nn.Module):
-    "The two scans of CroMB with exchanged output matrices; `(B, L, D)` each, in and out. Parameter names as published."
+    "The two scans of CroMB with exchanged C; `(B, H, W, D)` each, in and out. Parameter names as published."
     def __init__(self,
         D:int,         # Inner width
         rank:int,      # Rank of the step projection
@@ -49,23 +44,22 @@ class CrossScan(nn.Module):
             nn.init.uniform_(step.weight, -rank**-.5, rank**-.5)
             step.bias.data = init_dt((D,))
 
+    def _read(self, tokens, projected, i): # one sequence, row by row
+        step = getattr(self, f'dt_proj_{i}')
+        A = -torch.exp(getattr(self, f'A_log_{i}').float())
+        y = ss2d(tokens, projected.flatten(1,2).unsqueeze(2), step.weight[None], A, getattr(self, f'D_{i}'),
+                 step.bias[None], 'row')
+        return getattr(self, f'out_norm_{i}')(y)
+
     def forward(self,
-        rgb:Tensor, # `(B, L, D)`
-        x:Tensor,   # `(B, L, D)`
+        rgb:Tensor, # `(B, H, W, D)`
+        x:Tensor,   # `(B, H, W, D)`
     ) -> tuple:     # Two of that shape
-        "Both sequences scanned, each read by the other's C."
-        sizes = (self.rank, self.d_state, self.d_state)
-        low_rank1,B1,C1 = self.x_proj_1(rgb).split(sizes, -1)
-        low_rank2,B2,C2 = self.x_proj_2(x).split(sizes, -1)
-        u = torch.cat([rgb, x], -1).transpose(1,2)
-        delta = torch.cat([F.linear(low_rank1, self.dt_proj_1.weight), F.linear(low_rank2, self.dt_proj_2.weight)], -1)
-        A = -torch.exp(torch.cat([self.A_log_1, self.A_log_2]).float())
-        B,C = torch.stack([B1, B2], 1).transpose(2,3),torch.stack([C2, C1], 1).transpose(2,3)
-        skip = torch.cat([self.D_1, self.D_2])
-        bias = torch.cat([self.dt_proj_1.bias, self.dt_proj_2.bias])
-        y = selective_scan(u, delta.transpose(1,2), A, B, C, skip, bias, delta_softplus=True)
-        y1,y2 = y.transpose(1,2).chunk(2, -1)
-        return self.out_norm_1(y1),self.out_norm_2(y2)
+        "Both pictures scanned, each read by the other's C."
+        sizes = (self.rank+self.d_state, self.d_state)
+        own1,C1 = self.x_proj_1(rgb).split(sizes, -1)
+        own2,C2 = self.x_proj_2(x).split(sizes, -1)
+        return self._read(rgb, torch.cat([own1, C2], -1), 1),self._read(x, torch.cat([own2, C1], -1), 2)
 
 # %% ../../nbs/fusion/10_sigma.ipynb #83e1aba7
 class CroMB(nn.Module):
@@ -88,9 +82,9 @@ class CroMB(nn.Module):
         rgb:Tensor, # `(B, H, W, C)`
         x:Tensor,   # `(B, H, W, C)`
     ) -> tuple:     # Two of that shape
-        tokens = _conv_silu(self.conv2d, self.in_proj(rgb)),_conv_silu(self.conv2d, self.in_proj_modalx(x))
-        shape = (*rgb.shape[:3], -1)
-        rgb_read,x_read = (y.reshape(shape) for y in self.CMA_ssm(*tokens))
+        own = _conv_silu(self.conv2d, self.in_proj(rgb))
+        other = _conv_silu(self.conv2d, self.in_proj_modalx(x))
+        rgb_read,x_read = self.CMA_ssm(own, other)
         return rgb + self.out_proj_rgb(rgb_read),x + self.out_proj_e(x_read)
 
 # %% ../../nbs/fusion/10_sigma.ipynb #2249f6aa
@@ -117,16 +111,9 @@ class _ConMBLayers(nn.Module):
 
     def scan(self, tokens:Tensor) -> Tensor: # `(B, 2L, D)` -> `(B, 2L, D)`
         "Scan a sequence forwards and backwards and add."
-        R,N = self.rank,self.d_state
         projected = F.linear(tokens, self.x_proj_weight.flatten(0,1)).unflatten(-1, (2,-1))  # (B, 2L, direction, R+2N)
-        low_rank,B,C = projected.split((R,N,N), -1)
-        delta = torch.einsum('blkr,kdr->blkd', low_rank, self.dt_projs_weight)
-        u = tokens.unsqueeze(2).expand(-1,-1,2,-1)
         A = -torch.exp(self.A_logs.float())
-        y = selective_scan(_both_ways(u).flatten(1,2), _both_ways(delta).flatten(1,2), A, _both_ways(B), _both_ways(C),
-                           self.Ds, self.dt_projs_bias.flatten(), delta_softplus=True)
-        forwards,backwards = y.chunk(2, 1)
-        return (forwards + backwards.flip(-1)).transpose(1,2)
+        return ss2d(tokens[:,None], projected, self.dt_projs_weight, A, self.Ds, self.dt_projs_bias, 'two_way')[:,0]
 
 # %% ../../nbs/fusion/10_sigma.ipynb #e33b0896
 class ConMB(_ConMBLayers):
@@ -143,7 +130,8 @@ class ConMB(_ConMBLayers):
         x:Tensor,    # `(B, H, W, C)`
     ) -> Tensor:     # `(B, H, W, C)`
         own,other = self.in_proj(rgb),self.in_proj_modalx(x)
-        tokens = torch.cat([_conv_silu(self.conv2d, own), _conv_silu(self.conv2d_modalx, other)], 1)
+        halves = _conv_silu(self.conv2d, own),_conv_silu(self.conv2d_modalx, other)
+        tokens = torch.cat([half.flatten(1,2) for half in halves], 1)
         read_own,read_other = self.scan(tokens).chunk(2, 1)
         gate_own,gate_other = self.fc1(own.mean((1,2))),self.fc2(other.mean((1,2)))
         normed = self.out_norm1(read_own)*gate_other[:,None],self.out_norm2(read_other)*gate_own[:,None]

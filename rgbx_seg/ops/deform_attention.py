@@ -139,7 +139,7 @@ def deform_attention(value:Tensor, # `(N, S, M, D)`
     fused = value.dtype != torch.float64
     if backend is None:
         backend = ('grid' if torch.compiler.is_exporting() else 'bag' if value.device.type == 'cpu'
-                   else 'triton' if value.is_cuda and fused and _triton_device() == 'cuda' else 'grid')
+                   else 'triton' if fused and value.device.type == _triton_device() else 'grid')
     run = choose(backend, BACKENDS, 'backend')
     if backend == 'triton' and not (fused and value.device.type == _triton_device()):
         raise RGBXError('deform_attention, backend',

@@ -334,7 +334,7 @@ def neighborhood_attention(q:Tensor, # `(B, heads, H, W, C)`, scaled by the call
         return q.shape[2]>=ks[0]*ds[0] and q.shape[3]>=ks[1]*ds[1]
     if backend is None:
         backend = 'natten' if q.is_cuda and fits() and attention_backends(
-            q.device)[0]=='natten' else 'triton' if q.is_cuda and _fused(q) else 'tiles'
+            q.device)[0]=='natten' else 'triton' if q.device.type!='cpu' and _fused(q) else 'tiles'
     if backend=='reference': return na_reference(q, k, v, ks, ds, rpb)
     if backend=='natten':
         if not (fits() and (f := _natten(str(q.device)))):

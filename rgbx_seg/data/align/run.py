@@ -53,7 +53,8 @@ def _stored(dataset, names, first, x):
     "[(name, RGB, X)] before any registration."
     return [(name, dataset.read(first, name), dataset.read(x, name)) for name in bar(names)]
 
-def _of_one_size(read):
+def of_one_size(read:list # [(name, RGB, X)]
+) -> tuple:               # Those, and the names of the others
     "Those of the most frequent sizes, and the others by name."
     sizes = Counter((rgb.shape[:2], x.shape[:2]) for _,rgb,x in read)
     usual = sizes.most_common(1)[0][0]
@@ -84,7 +85,7 @@ def rig_items(dataset:'DataSet',   # Open
     "Pairs of one rig, spread over the list."
     names = _spread(dataset.names, pairs, only)
     read = _stored(dataset, names, dataset.modalities[0], x)
-    return _of_one_size(_check_images(read, f'{x} of {dataset.root}'))
+    return of_one_size(_check_images(read, f'{x} of {dataset.root}'))
 
 # %% ../../../nbs/data/align/60_run.ipynb #7dc41959
 def _copied(read, first, x, sizes):
