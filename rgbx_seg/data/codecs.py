@@ -65,7 +65,8 @@ def check_pixels(path:Path, # For the message
     "Refuse what would not fit, by what the header says."
     if height*width*max(1, size/4) <= max_pixels(): return
     raise RGBXError(path, f'a header that says {width} x {height} pixels (width x height), {size:g} bytes each',
-                    f'at most {max_pixels()} pixels of 4 bytes', 'If that is true, set RGBX_SEG_MAX_PIXELS to a larger number')
+                    f'at most {max_pixels()} pixels of 4 bytes',
+                    'If that is true, set RGBX_SEG_MAX_PIXELS to a larger number')
 
 # %% ../../nbs/data/03_codecs.ipynb #e6e3a641
 def _damaged(path, data, what):
@@ -115,7 +116,7 @@ def _tiff_tags(file):
             value = entries[at+(12 if big else 8):at+size]
             tags.setdefault(tag, struct.unpack_from(end+_TAG_TYPES[kind], value)[0])
         return tags
-    except (KeyError, struct.error, OSError, ValueError): return {}
+    except (KeyError, struct.error, OSError, ValueError, OverflowError): return {}
 
 def _orientation(exif):
     "1 to 8, from the EXIF part of a file."
@@ -343,7 +344,7 @@ def _read_tiff(path, data, indices, grey):
 def _read_exr(path, data, indices, grey):
     "An OpenEXR file of scan lines, float32."
     try: pixels = exr_pixels(path, data, check_pixels)
-    except (struct.error, zlib.error, IndexError, ValueError, KeyError, TypeError) as e:
+    except (struct.error, zlib.error, IndexError, ValueError, KeyError, TypeError, OverflowError) as e:
         if isinstance(e, RGBXError): raise
         raise RGBXError(path, f'an OpenEXR file that does not decode ({str(e)[:80]})', 'a complete file',
                         _AGAIN) from None
