@@ -127,6 +127,15 @@ def existing_file(path:Path, # A file
     if not path.is_file(): raise RGBXError(path, 'no such file', what, fix)
     return path
 
+def missing_file(path:Path, # That is not there
+    kind:str,               # A modality
+    name:str,               # Of the item
+    first:bool,             # Is it the first modality, which no run does without?
+) -> RGBXError:
+    "What to say of an image that is not there."
+    fix = '' if first else f'Put it there, or predict without this sensor: --drop {kind}'
+    return RGBXError(path, 'no such file', f'the {kind} image of item {name!r}', fix)
+
 def _to_size(image, size):
     "Nearest neighbour to (h, w)."
     rows,columns = ((np.arange(n)*(m/n)).astype(int) for n,m in zip(size, image.shape))
@@ -287,8 +296,8 @@ class _Files(_Items):
         memo:dict=None,      # Files decoded for this item
     ) -> np.ndarray:         # (H, W, C) uint8, or float32 with `bits=32`
         "One modality of an item."
-        without = f'Put it there; a run predicts without this sensor by --drop {kind}' if kind != self.modalities[0] else ''
-        path = existing_file(self.path(kind, name), f'the {kind} image of item {name!r}', without)
+        path = self.path(kind, name)
+        if not path.is_file(): raise missing_file(path, kind, name, kind == self.modalities[0])
         return read_modality(path, self.card.modalities[kind], memo)
 
 # %% ../../nbs/data/10_folder.ipynb #50ad959c
