@@ -6,8 +6,8 @@
 __all__ = ['create_model', 'list_models', 'load_published', 'load_run', 'from_pretrained', 'RGBXSegmenter', 'Encoder', 'Fusion',
            'PairwiseFusion', 'Head', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data', 'check_data', 'Card',
            'Modality', 'dataloaders', 'list_datasets', 'prepare_data', 'align_data', 'write_toy', 'Recipe',
-           'get_recipe', 'list_recipes', 'train', 'learner', 'Protocol', 'evaluate', 'predict', 'infer', 'compare',
-           'Report', 'bootstrap', 'robustness', 'explore', 'show_item', 'show_predictions', 'show_fusion',
+           'get_recipe', 'list_recipes', 'train', 'learner', 'sweep', 'Protocol', 'evaluate', 'predict', 'infer',
+           'compare', 'Report', 'bootstrap', 'robustness', 'explore', 'show_item', 'show_predictions', 'show_fusion',
            'contributions', 'export_onnx', 'export_program', 'ops', 'data', 'models', 'show', 'systems', 'export',
            'parity', 'RGBXError', '__version__']
 
@@ -22,7 +22,7 @@ _all_ = ['create_model', 'list_models', 'load_published', 'load_run', 'from_pret
          'Encoder', 'Fusion', 'PairwiseFusion', 'Head', 'ENCODERS', 'FUSIONS', 'HEADS', 'MODELS', 'open_data',
          'check_data', 'Card', 'Modality', 'dataloaders', 'list_datasets', 'prepare_data', 'align_data',
          'write_toy', 'Recipe',
-         'get_recipe', 'list_recipes', 'train', 'learner', 'Protocol', 'evaluate', 'predict', 'infer', 'compare',
+         'get_recipe', 'list_recipes', 'train', 'learner', 'sweep', 'Protocol', 'evaluate', 'predict', 'infer', 'compare',
          'Report', 'bootstrap', 'robustness', 'explore', 'show_item', 'show_predictions', 'show_fusion',
          'contributions', 'export_onnx', 'export_program', 'ops', 'data', 'models', 'show', 'systems', 'export',
          'parity', 'RGBXError', '__version__']
@@ -51,6 +51,7 @@ _HOMES = {
     'data.toy': 'write_toy',
     'training.recipe': 'Recipe get_recipe list_recipes',
     'training.run': 'train learner',
+    'training.sweep': 'sweep',
     'evaluation.protocol': 'Protocol',
     'evaluation.evaluator': 'evaluate',
     'evaluation.predict': 'predict',

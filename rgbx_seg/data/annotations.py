@@ -11,8 +11,7 @@ import xml.etree.ElementTree as ElementTree
 from functools import lru_cache
 from pathlib import Path
 import numpy as np
-from ..core import RGBXError
-from .codecs import need
+from ..core import need, RGBXError
 
 # %% ../../nbs/data/32_annotations.ipynb #f90f2ae4
 ANNOTATIONS = 'coco','cvat','labelme'   # forms that `label_decode` may name

@@ -12,10 +12,11 @@ from pathlib import Path
 from ..core import RGBXError
 from .cards import Card, folder_card
 from .doctor_images import check_images
-from .doctor_items import check_conditions, check_files, check_sizes, check_strays, read_items
+from .doctor_items import (
+    check_conditions, check_files, check_holes, check_sizes, check_strays, read_items)
 from .doctor_labels import check_class_pixels, check_edges, check_label_values, train_id_counts
 from .codecs import IMAGE_EXTS
-from .folder import list_lines
+from .names import list_lines
 from .modality import Modality
 from .open import open_data
 from .sets.base import flat_name, halves, layout_card, layout_of, read_subset, subset_files
@@ -31,6 +32,7 @@ class Problem:
     fix:str=''         # What to do
     where:list=field(default_factory=list) # Files or items, the first few
     n:int=1            # How many
+    error:RGBXError=None # The first, as the reader says it
     def __str__(self):
         some = f" ({self.n}: {', '.join(map(str, self.where[:3]))}{' ...' if self.n > 3 else ''})" if self.where else ''
         fix = f'\n         -> {self.fix}' if self.fix else ''
@@ -61,9 +63,8 @@ class _ReportText:
     def __str__(self):
         levels = [problem.level for problem in self.problems]
         counts = ', '.join(f'{levels.count(level)} {level}s' for level in ('error', 'warning', 'note'))
-        verdict = 'do not use it as it is' if self.errors else 'good to use'
         table = [self._frequency_table()] if self.pixels and not self.card.layout.classification else []
-        return '\n'.join([*self._head(), *table, *map(str, self.problems), f'{counts}: {verdict}'])
+        return '\n'.join([*self._head(), *table, *map(str, self.problems), f'{counts}: {self.verdict}'])
 
     def __repr__(self): return str(self)
 
@@ -106,6 +107,17 @@ class DoctorReport(_ReportText):
     problems:list                # Of `Problem`, errors first
     proposed:bool=False          # Whether the card is a proposal
 
+    def absent(self, split:str # That was read
+    ) -> list:                 # Of str
+        "Classes without a pixel in what was read."
+        counts = self.pixels.get(split)
+        return [] if counts is None else [name for i,name in enumerate(self.card.classes) if not counts[i]]
+
+    def in_order(self): # Itself
+        "Errors first."
+        self.problems.sort(key=lambda problem: ('error', 'warning', 'note').index(problem.level))
+        return self
+
     @property
     def errors(self) -> list: # Of `Problem`
         "What makes results wrong."
@@ -117,6 +129,19 @@ class DoctorReport(_ReportText):
         return not self.errors
 
     @property
+    def verdict(self) -> str: # In words
+        "What all of it means."
+        if self.ok: return 'good to use'
+        return 'good to predict on, not to train on' if self.codes_of('error') == {'no-labels'} else 'do not use it as it is'
+
+    def raise_errors(self):
+        "One `RGBXError` for everything that makes the data unusable, if there is something."
+        if self.ok: return
+        if len(self.errors) == 1 and self.errors[0].n == 1 and self.errors[0].error: raise self.errors[0].error
+        text = '\n  '.join(map(str, self.errors))
+        raise RGBXError(self.root, f'{len(self.errors)} errors\n  {text}\n', 'none', f'rgbx check {self.root} says more')
+
+    @property
     def status(self) -> int: # 0 or 1
         "Exit status of the command."
         return int(not self.ok)
@@ -125,6 +150,11 @@ class DoctorReport(_ReportText):
     def codes(self) -> set: # Of str
         "The kinds of problems."
         return {problem.code for problem in self.problems}
+
+    def codes_of(self, level:str # 'error', 'warning' or 'note'
+    ) -> set:                    # Of str
+        "The kinds of problems of one level."
+        return {problem.code for problem in self.problems if problem.level == level}
 
 # %% ../../nbs/data/80_doctor.ipynb #eddfca60
 class Mistakes:
@@ -194,7 +224,7 @@ def _check_lists(card, root, add):
     for file in _list_files(card):
         if not (root/file).is_file(): continue
         try: lines = list_lines(root/file)
-        except RGBXError as e: add('error', 'list', str(e))
+        except RGBXError as e: add('error', 'list', str(e), error=e)
         else: _check_list(file, lines, add)
 
 def check_counts(card:Card, # Of the data set
@@ -266,8 +296,8 @@ def check_halves(ds:'DataSet', # An open split
 # %% ../../nbs/data/80_doctor.ipynb #cc30ddc1
 class _Notes(list):
     "Problems, as they are found."
-    def add(self, level, code:str, text:str, fix:str='', where:tuple=(), n:int=1):
-        self.append(Problem(level, code, text, fix, [str(item) for item in list(where)[:5]], n))
+    def add(self, level, code:str, text:str, fix:str='', where:tuple=(), n:int=1, error:RGBXError=None):
+        self.append(Problem(level, code, text, fix, [str(item) for item in list(where)[:5]], n, error))
 
 def check_data(path:Path,     # Where the data set lies
     card=None, # What it is, as for `open_data`: 'mfnet', 'mfnet/sigma', a file, a `Card`; None: its own card, or what it looks like
@@ -289,16 +319,9 @@ def check_data(path:Path,     # Where the data set lies
     else: proposed = False
     data = _open_splits(lambda split: open_data(path, split, card=card, modalities=modalities), splits, notes.add)
     if not data: return DoctorReport(empty, path, {}, {}, {}, notes)
-    first = next(iter(data.values()))
-    report = DoctorReport(first.card, first.root, {split: len(ds) for split,ds in data.items()}, {}, {},
-                          notes, proposed)
-    _check_names(report, data, full, notes.add)
-    digests = {split: _check_split(report, split, ds, n, workers, progress, full, notes.add)
-               for split,ds in data.items()}
-    _check_splits({split: ds.names for split,ds in data.items()}, digests, first.card, notes.add)
-    check_class_pixels(first.card, report.pixels, _mistakes_of(first.card.name), notes.add)
-    notes.sort(key=lambda problem: ('error', 'warning', 'note').index(problem.level))
-    return report
+    report = check_splits(data, full, n, workers, progress)
+    report.proposed,report.problems = proposed,[*notes, *report.problems]
+    return report.in_order()
 
 # %% ../../nbs/data/80_doctor.ipynb #e23b9686
 def _looked_like(path, modalities):
@@ -329,24 +352,25 @@ def _open_splits(make, splits, add):
     data,first = {},None
     if splits is None:
         try: first = make('all')
-        except RGBXError as e: add('error', 'open', str(e))
+        except RGBXError as e: add('error', 'open', str(e), error=e)
         splits = [split for split in (first.card.splits if first is not None else ())
                   if split in ('train', 'val', 'test')]
     for split in [splits] if isinstance(splits, str) else splits:
         try: data[split] = make(split)
         except RGBXError as e:
             missing = 'no such list' in str(e) or 'no images for' in str(e)
-            add('note' if missing and split == 'val' else 'error', 'no-split' if missing else 'list', str(e))
+            level = 'note' if missing and split != 'train' else 'error'
+            add(level, 'no-split' if missing else 'list', str(e), error=e)
     if not data and first is not None and len(first): data['all'] = first
     return data
 
 # %% ../../nbs/data/80_doctor.ipynb #98c82b58
-def _check_split(report, split, ds, n, workers, progress, full, add):
-    "Read a split; returns {digest of the RGB file: item}."
+def _check_split(report, split, ds, found, full, add):
+    "What the items of a split say; returns {digest of the RGB file: item}."
     card,mistakes = ds.card,_mistakes_of(ds.card.name)
-    found = read_items(ds, n, workers, progress)
     check_files(found, split, mistakes, add)
     check_sizes(found, split, full, add)
+    check_holes(found, split, add)
     check_conditions(ds, split, full, add)
     check_strays(ds, split, add)
     check_edges(card, split, found.looks, add)
@@ -358,3 +382,37 @@ def _check_split(report, split, ds, n, workers, progress, full, add):
     for size,names in found.sizes.items(): report.sizes[size] = report.sizes.get(size, 0)+len(names)
     found.digests.pop(None, None)
     return found.digests
+
+def _check_labels(report, data, whole, add):
+    "Is there something to learn from?"
+    ds = data.get('train')
+    if ds is None or ds.card.layout.classification: return
+    if not ds.labels:
+        return add('error', 'no-labels', 'no labels: there is nothing to train on',
+                   'Put masks into a folder beside those of the images, with the names of the images; '
+                   '`rgbx predict` needs none')
+    counts,ignore = report.pixels.get('train'),ds.card.layout.ignore
+    if counts is None or counts[:ds.card.num_classes].any() or not whole: return
+    add('error', 'all-void', f'all labels of train are void ({ignore}) in every pixel: there is nothing to learn',
+        'Look at the labels: is their void the object?')
+
+def check_splits(data:dict, # {split: open `DataFolder`}
+    full:bool=False,        # Compare counts and sizes with the card?
+    n:int=None,             # Items to read of each split, evenly spread; None: all
+    workers:int=None,       # Threads; None: one per core
+    progress:bool=False,    # Show a bar
+    edges:bool=True,        # Also compare the edges of the modalities with one another
+) -> DoctorReport:
+    "What is wrong with splits that are open: the check of a folder, and the look before a training."
+    notes,first = _Notes(),next(iter(data.values()))
+    items = {split: len(ds) for split,ds in data.items()}
+    report = DoctorReport(first.card, first.root, items, {}, {}, notes)
+    _check_names(report, data, full, notes.add)
+    digests = {}
+    for split,ds in data.items():
+        found = read_items(ds, n, workers, progress, edges)
+        digests[split] = _check_split(report, split, ds, found, full, notes.add)
+    _check_splits({split: ds.names for split,ds in data.items()}, digests, first.card, notes.add)
+    _check_labels(report, data, n is None or n >= items.get('train', 0), notes.add)
+    check_class_pixels(first.card, report.pixels, _mistakes_of(first.card.name), notes.add)
+    return report.in_order()

@@ -9,11 +9,10 @@ __all__ = []
 import hashlib
 from pathlib import Path
 import numpy as np
-from ..core import RGBXError
 from .cards import VOID_COLOUR
 from .doctor_labels import SPARSE, edge_strength, rank_on_borders, void_values
-from .files import raw_image, raw_label
-from .sets.base import ArchiveFolder
+from .files import raw_image
+from .findings import read_problems
 
 # %% ../../nbs/data/84_doctor_images.ipynb #2426bdbc
 def _is_hha(modality): return modality.name == 'hha' or modality.note.startswith('HHA')
@@ -52,53 +51,43 @@ def image_stats(image:np.ndarray, # (H, W, C)
     return out | _file_stats(path) if decoder in ('sun', 'metres', 'disparity') or modality.bits in (16, 32) else out
 
 # %% ../../nbs/data/84_doctor_images.ipynb #00bc71ed
-def _archived(ds): return ds.archive if isinstance(ds, ArchiveFolder) else ()
-
 def _digest(image, path, archived):
     "Of a file; of an image where one file holds all."
     return hashlib.blake2b(image.tobytes() if archived else path.read_bytes(), digest_size=8).digest()
 
-def probe_item(ds:'DataSet', # An open split
+def probe_item(ds:'DataFolder', # An open split
     i:int,         # Index
     look:bool=False, # Also at the edges
-) -> dict:         # name, bad, missing, sizes, mods, label, ids, digest, copies, edges, border
+) -> dict:         # name, bad, missing, sizes, mods, label, ids, holes, digest, copies, edges, border
     "What one item's files are."
-    name = ds.name(i)
-    out = dict(name=name, bad=[], missing=[], sizes={}, mods={}, label=None, ids=None, edges={}, border=None)
-    memo,digests = {},{}
-    for kind,modality in ds.card.modalities.items():
-        path = ds.path(kind, name)
-        if not path.is_file():
-            out['missing'].append((kind, path))
-            continue
-        try:
-            image = ds.read(kind, name, memo)
-            out['sizes'][kind],out['mods'][kind] = image.shape[:2],image_stats(image, modality, path, ds.card)
-            if look and kind not in SPARSE: out['edges'][kind] = edge_strength(image)
-            digests[kind] = _digest(image, path, kind in _archived(ds))
-        except RGBXError as e: out['bad'].append((kind, e))
+    found,card,digests = read_problems(ds, i),ds.card,{}
+    bad = [(kind, e) for kind,e in found.errors
+           if kind not in found.missing and (kind != 'label' or found.values is None)]   # wrong values are counted below
+    out = dict(name=found.name, bad=bad, missing=list(found.missing.items()), mods={}, label=None, ids=None, edges={},
+               border=None, holes={kind: int(holes.sum()) for kind,holes in found.holes.items()},
+               sizes={kind: image.shape[:2] for kind,image in found.images.items()})
+    for kind,image in found.images.items():
+        path = ds.path(kind, found.name)
+        out['mods'][kind] = image_stats(image, card.modalities[kind], path, card)
+        if look and kind not in SPARSE: out['edges'][kind] = edge_strength(image)
+        digests[kind] = _digest(image, path, kind in ds.archive)
     out['digest'] = digests.get(ds.modalities[0])
-    others = [kind for kind in list(digests)[1:] if ds.card.modalities[kind].decode is None]
+    others = [kind for kind in list(digests)[1:] if card.modalities[kind].decode is None]
     out['copies'] = [kind for kind in others if digests[kind] == out['digest']]
-    if ds.labels and not ds.card.layout.classification: _probe_label(ds, name, out)
+    _probe_label(ds, found, out)
     return out
 
 # %% ../../nbs/data/84_doctor_images.ipynb #066c61f6
-def _probe_label(ds, name, out):
+def _probe_label(ds, found, out):
     "What an item's label is: its values on disk, or its train ids where it has no file of its own."
-    card,path = ds.card,ds.path('label', name)
-    if not path.is_file(): return out['missing'].append(('label', path))
-    try:
-        if 'label' in _archived(ds):
-            label,key = ds.mask(name),'ids'
-            void = label == card.layout.ignore
-        else:
-            label,key = raw_label(path, card.layout.label_decode),'label'
-            void = void_values(card)[label]
-        out[key],out['sizes']['label'] = np.bincount(label.ravel(), minlength=256),label.shape
-        if out['edges']:
-            out['border'] = {kind: rank_on_borders(label, void, edges) for kind,edges in out['edges'].items()}
-    except RGBXError as e: out['bad'].append(('label', e))
+    card = ds.card
+    label = found.mask if found.values is None else found.values
+    if label is None: return
+    void = label == card.layout.ignore if found.values is None else void_values(card)[label]
+    key = 'ids' if found.values is None else 'label'
+    out[key],out['sizes']['label'] = np.bincount(label.ravel(), minlength=256),label.shape
+    if out['edges']:
+        out['border'] = {kind: rank_on_borders(label, void, edges) for kind,edges in out['edges'].items()}
 
 # %% ../../nbs/data/84_doctor_images.ipynb #e47c72a6
 _DEPTH_ARRAYS = 'npy', 'npz'

@@ -12,14 +12,16 @@ import numpy as np
 from ..core import RGBXError, bar, cv2_
 from .doctor_images import probe_item
 from .codecs import IMAGE_EXTS
-from .folder import split_names
+from .names import split_names
 
 # %% ../../nbs/data/86_doctor_items.ipynb #98c82b57
 class SplitItems:
     "What the items of a split have in common."
     def __init__(self,
-        ds:'DataSet' # An open split
+        ds:'DataFolder', # An open split
+        total:int,       # How many items are read
     ):
+        self.total = total
         self.ds,self.card = ds,ds.card
         self.missing = {}
         self.bad = {}
@@ -27,6 +29,7 @@ class SplitItems:
         self.sizes = {}
         self.digests = {}
         self.holders = {}
+        self.holes = {}
         self.unequal,self.looks,self.stats = [],[],{kind: {} for kind in ds.modalities}
         self.values,self.ids = np.zeros(256, np.int64),np.zeros(256, np.int64)
 
@@ -35,21 +38,22 @@ class SplitItems:
         name = probe['name']
         self.digests[probe['digest']] = name
         for kind,path in probe['missing']: self.missing.setdefault(kind, []).append(path)
-        for kind,error in probe['bad']: self.bad.setdefault((kind, _kind(error)), []).append(error)
+        for kind,error in probe['bad']: self._add_error(kind, error, probe)
+        for kind,n in probe['holes'].items(): self.holes.setdefault(kind, {})[name] = n
         for kind in probe['copies']: self.copies.setdefault(kind, []).append(name)
         for kind,numbers in probe['mods'].items(): self.stats[kind][name] = numbers
-        self._add_sizes(name, probe['sizes'])
+        if probe['sizes']: self.sizes.setdefault(next(iter(probe['sizes'].values())), []).append(name)
         if probe['label'] is not None: self._add_values(name, probe['label'])
         if probe['ids'] is not None: self.ids += probe['ids']
         if probe['edges']:
             self.looks.append((probe['edges'], probe['border'], next(iter(probe['sizes'].values()), None)))
 
-    def _add_sizes(self, name, sizes):
-        fitted = {kind for kind,modality in self.card.modalities.items() if modality.fit}
-        if len({size for kind,size in sizes.items() if kind not in fitted}) > 1:
-            self.unequal.append(f'{name}: '+', '.join(f'{kind} {width} x {height}'
-                                                      for kind,(height,width) in sizes.items()))
-        if sizes: self.sizes.setdefault(next(iter(sizes.values())), []).append(name)
+    def _add_error(self, kind, error, probe):
+        "An error of a file, or of files that do not fit together."
+        sizes = ', '.join(f'{kind} {width} x {height}' for kind,(height,width) in probe['sizes'].items())
+        if kind == 'item' and len(set(probe['sizes'].values())) > 1:
+            self.unequal.append((f"{probe['name']}: {sizes}", error))
+        else: self.bad.setdefault((kind, _kind(error)), []).append(error)
 
     def _add_values(self, name, counts):
         self.values += counts
@@ -66,34 +70,42 @@ def read_items(ds:'DataSet',  # An open split
     n:int=None,      # Items to read, evenly spread; None: all
     workers:int=None,# Threads; None: one per core
     progress:bool=True, # Show a bar
+    edges:bool=True, # Also look at edges
 ) -> SplitItems:
     "All that the files of a split say, read in threads; edges of at most 48 items."
     indices = list(range(len(ds))) if n is None or n >= len(ds) else np.linspace(0, len(ds)-1, n).astype(int).tolist()
     cv2_()
-    looked_at,found = set(indices[::max(1, len(indices)//48)]),SplitItems(ds)
+    looked_at,found = set(indices[::max(1, len(indices)//48)] if edges else ()),SplitItems(ds, len(indices))
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         probes = pool.map(lambda i: probe_item(ds, i, i in looked_at), indices)
         for probe in bar(probes, progress, len(indices)): found.add(probe)
     return found
 
 # %% ../../nbs/data/86_doctor_items.ipynb #510d2d6c
-_KINDS = {'label value': 'label-values', 'coloured picture': 'label-painted', 'truncated': 'unreadable',
-          'do not decode': 'unreadable',
-          'empty file': 'unreadable',
-          'does not decode': 'unreadable', 'no array': 'unreadable', 'lost the metric': 'high-byte',
-          'fourth channel': 'not-rgba',
-          '4 channels': 'not-split', '16-bit': 'bits', 'bits': 'bits', 'bands': 'bands', 'no package': 'package'}
-_WHY = {'label-values': 'values that are no classes', 'label-painted': 'painted labels instead of class numbers',
-        'unreadable': 'unreadable files',
-        'high-byte': '8-bit files where metres in 16 bits are expected',
-        'not-rgba': 'images without the fourth channel, thermal',
-        'not-split': 'images with four channels: RGB and thermal were not split', 'bits': 'a wrong number of bits',
-        'bands': 'files with too few bands', 'package': 'files that need an optional package'}
+# words of a reader's error, the code of the problem, what it is
+_KINDS = [('label value', 'label-values', 'values that are no classes'),
+          ('coloured picture', 'label-painted', 'painted labels instead of class numbers'),
+          ('JPEG, which is lossy', 'label-jpeg', 'labels saved as JPEG'),
+          ('colours that no class has', 'label-colours', 'colours that are no classes'),
+          ('false colours', 'painted-heat', 'pictures of a thermal camera instead of temperatures'),
+          ('fourth channel', 'not-rgba', 'images without the fourth channel, thermal'),
+          ('4 channels', 'not-split', 'images with four channels where three are expected: a fourth band was not split off'),
+          ('lost the metric', 'high-byte', '8-bit files where metres in 16 bits are expected'),
+          ('RGBX_SEG_MAX_PIXELS', 'large', 'files that say they are very large'),
+          ('at least 8 x 8', 'small', 'images that are too small'),
+          ('place on Earth', 'place', 'images of another place'),
+          ('for one item', 'twice', 'two files for one item'),
+          ('no package', 'package', 'files that need an optional package'),
+          ('16-bit', 'bits', 'a wrong number of bits'), ('8-bit', 'bits', 'a wrong number of bits'),
+          ('32-bit', 'bits', 'a wrong number of bits'), ('64-bit', 'bits', 'a wrong number of bits'),
+          ('channels', 'channels', 'a wrong number of channels'), ('bands', 'bands', 'files with too few bands'),
+          ('', 'unreadable', 'unreadable files')]
 
 def _kind(error):
-    "The kind of a reader's error."
-    return next((code for words,code in _KINDS.items() if words in str(error)), 'unreadable')
+    "(code, what it is) of a reader's error."
+    return next((code, what) for words,code,what in _KINDS if words in f'{error.found} {error.expected} {error.fix}')
 
+# %% ../../nbs/data/86_doctor_items.ipynb #ede7c990
 def _missing_fix(path):
     "Why a file may not be there."
     if not path.parent.is_dir(): return f'the folder {path.parent} is missing'
@@ -109,12 +121,24 @@ def check_files(found:SplitItems, # What was read
     for kind,paths in found.missing.items():
         add('error', 'missing', f'{kind} files of {split} that are not there', _missing_fix(paths[0]),
             paths, len(paths))
-    for (kind,code),errors in found.bad.items():
-        add('error', code, f'{kind} of {split}: {_WHY[code]}; first: {errors[0].found}',
-            mistakes.fixes.get(code, errors[0].fix), [error.where for error in errors], len(errors))
+    for (kind,(code,what)),errors in found.bad.items():
+        whose = 'items' if kind == 'item' else kind
+        add('error', code, f'{whose} of {split}: {what} in {len(errors)} of {found.total}; first: {errors[0].found}; '
+                           f'expected {errors[0].expected}',
+            mistakes.fixes.get(code, errors[0].fix), [error.where for error in errors], len(errors), errors[0])
     for kind,names in found.copies.items():
         add('error', 'copy', f'{kind} is the same file as RGB in {split}', 'A folder was copied over another',
             names, len(names))
+
+def check_holes(found:SplitItems, # What was read
+    split:str,                    # Its name
+    add                           # Notes a problem
+):
+    "Pixels without data."
+    for kind,items in found.holes.items():
+        add('warning', 'no-data', f'{kind} of {split}: {sum(items.values())} pixels without data (NaN, Inf or nodata) in '
+                                  f'{len(items)} of {found.total} items',
+            'They are void in training and in predictions', list(items), len(items))
 
 # %% ../../nbs/data/86_doctor_items.ipynb #510d2d6d
 def check_sizes(found:SplitItems, # What was read
@@ -124,8 +148,8 @@ def check_sizes(found:SplitItems, # What was read
 ):
     "Sizes within an item, and against the card."
     if found.unequal:
-        add('error', 'unequal', f'items of {split} whose images have different sizes',
-            'Resize none by itself: find out which files are wrong', found.unequal, len(found.unequal))
+        add('error', 'unequal', f'items of {split} whose images have different sizes, in {len(found.unequal)} of {found.total}',
+            found.unequal[0][1].fix, [sizes for sizes,_ in found.unequal], len(found.unequal), found.unequal[0][1])
     size = found.card.layout.size
     odd = {other: names for other,names in found.sizes.items() if size and other != size}
     if full and odd:

@@ -7,8 +7,10 @@ __all__ = []
 
 # %% ../../nbs/data/09_findings.ipynb #6d360ec8
 import re
+from dataclasses import dataclass, field
 import numpy as np
 from ..core import RGBXError
+from .files import take_holes
 
 # %% ../../nbs/data/09_findings.ipynb #d2a40260
 def _sort_of(error):
@@ -30,12 +32,52 @@ def grouped(errors:list, # Of `RGBXError`
         lines.append(f'{same[0]}{more}')
     return lines
 
-def item_errors(dataset:'DataSet', # Open
-    i:int,               # Index of an item
-) -> tuple:              # (`RGBXError` or None, images and mask or None)
-    "What reading one item says."
-    try: return None,dataset[i]
-    except RGBXError as e: return e,None
+# %% ../../nbs/data/09_findings.ipynb #f5509498
+@dataclass
+class ItemProblems:
+    "What is wrong with one item, and what was read of it."
+    name:str                                      # Of the item
+    errors:list=field(default_factory=list)       # Of (modality, 'label', or 'item' for files that do not fit together, `RGBXError`)
+    missing:dict=field(default_factory=dict)      # {modality or 'label': file that is not there}; each has its error, too
+    images:dict=field(default_factory=dict)       # {modality: image as its own file has it}
+    holes:dict=field(default_factory=dict)        # {modality: (H, W) bool where the file has no data}
+    values:np.ndarray=None                        # The label as it is on disk, where it has a file of its own
+    mask:np.ndarray=None                          # The label as train ids, with void where an image has no data
+    size:tuple=None                               # (height, width) of the whole item
+
+def _read_images(ds, found):
+    "Every modality by itself."
+    memo = {}
+    for kind in ds.card.modalities:
+        try:
+            found.images[kind] = ds.read(kind, found.name, memo)
+            holes = take_holes(memo)
+            if holes is not None: found.holes[kind] = holes
+        except RGBXError as e: _keep(ds, found, kind, e)
+
+def _keep(ds, found, kind, error):
+    "Note an error of a file, and whether the file is there at all."
+    found.errors.append((kind, error))
+    path = ds.path(kind, found.name)
+    if not path.is_file(): found.missing[kind] = path
+
+def read_problems(ds:'DataFolder', # Open
+    i:int,                         # Index of an item
+) -> ItemProblems:
+    "Read one item as a training does; every error of its files, or the one of putting them together."
+    found = ItemProblems(ds.name(i))
+    _read_images(ds, found)
+    mask = None
+    if ds.labels and not ds.card.layout.classification:
+        try:
+            if 'label' not in ds.archive: found.values = ds.label_values(found.name)
+            mask = ds.mask(found.name, found.values)
+        except RGBXError as e: _keep(ds, found, 'label', e)
+    if found.errors: return found
+    try: images,found.mask,_ = ds.together(found.name, found.images, found.holes, mask)
+    except RGBXError as e: found.errors.append(('item', e))
+    else: found.size = images[0].shape[:2]
+    return found
 
 # %% ../../nbs/data/09_findings.ipynb #f8554e44
 class Findings:
@@ -56,12 +98,10 @@ class Findings:
             if max_errors and len(self.errors) >= max_errors: break
 
     def _add(self, i):
-        error,item = item_errors(self.dataset, i)
-        if error is not None: return self.errors.append(error)
-        *images,mask = item
-        size = images[0].shape[:2]
-        self.sizes[size] = self.sizes.get(size, 0)+1
-        if mask is not None: self.count += np.bincount(mask.ravel(), minlength=256)
+        found = read_problems(self.dataset, i)
+        self.errors += [error for _,error in found.errors]
+        if found.size: self.sizes[found.size] = self.sizes.get(found.size, 0)+1
+        if found.mask is not None: self.count += np.bincount(found.mask.ravel(), minlength=256)
 
     @property
     def all_void(self) -> bool: # Labels, and no pixel of any class?

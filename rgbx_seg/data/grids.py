@@ -10,8 +10,7 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
-from ..core import RGBXError
-from .codecs import need
+from ..core import need, RGBXError
 
 # %% ../../nbs/data/11_grids.ipynb #6b6c9e67
 @dataclass(frozen=True)

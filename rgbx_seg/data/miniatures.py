@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from ..core import RGBXError, cv2_
 from .files import save_tiff
-from .folder import fill_pattern
+from .names import fill_pattern
 from .hha import camera_matrix, hha
 from .sets.base import layout_card
 from .toy import encode, toy_scene

@@ -13,7 +13,7 @@ import numpy as np
 from ..core import RGBXError
 from .codecs import decode_file
 from .files import label_colours
-from .folder import image_names
+from .names import image_names
 from .thermal import flir_celsius
 
 # %% ../../nbs/data/34_places.ipynb #c3fe7039

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from ..core import RGBXError, atomic_path, bar, choose, cv2_, write_text
 from .files import save_tiff
-from .folder import fill_pattern
+from .names import fill_pattern
 from .hha import hha
 from .open import open_data
 from .sets.base import layout_of

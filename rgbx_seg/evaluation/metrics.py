@@ -131,6 +131,7 @@ def miou(self:ConfusionMatrix,
     "Mean IoU over classes, by the `absent` convention."
     return _mean(self.iou(), self.absent, classes)
 
+# %% ../../nbs/evaluation/00_metrics.ipynb #a8fd8eaf
 @patch
 def macc(self:ConfusionMatrix,
     classes:list=None # Only these classes (a list of indices); None = all
@@ -203,6 +204,7 @@ class ConfusionMetric(Metric):
     @property
     def name(self): return self._name
 
+# %% ../../nbs/evaluation/00_metrics.ipynb #cc85df74
 def seg_metrics(
     num_classes:int,                     # Number of classes
     scores:tuple=('miou','macc','aacc'), # Which columns

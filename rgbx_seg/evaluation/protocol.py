@@ -14,6 +14,8 @@ from ..registry import PROTOCOLS
 # %% ../../nbs/evaluation/10_protocol.ipynb #0cb05c9e
 _CHOICES = dict(mode=('whole','slide'), arithmetic=('','sigma','furnace','cmnext'), absent=('ignore','zero'),
                 outside=('error','ignore'))
+_SCORES = dict(sigma='exponent of summed logits', cmnext='softmax, corners aligned')  # of the published evaluators
+_FURNACE = dict(softmax='softmax of mean logits', exp='exponent of summed logits')
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
@@ -89,7 +91,8 @@ class Protocol:
         crop = '' if self.crop is None else f'{self.crop[0]}x{self.crop[1]}'
         how = 'whole image' if self.mode=='whole' else f'windows {crop} every {self.stride:.3g}'
         if self.arithmetic:
-            how = f'published {self.arithmetic} arithmetic ({self.combine})' + f', crop {crop}'*bool(crop)
+            scores = _FURNACE[self.combine] if self.arithmetic=='furnace' else _SCORES[self.arithmetic]
+            how = f'published {self.arithmetic} arithmetic ({scores})' + f', crop {crop}'*bool(crop)
         scales = f"scale{'s' if len(self.scales)>1 else ''} {' '.join(f'{s:g}' for s in self.scales)}"
         more = [', scored there'*self.at_size, f', {scales}', ', flip'*self.flip,
                 ', absent classes count as 0'*(self.absent=='zero')]

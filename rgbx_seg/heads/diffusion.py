@@ -36,6 +36,7 @@ class FPNMerge(nn.Module):
         self.lateral_convs = nn.ModuleList(_ConvGN(c, width) for c in channels)
         self.fpn_convs = nn.ModuleList(_ConvGN(width, width, 3) for _ in channels)
         self.down = _ConvGN(width*len(channels), width)
+        nn.init.kaiming_normal_(self.down.conv.weight, mode='fan_out', nonlinearity='relu')
 
     def levels(self, pyramid:list) -> list: # Maps `(B, width, H_i, W_i)`
         "The feature pyramid network."
@@ -60,6 +61,8 @@ class _Denoising(Head):
         self.neck = FPNMerge(channels, width)
         self.embedding_table = nn.Embedding(num_classes+1, width)
         self.transform = nn.Conv2d(2*width, width, 1)
+        nn.init.kaiming_normal_(self.transform.weight, mode='fan_out', nonlinearity='relu')
+        nn.init.zeros_(self.transform.bias)
         self.time_mlp = nn.Sequential(TimeEmbedding(frequencies), nn.Linear(2*frequencies+1, 4*width), nn.GELU(),
                                       nn.Linear(4*width, 4*width))
         self.denoiser = Denoiser(width, num_classes, layers, heads, points)

@@ -176,7 +176,7 @@ def _published_card(row, modalities):
     from rgbx_seg.data.sets.base import layout_card
     if row.name in RECIPES:
         data = RECIPES[row.name].data
-        return layout_card(data.name, data.layout)
+        return layout_card(data.name, data.layout) if data.name in DATASETS else None
     data = row.name.partition('/')[2].partition('-')[0]
     layouts = DATASETS[data].layouts if data in DATASETS else {}
     return next((card for card in layouts.values() if set(modalities) <= set(card.modalities)), None)

@@ -12,7 +12,7 @@ from typing import Callable
 import numpy as np
 from ..core import choose
 from .cases import case_names, load_case, make_state_dict, relative_error
-from .sizes import SizeTable
+from .sizes import PageTable
 
 # %% ../../nbs/parity/05_outputs.ipynb #500e24ef
 _MODULES = 'ops', 'parts', 'systems', 'mamba_diffusion', 'mm_sam_adapter', 'many_sensors', 'pipelines'
@@ -67,10 +67,10 @@ def parity_table(names:list, # Case names, paths or glob patterns
     return {str(name): check_case(name, tol, show) for name in found}
 
 # %% ../../nbs/parity/05_outputs.ipynb #ca08fae1
-def error_table(names:list) -> SizeTable: # Names of cases that are there
+def error_table(names:list) -> PageTable: # Names of cases that are there
     "How far the outputs of some cases are from ours, as a table for their notebook."
     rows = []
     for name in names:
         errors,missing = parity_errors(name)
         rows.append([name, load_case(name)[0]['system'], len(errors), f'{max(errors.values()):.1e}', len(missing)])
-    return SizeTable(['case', 'system', 'outputs', 'largest relative error', 'not returned'], rows)
+    return PageTable(['case', 'system', 'outputs', 'largest relative error', 'not returned'], rows)

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['cmx_outputs', 'sigma_boundaries', 'sigma_outputs', 'vmamba_outputs', 'segman_slide', 'segman_outputs',
-           'sa_gate_outputs', 'malleable_outputs']
+           'segman_cls_outputs', 'sa_gate_outputs', 'malleable_outputs']
 
 # %% ../../nbs/parity/30_systems.ipynb #85d21563
 import torch.nn.functional as F
 import torch
 from torch import Tensor, nn
 from ..core import RGBXError
+from ..encoders.segman import SegMANClassifier
 from ..encoders.vmamba import VMambaClassifier
 from ..evaluation.scales import Forward
 from ..heads.fcn import published_aux_head
@@ -159,6 +160,24 @@ def segman_outputs(case:dict, # Parity case of system `segman`
     with Forward(m) as f: preds = segman_slide(lambda x: f([x]), img, config['crop_size'], config['stride'])
     return pick(dict(preds=preds, rescaled=resize(preds, config['ori_shape'])), case['outputs'])
 
+# %% ../../nbs/parity/30_systems.ipynb #88ac7a43
+def segman_cls_outputs(case:dict, # Parity case of system `segman_cls`
+    state_dict:dict,              # Names of the ImageNet file
+    inputs:dict,                  # `img`, `(B, 3, 224, 224)`
+) -> dict:                        # The case's outputs
+    "Build the ImageNet classifier, load strictly, run, and return what the case stores."
+    config = case['config']
+    model = SegMANClassifier(f"segman_{config['variant']}", config['num_classes'], config['projection'],
+                             depths=tuple(config['depths'])).eval()
+    load_published(model, state_dict)
+    got = {}
+    def keep(name:str, module:nn.Module): module.register_forward_hook(lambda _,i,out: got.__setitem__(name, out))
+    keep('patch_embed', model.encoder.stem)
+    for number,stage in enumerate(model.encoder.stages, 1): keep(f'stage{number}', stage)
+    keep('classifier_conv_bn', model.classifier[1])
+    with torch.no_grad(): got['logits'] = model(torch.as_tensor(inputs['img']))
+    return pick(got, case['outputs'])
+
 # %% ../../nbs/parity/30_systems.ipynb #748e88cb
 def in_force(case:dict, # A parity case with `aliases`, pairs of names of one tensor
     state_dict:dict,    # `{published name: array}` from its recipe
@@ -266,5 +285,5 @@ def _sigma_or_cmx(case, state_dict, inputs):
     run = sigma_outputs if case['config']['backbone'].startswith('sigma_') else cmx_outputs
     return run(case, state_dict, inputs)
 
-CASES = dict(vmamba=vmamba_outputs, sigma=_sigma_or_cmx, segman=segman_outputs, sa_gate=sa_gate_outputs,
-             malleable2_5d=malleable_outputs)
+CASES = dict(vmamba=vmamba_outputs, sigma=_sigma_or_cmx, segman=segman_outputs, segman_cls=segman_cls_outputs,
+             sa_gate=sa_gate_outputs, malleable2_5d=malleable_outputs)

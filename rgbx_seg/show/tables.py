@@ -29,7 +29,7 @@ def text_table(
 ) -> str:      # The first column is aligned left, the others right
     "A table in fixed-width text."
     widths = [max(len(str(row[i])) for row in [head]+rows) for i in range(len(head))]
-    def line(row):
+    def line(row:list):
         first,*others = zip(map(str, row), widths)
         return '  '.join([first[0].ljust(first[1]), *(cell.rjust(width) for cell,width in others)])
     return '\n'.join([line(head), '  '.join('-'*width for width in widths), *map(line, rows)])
@@ -45,11 +45,11 @@ def html_table(
 ) -> str:             # A `<table>`
     "The same table in HTML."
     colours = colours or {}
-    def cell(text:str, i:int, tag):
+    def cell(text:str, i:int, tag:str):
         rgb = colours.get(text) if i==0 and tag=='td' else None
         swatch = '' if rgb is None else _SWATCH.format(*map(int, rgb))
         return f'<{tag} style="text-align:{"left" if i==0 else "right"}">{swatch}{html.escape(str(text))}</{tag}>'
-    def line(row, tag): return '<tr>'+''.join(cell(text, i, tag) for i,text in enumerate(row))+'</tr>'
+    def line(row:list, tag:str): return '<tr>'+''.join(cell(text, i, tag) for i,text in enumerate(row))+'</tr>'
     return '<table>'+line(head, 'th')+''.join(line(row, 'td') for row in rows)+'</table>'
 
 def markdown_table(
@@ -57,7 +57,7 @@ def markdown_table(
     rows:list  # Lists of strings
 ) -> str:
     "The same table in Markdown (GitHub's)."
-    def line(row): return '| '+' | '.join(str(text).replace('|', '\\|').replace('\n', ' ') for text in row)+' |'
+    def line(row:list): return '| '+' | '.join(str(text).replace('|', '\\|').replace('\n', ' ') for text in row)+' |'
     return '\n'.join([line(head), '| --- |'+' ---: |'*(len(head)-1), *map(line, rows)])
 
 # %% ../../nbs/show/40_tables.ipynb #aa779ddf
@@ -77,7 +77,7 @@ def latex_table(
     caption:str=''  # Below a `table` environment; '': the `tabular` alone
 ) -> str:           # Needs \usepackage{booktabs}
     "The same table in LaTeX."
-    def line(row): return ' & '.join(map(latex, row))+r' \\'
+    def line(row:list): return ' & '.join(map(latex, row))+r' \\'
     begin = r'\begin{tabular}{l'+'r'*(len(head)-1)+'}'
     tabular = '\n'.join([begin, r'\toprule', line(head), r'\midrule', *map(line, rows), r'\bottomrule',
                          r'\end{tabular}'])

@@ -35,7 +35,7 @@ def published_decoder(name:str, # `MLPDecoder`, `UPernet`, `deeplabv3+`; anythin
 ) -> torch.nn.Module: # Head
     "One of the decoders of Sigma's builder, with the published defaults."
     if name=='MLPDecoder': return MLPHead(channels, num_classes, embed_dim, bn_eps=bn_eps)
-    if name=='UPernet': return UPerHead(channels, num_classes, embed_dim, pool_scales, bn_eps=bn_eps)
+    if name=='UPernet': return UPerHead(channels, num_classes, embed_dim, pool_scales, 0., bn_eps)
     if name=='deeplabv3+': return DeepLabV3PlusHead(channels, num_classes, rates=rates, bn_eps=bn_eps)
     return FCNHead(channels, num_classes, bn_eps=bn_eps)
 
@@ -70,7 +70,7 @@ def cmx_model(encoder:str='mit_b2', # A MiT or Swin variant
 for _encoder in MIT_VARIANTS: MODELS(f'cmx_{_encoder}')(parts(_encoder, 'cmx', 'mlp'))
 for _encoder in SWIN_VARIANTS:
     MODELS(f'cmx_{_encoder}')(parts(_encoder, 'cmx', 'upernet', encoder_kw=dict(out_norm=False),
-                                    fusion_kw=dict(norm=True)))
+                                    fusion_kw=dict(norm=True), head_kw=dict(dropout=0.)))
 
 # %% ../../nbs/systems/15_cmx.ipynb #e4bc9f9a
 FUSION_KEYS = [(r'^FRMs\.(\d)\.', r'fusions.\1.pairs.0.frm.'), (r'^FFMs\.(\d)\.', r'fusions.\1.pairs.0.ffm.')]

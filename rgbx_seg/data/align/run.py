@@ -19,7 +19,7 @@ from .record import Alignment, aligned, read_alignment, write_alignment
 from .structure import RigPairs, kind_of
 from .trust import likely_cause, trust
 from ..codecs import decode_file
-from ..folder import split_names
+from ..names import split_names
 from ..open import open_data
 
 # %% ../../../nbs/data/align/60_run.ipynb #25e2ac82

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from ...core import RGBXError, atomic_path, choose
+from ...core import atomic_path, choose, need, RGBXError
 from ..cards import Card, Facts, Layout
 from ..modality import Modality
-from ..codecs import need
 from ..files import write_mask
-from ..folder import DataFolder, encode_names, existing_file
+from ..folder import DataFolder
+from ..names import encode_names
+from ..items import existing_file
 from ...registry import DATASETS
 
 # %% ../../../nbs/data/sets/00_base.ipynb #2fe30715

@@ -10,14 +10,13 @@ import json, struct
 from functools import lru_cache
 from pathlib import Path
 import numpy as np
-from ...core import RGBXError, cv2_
+from ...core import cv2_, need, RGBXError
 from ..cards import Card, Facts, Layout
 from ..conditions import Conditions
 from ..doctor import Mistakes
 from ..decoders import DECODERS
-from ..codecs import need
 from ..files import raw_image
-from ..folder import existing_file
+from ..items import existing_file
 from ..miniatures import Miniature, put_file, toy_content
 from ..prepare import Preparation, link_file
 from .base import PublishedFolder, Submission, another_layout, by_name, by_pattern, of_255

@@ -8,12 +8,11 @@ __all__ = []
 # %% ../../../nbs/data/sets/20_nyudv2.ipynb #1e0fb9c7
 from pathlib import Path
 import numpy as np
-from ...core import RGBXError, choose
+from ...core import choose, need, RGBXError
 from ..modality import Modality
 from ..doctor import Mistakes
 from ..files import map_label, repeat
-from ..codecs import need
-from ..folder import existing_file
+from ..items import existing_file
 from ..hha import hha
 from ..miniatures import Miniature, disk_label, toy_content, write_layout
 from ..prepare import Preparation

@@ -8,13 +8,12 @@ __all__ = []
 # %% ../../../nbs/data/sets/22_sunrgbd.ipynb #a3838f78
 from pathlib import Path
 import numpy as np
-from ...core import RGBXError, choose
+from ...core import choose, need, RGBXError
 from ..modality import Modality, safe_name
 from ..decoders import CAMERAS, DECODERS, read_16_bit
-from ..codecs import need
 from ..codecs import file_bytes
 from ..files import map_label, repeat
-from ..folder import existing_file
+from ..items import existing_file
 from ..miniatures import Miniature, disk_label, put_file, toy_content, write_layout
 from ..prepare import Preparation
 from .base import ArchiveFolder, METRES, PublishedFolder, another_layout, by_pattern, sigma_card

@@ -33,6 +33,7 @@ def first_nonfinite(
     finally: [h.remove() for h in hooks]
     return bad[0] if bad else ''
 
+# %% ../../../nbs/training/callbacks/40_guards.ipynb #b5906c1d
 def nonfinite_error(
     learn:'Learner'         # A learner whose loss of the present batch is not finite
 ) -> RGBXError:   # To be raised
@@ -88,6 +89,7 @@ def memory_error(
     return RGBXError(f'{what}, epoch {getattr(learn, "epoch", 0)}, batch {getattr(learn, "iter", 0)}',
                      f'out of memory with {b} images of {h}x{w}{room}', 'a batch that fits', f'{half}{more}')
 
+# %% ../../../nbs/training/callbacks/40_guards.ipynb #62ea2b4f
 def batch_error(
     e:Exception,    # An exception
     learn:'Learner' # The learner it came from
