@@ -10,8 +10,8 @@ import warnings
 from functools import lru_cache
 from pathlib import Path
 import numpy as np
-from ..core import RGBXError, atomic_path, choose, cv2_
-from .codecs import Stored, decode_file, need
+from ..core import atomic_path, choose, cv2_, need, RGBXError
+from .codecs import Stored, decode_file
 from .modality import Modality
 
 # %% ../../nbs/data/05_files.ipynb #4eb67b59

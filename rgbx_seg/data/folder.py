@@ -6,240 +6,19 @@
 __all__ = ['DataFolder']
 
 # %% ../../nbs/data/10_folder.ipynb #4d1eb816
-import copy, fnmatch, os, re
+import copy
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
-from .align.apply import Registered, crop_to, with_alignments
+from .align.apply import with_alignments
 from .annotations import annotated_label, annotation_form
 from .cards import Card
-from .codecs import FILE_EXTS
-from .conditions import trailing_number
 from .decoders import read_modality
-from .files import map_label, raw_label, take_holes
+from .files import map_label, note_holes, raw_label
 from .findings import Findings
-from .grids import grid_of, onto_grid
+from .items import existing_file, missing_file, read_item
 from .known_cards import get_card
-from .modality import safe_name
-
-# %% ../../nbs/data/10_folder.ipynb #8f80ae56
-def fill_pattern(pattern:str, # With {id}, or {0}, {1} ... for the parts of the name
-    name:str,         # An item's name
-) -> str:             # A path
-    "The path of an item."
-    if '{id}' in pattern: return pattern.replace('{id}', name)
-    for i,part in enumerate(name.split('/')): pattern = pattern.replace(f'{{{i}}}', part)
-    return pattern
-
-def _component(text, values):
-    "A part of a pattern as (literal, None) or (None, regular expression), with the known values filled in."
-    for slot,value in values.items(): text = text.replace(f'{{{slot}}}', value)
-    stem = text.removesuffix('.*')              # .* at the end: any ending that is read
-    bits = re.split(r'\{(id|\d)\}', stem)     # literals and slots in turn
-    if len(bits) == 1: return text,None
-    seen,out = set(),''
-    for i,bit in enumerate(bits):
-        if i%2 == 0: out += re.escape(bit)
-        else: out += f'(?P=p{bit})' if bit in seen else f'(?P<p{bit}>[^/]+?)'
-        if i%2: seen.add(bit)
-    if stem != text: out += '(?i:'+'|'.join(re.escape(ending) for ending in FILE_EXTS)+')'
-    return None,re.compile(out)
-
-# %% ../../nbs/data/10_folder.ipynb #caaf42a9
-def _walk(folder, parts, values, want):
-    "Yield the values of the slots of every file below `folder` that fits."
-    literal,expression = _component(parts[0], values)
-    last = len(parts) == 1
-    if literal is not None:
-        path = os.path.join(folder, literal)
-        if last: yield from [values] if os.path.isfile(path) else []
-        elif os.path.isdir(path): yield from _walk(path, parts[1:], values, want)
-        return
-    if not os.path.isdir(folder): return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            match = expression.fullmatch(entry.name)
-            if not match or _NO_ITEM.search(os.path.splitext(entry.name)[0]): continue
-            found = values | {slot[1:]: text for slot,text in match.groupdict().items()}
-            wanted = [fnmatch.fnmatchcase(found[slot], text) for slot,text in want.items() if slot in found]
-            if not all(wanted): continue
-            if last: yield found
-            elif entry.is_dir(): yield from _walk(entry.path, parts[1:], found, want)
-
-def scan_names(root:Path, # Folder
-    pattern:str,     # Of files below it
-    names:str='*',   # Names wanted, part by part with * and ?
-) -> list:           # Sorted
-    "The names of all items that have a file."
-    slots = sorted(set(re.findall(r'\{(id|\d)\}', pattern)))
-    parts = [names] if slots == ['id'] else names.split('/')
-    want = {} if names == '*' else {slot: text for slot,text in zip(slots, parts) if text != '*'}
-    return sorted('/'.join(found[slot] for slot in slots)
-                  for found in _walk(os.fspath(root), pattern.split('/'), {}, want))
-
-# %% ../../nbs/data/10_folder.ipynb #3fce85ca
-def list_lines(path:Path # A text file
-) -> list:               # Of str
-    "The lines of a list that hold something."
-    try: lines = [line.strip() for line in path.read_text(encoding='utf-8-sig').splitlines()]
-    except UnicodeDecodeError as e:
-        raise RGBXError(path, f'bytes that are not UTF-8 ({e.reason})',
-                        'a text file with one item name a line') from None
-    if not any(lines): raise RGBXError(path, 'an empty list', 'one item name a line')
-    return [line for line in lines if line]
-
-def _without_ending(name):
-    "A name without the ending of an image."
-    stem,ending = os.path.splitext(name)
-    return stem if ending.lower() in FILE_EXTS else name
-
-def _twice(names):
-    "The first name that is there more than once, or None."
-    seen = set()
-    return next((name for name in names if name in seen or seen.add(name)), None)
-
-def _read_list(path, columns=None):
-    "The names in a list; endings of images are taken off. `columns`: the pattern of the first column."
-    names = list_lines(path)
-    if columns: names = [_column_name(path, i, line, columns) for i,line in enumerate(names)]
-    for i,name in enumerate(names):
-        if '\t' in name: raise RGBXError(f'{path}, item {i+1}', repr(name), 'one item name a line, no columns')
-        safe_name(name, f'{path}, item {i+1}')
-        names[i] = _without_ending(name)
-    twice = _twice(names)
-    if twice is not None: raise RGBXError(path, f'{twice!r} more than once', 'each item once')
-    return names
-
-# %% ../../nbs/data/10_folder.ipynb #ae148e10
-def _column_name(path, i, line, pattern):
-    "The name in the first column of a line such as `RGB/12.jpg<TAB>Label/12.png`; a bare name is one, too."
-    stem = _without_ending(line.split('\t')[0].split()[0])
-    match = _component(os.path.splitext(pattern)[0], {})[1].fullmatch(stem)
-    if match: return '/'.join(match[slot] for slot in sorted(match.groupdict()))
-    if '/' in stem: raise RGBXError(f'{path}, item {i+1}', repr(line), f'a path such as {pattern} in the first column')
-    return stem
-
-def existing_file(path:Path, # A file
-    what:str,                # What it should be, for the message
-    fix:str='',              # What to do
-) -> Path:                   # The same
-    "The path, if the file is there."
-    if not path.is_file(): raise RGBXError(path, 'no such file', what, fix)
-    return path
-
-def missing_file(path:Path, # That is not there
-    kind:str,               # A modality
-    name:str,               # Of the item
-    first:bool,             # Is it the first modality, which no run does without?
-) -> RGBXError:
-    "What to say of an image that is not there."
-    fix = '' if first else f'Put it there, or predict without this sensor: --drop {kind}'
-    return RGBXError(path, 'no such file', f'the {kind} image of item {name!r}', fix)
-
-def _to_size(image, size):
-    "Nearest neighbour to (h, w)."
-    rows,columns = ((np.arange(n)*(m/n)).astype(int) for n,m in zip(size, image.shape))
-    return np.ascontiguousarray(image[rows[:,None],columns])
-
-_SMALLEST = 8   # Pixels of a side; below it the coarse stages of a model have none
-
-def check_size(path:Path, # Of the image
-    image:np.ndarray,      # (H, W) or (H, W, C)
-    first_path:Path,       # Of the item's first image
-    first:np.ndarray,      # That
-    kind:str='',           # What the image is, for the advice
-):
-    "Raise unless both images have one size."
-    (h,w),(h0,w0) = image.shape[:2],first.shape[:2]
-    if min(h0, w0) < _SMALLEST:
-        raise RGBXError(first_path, f'{w0} x {h0} pixels (width x height)', f'at least {_SMALLEST} x {_SMALLEST}')
-    if (h, w) == (h0, w0): return
-    fix = 'Align the images first'
-    if kind not in ('', 'label'):
-        fix += f'; or "fit": true for {kind} in card.json stretches it (`rgbx check FOLDER --save` writes the card)'
-    raise RGBXError(path, f'{w} x {h} pixels (width x height)', f'{w0} x {h0}, the size of {first_path}', fix)
-
-# %% ../../nbs/data/10_folder.ipynb #31b02b62
-_NO_ITEM = re.compile(r'^\.|(^|[_.-])thumb(nail)?s?([_.-]|$)', re.I)   # names of files that no one means
-
-def image_names(folder:Path # A folder, whether it is there or not
-) -> list:                  # Sorted names of files
-    "The images and arrays of a folder; hidden files and thumbnails are none."
-    if not os.path.isdir(folder): return []
-    with os.scandir(folder) as entries: names = [entry.name for entry in entries]
-    def counts(name:str):
-        return os.path.splitext(name)[1].lower() in FILE_EXTS and not _NO_ITEM.search(os.path.splitext(name)[0])
-    return sorted(filter(counts, names))
-
-class _Listing:
-    "The files of folders by their names without ending; looked up again where a folder has changed."
-    def __init__(self): self.known = {}
-
-    def find(self, folder:Path, stem):
-        "The file of that name, or None; two of them are refused."
-        folder = os.fspath(folder)
-        try: changed = os.stat(folder).st_mtime_ns
-        except OSError: return None
-        if self.known.get(folder, (None,))[0] != changed:
-            by_stem = {}
-            for name in image_names(folder): by_stem.setdefault(os.path.splitext(name)[0], []).append(name)
-            self.known[folder] = changed,by_stem
-        names = self.known[folder][1].get(stem, [])
-        if len(names) > 1:
-            raise RGBXError(Path(folder)/names[0], f"{' and '.join(names)} for one item", 'one file',
-                            'Move the other ones away, or give the modality its ending: "ext" in card.json')
-        return Path(folder)/names[0] if names else None
-
-def _all_names(root, modality, names='*'):
-    "The names of all files of a modality."
-    if modality.path: return scan_names(root, modality.path, names)
-    stems = {Path(name).stem for name in image_names(root/modality.folder)}
-    return [stem for stem in sorted(stems) if fnmatch.fnmatchcase(stem, names)]
-
-# %% ../../nbs/data/10_folder.ipynb #bd49afc0
-def _found_names(root, modality, split, spec):
-    "The names that a split finds in the folders: `spec` has names, and perhaps ids or only."
-    found = _all_names(root, modality, spec['names'])
-    if 'ids' in spec:
-        found = [name for name in found if any(first <= trailing_number(name) <= last for first,last in spec['ids'])]
-    if 'only' in spec: found = sorted(set(spec['only']) & set(found))
-    if found: return found
-    folder = modality.path.split('{')[0].rpartition('/')[0] if modality.path else modality.folder
-    where = root/folder
-    raise RGBXError(where, f'no images for {split!r}' if where.is_dir() else 'no such folder',
-                    f'images {modality.path}' if modality.path else 'images')
-
-# %% ../../nbs/data/10_folder.ipynb #9fc26c01
-def split_names(root:Path, # Folder of the data set
-    card:Card,        # Its card
-    split:str,        # One of its splits, or 'all'
-    splits:dict=None, # Instead of the card's
-) -> list:            # Of str
-    "The names of a split's items."
-    root,splits = Path(root),splits or card.splits
-    first = next(iter(card.modalities.values()))
-    if split not in splits and split != 'all':
-        raise RGBXError(f'split of {root}', f'no split {split!r}', f"one of {', '.join(splits)}, all")
-    spec = splits.get(split, dict(names='*'))
-    if isinstance(spec, dict): return _found_names(root, first, split, spec)
-    columns = (first.path or f'{first.folder}/{{id}}{first.ext or ".png"}') if card.layout.list_columns else None
-    names = []
-    for file in [spec] if isinstance(spec, str) else spec:
-        path = root/safe_name(file, 'list')
-        if not path.is_file():
-            here = ', '.join(sorted(p.name for p in root.glob('*.txt'))) or 'none'
-            raise RGBXError(path, 'no such list', 'a text file with one item name a line',
-                            f"Lists here: {here}; split='all' reads every file")
-        names += _read_list(path, columns)
-    if _twice(names) is not None: raise RGBXError(root, f'items in more than one of {spec}', 'each item once')
-    return names
-
-def encode_names(root:Path, # For the message
-    names:list,             # Of items
-) -> np.ndarray:       # Of bytes
-    "Names as one array of UTF-8."
-    try: return np.array([name.encode() for name in names])
-    except UnicodeEncodeError as e: raise RGBXError(root, f'a name that is not text ({e})', 'UTF-8') from None
+from .names import Listing, encode_names, fill_pattern, split_names
 
 # %% ../../nbs/data/10_folder.ipynb #d46860e4
 class _Items:
@@ -271,7 +50,7 @@ class _Items:
 # %% ../../nbs/data/10_folder.ipynb #dee20019
 class _Files(_Items):
     "The files of the items of a data set, by its card."
-    _listing = _Listing()   # of all folders
+    _listing = Listing()   # of all folders
     def path(self, kind:str, # A modality, or 'label'
         name:str,            # An item's name
     ) -> Path:               # The file, whether it is there or not
@@ -303,10 +82,12 @@ class _Files(_Items):
 # %% ../../nbs/data/10_folder.ipynb #50ad959c
 class _Labels(_Files):
     "The labels of the items of a data set, by its card."
-    def file_mask(self, name:str # An item's name
-    ) -> np.ndarray:             # (H, W) uint8
+    def file_mask(self, name:str, # An item's name
+        values:np.ndarray=None,   # What `label_values` gave, if that was asked before
+    ) -> np.ndarray:              # (H, W) uint8
         "The label of an item in the train ids of its own card; what a data set with other labels overrides."
-        card,values = self.card,self.label_values(name)
+        card = self.card
+        if values is None: values = self.label_values(name)
         return map_label(self.path('label', name), values, card.num_classes, card.layout.label_shift,
                          card.layout.ignore, card.layout.label_map)
 
@@ -318,10 +99,11 @@ class _Labels(_Files):
         if not annotation_form(decode)[0]: return raw_label(path, decode)
         return annotated_label(path, decode, self.path(self.modalities[0], name))
 
-    def mask(self, name:str # An item's name
-    ) -> np.ndarray:        # (H, W) uint8 train ids
+    def mask(self, name:str,    # An item's name
+        values:np.ndarray=None, # What `label_values` gave, if that was asked before
+    ) -> np.ndarray:            # (H, W) uint8 train ids
         "The label of an item, in the order of the classes of `self.card`."
-        mask = self.file_mask(name)
+        mask = self.file_mask(name) if values is None else self.file_mask(name, values)
         return mask if self._new_ids is None else self._new_ids[mask]
 
     def subset(self, names:list, # Of items, of its own
@@ -341,66 +123,6 @@ class _Labels(_Files):
         if new_ids is not None: out._new_ids = new_ids if self._new_ids is None else new_ids[self._new_ids]
         return out
 
-# %% ../../nbs/data/10_folder.ipynb #0e51e7ef
-class _Item:
-    "The images of one item, brought to the first one's size or grid; `holes`: where one of them has no data."
-    def __init__(self, path:Path, image:np.ndarray, holes):
-        self.path = path
-        self.images = [image]
-        self.holes = holes
-        self._grid = False
-        self._inside = None   # Where every registered sensor sees something, for `outside='crop'`
-
-    def _same_grid(self, image, holes, path):
-        "Georeferenced images lie where they are on Earth."
-        if path.suffix.lower() not in ('.tif', '.tiff') or path == self.path: return image,holes
-        if self._grid is False: self._grid = grid_of(self.path)
-        grid = grid_of(path) if self._grid else None
-        if grid is None or grid.same(self._grid): return image,holes
-        return onto_grid(image, holes, path, grid, self._grid)
-
-    def fitted(self, image:np.ndarray, holes, path:Path, kind, fit:bool=False):
-        "An image with the size of the first."
-        image,holes = self._same_grid(image, holes, path)
-        size = self.images[0].shape[:2]
-        if fit and image.shape[:2] != size:
-            image,holes = _to_size(image, size),None if holes is None else _to_size(holes, size)
-        check_size(path, image, self.path, self.images[0], kind)
-        if holes is not None: self.holes = holes if self.holes is None else self.holes | holes
-        return image
-
-    def registered(self, image:np.ndarray, holes, path:Path, modality:'Modality'):
-        "An image of another camera, on the first one's pixels."
-        seen = Registered(image, holes, modality, self.images[0].shape[:2], path)
-        if seen.crop: self._inside = seen.inside if self._inside is None else self._inside & seen.inside
-        return seen.image,seen.holes
-
-    def done(self, mask:np.ndarray, ignore):
-        "(images, mask, holes): the label without the pixels that have no data, all cropped where a card says so."
-        if mask is not None and self.holes is not None: mask = np.where(self.holes, np.uint8(ignore), mask)
-        if self._inside is None: return self.images,mask,self.holes
-        def cut(image:np.ndarray): return None if image is None else crop_to(image, self._inside)
-        return [cut(image) for image in self.images],cut(mask),cut(self.holes)
-
-# %% ../../nbs/data/10_folder.ipynb #e6b6674f
-def read_item(paths:dict, # {modality: file}
-    card:Card,            # How they are read
-    read:callable,        # (modality, memo) -> image
-) -> _Item:               # `images` in order, and `holes`
-    "The images of one item."
-    item,memo = None,{}
-    for kind,path in paths.items():
-        image = read(kind, memo)
-        holes = take_holes(memo)
-        if item is None:
-            item = _Item(path, image, holes)
-            check_size(path, image, path, image)
-            continue
-        modality = card.modalities[kind]
-        if modality.align: image,holes = item.registered(image, holes, path, modality)
-        item.images.append(item.fitted(image, holes, path, kind, modality.fit))
-    return item
-
 # %% ../../nbs/data/10_folder.ipynb #100a4a7d
 class _Read(_Labels):
     "The items of a data set, read and compared with one another."
@@ -408,11 +130,27 @@ class _Read(_Labels):
     ) -> tuple:          # (images, mask or None, (H, W) bool of pixels without data, or None)
         "One item, with the places where it has no data; there the mask is void."
         name = self.name(range(len(self))[i])
-        paths = {kind: self.path(kind, name) for kind in self.card.modalities}
-        item = read_item(paths, self.card, lambda kind, memo: self.read(kind, name, memo))
-        mask = self.mask(name) if self.labels else None
+        item = self._item(name, lambda kind, memo: self.read(kind, name, memo))
+        return self._done(item, name, self.mask(name) if self.labels else None)
+
+    def _item(self, name, read):
+        return read_item({kind: self.path(kind, name) for kind in self.card.modalities}, self.card, read)
+
+    def _done(self, item, name, mask):
+        "With its label."
         if mask is not None: mask = item.fitted(mask, None, self.path('label', name), 'label')
         return item.done(mask, self.card.layout.ignore)
+
+    def together(self, name:str, # An item's name
+        images:dict,             # {modality: what `read` gave}
+        holes:dict,              # {modality: (H, W) bool where its file has no data}
+        mask:np.ndarray,         # What `mask` gave, or None
+    ) -> tuple:                  # As of `with_holes`
+        "Files that were read one by one, as the item that they make."
+        def read(kind, memo):
+            note_holes(memo, holes.get(kind))
+            return images[kind]
+        return self._done(self._item(name, read), name, mask)
 
     def __getitem__(self, i:int):
         images,mask,_ = self.with_holes(i)
@@ -439,6 +177,7 @@ class DataFolder(_Read):
     "A data set in folders: `ds[i]` is (rgb, x1, ..., mask), images `(H, W, C)` and a mask `(H, W)` or None."
     _new_ids = None   # After `read_as`: train id -> train id
     taken = ''        # What `open_data` took the folder for
+    archive = ()      # Modalities, or 'label', that lie in one file for all items
     def __init__(self,
         root:Path,            # The folder of the data set
         split:str='train',    # A split of the card; 'all': every file of the first modality

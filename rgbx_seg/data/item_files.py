@@ -12,7 +12,8 @@ from ..core import RGBXError, choose
 from .cards import Card
 from .files import read_label
 from .decoders import read_modality
-from .folder import image_names, missing_file, read_item
+from .items import missing_file, read_item
+from .names import image_names
 from .video import Frame, Video, is_video
 
 # %% ../../nbs/data/12_item_files.ipynb #ae7b676b

@@ -30,7 +30,8 @@ def _film(path):
     known = cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG)    # others print what they do not like
     film = cv2.VideoCapture(os.fspath(path), cv2.CAP_FFMPEG if known else cv2.CAP_ANY)
     if film.isOpened(): return film
-    raise RGBXError(path, f'{path.stat().st_size} bytes that do not open as a video', 'a complete film, e.g. H.264 in .mp4',
+    raise RGBXError(path, f'{path.stat().st_size} bytes that do not open as a video',
+                    'a complete film, e.g. H.264 in .mp4',
                     f'ffmpeg -i {path.name} frames/%06d.png writes its frames; give that folder instead')
 
 # %% ../../nbs/data/16_video.ipynb #c1254c7a

@@ -122,6 +122,7 @@ def _scale_tensors(model, images, protocol, stats, device, bs):
     with Forward(model, device) as forward:
         for s in protocol.scales: yield s,_scores_at(forward, items, s, protocol, stats, size, bs)
 
+# %% ../../nbs/evaluation/20_inference.ipynb #1fd1a637
 def _check_numbers(scores):
     "Raise where a pixel has no scores: no class can be said of it."
     void = int(scores.isnan().any(1).sum())

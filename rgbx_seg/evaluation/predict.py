@@ -12,20 +12,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from ..core import RGBXError, atomic_path, bar, write_text
+from ..core import RGBXError, atomic_path, bar, need, write_text
 from ..data.cards import Card, Layout
-from ..data.codecs import image_size, need
+from ..data.codecs import image_size
 from ..data.files import read_label, write_mask
-from ..data.folder import DataFolder, missing_file
+from ..data.folder import DataFolder
 from ..data.grids import Grid, grid_of
+from ..data.items import missing_file
 from ..data.item_files import ItemFiles
 from ..data.modality import safe_name
 from ..data.video import Frame
-from .inference import as_probabilities, as_run, model_inputs, named, open_for, real_names, score_tensor
+from .inference import (as_probabilities, as_run, model_inputs, named, open_for,
+                                           real_names, score_tensor)
 from .prepared import check_bf16, prepared
 from .protocol import get_protocol
 from .scales import Forward, fitting_batch
-from .tiles import Scene, Target, Whole, by_pixel, in_tiles, tile_count, tile_scores, uncertainty_maps
+from .tiles import (Scene, Target, Whole, by_pixel, in_tiles, tile_count, tile_scores,
+                                       uncertainty_maps)
 from ..show.colours import mapped_picture
 from ..show.grid import item_pictures, picture_sheet
 
@@ -69,6 +72,15 @@ def _mask_of(dataset, i, item):
     file = dataset.path('label', dataset.name(i))
     return (read_label(file, len(dataset.card.classes), dataset.card.layout.label_shift, dataset.card.layout.ignore)
             if file.is_file() else None)
+
+def _without(dataset, model, drop):
+    "A folder without the modalities that are dropped: nothing of them need be there."
+    have,drop = list(dataset.modalities),(drop,) if isinstance(drop, str) else tuple(drop)
+    wanted = getattr(model, 'modalities', have)
+    words = dict(zip(real_names(wanted, have), wanted))          # a model may say x
+    left = [name for name in have if name not in drop and words.get(name) not in drop]
+    if not isinstance(dataset, DataFolder) or not left or left == have: return dataset
+    return dataset.read_as(dataset.card.select(left))
 
 def _check_out(dataset, out):
     "Predictions must not land among the inputs."
@@ -191,7 +203,8 @@ def _write(job, i, item, holes, result):
     if grid is not None and grid.shape != mask.shape: grid = None
     if grid is not None: _write_band(record['mask'].with_suffix('.tif'), mask.astype(np.uint8), grid, 255)
     for kind in job.maps: _save_map(record[kind], result[kind], holes, grid)
-    if 'picture' in record: _save_picture(record, job.dataset, (*item[:-1], _mask_of(job.dataset, i, item)), mask, result)
+    if 'picture' in record:
+        _save_picture(record, job.dataset, (*item[:-1], _mask_of(job.dataset, i, item)), mask, result)
 
 # %% ../../nbs/evaluation/40_predict.ipynb #9b7e274b
 def _write_band(path, values, grid:Grid, nodata):
@@ -303,7 +316,8 @@ def _predict_large(job, i):
         if grid is not None: target.add(stack, record['mask'].with_suffix('.tif'), grid=grid)
         for number,kind in enumerate(job.maps):
             target.add(stack, record[kind], number, full=255, void=0)
-            target.add(stack, record[kind].with_suffix('.tif'), number, grid=scene.grid or _nowhere(scene.shape), dtype='float32')
+            target.add(stack, record[kind].with_suffix('.tif'), number, grid=scene.grid or _nowhere(scene.shape),
+                       dtype='float32')
         overview = _Overview(scene)
         target.tell(overview)
         scores_of = tile_scores(job.model, protocol, stats, picks, job.maps, 1, device)
@@ -347,7 +361,8 @@ def _report(job, done):
     if len(job.records) == 1: raise next(iter(job.failed.values()))
     lines = [f'{name}: {e.where}: {e.found}'[:240] for name,e in list(job.failed.items())[:_LISTED]]
     if len(job.failed) > _LISTED: lines.append(f'and {len(job.failed)-_LISTED} more')
-    if done: after = f"The other {done} are predicted: {job.out/'mask'}. Mend these, and --skip-existing predicts them alone"
+    if done:
+        after = f"The other {done} are predicted: {job.out/'mask'}. Mend these, and --skip-existing predicts them alone"
     else: after = next(iter(job.failed.values())).fix
     raise RGBXError(f'{len(job.failed)} of {len(job.records)} items', '\n    '.join(['', *lines]),
                     'files that are there and can be read', after)
@@ -423,6 +438,7 @@ def predict(
     run,out,effort = as_run(run),Path(out),_Effort(**how)
     protocol = dataclasses.replace(get_protocol(protocol), at_size=False)
     dataset = open_for(run, inputs, split, _as_card(card, run.model), drop, labels=isinstance(inputs, dict))
+    dataset = _without(dataset, run.model, drop)
     maps = ('confidence', 'entropy') if confidence else ()
     kinds = ['mask', 'color', *['picture']*pictures, *['scores']*scores, *maps]
     job = _job(run, dataset, out, protocol, drop, kinds, maps, device, effort)

@@ -18,7 +18,10 @@ from .scales import map_present
 class _Pairs:
     "Looks on while a model runs: which BatchNorm gets what which convolution gave."
     def __init__(self, model:nn.Module):
-        self.given,self.after,self.before,self.handles = {},{},{},[]
+        self.given = {}
+        self.after = {}
+        self.before = {}
+        self.handles = []
         for module in model.modules():
             if isinstance(module, nn.Conv2d): self.handles.append(module.register_forward_hook(self._gave))
             if isinstance(module, nn.BatchNorm2d): self.handles.append(module.register_forward_pre_hook(self._gets))
@@ -34,7 +37,8 @@ class _Pairs:
         "The pairs; the hooks are gone afterwards."
         for handle in self.handles: handle.remove()
         self.given.clear()
-        pairs = [(next(iter(convs)), norm) for norm,convs in self.before.items() if len(convs) == 1 and None not in convs]
+        pairs = [(next(iter(convs)), norm)
+                 for norm,convs in self.before.items() if len(convs) == 1 and None not in convs]
         return [(conv, norm) for conv,norm in pairs if len(self.after[conv]) == 1 and norm.track_running_stats]
 
 def _small_images(model, side=64):
@@ -85,7 +89,8 @@ def check_bf16(device:torch.device # Where a model predicts
         raise RGBXError('--bf16', 'a GPU without bfloat16', 'a newer one', 'Leave --bf16 out')
     flags = _flags()
     if 'amx_bf16' in flags: return ''
-    if 'avx512_bf16' in flags: return '--bf16: a processor with avx512_bf16 and without AMX; it gains less than one with'
+    if 'avx512_bf16' in flags:
+        return '--bf16: a processor with avx512_bf16 and without AMX; it gains less than one with'
     raise RGBXError('--bf16', 'a processor without amx_bf16', 'one that multiplies bfloat16 in hardware',
                     'Leave --bf16 out: float32 is faster here')
 

@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from ..core import RGBXError, atomic_path, bar
+from ..core import RGBXError, atomic_path, bar, need
 from ..data.cards import Card
-from ..data.codecs import need
 from ..data.decoders import read_modality
-from ..data.folder import read_item
 from ..data.grids import Grid, grid_of
+from ..data.items import read_item
 from .inference import as_probabilities, as_run, item_images, score_tensor
 from .protocol import Protocol
 from .scales import Forward, image_size, map_present, to_tensor
@@ -63,7 +62,8 @@ _BY_PIXEL = None,'bands','colour','opaque','alpha','metres','disparity'   # deco
 def by_pixel(modality:'Modality' # How a file is read
 ) -> bool:
     "Is a part of the image the image of a part?"
-    return modality.align is None and not modality.fit and (modality.decode or '').partition(':')[0] in ('', *_BY_PIXEL[1:])
+    return (modality.align is None and not modality.fit
+            and (modality.decode or '').partition(':')[0] in ('', *_BY_PIXEL[1:]))
 
 def _in_parts(modality, raster):
     "A modality read in parts: 16 bits without a span are high bytes, also where a part has one grey alone."
@@ -93,11 +93,13 @@ def _check_grid(files, sets):
 
 # %% ../../nbs/evaluation/45_tiles.ipynb #3cb7c6a1
 def _window_of(raster, first, box):
-    "The window of a raster that covers a box (top, left, height, width) of the first; None where it shows nothing of it."
+    """The window of a raster that covers a box (top, left, height, width) of the first; None where it shows nothing of
+    it."""
     windows,warp = (need(f'rasterio.{part}', 'geo', raster.name) for part in ('windows', 'warp'))
     top,left,height,width = box
     own = windows.Window(left, top, width, height)
-    if raster is first or (raster.crs, raster.transform, raster.shape) == (first.crs, first.transform, first.shape): return own
+    if raster is first or (raster.crs, raster.transform, raster.shape) == (first.crs, first.transform, first.shape):
+        return own
     if raster.crs is None or raster.transform.is_identity: return own
     bounds = windows.bounds(own, first.transform)
     if raster.crs != first.crs: bounds = warp.transform_bounds(first.crs, raster.crs, *bounds, densify_pts=21)
@@ -165,7 +167,8 @@ class Scene:
             if window is None: return None,None
             places[name] = self.folder/f'{name}.tif'
             self._cut(name, window, places[name], box)
-        item = read_item(places, self.card, lambda kind, memo: read_modality(places[kind], self.card.modalities[kind], memo))
+        item = read_item(places, self.card,
+                         lambda kind, memo: read_modality(places[kind], self.card.modalities[kind], memo))
         images,_,holes = item.done(None, self.card.layout.ignore)
         return images,holes
 
@@ -173,7 +176,8 @@ class Scene:
         rasterio = need('rasterio', 'geo', path)
         try: _cut(self.sets[name], window, path)
         except rasterio.errors.RasterioError as e:
-            raise RGBXError(self.files[name], f'unreadable at row {box[0]}, column {box[1]} ({str(e.__cause__ or e)[:100]})',
+            raise RGBXError(self.files[name],
+                            f'unreadable at row {box[0]}, column {box[1]} ({str(e.__cause__ or e)[:100]})',
                             'a complete file') from None
 
 # %% ../../nbs/evaluation/45_tiles.ipynb #094dbd0a

@@ -105,7 +105,7 @@ def item_pictures(
 def show_item(
     item:tuple,           # `(rgb, x1, ..., mask)` in uint8; the mask may be None or absent
     card:'Card|str',                 # The data set's card
-    pred=None,            # A predicted mask, or {name: mask}
+    pred:np.ndarray=None,            # A predicted mask, or {name: mask}
     modalities:list=None, # Names of the images in order; default: the card's
     errors:bool=True,     # Show where predictions are wrong
     title:str='',         # Left of the row
@@ -189,7 +189,7 @@ def picture_sheet(
 # %% ../../nbs/show/10_grid.ipynb #fcdc4996
 def prediction_grid(
     items:list,           # Items `(rgb, x1, ..., mask)`
-    preds,                # One predicted mask per item, or {model name: masks}
+    preds:dict,                # One predicted mask per item, or {model name: masks}
     card:'Card|str',                 # The data set's card
     modalities:list=None, # Names of the images in order; default: the card's
     labels:list=(),       # One per item, e.g. its condition
