@@ -212,6 +212,7 @@ def need(package:str, # To import
 # %% ../nbs/00_core.ipynb #d8945003
 def cv2_():
     "The `cv2` module, or an `ImportError` that says how to get one that imports on this machine."
+    os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(2**28))    # read when it is loaded
     try: return importlib.import_module('cv2')
     except ImportError as e:
         raise ImportError(f'OpenCV does not import ({e}). Either install its system libraries (Debian: apt-get install '

@@ -7,7 +7,9 @@ __all__ = ['parse_changes', 'Recipe', 'list_recipes', 'get_recipe', 'recipe_tabl
 
 # %% ../../nbs/training/30_recipe.ipynb #74ff4356
 import dataclasses, fnmatch, json, math
+from typing import Any
 from ..core import RGBXError, choose
+from ..data.schema import fit_value
 from ..evaluation.protocol import get_protocol
 from ..registry import QUIRKS, RECIPES, quirk, quirks_for_switches
 from ..show.tables import text_table
@@ -20,7 +22,7 @@ class ModelSettings:
     "Which network, and what it starts from."
     name:str='sigma_nano'          # A name for `create_model`; for data of whole-image classes one for `create_classifier`
     args:dict=_settings()          # More for `create_model`
-    pretrained:str=''              # 'recipe' (the published start), a name of `rgbx weights`, a file, a run, or a list; '' = random weights
+    pretrained:str|list[str]=''              # 'recipe' (the published start), a name of `rgbx weights`, a file, a run, or a list; '' = random weights
     skip:str=''                    # Pattern of our tensors which that file leaves alone
     nano:str='sigma_nano'          # The small model that stands for it in `Recipe.small`
 
@@ -112,15 +114,25 @@ def _short_names():
 
 SHORT = _short_names() | {'size': 'data.crop'}  # short names of settings, in Python and in a shell: `lr` for `optim.lr`
 
-def _as_record(group, value):
+_FORMS = {tuple: tuple[Any, ...], int: float, object: Any, str: str|None}   # 4.0 is a whole number
+
+def _fitted(field, value, place):
+    "The value of a setting, of its type; None where that is its default, or says that a dict of settings is off."
+    if value is None and (field.default is None or field.type is dict): return None
+    if hasattr(value, 'to_dict') or callable(value): return value
+    value = fit_value(value, _FORMS.get(field.type, field.type), place)
+    whole = isinstance(value, float) and field.type is int and value.is_integer()
+    return int(value) if whole else value
+
+def _as_record(group, value, where='recipe'):
     "A group from a record, from a dict of its settings, or from the one word that is its name."
     record = _GROUPS[group]
     if isinstance(value, record): return value
     if isinstance(value, str): value = dict(name=value)
+    if not isinstance(value, dict): raise RGBXError(f'settings {group!r}', str(value)[:40], 'an object of settings')
     known = {field.name: field for field in dataclasses.fields(record)}
     for word in value: choose(word, known, f'setting of {group!r}')
-    value = {word: tuple(v) if word in ('crop','modalities') and v is not None else v for word,v in value.items()}
-    return record(**value)
+    return record(**{word: _fitted(known[word], v, f'{word} of {where}') for word,v in value.items()})
 
 # %% ../../nbs/training/30_recipe.ipynb #7ca583c8
 def _plain(value):
@@ -180,6 +192,7 @@ def _in_proportion(recipe, changes):
     for kind,other in (('steps','epochs'), ('epochs','steps')):
         new = changes.get(f'length.{kind}')
         if new is None or f'length.{other}' in changes: continue
+        _check_number(f'{kind} of recipe {recipe.name!r}', new, above=0)
         share = new/(getattr(length, kind) or getattr(length, other))
         more = {} if warmup is None else {'schedule.warmup': warmup*share}
         if getattr(length, other) is None: return more
@@ -242,6 +255,8 @@ _OLD_QUIRKS = dict(step0=('schedule_kw','published'), some_parameters=('groups',
 def _from_flat(flat):
     "The groups of a flat record."
     tree = {key: dict(value) if isinstance(value, dict) else value for key,value in flat.items()}
+    for key in set(tree)-{'name', 'bgr', *_OLD}: choose(key, SHORT, 'setting of a recipe:')
+    if 'name' not in tree: raise RGBXError('recipe', 'no name', 'the name of a recipe')
     quirks = ['bgr'] if tree.pop('bgr', False) else []
     quirks += [word for word,(setting,key) in _OLD_QUIRKS.items() if (tree.get(setting) or {}).pop(key, False)]
     groups = dict(name=tree.pop('name'), quirks=quirks)
@@ -266,7 +281,7 @@ class Recipe:
     quirks:frozenset=frozenset()                     # Words of `QUIRKS`
 
     def __post_init__(self):
-        for group in _GROUPS: object.__setattr__(self, group, _as_record(group, getattr(self, group)))
+        for group in _GROUPS: object.__setattr__(self, group, _as_record(group, getattr(self, group), f'recipe {self.name!r}'))
         quirks = frozenset([self.quirks] if isinstance(self.quirks, str) else self.quirks)
         object.__setattr__(self, 'quirks', quirks)
         _check(self)
@@ -291,7 +306,11 @@ class Recipe:
     @classmethod
     def from_dict(cls, settings:dict) -> 'Recipe': # What `to_dict` gave, or the flat record of an earlier run
         "A recipe from its plain values."
+        if not isinstance(settings, dict): raise RGBXError('recipe', str(settings)[:40], 'an object of settings')
         groups = settings if 'optim' in settings else _from_flat(settings)
+        for key in groups: choose(key, cls.__dataclass_fields__, 'setting of a recipe:')
+        fit_value(groups.get('name'), str, 'recipe: name')
+        fit_value(groups.get('quirks', []), list[str]|str, 'recipe: quirks')
         model = groups.get('model') or {}
         if isinstance(model, dict) and model.get('args'):
             model = model | dict(args=quirks_for_switches(model.get('name', ''), model['args']))
@@ -316,6 +335,7 @@ def _check(recipe):
         if value is not None: _check_number(f'{name} of {where}', value, below=1)
     if length.bs < 1 or length.bs != int(length.bs):
         raise RGBXError(f'bs of {where}', length.bs, 'a whole number from 1')
+    if recipe.data.crop is not None: fit_value(recipe.data.crop, tuple[int, int], f'crop of {where}')
 
 def _check_number(where, value, above=None, below=math.inf):
     "Raise on what is no number, not finite, negative, or out of its range."

@@ -15,6 +15,7 @@ from torch import nn
 from ..core import RGBXError, choose, set_seed
 from ..data.doctor import check_splits
 from ..data.miniatures import write_miniature
+from ..data.align.offset import registration_warning
 from ..data.open import all_splits, describe, open_both, open_data
 from ..data.photometric import PHOTOMETRIC
 from ..data.sets.base import layout_card
@@ -209,11 +210,16 @@ def _of_classes(recipe, card, run, more):
     mixing = [] if mix is None else [MixLabels(card.num_classes, **mix)]
     return dataclasses.replace(run, monitor='top1', pictures=False),more | dict(metrics=[top1], cbs=mixing+more['cbs'])
 
+def _say_first(train_ds):
+    "What the data were taken for, and in the same line where X is not on RGB."
+    first,*more = describe(train_ds).split('\n')
+    print('\n'.join([first+registration_warning(train_ds), *more]))
+
 def _look_first(data, splits, recipe, progress):
     "What is wrong shows now, not after an hour: what `rgbx check` finds, in 64 items of each split."
     train_ds,_ = splits
     named = isinstance(data, (str,Path))
-    if progress and named: print(describe(train_ds))
+    if progress and named: _say_first(train_ds)
     if train_ds.card.layout.classification: return
     if named:
         report = check_splits(all_splits(splits, 'rgb' if 'bgr' in recipe.quirks else None), n=64, edges=False)
