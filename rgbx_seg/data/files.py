@@ -91,7 +91,7 @@ def _numbers(path, pixels, holes, modality):
 # %% ../../nbs/data/05_files.ipynb #1fca5c25
 def _grey(path, stored):
     "Colours as one channel, as OpenCV decodes them that way."
-    if stored.pixels.ndim == 2: return stored
+    if stored.pixels.ndim == 2 or stored.pixels.shape[2] not in (3, 4): return stored
     if stored.order == 'bgr': return decode_file(path, grey=True)
     cv2,pixels = cv2_(),stored.pixels
     grey = cv2.cvtColor(np.ascontiguousarray(pixels[...,:3]), cv2.COLOR_RGB2GRAY)

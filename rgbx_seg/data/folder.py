@@ -197,7 +197,13 @@ class DataFolder(_Read):
         self.modalities = tuple(self.card.modalities)
         has_labels = card.layout.label_folder is not None or card.layout.label_path is not None
         self.labels = labels and has_labels and split not in card.layout.unlabelled
-        self._names = encode_names(self.root, split_names(self.root, card, split))
+        self._names = encode_names(self.root, self.list_names(split, card))
+
+    def list_names(self, split:str, # One of the card's, or 'all'
+        card:Card=None,             # With all modalities; None: the folder's
+    ) -> list:                      # Of str
+        "The names of a split's items, in order."
+        return split_names(self.root, card or self.card, split)
 
     def __repr__(self):
         what = f'{len(self)} items, {", ".join(self.modalities)}, {self.card.num_classes} classes'

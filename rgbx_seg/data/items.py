@@ -53,7 +53,8 @@ def check_size(path:Path, # Of the image
     if (h, w) == (h0, w0): return
     fix = 'Align the images first'
     if kind not in ('', 'label'):
-        fix += f'; or "fit": true for {kind} in card.json stretches it (`rgbx check FOLDER --save` writes the card)'
+        fix = (f'`rgbx align FOLDER --x {kind}` registers another camera; or "fit": true for {kind} in card.json '
+               'stretches it (`rgbx check FOLDER --save` writes the card)')
     raise RGBXError(path, f'{w} x {h} pixels (width x height)', f'{w0} x {h0}, the size of {first_path}', fix)
 
 # %% ../../nbs/data/17_items.ipynb #0e51e7ef

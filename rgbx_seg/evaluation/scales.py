@@ -13,6 +13,7 @@ from ..core import RGBXError, cv2_
 from ..data.modality import IMAGENET
 from .protocol import Protocol
 from ..ops.layers import resize
+from ..ops.triton_compile import warm_up
 
 # %% ../../nbs/evaluation/15_scales.ipynb #810a63b5
 def to_tensor(
@@ -126,7 +127,9 @@ class Forward:
         images:list  # One (B, C, H, W) per modality, or None
     ) -> Tensor:     # (B, classes, H, W)
         "Logits of a batch."
-        with torch.no_grad(): logits = self.model(*map_present(lambda image: image.to(self.device), images))
+        images = map_present(lambda image: image.to(self.device), images)
+        warm_up(self.model, images)
+        with torch.no_grad(): logits = self.model(*images)
         logits = logits[0] if isinstance(logits, (tuple,list)) else logits
         if logits.ndim!=4:
             raise RGBXError('model', f'output of shape {tuple(logits.shape)}', 'logits (B, classes, H, W)')
