@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from ...core import RGBXError, atomic_path
 from ...models.weights import plain_model
 from ..distributed import ranks
+from ...ops.triton_compile import warm_up
+from .precision import Autocast
 from .recompute import frozen_stats
 
 # %% ../../../nbs/training/callbacks/40_guards.ipynb #52830406
@@ -105,17 +107,20 @@ def batch_error(
 def rehearse(
     learn:'Learner'         # A learner
 ):
-    """One validation batch through the model, so that what does not fit shows now. Draws nothing from the generators it
-    leaves behind."""
+    """Compile the GPU kernels of a step, then take one validation batch through the model, so that what does not fit
+    shows now. Draws nothing from the generators it leaves behind."""
     from rgbx_seg.training.checkpoint import rng_state, set_rng_state
     if len(learn.dls.loaders)<2 or not len(learn.dls.valid): return
     state,model = rng_state(learn.dls),plain_model(learn.model)
     was = model.training
     learn._split(learn._set_device(learn.dls.valid.new(num_workers=0).one_batch()))
+    images = learn.xb[:len(getattr(model, 'modalities', learn.xb))]
+    autocast = next((callback.dtype for callback in learn.cbs if isinstance(callback, Autocast)), None)
+    warm_up(model, images, backward=True, autocast=autocast)
     model.eval()
     learn.training = False
     try:
-        with torch.no_grad(): model(*learn.xb[:len(getattr(model, 'modalities', learn.xb))])
+        with torch.no_grad(): model(*images)
     except Exception as e: raise memory_error(e, learn) or e
     finally:
         model.train(was)
