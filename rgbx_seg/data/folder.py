@@ -16,7 +16,7 @@ from .cards import Card
 from .decoders import read_modality
 from .files import map_label, note_holes, raw_label
 from .findings import Findings
-from .items import existing_file, read_item
+from .items import existing_file, missing_file, read_item
 from .known_cards import get_card
 from .names import Listing, encode_names, fill_pattern, split_names
 
@@ -75,8 +75,8 @@ class _Files(_Items):
         memo:dict=None,      # Files decoded for this item
     ) -> np.ndarray:         # (H, W, C) uint8, or float32 with `bits=32`
         "One modality of an item."
-        without = f'Put it there; a run predicts without this sensor by --drop {kind}' if kind != self.modalities[0] else ''
-        path = existing_file(self.path(kind, name), f'the {kind} image of item {name!r}', without)
+        path = self.path(kind, name)
+        if not path.is_file(): raise missing_file(path, kind, name, kind == self.modalities[0])
         return read_modality(path, self.card.modalities[kind], memo)
 
 # %% ../../nbs/data/10_folder.ipynb #50ad959c
