@@ -1,4 +1,4 @@
-# make demo | test | test-all | test-browser | lint | lab | new | hooks | bench | docs | export | readme | clean
+# make demo | test | test-all | test-browser | fuzz | lint | lab | new | hooks | bench | docs | export | readme | clean
 # Each target makes its own environment in .venv on first use (Python 3.10 to 3.13; a C++ compiler for the native kernels).
 
 # Idle OpenMP threads sleep instead of spinning: on a machine that does something else as well, spinning costs a factor of ten and more.
@@ -10,7 +10,7 @@ OK   := $(VENV)/.installed
 
 # `make docs` writes a static site to _docs; `make test-browser` drives JupyterLab in a headless Chromium
 
-.PHONY: demo test test-all test-browser docs lint lint-fast lab new hooks in-step bench readme export clean env
+.PHONY: demo test test-all test-browser fuzz docs lint lint-fast lab new hooks in-step bench readme export clean env
 .DEFAULT_GOAL := demo
 
 env: $(OK)
@@ -38,6 +38,9 @@ test-all: $(OK)
 
 test-browser: $(OK)
 	$(BIN)/python -m rgbx_seg.dev.browser --need
+
+fuzz: $(OK)   # make fuzz N=10000 SEED=1 KINDS='picture card'; make fuzz ONE=picture:1234 shows one again
+	$(BIN)/python -m rgbx_seg.dev.fuzz -n $(or $(N),1000) --seed $(or $(SEED),0) $(if $(KINDS),--kinds $(KINDS)) $(if $(ONE),--one $(ONE))
 
 docs: $(OK)
 	$(BIN)/python -m rgbx_seg.dev.docs

@@ -114,7 +114,7 @@ class _Modules:
 package = _Modules('rgbx_seg')
 
 # %% ../../nbs/cli/00_parser.ipynb #f14bcf65
-def options_of(group, # A function whose parameters are options
+def options_of(group:object, # A function whose parameters are options
     given:dict,       # Options of a verb
 ) -> dict:            # Those of the group that were typed: neither `None` nor a switch left off
     "The typed options of a group. A zero that was typed is a zero."
@@ -130,7 +130,7 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, allow_abbrev=False, add_help=False, formatter_class=_Help, **kwargs)
 
-    def error(self, message): raise WrongWords(f'{message}\n{self.prog} --help lists the options')
+    def error(self, message:str): raise WrongWords(f'{message}\n{self.prog} --help lists the options')
 
 class _Help(argparse.RawDescriptionHelpFormatter):
     "Room for the names of the options."

@@ -7,7 +7,7 @@ __all__ = []
 
 # %% ../../nbs/cli/32_weights.ipynb #cd642eda
 import fnmatch
-from .parser import verb
+from .parser import package, verb
 from ..core import RGBXError, nearest
 from ..registry import WEIGHTS
 
@@ -19,20 +19,21 @@ def _size(row):
 
 def _line(row):
     "A row of the list."
-    from rgbx_seg.models.published import where_is
+    where_is = package.models.published.where_is
     builds = (row.loads or {}).get('model') or (row.loads or {}).get('encoder') or '-'
     score = f"{row.score['value']:g}" if row.score and row.score.get('value') is not None else ''
     return f'{row.name:32} {builds:20} {score:>6} {_size(row):>10}  {where_is(row):9} {row.licence[:38]}'
 
 def _facts(row):
     "Everything about one file, in lines."
-    from rgbx_seg.models.published import cached_file, where_is
+    published = package.models.published
     score = row.score or {}
     shown = dict(publication=row.publication, repository=row.repo,
                  licence=f'{row.licence} (commercial use: {row.commercial})',
                  score=' '.join(f'{value}' for value in score.values() if value not in (None, '-')),
                  tensors=row.entries, size=_size(row),
-                 loads=row.loads, read_as=row.input, where=where_is(row), file=cached_file(row.name))
+                 loads=row.loads, read_as=row.input, where=published.where_is(row),
+                 file=published.cached_file(row.name))
     yield from (f'{key:12} {value}' for key,value in shown.items() if value)
     for source in row.sources:
         yield f"{'source':12} " + ' '.join(f'{key}={value}' for key,value in source.items() if key != 'id')
@@ -43,7 +44,7 @@ def _facts(row):
 
 def _remove(name):
     "Delete a fetched file and what was noted of it."
-    from rgbx_seg.models.published import cached_file
+    cached_file = package.models.published.cached_file
     files = [file for ending in ('.pth', '.json', '.pth.part', '.pth.etag')
              if (file := cached_file(name).with_suffix('').with_name(cached_file(name).stem+ending)).exists()]
     for file in files: file.unlink()
@@ -60,7 +61,6 @@ def _weights(pattern:str='*', # A pattern, or one name to show all about it
     remove:bool=False,      # Delete it from the cache
 ):
     "List published weights with what builds them, score, size and licence; fetch and check one."
-    from rgbx_seg.models.published import fetch as get
     names = sorted(fnmatch.filter(WEIGHTS, pattern))
     if not names:
         raise RGBXError('rgbx weights', f'nothing like {pattern!r}', f"one like {', '.join(nearest(pattern, WEIGHTS))}")
@@ -68,10 +68,8 @@ def _weights(pattern:str='*', # A pattern, or one name to show all about it
     if (fetch or check or accept or remove) and not one:
         raise RGBXError('rgbx weights', f'{len(names)} files like {pattern!r}', 'the name of one file')
     if remove: return _remove(pattern)
-    if fetch or accept: print(get(pattern, accept=accept))
-    if check:
-        from rgbx_seg.models.check import check_published
-        print(check_published(pattern))
+    if fetch or accept: print(package.models.published.fetch(pattern, accept=accept))
+    if check: print(package.models.check.check_published(pattern))
     if fetch or check or accept: return
     if one: print(pattern, *_facts(WEIGHTS[pattern]), sep='\n')
     else:

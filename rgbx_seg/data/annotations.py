@@ -6,12 +6,13 @@
 __all__ = []
 
 # %% ../../nbs/data/32_annotations.ipynb #c77eb42e
-import json
+import contextlib, json
 import xml.etree.ElementTree as ElementTree
 from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from ..core import need, RGBXError
+from .codecs import check_pixels
 
 # %% ../../nbs/data/32_annotations.ipynb #f90f2ae4
 ANNOTATIONS = 'coco','cvat','labelme'   # forms that `label_decode` may name
@@ -29,20 +30,51 @@ def _json(path):
     except (OSError, ValueError) as e: raise RGBXError(path, f'text that is not JSON ({e})', 'annotations') from None
 
 def _broken(path, e):
+    "What a file that is not of its form comes down to."
     return RGBXError(path, f'annotations that do not read ({type(e).__name__}: {e})',
                      'the form that the program writes')
+
+def _unpacked(text):
+    """The run lengths of COCO's short form: 5 bits in a character, from the second on differences to the one before
+    last."""
+    runs,value,shift = [],0,0
+    for character in text.encode():
+        code = character-48
+        value |= (code & 31) << shift
+        shift += 5
+        if code & 32: continue
+        if code & 16: value -= 1 << shift
+        runs.append(value+(runs[-2] if len(runs) > 2 else 0))
+        value,shift = 0,0
+    return runs
+
+def _by_runs(path, code, size):
+    "(H, W) bool of run lengths, column by column; they must be those of the image."
+    runs = _unpacked(code['counts']) if isinstance(code['counts'], str) else code['counts']
+    whole = all(isinstance(run, int) and 0 <= run <= size[0]*size[1] for run in runs)
+    if not whole or sum(runs) != size[0]*size[1] or list(code['size']) != list(size):
+        raise RGBXError(path, f"run lengths of an image of {str(code['size'])[:40]}",
+                        f'{size[0]} x {size[1]} pixels in all')
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size[::-1]).T
+
+def _check_outlines(path, parts, size):
+    "Points that are near the image; the library for polygons takes any number for a place in memory."
+    for part in parts:
+        far = [value for value in part if not abs(value) <= 4*max(size)]
+        if far or len(part) % 2:
+            raise RGBXError(path, f'a polygon of {len(part)} numbers {str(far[:1])[:40]}', 'x and y in pixels')
 
 def _painted(path, outlines, size, names):
     "(H, W) numbers of [(class name, polygons or run lengths)], in order."
     masks = need('pycocotools.mask', 'annotations', path)
-    out = np.zeros(size, np.uint8)
+    out = np.zeros(_size(path, *size), np.uint8)
     for name,outline in outlines:
         parts = outline if isinstance(outline, dict) else [part for part in outline if len(part) >= 6]
         if not parts: continue
-        if isinstance(parts, dict) and isinstance(parts['counts'], str):
-            codes = parts | dict(counts=parts['counts'].encode())
-        else: codes = masks.frPyObjects(parts, *size)
-        inside = masks.decode(masks.merge(codes) if isinstance(codes, list) else codes) > 0
+        if isinstance(parts, dict): inside = _by_runs(path, parts, size)
+        else:
+            _check_outlines(path, parts, size)
+            inside = masks.decode(masks.merge(masks.frPyObjects(parts, *size))) > 0
         if name is None: number = 255
         elif name in names: number = names.index(name)+1
         else: raise RGBXError(path, f'the class {name!r}', f"one of {', '.join(names)}")
@@ -61,6 +93,7 @@ def _coco(path, changed):
             name = None if entry.get('iscrowd') else classes[entry['category_id']]
             images[entry['image_id']][2].append((name, entry['segmentation']))
     except (KeyError, TypeError) as e: raise _broken(path, e) from None
+    _class_names(path, classes.values())
     return {name: (size, outlines) for name,size,outlines in images.values()},list(classes.values())
 
 def _numbers(text): return [[float(value) for point in text.split(';') for value in point.split(',')]]
@@ -86,7 +119,7 @@ def _cvat(path, changed):
     except (TypeError, ValueError) as e:
         if isinstance(e, RGBXError): raise
         raise _broken(path, e) from None
-    return images,sorted(classes)
+    return images,_class_names(path, classes)
 
 # %% ../../nbs/data/32_annotations.ipynb #0a3945e8
 def _box(shape):
@@ -112,7 +145,7 @@ def _labelme(path, names):
     from PIL import Image, ImageDraw
     data = _json(path)
     try:
-        image = Image.new('L', (int(data['imageWidth']), int(data['imageHeight'])))
+        image = Image.new('L', _size(path, data['imageHeight'], data['imageWidth'])[::-1])
         draw = ImageDraw.Draw(image)
         for shape in data['shapes']:
             points = [tuple(map(float, point)) for point in shape['points']]
@@ -128,27 +161,50 @@ def _labelme(path, names):
         raise _broken(path, e) from None
     return np.array(image)
 
+@contextlib.contextmanager
+def _readable(path):
+    "What a file of another form raises, as one error."
+    try: yield
+    except RGBXError: raise
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError, OverflowError) as e:
+        raise _broken(path, e) from None
+
+def _size(path, height, width):
+    "(height, width) that are whole numbers, and fit."
+    if not (isinstance(height, int) and isinstance(width, int) and min(height, width) > 0):
+        raise RGBXError(path, f'an image of {str(width)[:20]} x {str(height)[:20]} pixels', 'two whole numbers')
+    check_pixels(path, height, width)
+    return height,width
+
 def annotated_label(path:Path, # The annotation file
     decode:str,                # `label_decode` of the card
     image:Path,                # The file of the first modality
 ) -> np.ndarray:               # (H, W) uint8: 0 background, then the classes in order; 255 void
     "The label of one item, drawn from its outlines."
     form,names = annotation_form(decode)
-    if form == 'labelme': return _labelme(path, names)
-    size,outlines = _entry(path, _of_all(path, form)[0], image)
-    return _painted(path, outlines, size, names)
+    with _readable(path):
+        if form == 'labelme': return _labelme(path, names)
+        size,outlines = _entry(path, _of_all(path, form)[0], image)
+        return _painted(path, outlines, size, names)
 
 # %% ../../nbs/data/32_annotations.ipynb #b0de67de
+def _class_names(path, names):
+    "Names of classes, sorted; texts that a card can list."
+    wrong = [name for name in names if not isinstance(name, str) or not name.strip() or ',' in name]
+    if wrong: raise RGBXError(path, f'a class named {str(wrong[0])[:40]!r}', 'a name without a comma')
+    return sorted(names)
+
 def _form_of(path):
     "(form, class names) of an annotation file, or None."
     try: start = Path(path).read_text(encoding='utf-8-sig', errors='replace')
     except OSError: return None
-    if path.suffix == '.xml': return ('cvat', _of_all(path, 'cvat')[1]) if '<annotations' in start[:2000] else None
-    if '"shapes"' in start and '"imageHeight"' in start:
-        return 'labelme',sorted({shape['label'] for shape in _json(path)['shapes']})
-    if '"annotations"' in start and '"categories"' in start and '"images"' in start:
-        return 'coco',_of_all(path, 'coco')[1]
-    return None
+    with _readable(path):
+        if path.suffix == '.xml': return ('cvat', _of_all(path, 'cvat')[1]) if '<annotations' in start[:2000] else None
+        if '"shapes"' in start and '"imageHeight"' in start:
+            return 'labelme',_class_names(path, {shape['label'] for shape in _json(path)['shapes']})
+        if '"annotations"' in start and '"categories"' in start and '"images"' in start:
+            return 'coco',_of_all(path, 'coco')[1]
+        return None
 
 def _fields(form, names, **where):
     classes = ['background', *names]

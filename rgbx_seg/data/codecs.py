@@ -52,14 +52,21 @@ def _kind(data):
     return 'bmp' if data[:2] == b'BM' else 'other'
 
 def max_pixels() -> int: # Of one image; `RGBX_SEG_MAX_PIXELS` sets it
-    "How large a file may say it is: 16384 x 16384, unless told otherwise."
-    return int(os.environ.get('RGBX_SEG_MAX_PIXELS', 2**28))
+    "How large a file may say it is: 13377 x 13377 (Pillow's limit), unless told otherwise."
+    text = os.environ.get('RGBX_SEG_MAX_PIXELS', '178956970')
+    if not text.isdecimal(): raise RGBXError('RGBX_SEG_MAX_PIXELS', repr(text), 'a number of pixels')
+    return int(text)
 
-def _check_size(path, height, width):
+def check_pixels(path:Path, # For the message
+    height:int,             # As the header says
+    width:int,              # As the header says
+    size:float=1,           # Bytes of one pixel; four are free
+):
     "Refuse what would not fit, by what the header says."
-    if height*width <= max_pixels(): return
-    raise RGBXError(path, f'a header that says {width} x {height} pixels (width x height)',
-                    f'at most {max_pixels()} pixels', 'If that is true, set RGBX_SEG_MAX_PIXELS to a larger number')
+    if height*width*max(1, size/4) <= max_pixels(): return
+    raise RGBXError(path, f'a header that says {width} x {height} pixels (width x height), {size:g} bytes each',
+                    f'at most {max_pixels()} pixels of 4 bytes',
+                    'If that is true, set RGBX_SEG_MAX_PIXELS to a larger number')
 
 # %% ../../nbs/data/03_codecs.ipynb #e6e3a641
 def _damaged(path, data, what):
@@ -83,6 +90,7 @@ def _png_header(path, data):
     head,pixels,orientation = None,False,1
     for kind,content in _png_chunks(path, data):
         if kind == b'IHDR':
+            if len(content) != 13: raise _damaged(path, data, f'a header of {len(content)} bytes')
             w,h,bits,colour = struct.unpack('>IIBB', content[:10])
             head = h,w,bits,colour
         if kind == b'eXIf': orientation = _orientation(content)
@@ -108,7 +116,7 @@ def _tiff_tags(file):
             value = entries[at+(12 if big else 8):at+size]
             tags.setdefault(tag, struct.unpack_from(end+_TAG_TYPES[kind], value)[0])
         return tags
-    except (KeyError, struct.error, OSError, ValueError): return {}
+    except (KeyError, struct.error, OSError, ValueError, OverflowError): return {}
 
 def _orientation(exif):
     "1 to 8, from the EXIF part of a file."
@@ -138,7 +146,7 @@ def _jpeg_header(data):
     for marker,content in _jpeg_segments(data):
         if marker == 0xe1 and content[:6] == b'Exif\0\0': orientation = _orientation(content[6:])
         if marker == 0xe1 and content[:5] == b'FLIR\0': radiometric = True
-        if 0xc0 <= marker <= 0xcf and marker not in (0xc4, 0xc8, 0xcc):
+        if 0xc0 <= marker <= 0xcf and marker not in (0xc4, 0xc8, 0xcc) and len(content) > 4:
             height,width = struct.unpack('>HH', content[1:5])
     return height,width,orientation,radiometric
 
@@ -193,10 +201,9 @@ def _flag(grey):
 def _read_png(path, data, indices, grey):
     "A PNG; with `indices` the numbers of a palette, and the values of few bits as they are."
     height,width,bits,colour,orientation = _png_header(path, data)
-    _check_size(path, height, width)
+    check_pixels(path, height, width, max(1, bits//8)*{2: 3, 4: 2, 6: 4}.get(colour, 1))
     if indices and (colour == 3 or bits < 8): pixels = _pillow_indices(path, data, bits, colour)
-    else: pixels = cv2_().imdecode(np.frombuffer(data, np.uint8), _flag(grey) | cv2_().IMREAD_IGNORE_ORIENTATION)
-    if pixels is None: raise RGBXError(path, f'{len(data)} bytes that do not decode as an image', 'a PNG', _AGAIN)
+    else: pixels = _opencv(path, data, _flag(grey))
     alpha = pixels.ndim == 3 and pixels.shape[2] == 4
     return Stored(_turned(pixels, orientation), 'png', 'bgr', alpha=alpha)
 
@@ -213,7 +220,7 @@ def _pillow_indices(path, data, bits, colour):
 def _read_jpeg(path, data, indices, grey):
     "A JPEG."
     height,width,orientation,radiometric = _jpeg_header(data)
-    _check_size(path, height, width)
+    check_pixels(path, height, width)
     if b'\xff\xd9' not in data[-4096:]:
         raise RGBXError(path, f'a truncated JPEG (no end mark; {len(data)} bytes)', 'a complete JPEG file', _AGAIN)
     pixels = _opencv(path, data, _flag(grey))
@@ -221,16 +228,23 @@ def _read_jpeg(path, data, indices, grey):
 
 def _read_other(path, data, indices, grey):
     "Whatever else OpenCV knows."
-    if data[:2] == b'BM' and len(data) > 26: _check_size(path, *map(abs, struct.unpack('<ii', data[18:26])[::-1]))
+    if data[:2] == b'BM' and len(data) > 26: check_pixels(path, *map(abs, struct.unpack('<ii', data[18:26])[::-1]))
     return Stored(_opencv(path, data, _flag(grey)), _kind(data), 'bgr')
+
+def _check_members(path, data):
+    "Refuse an archive that unpacks to more than fits."
+    with zipfile.ZipFile(io.BytesIO(data)) as archive: size = sum(entry.file_size for entry in archive.infolist())
+    check_pixels(path, size//4+1, 1)
 
 def _read_npy(path, data, indices, grey):
     "An array file, never unpickled."
     try:
+        if data[:2] == b'PK': _check_members(path, data)
         array = np.load(io.BytesIO(data), allow_pickle=False)
         if not isinstance(array, np.ndarray): array = array['arr_0' if 'arr_0' in array.files else array.files[0]]
-    except (ValueError, OSError, EOFError, KeyError, IndexError, zlib.error, zipfile.BadZipFile) as e:
-        raise RGBXError(path, f'{len(data)} bytes that are no array ({str(e)[:80]})',
+    except RGBXError: raise
+    except Exception as e:                # numpy parses the header as Python's literals: any error of its parser
+        raise RGBXError(path, f'{len(data)} bytes that are no array ({type(e).__name__}: {str(e)[:80]})',
                         'a .npy file, or an .npz with one array') from None
     if array.ndim in (2, 3) and array.dtype.kind in 'fiub': return Stored(array, 'npy')
     raise RGBXError(path, f'an array of shape {array.shape} and type {array.dtype}', 'numbers, (H, W) or (H, W, C)')
@@ -263,12 +277,34 @@ def _with_palette(indices, colours):
     return table[indices]
 
 # %% ../../nbs/data/03_codecs.ipynb #8eed4f25
+def _check_blocks(path, file):
+    "Every block of a deflated TIFF unpacks to all of its numbers: GDAL leaves the rest as the memory was."
+    height,width = file.block_shapes[0]
+    if file.tags(1, ns='IMAGE_STRUCTURE').get('NBITS'): return
+    whole = file.interleaving is not None and 'pixel' in str(file.interleaving).lower()
+    size = width*np.dtype(file.dtypes[0]).itemsize*(file.count if whole else 1)
+    with open(path, 'rb') as data:
+        for band in [1] if whole else file.indexes:
+            for (row,column),window in file.block_windows(band):
+                place = [file.get_tag_item(f'BLOCK_{what}_{column}_{row}', 'TIFF', bidx=band)
+                         for what in ('OFFSET', 'SIZE')]
+                if None in place: continue                        # a block that was never written: zeros
+                data.seek(int(place[0]))
+                rows = height if file.profile.get('tiled') else window.height
+                try: n = len(zlib.decompressobj().decompress(data.read(int(place[1])), rows*size))
+                except zlib.error as e:
+                    raise RGBXError(path, f'a block that does not unpack ({e})', 'a whole file', _AGAIN) from None
+                if n < rows*size:
+                    raise RGBXError(path, f'a block of {n} bytes instead of {rows*size}', 'a whole file', _AGAIN)
+
 def _by_rasterio(path, rasterio, indices):
     "(bands (B, H, W), holes or None, is the last one alpha?) as GDAL reads them, with its complaints as errors."
     colours = rasterio.enums.ColorInterp
     try:
         with rasterio.Env(GDAL_NUM_THREADS='1'),rasterio.open(path) as file:
             _one_page(path, len(file.subdatasets))
+            check_pixels(path, file.height, file.width, sum(np.dtype(kind).itemsize for kind in file.dtypes))
+            if file.compression and 'deflate' in str(file.compression).lower(): _check_blocks(path, file)
             bands = file.read()
             if file.colorinterp[0] == colours.palette and not indices:
                 bands = _with_palette(bands[0], file.colormap(1)).transpose(2, 0, 1)
@@ -289,8 +325,11 @@ def _by_tifffile(path, tifffile, indices):
         with tifffile.TiffFile(path) as file:
             pages = [page for page in file.pages if not page.is_reduced]
             _one_page(path, len(pages))
-            page,bands = pages[0],pages[0].asarray()
-    except (ValueError, OSError, KeyError, IndexError, RuntimeError, zlib.error) as e:
+            page = pages[0]
+            check_pixels(path, page.imagelength, page.imagewidth, page.nbytes/max(1, page.imagelength*page.imagewidth))
+            bands = page.asarray()
+    except RGBXError: raise
+    except Exception as e:                # whatever its many decoders raise
         raise RGBXError(path, f'a TIFF that does not decode ({str(e)[:120]})', 'a complete TIFF',
                         _AGAIN+', or: pip install "rgbx_seg[geo]"') from None
     if page.colormap is not None and not indices:
@@ -306,7 +345,7 @@ def _read_tiff(path, data, indices, grey):
     "A TIFF by rasterio, else by tifffile; what they give must be what the header says."
     with open(path, 'rb') as file: tags = _tiff_tags(file)
     height,width = tags.get(257, 0),tags.get(256, 0)
-    _check_size(path, height, width)
+    check_pixels(path, height, width)
     try: rasterio = importlib.import_module('rasterio')
     except ImportError: bands,holes,alpha = _by_tifffile(path, need('tifffile', 'geo', path), indices)
     else:
@@ -325,8 +364,8 @@ def _read_tiff(path, data, indices, grey):
 # %% ../../nbs/data/03_codecs.ipynb #456c4e82
 def _read_exr(path, data, indices, grey):
     "An OpenEXR file of scan lines, float32."
-    try: pixels = exr_pixels(path, data, _check_size)
-    except (struct.error, zlib.error, IndexError, ValueError, KeyError) as e:
+    try: pixels = exr_pixels(path, data, check_pixels)
+    except (struct.error, zlib.error, IndexError, ValueError, KeyError, TypeError, OverflowError) as e:
         if isinstance(e, RGBXError): raise
         raise RGBXError(path, f'an OpenEXR file that does not decode ({str(e)[:80]})', 'a complete file',
                         _AGAIN) from None

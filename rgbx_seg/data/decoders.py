@@ -76,7 +76,9 @@ def _array(path, modality, arg, memo):
 
 def _celsius(path, modality, arg, memo):
     "The temperatures of a radiometric JPEG, degrees."
-    return to_modality(path, Stored(flir_celsius(path), 'flir'), modality, memo)
+    degrees = flir_celsius(path)
+    holes = np.isnan(degrees)
+    return to_modality(path, Stored(degrees, 'flir', holes=holes if holes.any() else None), modality, memo)
 
 def _visible(path, modality, arg, memo):
     "The photograph inside a radiometric JPEG."

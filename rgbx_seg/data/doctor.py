@@ -10,6 +10,7 @@ import html, os
 from dataclasses import dataclass, field
 from pathlib import Path
 from ..core import RGBXError
+from .align.offset import check_registration
 from .cards import Card, folder_card
 from .doctor_images import check_images
 from .doctor_items import (
@@ -374,6 +375,7 @@ def _check_split(report, split, ds, found, full, add):
     check_conditions(ds, split, full, add)
     check_strays(ds, split, add)
     check_edges(card, split, found.looks, add)
+    if found.looks: check_registration(ds, split, add)
     for kind in card.modalities: check_images(card, kind, found.stats[kind], mistakes, add)
     if found.values.any():
         check_label_values(card, found.values, found.items_with, add, split)

@@ -56,24 +56,6 @@ def rank_on_borders(label:np.ndarray, # (H, W) uint8
     return ranks[borders.ravel()].sum(),int(borders.sum())
 
 # %% ../../nbs/data/82_doctor_labels.ipynb #c1de06b3
-def _window(edges):
-    "Edges as a pattern for correlation."
-    root = np.sqrt(edges)
-    return (root-root.mean())*np.outer(*map(np.hanning, edges.shape))
-
-def _shift(pairs):
-    "((rows, columns) that the second of each pair lies off the first, correlation there, correlation in place)."
-    total = 0
-    for first,second in pairs:
-        a,b = _window(first),_window(second)
-        norm = np.sqrt((a*a).sum()*(b*b).sum())
-        total = total+np.fft.irfft2(np.conj(np.fft.rfft2(a))*np.fft.rfft2(b), first.shape)/max(norm, 1e-9)
-    total = total/len(pairs)
-    reach = [max(3, n//8) for n in total.shape]
-    near = np.roll(total, reach, (0, 1))[:2*reach[0]+1,:2*reach[1]+1]
-    row,column = np.unravel_index(near.argmax(), near.shape)
-    return (row-reach[0], column-reach[1]),near.max(),total[0,0]
-
 def _check_borders(names, split, looks, add):
     "Do the borders of the labels lie on edges of one of the modalities?"
     with_label = [borders for _,borders,_ in looks if borders]
@@ -91,21 +73,11 @@ def check_edges(card:'Card', # `Card`
     looks:list,       # Of some items: (edges, borders, (height, width))
     add,              # Notes a problem
 ):
-    "What edges and borders of some items say together."
+    "Do the borders of the labels lie on edges?"
     names = [name for name in card.modalities if name not in SPARSE]
     looks = [look for look in looks if set(look[0]) == set(names)]
     if len(looks) < 2: return
     _check_borders(names, split, looks, add)
-    first,shape,full_width = names[0],looks[0][0][names[0]].shape,looks[0][2][1]
-    for name in names[1:]:
-        pairs = [(edges[first], edges[name]) for edges,_,_ in looks if edges[name].shape == shape == edges[first].shape]
-        if len(pairs) < 2: continue
-        (down,right),there,here = _shift(pairs)
-        if max(abs(down), abs(right)) <= max(1, .01*shape[1]) or there <= 1.1*here or there <= .1: continue
-        scale = full_width/shape[1]
-        add('warning', 'misaligned', f'{name} of {split} lies about {round(right*scale)} pixels to the right of and '
-                                     f'{round(down*scale)} below {first}',
-            'Register the images again, or crop both; close objects may differ more')
 
 # %% ../../nbs/data/82_doctor_labels.ipynb #a19e1b36
 def _some(values, n=10):

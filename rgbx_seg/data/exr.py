@@ -37,7 +37,8 @@ def _exr_channels(text):
 def _exr_block(block, size):
     "A block of lines, unpacked."
     if len(block) == size: return block
-    packed = np.frombuffer(zlib.decompress(block), np.uint8).astype(np.int64)
+    packed = np.frombuffer(zlib.decompressobj().decompress(block, size), np.uint8).astype(np.int64)
+    if len(packed) != size: raise ValueError(f'a block of {len(packed)} bytes instead of {size}')
     packed[1:] -= 128
     values,half = (np.cumsum(packed) & 255).astype(np.uint8),(len(packed)+1)//2
     out = np.empty(len(values), np.uint8)
@@ -62,12 +63,15 @@ def exr_pixels(path:Path, # For messages
                         'Write it anew that way, or as .npy')
     left,top,right,bottom = struct.unpack('<4i', head['dataWindow'])
     height,width = bottom-top+1,right-left+1
-    check(path, height, width)
     channels,lines = _exr_channels(head['channels']),16 if packing == 3 else 1
+    if min(height, width) < 1 or not channels: raise ValueError(f'a window of {width} x {height} pixels')
+    check(path, height, width, 4*len(channels))
     step = width*sum(np.dtype(kind).itemsize for _,kind in channels)
     planes = {name: np.empty((height, width), np.float32) for name,_ in channels}
+    missing = set(range(top, bottom+1, lines))
     for place in struct.unpack_from(f'<{-(-height//lines)}Q', data, at):
         row,n = struct.unpack_from('<ii', data, place)
+        missing.remove(row)              # a KeyError where it is no block's first line, or comes twice
         rows = min(lines, height-(row-top))
         block = _exr_block(data[place+8:place+8+n], rows*step)
         for i in range(rows):

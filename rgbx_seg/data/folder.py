@@ -16,7 +16,7 @@ from .cards import Card
 from .decoders import read_modality
 from .files import map_label, note_holes, raw_label
 from .findings import Findings
-from .items import existing_file, read_item
+from .items import existing_file, missing_file, read_item
 from .known_cards import get_card
 from .names import Listing, encode_names, fill_pattern, split_names
 
@@ -75,8 +75,8 @@ class _Files(_Items):
         memo:dict=None,      # Files decoded for this item
     ) -> np.ndarray:         # (H, W, C) uint8, or float32 with `bits=32`
         "One modality of an item."
-        without = f'Put it there; a run predicts without this sensor by --drop {kind}' if kind != self.modalities[0] else ''
-        path = existing_file(self.path(kind, name), f'the {kind} image of item {name!r}', without)
+        path = self.path(kind, name)
+        if not path.is_file(): raise missing_file(path, kind, name, kind == self.modalities[0])
         return read_modality(path, self.card.modalities[kind], memo)
 
 # %% ../../nbs/data/10_folder.ipynb #50ad959c
@@ -197,7 +197,13 @@ class DataFolder(_Read):
         self.modalities = tuple(self.card.modalities)
         has_labels = card.layout.label_folder is not None or card.layout.label_path is not None
         self.labels = labels and has_labels and split not in card.layout.unlabelled
-        self._names = encode_names(self.root, split_names(self.root, card, split))
+        self._names = encode_names(self.root, self.list_names(split, card))
+
+    def list_names(self, split:str, # One of the card's, or 'all'
+        card:Card=None,             # With all modalities; None: the folder's
+    ) -> list:                      # Of str
+        "The names of a split's items, in order."
+        return split_names(self.root, card or self.card, split)
 
     def __repr__(self):
         what = f'{len(self)} items, {", ".join(self.modalities)}, {self.card.num_classes} classes'

@@ -64,11 +64,12 @@ def _bad(path, what):
                      'raw values and constants of the camera',
                      'Take the file as the camera wrote it; programs that edit pictures drop this part')
 
-def _flir_parts(data):
+def _flir_parts(path, data):
     "The content of the FLIR segments of a JPEG, joined."
     at,parts = 2,{}
     while at+4 <= len(data) and data[at] == 0xff and data[at+1] not in (0xda, 0xd9):
         n = struct.unpack('>H', data[at+2:at+4])[0]
+        if at+2+n > len(data): raise _bad(path, 'the file is cut')
         if data[at+1] == 0xe1 and data[at+4:at+9] == b'FLIR\0': parts[data[at+10]] = data[at+12:at+2+n]
         at += 2+n
     return b''.join(parts[number] for number in sorted(parts))
@@ -93,11 +94,16 @@ def _order(record):
 
 def _archive(path):
     "{type: bytes} of a radiometric JPEG."
-    data = _flir_parts(file_bytes(path))
+    data = _flir_parts(path, file_bytes(path))
     if not data: raise RGBXError(path, 'no radiometric JPEG (FLIR)', 'the file as a thermal camera wrote it')
     return _records(path, data)
 
 # %% ../../nbs/data/13_thermal.ipynb #e7376671
+def _decoded(pixels, flag):
+    "A picture inside of the file; None where it does not decode."
+    try: return cv2_().imdecode(np.frombuffer(pixels, np.uint8), flag)
+    except cv2_().error: return None
+
 def _raw_values(path, record):
     "(H, W) uint16 of record 1."
     if record is None or len(record) < 34: raise _bad(path, 'no raw image')
@@ -105,10 +111,10 @@ def _raw_values(path, record):
     width,height = struct.unpack(end+'HH', record[2:6])
     pixels = record[32:]
     if pixels[:4] == b'\x89PNG':     # its two bytes are the other way round
-        raw = cv2_().imdecode(np.frombuffer(pixels, np.uint8), cv2_().IMREAD_UNCHANGED)
+        raw = _decoded(pixels, cv2_().IMREAD_UNCHANGED)
         raw = None if raw is None or raw.dtype != np.uint16 else raw.byteswap()
     else: raw = np.frombuffer(pixels[:2*width*height], end+'u2') if len(pixels) >= 2*width*height else None
-    if raw is None or raw.size != width*height: raise _bad(path, 'a raw image that is cut')
+    if raw is None or not raw.size or raw.size != width*height: raise _bad(path, 'a raw image that is cut')
     return raw.reshape(height, width).astype(np.uint16)
 
 def _constants(path, record):
@@ -119,7 +125,9 @@ def _constants(path, record):
               for field in fields(_Camera)}
     camera = _Camera(**values)
     if camera.humidity > 2: camera.humidity /= 100
-    if not camera.r1 > 0 or not camera.r2 > 0 or not 0 < camera.emissivity <= 1: raise _bad(path, 'constants of 0')
+    known = all(np.isfinite(value) for value in vars(camera).values())
+    if not known or not camera.r1 > 0 or not camera.r2 > 0 or not 0 < camera.emissivity <= 1:
+        raise _bad(path, 'constants of 0, or that are no numbers')
     if not 0 < camera.window <= 1: camera.window = 1.
     return camera
 
@@ -127,7 +135,11 @@ def flir_celsius(path:Path # A radiometric JPEG
 ) -> np.ndarray:           # (H, W) float32, degrees Celsius
     "The temperatures of a thermal camera's JPEG, with the emissivity, distance and air that the camera was told."
     records = _archive(path)
-    return _celsius(_raw_values(path, records.get(1)), _constants(path, records.get(0x20)))
+    with np.errstate(all='ignore'):
+        degrees = _celsius(_raw_values(path, records.get(1)), _constants(path, records.get(0x20)))
+    degrees[~((degrees > -273.15) & (degrees < 5000))] = np.nan
+    if not np.isfinite(degrees).any(): raise _bad(path, 'constants that give no temperature')
+    return degrees
 
 # %% ../../nbs/data/13_thermal.ipynb #9d2d2b41
 def flir_visible(path:Path # A radiometric JPEG
@@ -136,6 +148,6 @@ def flir_visible(path:Path # A radiometric JPEG
     record = _archive(path).get(0x0e)
     if record is None: raise RGBXError(path, 'no photograph of a visible camera', 'one inside the radiometric JPEG')
     if record[32:35] != b'\xff\xd8\xff': raise RGBXError(path, 'a photograph that is no JPEG', 'a JPEG')
-    pixels = cv2_().imdecode(np.frombuffer(record[32:], np.uint8), cv2_().IMREAD_COLOR)
+    pixels = _decoded(record[32:], cv2_().IMREAD_COLOR)
     if pixels is None: raise RGBXError(path, 'a photograph that does not decode', 'a JPEG')
     return np.ascontiguousarray(pixels[...,::-1])

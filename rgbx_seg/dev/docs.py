@@ -75,7 +75,7 @@ def site_pages(root:Path # The folder with `settings.ini`
     "All pages: the front page, then room by room."
     pages = [read_page(path, root/'nbs') for path in notebooks(root)]
     order = list(ROOMS)
-    def place(page): return order.index(page.room) if page.room in order else len(order)
+    def place(page:Page): return order.index(page.room) if page.room in order else len(order)
     return sorted(pages, key=lambda page: (page.url!='index.html', place(page), page.url))
 
 # %% ../../nbs/dev/10_docs.ipynb #e75ba7d1
@@ -89,9 +89,9 @@ def _fold_word(source, flags, tests, outputs):
     try: tree = ast.parse(source).body
     except SyntaxError: tree = []
     imports = bool(tree) and all(isinstance(node, (ast.Import,ast.ImportFrom)) for node in tree)
-    typed = 'export' not in flags and source.count('\n') <= 2  # the reader is to type them
+    typed = 'export' not in flags and source.count('\n') <= 4  # the reader is to type them
     if imports and not typed: return 'Imports'
-    checks = bool(tree) and not outputs and all(map(_is_check, tree))
+    checks = bool(tree) and not outputs and 2*sum(map(_is_check, tree)) >= len(tree)
     return 'Tests' if tests or checks or 'code-fold' in flags else ''
 
 # %% ../../nbs/dev/10_docs.ipynb #5b1de0a1
@@ -106,19 +106,23 @@ def _text_cells(text, attachments, store):
         if part.strip(): cells.append(cell)
     return cells,len(parts)>1
 
-def _output(output):
-    "An output without what needs a kernel or a script from elsewhere."
+def _output(output, store):
+    "An output without what needs a kernel or a script from elsewhere, its formulas taken out."
     if 'data' not in output: return output
+    if 'text/markdown' in output['data']:
+        text = ''.join(output['data']['text/markdown'])
+        output = output | dict(data=output['data'] | {'text/markdown': take_math(text, store)})
     return None if any('widget' in kind or 'javascript' in kind for kind in output['data']) else output
 
-def _code_cells(cell, flags, tests, code):
+def _code_cells(cell, flags, tests, store, code):
     "Anchors of what a code cell defines, and the cell without its directives."
     names = defined(cell.source) if 'export' in flags else []
     anchors = ''.join(f'<a class="def" id="{name}"></a>' for name in names)
     cells = [nbformat.v4.new_markdown_cell(anchors)] if names else []
     source = re.sub(r'^#\|.*\n?', '', cell.source, flags=re.M).strip('\n')
     if code and source:
-        shown = nbformat.v4.new_code_cell(source, outputs=list(filter(None, map(_output, cell.outputs))))
+        shown = nbformat.v4.new_code_cell(source,
+                                          outputs=[new for output in cell.outputs if (new := _output(output, store))])
         fold = _fold_word(source, flags, tests, shown.outputs)
         if fold: shown.metadata['fold'] = fold
         cells.append(shown)
@@ -141,7 +145,7 @@ def prepare(notebook:dict, # A notebook node
         elif cell.cell_type=='code':
             flags = _flags(cell.source)
             hidden = 'hide' in flags or 'default_exp' in flags or re.search(r'nbdev_export\(', cell.source)
-            if not hidden: cells += _code_cells(cell, flags, tests, code)
+            if not hidden: cells += _code_cells(cell, flags, tests, store, code)
     return nbformat.v4.new_notebook(cells=cells,
                                     metadata=dict(language_info=dict(name='python', pygments_lexer='ipython3')))
 
@@ -165,7 +169,7 @@ def _folded(blocks, folds):
 def _own_ids(inner):
     "A heading that stands twice gets a number."
     seen = {}
-    def one(found):
+    def one(found:re.Match):
         seen[found[2]] = seen.get(found[2], 0)+1
         return f'{found[1]}{found[2]}{"" if seen[found[2]]==1 else f"-{seen[found[2]]}"}"'
     return re.sub(r'(<h[1-6] id=")([^"]*)"', one, inner)
@@ -173,10 +177,12 @@ def _own_ids(inner):
 def _link_names(inner, page, targets):
     "Words in back-ticks that are names or pages become links; code blocks and links are left alone."
     up = '../'*page.url.count('/')
-    def link(found):
+    def link(found:re.Match):
         name = found[1].removesuffix('()')
         if name not in targets: return found[0]
         url,_,anchor = targets[name].partition('#')
+        word = re.fullmatch('[a-z]+', found[1])  # may be an everyday word: only a name of the same room
+        if word and url.rpartition('/')[0]!=page.room: return found[0]
         if url==page.url and not anchor: return found[0]
         return f'<a href="{"" if url==page.url else up+url}{"#"+anchor if anchor else ""}">{found[0]}</a>'
     pieces = re.split(r'(<a .*?</a>|<pre.*?</pre>)', inner, flags=re.S)
@@ -244,7 +250,7 @@ def navigation(pages:list, # All pages in reading order
     "The list of pages by room; the room of this page is open, on the front page the first one."
     up = '../'*here.url.count('/')
     opened = pages[1].room if here.url=='index.html' and len(pages)>1 else here.room
-    def link(page):
+    def link(page:Page):
         return f'<a href="{up+page.url}"{" class=here" if page is here else ""}>{html.escape(page.title)}</a>'
     out = f'<a class="home{" here" if here.url=="index.html" else ""}" href="{up}index.html">rgbx_seg</a>'
     for room,group in itertools.groupby((page for page in pages if page.url!='index.html'), key=lambda page: page.room):
@@ -271,7 +277,7 @@ def page_html(page:Page, # The page
 ) -> str:                # A whole document
     "The page with navigation, contents, search, and links to the pages before and after."
     up,at = '../'*page.url.count('/'),pages.index(page)
-    def link(i, before, after):
+    def link(i:int, before:str, after:str):
         if not 0<=i<len(pages): return '<span></span>'
         return f'<a href="{up+pages[i].url}">{before}{html.escape(pages[i].title)}{after}</a>'
     ends = link(at-1, '&larr; ', '')+link(at+1, '', ' &rarr;')
@@ -281,7 +287,7 @@ def page_html(page:Page, # The page
 # %% ../../nbs/dev/10_docs.ipynb #1823eb5a
 def _relink(inner, page, root, out):
     "Links between notebooks become links between pages; other files of the repository that are linked are copied."
-    def one(found):
+    def one(found:re.Match):
         url = urlsplit(html.unescape(found[3]))
         if url.scheme or url.netloc or not url.path or found[3].startswith(('data:','#')): return found[0]
         file = (page.path.parent/unquote(url.path)).resolve()
@@ -341,7 +347,7 @@ class _Links(HTMLParser):
     def __init__(self):
         super().__init__()
         self.refs,self.ids = [],set()
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag:str, attrs:list):
         "Called by the parser."
         found = dict(attrs)
         self.ids |= {found[key] for key in ('id','name') if found.get(key)}
@@ -351,12 +357,12 @@ def dead_links(site:Path # Folder of a site
 ) -> list:          # (page, link) of every internal link whose file or anchor is not there
     "Check every link inside the site, anchors too, and that nothing is loaded from elsewhere."
     site,read,bad = Path(site).resolve(),{},[]
-    def parse(page):
+    def parse(page:Path):
         if page not in read:
             read[page] = _Links()
             read[page].feed(page.read_text(encoding='utf-8'))
         return read[page]
-    def leads(page, url):
+    def leads(page:Path, url:tuple):
         file = (page.parent/unquote(url.path)).resolve() if url.path else page
         if not file.is_file() or not file.is_relative_to(site): return False
         return not url.fragment or file.suffix!='.html' or unquote(url.fragment) in parse(file).ids

@@ -48,7 +48,7 @@ def take_math(md:str, # Markdown
     store:list        # Formulas are appended: HTML
 ) -> str:             # Markdown with a mark for each formula
     "Take formulas out of Markdown, so that nothing else reads them; code is left alone."
-    def put(tex, display):
+    def put(tex:str, display:bool):
         store.append(math_svg(tex, display))
         return f'\u2063{len(store)-1}\u2063'
     parts = re.split(r'(```.*?```|~~~.*?~~~|`[^`\n]+`)', md, flags=re.S)

@@ -105,7 +105,7 @@ def readme_text(root:Path) -> str: # The folder with `settings.ini`
     nb.metadata.language_info = dict(name='python')
     md,_ = MarkdownExporter(config=cfg, preprocessors=[RegexRemovePreprocessor]).from_notebook_node(nb)
     md = re.sub(r'^#\|.*\n', '', md, flags=re.M)
-    def from_top(link): return '](' + posixpath.normpath(f'nbs/{link[1]}')
+    def from_top(link:object): return '](' + posixpath.normpath(f'nbs/{link[1]}')
     md = re.sub(r'\]\((?!\w+:|#)([^)\s]+)', from_top, md)
     return ('<!-- written from nbs/index.ipynb by `make readme`; edit that -->\n\n'
             + re.sub(r'\n{3,}', '\n\n', md).strip() + '\n')
@@ -143,7 +143,7 @@ def run_tests(root:Path, # The folder with `settings.ini`
 ) -> int:                # Number of failures
     "Run everything, print a line per check, and `N passed, N failed` at the end."
     nbs,failed,passed = [n for n in notebooks(root) if only in str(n.relative_to(root))],[],0
-    def report(name:str, ok, note:str=''):
+    def report(name:str, ok:bool, note:str=''):
         nonlocal passed
         passed += ok
         if not ok: failed.append(name)

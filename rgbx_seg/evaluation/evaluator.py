@@ -261,6 +261,7 @@ def evaluate(
     seen = real_names(getattr(model, 'modalities', have), have)
     return _report(count, name or run.name, protocol, seen, picks, subsets, clock)
 
+# %% ../../nbs/evaluation/32_evaluate.ipynb #ced3b89e
 def _report(count, name, protocol, seen, picks, subsets, clock):
     card = count.dataset.card
     withheld = tuple(modality for k,modality in zip(picks, seen) if k is None)

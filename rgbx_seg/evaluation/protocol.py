@@ -9,9 +9,12 @@ __all__ = ['Protocol', 'get_protocol', 'list_protocols', 'protocols_for']
 import dataclasses, fnmatch
 import numpy as np
 from ..core import RGBXError
+from ..data.schema import fit_value
 from ..registry import PROTOCOLS
 
 # %% ../../nbs/evaluation/10_protocol.ipynb #0cb05c9e
+_FORM = dict(crop=tuple[int, int]|int|None, stride=float, scales=tuple[float, ...]|float, flip=bool, pad=bool,
+             fit=tuple[int, int]|None, multiple=int, size=tuple[int, int]|None, at_size=bool, f1=bool)   # the others are words
 _CHOICES = dict(mode=('whole','slide'), arithmetic=('','sigma','furnace','cmnext'), absent=('ignore','zero'),
                 outside=('error','ignore'))
 _SCORES = dict(sigma='exponent of summed logits', cmnext='softmax, corners aligned')  # of the published evaluators
@@ -35,6 +38,7 @@ class Protocol:
     at_size:bool=False       # Score at `size`, with the label resized
     absent:str='ignore'      # Classes without a pixel: 'ignore' leaves them out of a mean, 'zero' counts them as 0
     outside:str='error'      # Labels beyond the classes: 'error', or 'ignore'
+    f1:bool=False            # Also tell F1 scores, as aerial benchmarks do
     about:str=dataclasses.field(default='', compare=False)   # What it stands for, in a line
 
     def __post_init__(self):
@@ -64,7 +68,9 @@ class Protocol:
         if self.arithmetic=='furnace' and self.crop[0]!=self.crop[1]:
             raise self._bad(f'crop={self.crop}', 'a square crop')
         if self.at_size and not self.size: raise self._bad('at_size without a size', 'size=(height, width)')
-        if not self.scales or min(self.scales)<=0: raise self._bad(f'scales={self.scales}', 'positive numbers')
+        if not self.scales or not 0<min(self.scales)<=max(self.scales)<=16:
+            raise self._bad(f'scales={str(self.scales)[:60]}', 'positive numbers up to 16')
+        if self.multiple<1: raise self._bad(f'multiple={self.multiple}', 'a number from 1')
         if not 0<self.stride<=1: raise self._bad(f'stride={self.stride}', 'a part of the window, in (0, 1]')
 
     def to_dict(self) -> dict: # JSON-able; `Protocol.from_dict` rebuilds it
@@ -77,11 +83,13 @@ class Protocol:
         fields:dict            # What `to_dict` gave; the name `published` of older reports is read as `arithmetic`
     ) -> 'Protocol':
         "A protocol from its plain fields; an unknown one raises `RGBXError`."
+        if not isinstance(fields, dict): raise RGBXError('protocol', str(fields)[:40], 'an object of its fields')
         fields = {'arithmetic' if field=='published' else field: value for field,value in fields.items()}
         unknown = set(fields)-set(cls.__dataclass_fields__)
         if unknown:
             raise RGBXError('protocol', f'a field {min(unknown)!r}', f"some of {', '.join(cls.__dataclass_fields__)}")
-        return cls(**fields)
+        return cls(**{field: fit_value(value, _FORM.get(field, str), f'protocol: {field}')
+                      for field,value in fields.items()})
 
     def _resizing(self):
         if self.fit: return f', resized into {self.fit[0]}x{self.fit[1]}'

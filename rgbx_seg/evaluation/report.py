@@ -9,10 +9,12 @@ __all__ = ['Report', 'compare']
 import json, math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 import numpy as np
 import torch
 from fastcore.basics import patch
 from ..core import RGBXError, choose, write_text
+from ..data.schema import fit_value, within
 from .metrics import ConfusionMatrix
 from .protocol import Protocol
 from ..show.tables import NOTE, Tables, pct
@@ -142,6 +144,24 @@ def scores(self:Report) -> dict: # {row: {'miou', 'macc', 'aacc', 'kappa', 'item
                         items=self.n(row), **{f'miou_{other}': self.mean_iou(None, row, other)}, sets=sets)
     return out
 
+# %% ../../nbs/evaluation/30_report.ipynb #de2fc408
+@patch
+def mean_f1(self:Report,
+    classes:list=None,   # Names (or indices) of classes; None = all
+    row:str='all'        # 'all', a condition or a subset
+) -> float:              # 0..1
+    "Mean F1 over `classes` in a row."
+    return self.matrix(row).mf1(self.class_ids(classes))
+
+@patch
+def f1_table(self:Report, digits:int=1) -> tuple: # (head, rows)
+    "F1 of every class and their means, as strings, in every row."
+    values = {row: self.matrix(row).f1().tolist() for row in self.rows}
+    rows = [[name, *(pct(values[row][i], digits) for row in self.rows)] for i,name in enumerate(self.classes)]
+    sets = dict(mean=None) | {f'mean, {name}': classes for name,classes in self.class_sets.items()}
+    rows += [[name, *(pct(self.mean_f1(classes, row), digits) for row in self.rows)] for name,classes in sets.items()]
+    return ['F1', *self.rows],rows
+
 # %% ../../nbs/evaluation/30_report.ipynb #23c6e9cc
 @patch
 def condition_table(self:Report, digits:int=1) -> tuple: # (head, rows)
@@ -169,8 +189,9 @@ def class_table(self:Report, digits:int=1) -> tuple: # (head, rows)
 
 @patch
 def tables(self:Report, digits:int=1) -> list: # (name, head, rows) of each
-    "Conditions, then classes."
-    return [('conditions', *self.condition_table(digits)), ('classes', *self.class_table(digits))]
+    "Conditions, then classes; F1 scores where the protocol asks for them."
+    more = [('F1', *self.f1_table(digits))] if self.protocol.get('f1') else []
+    return [('conditions', *self.condition_table(digits)), ('classes', *self.class_table(digits)), *more]
 
 # %% ../../nbs/evaluation/30_report.ipynb #5c6406b7
 @patch
@@ -211,6 +232,35 @@ def to_dict(self:Report,
                 subsets=self.subsets, items=self.items, counts={c: matrix.tolist() for c,matrix in self.counts.items()},
                 class_sets=self.class_sets, timing=self.timing, images=items)
 
+_FORM = dict(name=str, classes=list[str], counts=dict, items=dict, subsets=dict[str, list[str]], protocol=dict,
+             modalities=tuple[str, ...], dropped=tuple[str, ...], data=str, synthetic=bool,
+             palette=list[tuple[int, int, int]]|None, class_sets=dict[str, list[str]], images=dict, timing=dict)
+
+def _whole_numbers(values, place):
+    "Counts as int64."
+    try: counts = np.asarray(values)
+    except ValueError: counts = np.empty(0, object)
+    if counts.dtype.kind in 'iu' and (not counts.size or 0 <= counts.min() <= counts.max() < 2**53):
+        return counts.astype(np.int64)
+    if counts.size == 0 and counts.dtype.kind == 'f': return counts.astype(np.int64)
+    raise RGBXError(place, str(values)[:40], 'whole numbers from 0')
+
+def _fields_of(data):
+    "The fields of a report, of the kinds that they must be."
+    fields = {key: fit_value(data[key], kind, key) for key,kind in _FORM.items() if key in data}
+    fields['counts'] = {name: _whole_numbers(matrix, f'counts[{name}]') for name,matrix in fields['counts'].items()}
+    for name,number in fields['items'].items(): fit_value(number, int, f'items[{name}]')
+    if set(fields['items']) != set(fields['counts']):
+        raise RGBXError('items', ', '.join(fields['items'])[:80], 'a number for each of counts')
+    for name,image in fields.get('images', {}).items():
+        condition,places,numbers = fit_value(image, tuple[str, Any, Any], f'images[{name}]')
+        if condition not in fields['counts']: raise RGBXError(f'images[{name}]', repr(condition), 'one of counts')
+        at,n = (_whole_numbers(one, f'images[{name}]') for one in (places, numbers))
+        if at.shape != n.shape or at.ndim != 1 or (at.size and at.max() >= len(fields['classes'])**2):
+            raise RGBXError(f'images[{name}]', f'{at.shape} places of {n.shape} counts',
+                            'as many, below classes squared')
+    return fields
+
 @patch(cls_method=True)
 def from_dict(cls:Report,
     data:dict,           # What `to_dict` gave
@@ -221,10 +271,7 @@ def from_dict(cls:Report,
     for key in needed:
         if not isinstance(data, dict) or key not in data:
             raise RGBXError(where, f'no entry {key!r}', f"a report with {', '.join(needed)}")
-    fields = {key: value for key,value in data.items() if key in cls.__dataclass_fields__}
-    for key in ('modalities', 'dropped'):
-        if key in fields: fields[key] = tuple(fields[key])
-    return cls(**fields)
+    with within(where): return cls(**_fields_of(data))
 
 # %% ../../nbs/evaluation/30_report.ipynb #c56d597e
 @patch(cls_method=True)
@@ -239,11 +286,19 @@ def load(cls:Report,
 
 @patch
 def save(self:Report,
-    path:Path                 # Ending in .json, .md, .csv, .tex, .txt or .html
+    path:Path,                # Ending in .json, .md, .csv, .tex, .txt or .html
+    run:'Run'=None,           # For a page: what was judged ...
+    data:'DataSet'=None       # ... on what, for pictures of the worst items
 ):
-    "Write the report; as JSON with all that it keeps."
+    "Write the report; as JSON with all that it keeps, as HTML a page with figures."
     if Path(path).suffix=='.json': write_text(path, json.dumps(self.to_dict(images=True))+'\n')
+    elif Path(path).suffix=='.html': write_text(path, _page(self, run, data))
     else: Tables.save(self, path)
+
+def _page(result, run=None, data=None):
+    "A result as one HTML page."
+    from rgbx_seg.evaluation.page import html_page
+    return html_page(result, run, data)
 
 # %% ../../nbs/evaluation/30_report.ipynb #331f77e6
 def _check_alike(reports):
@@ -266,6 +321,10 @@ class Comparison(Tables):
         _check_alike(every)
         self.first,self.synthetic = every[0],any(report.synthetic for report in every)
         self.protocols = sorted({str(Protocol.from_dict(report.protocol)) for report in every if report.protocol})
+
+    def to_html(self) -> str: # A whole page
+        "The comparison with its figure."
+        return _page(self)
 
     def _each(self, f): return {name: [f(report) for report in some] for name,some in self.reports.items()}
 

@@ -142,7 +142,7 @@ class _Training(_Sampling):
         "The mask on the grid of the head (nearest neighbour)."
         if mask.ndim == 4: mask = mask[:,0]
         bad = (mask != 255) & ((mask < 0) | (mask >= self.num_classes))
-        if bad.any():
+        if bad.device.type != 'meta' and bad.any():
             raise RGBXError('DiffusionHead', f'label {int(mask[bad][0])} in the mask',
                             f'0 to {self.num_classes-1}, or 255 to ignore')
         mask = F.interpolate(mask[:,None].float(), tuple(size), mode='nearest')[:,0].long()

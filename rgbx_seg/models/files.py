@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/models/05_files.ipynb #7f5d480e
-import argparse, os, pickle, re, zipfile
+import argparse, contextlib, os, pickle, re, struct, zipfile, zlib
 from pathlib import Path
 import numpy as np
 import torch
@@ -74,16 +74,25 @@ def _unpacked_limit(path, limit):
     if not str(limit).isdecimal(): raise RGBXError('RGBX_SEG_UNPACKED_LIMIT', repr(limit), 'a number of bytes')
     return int(limit)
 
-def _check_archive(path, limit):
-    "An archive that unpacks to more than `limit` bytes, or to no end of files, is refused."
+@contextlib.contextmanager
+def _whole_archive(path):
+    "An archive; what is wrong with it is one error."
     try:
-        with zipfile.ZipFile(path) as archive: sizes = [entry.file_size for entry in archive.infolist()]
-    except (zipfile.BadZipFile, OSError) as e:
+        with zipfile.ZipFile(path) as archive: yield archive
+    except RGBXError: raise
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, EOFError, zlib.error, struct.error) as e:
         raise RGBXError(path, f'an unreadable file ({e})', 'a complete checkpoint', 'Fetch it again') from None
+
+def _check_archive(path, limit):
+    "A damaged archive, or one that unpacks to more than `limit` bytes or to no end of files, is refused."
     allowed = _unpacked_limit(path, limit)
-    if sum(sizes) <= allowed and len(sizes) < 10**6: return
-    raise RGBXError(path, f'an archive of {len(sizes)} files that unpacks to {sum(sizes):,} bytes',
-                    f'at most {allowed:,}', 'If you trust it, set RGBX_SEG_UNPACKED_LIMIT to a number of bytes')
+    with _whole_archive(path) as archive:
+        sizes = [entry.file_size for entry in archive.infolist()]
+        if sum(sizes) > allowed or len(sizes) >= 10**6:
+            raise RGBXError(path, f'an archive of {len(sizes)} files that unpacks to {sum(sizes):,} bytes',
+                            f'at most {allowed:,}', 'If you trust it, set RGBX_SEG_UNPACKED_LIMIT to a number of bytes')
+        damaged = archive.testzip()          # torch does not look at the checksums
+        if damaged: raise zipfile.BadZipFile(f'the checksum of {damaged} is another one')
 
 # %% ../../nbs/models/05_files.ipynb #3457b5d5
 def read_file(path:'Path|str', # A `.safetensors` file or one written by `torch.save`, under any name

@@ -71,5 +71,6 @@ def cross_merge(ys:Tensor, # `(B, K, D, H*W)`
     if route=='cross2d':
         y = ys[:,:2]+ys[:,2:].flip(-1)
         return y[:,0]+y[:,1].reshape(b,d,W,H).transpose(2,3).reshape(b,d,L)
-    inv = route_index(route, H, W, ys.device).argsort(1)
+    inv = route_index(route, H, W, ys.device)
+    if route=='rot90': inv = inv.argsort(1)   # the others are the natural order or its reverse
     return sum(ys[:,i].index_select(-1, inv[i]) for i in range(k))

@@ -193,8 +193,8 @@ if triton is not None:
 if triton is not None:
     @triton.jit(do_not_specialize=[n for n in SIZES if n!='sm'])
     def gradients_kernel(x, dl, B, C, A, bias, w, Ds, line, h, q, gy, m1, m2, gx, gz, gBC, gA, gD, gbias, sx, sd, sb,
-                         sc, sg, so, L, LC, D, K, NC, rank, rev, dirs, add, ways, S, N: tl.constexpr, NB: tl.constexpr,
-                         R: tl.constexpr, T: tl.constexpr, U: tl.constexpr, BD: tl.constexpr, ND: tl.constexpr,
+                         sc, sg, so, L, LC, D, K, NC, rank, rev, dirs, add, ways, turns, S, N: tl.constexpr,
+                         NB: tl.constexpr, R: tl.constexpr, T: tl.constexpr, U: tl.constexpr, BD: tl.constexpr,
                          ONE: tl.constexpr, SKIP: tl.constexpr, SOFT: tl.constexpr, BIAS: tl.constexpr,
                          ROUTE: tl.constexpr):
         nd = tl.cdiv(D, BD)
@@ -207,8 +207,8 @@ if triton is not None:
         size = (nd*ways*N*BD).to(tl.int64)                     # marks of one step, of all programs of a chunk
         own = i*N*BD+tl.arange(0, BD)
         batch = tl.num_programs(0)//(nd*ways*NC)
-        for j in range(ND):
-            k = (dirs>>(4*(way*ND+j)))&15 if ROUTE else way
+        for j in range(turns):
+            k = (dirs>>(4*(way*turns+j)))&15 if ROUTE else way
             ch = k*D+d
             back = (rev>>(k&31))&1
             ws = load_expansion(w, bias, ch, m, rank, R, BIAS)

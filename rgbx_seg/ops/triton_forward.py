@@ -136,7 +136,7 @@ if triton is not None:
 
 # %% ../../nbs/ops/17_triton_forward.ipynb #aa388fcc
 # sizes that no kernel is compiled for: strides of the small tensors too, so that stages share a kernel
-SIZES = 'L LC NC K rank rev dirs add ways S sd sb sc sm'.split()
+SIZES = 'L LC NC K rank rev dirs add ways turns S sd sb sc sm'.split()
 
 if triton is not None:
     @triton.jit
@@ -199,9 +199,9 @@ if triton is not None:
 
 # %% ../../nbs/ops/17_triton_forward.ipynb #06fa6f55
 if triton is not None:
-    @triton.jit(do_not_specialize=['NC','K','rev','G','NG','N','adjoint'])
-    def carries_kernel(h, total, A, first, ends, sums, NC, D, K, rev, G, NG, N, adjoint, FIRST: tl.constexpr,
-                       END: tl.constexpr, JOIN: tl.constexpr, T: tl.constexpr, BD: tl.constexpr):
+    @triton.jit(do_not_specialize=['NC','K','rev','G','NG','N','adjoint','end','join'])
+    def carries_kernel(h, total, A, first, ends, sums, NC, D, K, rev, G, NG, N, adjoint, end, join,
+                       FIRST: tl.constexpr, T: tl.constexpr, BD: tl.constexpr):
         KD = K*D
         i,g,b = program(tl.cdiv(KD, BD)*N, NG)
         n = i%N
@@ -211,7 +211,7 @@ if triton is not None:
         A2 = tl.load(A+ch*N+n, mask=m, other=0.)*1.4426950408889634
         cur,tot = tl.zeros((BD,), tl.float32),tl.zeros((BD,), tl.float32)
         if FIRST: cur = tl.load(first+(b*KD+ch)*N+n, mask=m, other=0.)
-        if JOIN: cur = join_groups(cur, g, b, n, ch, m, A2, ends, sums, NG, KD, N, T)
+        cur = join_groups(cur, g*join, b, n, ch, m, A2, ends, sums, NG, KD, N, T)
         sign = tl.where(back==1, -1, 1).to(tl.int64)
         at = b*NC+tl.where(back==1, NC-1-g*G, g*G)             # chunks are met in the order of the walk
         hp,tp = h+(at*N+n)*KD+ch,total+at*KD+ch
@@ -223,13 +223,12 @@ if triton is not None:
                 ds = ds+(tl.load(tp+sign*t*KD, mask=ok, other=0.),)
                 oks = oks+(ok,)
             for t in tl.static_range(T):
-                if not END: tl.store(hp+sign*t*N*KD, cur, mask=oks[t])
+                tl.store(hp+sign*t*N*KD, cur, mask=oks[t]&(end==0))
                 cur = tl.exp2(A2*ds[t])*cur+es[t]
                 tot += ds[t]
             hp,tp = hp+sign*T*N*KD,tp+sign*T*KD
-        if END:
-            tl.store(ends+((b*NG+g)*N+n)*KD+ch, cur, mask=m)
-            tl.store(sums+(b*NG+g)*KD+ch, tot, mask=m&(n==0))
+        tl.store(ends+((b*NG+g)*N+n)*KD+ch, cur, mask=m&(end==1))
+        tl.store(sums+(b*NG+g)*KD+ch, tot, mask=m&(n==0)&(end==1))
 
 # %% ../../nbs/ops/17_triton_forward.ipynb #2adf0e80
 if triton is not None:
@@ -258,8 +257,8 @@ if triton is not None:
 if triton is not None:
     @triton.jit(do_not_specialize=[n for n in SIZES if n not in ('S','sm')])
     def outputs_kernel(x, dl, B, C, A, bias, w, Ds, line, h, y, last, sx, sd, sb, sc, sy, L, LC, D, K, NC, rank, rev,
-                       dirs, add, ways, N: tl.constexpr, NB: tl.constexpr, R: tl.constexpr, T: tl.constexpr,
-                       BD: tl.constexpr, ND: tl.constexpr, LAST: tl.constexpr, SKIP: tl.constexpr, SOFT: tl.constexpr,
+                       dirs, add, ways, turns, N: tl.constexpr, NB: tl.constexpr, R: tl.constexpr, T: tl.constexpr,
+                       BD: tl.constexpr, LAST: tl.constexpr, SKIP: tl.constexpr, SOFT: tl.constexpr,
                        BIAS: tl.constexpr, ROUTE: tl.constexpr):
         nd = tl.cdiv(D, BD)
         i,c,b = program(nd*ways, NC)
@@ -268,8 +267,8 @@ if triton is not None:
         way = i//nd
         at = b*NC+c
         KD = K*D
-        for j in range(ND):
-            k = (dirs>>(4*(way*ND+j)))&15 if ROUTE else way
+        for j in range(turns):
+            k = (dirs>>(4*(way*turns+j)))&15 if ROUTE else way
             ch = k*D+d
             back = (rev>>(k&31))&1
             ws = load_expansion(w, bias, ch, m, rank, R, BIAS)

@@ -178,15 +178,15 @@ def _carry(p, h, total, first, adjoint, n_chunks):
     common = dict(NC=n_chunks, D=p.D, K=p.K, rev=p.rev, N=p.N, adjoint=int(adjoint), T=2*STEPS['T'], BD=channels,
                   num_warps=channels//32)
     if n_chunks<=4*group:
-        triton_forward.carries_kernel[(programs,)](h, total, p.A, start, h, h, G=n_chunks, NG=1, END=False, JOIN=False,
+        triton_forward.carries_kernel[(programs,)](h, total, p.A, start, h, h, G=n_chunks, NG=1, end=0, join=0,
                                                    FIRST=first is not None, **common)
         return
     groups = -(-n_chunks//group)
     ends,sums = p.new(p.b, groups, p.N, width),p.new(p.b, groups, width)
     common |= dict(G=group, NG=groups)
     walk = triton_forward.carries_kernel[(programs*groups,)]
-    walk(h, total, p.A, p.A, ends, sums, FIRST=False, END=True, JOIN=False, **common)
-    walk(h, total, p.A, start, ends, sums, FIRST=first is not None, END=False, JOIN=True, **common)
+    walk(h, total, p.A, p.A, ends, sums, FIRST=False, end=1, join=0, **common)
+    walk(h, total, p.A, start, ends, sums, FIRST=first is not None, end=0, join=1, **common)
 
 def _start(p, first, adjoint, channels, gy=None, sg=None):
     "What enters every chunk `(B, chunks, N, K*D)`; `first` enters the first one."
@@ -224,7 +224,7 @@ def _forward(p:_Scan, strides, last, first, channels, joint):
             sx=p.sx, sd=p.sd, sb=p.sb, sc=p.sc, sy=_own_strides(p, strides),
             L=p.L, LC=chunk, D=p.D, K=p.K, NC=n_chunks, rank=p.R,
             rev=p.rev, dirs=directions, add=int(i>0), ways=n_ways,                # the second launch adds to the first
-            BD=channels, ND=n_directions, LAST=last is not None, SKIP=p.Ds is not None, **p.flags(),
+            turns=n_directions, BD=channels, LAST=last is not None, SKIP=p.Ds is not None, **p.flags(),
             num_warps=1, **_registers('outputs', p, channels))
     return (y.sum(0) if ways>1 else y),starts
 
@@ -261,7 +261,7 @@ def _backward(p, gy, sg, glast, h, types, channels, joint):
             sx=p.sx, sd=p.sd, sb=p.sb, sc=p.sc, sg=sg, so=_own_strides(p, sg),
             L=p.L, LC=chunk, D=p.D, K=p.K, NC=n_chunks, rank=p.R, S=S,
             rev=p.rev, dirs=directions, add=int(i>0), ways=n_ways,
-            U=_together(p.N, STEPS['T']), BD=channels, ND=n_directions, ONE=chunk==S, SKIP=p.Ds is not None,
+            U=_together(p.N, STEPS['T']), turns=n_directions, BD=channels, ONE=chunk==S, SKIP=p.Ds is not None,
             **p.flags(), num_warps=1, **_registers('gradients', p, channels))
     return (gx.sum(0) if ways>1 else gx),gz,gBC.sum(0),gA.sum((0,1)).t(),gD.sum((0,1)),gbias.sum((0,1)),q
 

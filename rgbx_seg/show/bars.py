@@ -67,7 +67,7 @@ def part_bars(
 
 # %% ../../nbs/show/30_bars.ipynb #b8475af4
 def plot_conditions(
-    reports,            # A `Report`, or {name: Report or list of Reports (seeds)}
+    reports:dict|list,            # A `Report`, or {name: Report or list of Reports (seeds)}
     rows:list=None,     # Rows to show; default: all, conditions and subsets
     classes:list=None,  # Mean IoU over these classes instead of all
     dpi:int=72          # Pixels per inch

@@ -54,7 +54,7 @@ def _is_score(name, column):
 
 # %% ../../nbs/show/20_curves.ipynb #8ef8d522
 def plot_history(
-    path,       # `history.csv`, the folder of a run, or {column: values}
+    path:str|Path,       # `history.csv`, the folder of a run, or {column: values}
     dpi:int=72  # Pixels per inch
 ):              # Figure
     "Losses and scores by epoch."

@@ -37,6 +37,7 @@ def one_cycle(
     def cos(a:float, b:float, t:float): return b+(a-b)*(1+math.cos(math.pi*t))/2
     return cos(1/div, 1., i/warm) if i<warm else cos(1., final, (i-warm)/max(1, total-warm))
 
+# %% ../../nbs/training/10_schedules.ipynb #d8393bed
 def cosine(
     i:int,       # Step
     total:int,   # Steps of the whole training
@@ -75,6 +76,7 @@ def poly_epochs(
     "OpenMMLab's rule by epoch: polynomial decay in stairs, times an exponential warm-up from `ratio` to 1 by step."
     return (1-i*epochs//total/epochs)**power * (ratio**(1-i/warm) if i<warm else 1.)
 
+# %% ../../nbs/training/10_schedules.ipynb #f04a735c
 def cosine_epochs(
     i:int,             # Step
     total:int,         # Steps of the whole training

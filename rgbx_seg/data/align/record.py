@@ -10,9 +10,11 @@ __all__ = ['VERSION', 'Alignment', 'alignment_dict', 'alignment_from_dict', 'rea
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 import numpy as np
 from ...core import RGBXError, write_text
 from .geometry import check_matrix, corner_distances, coverage, resize_matrix, start_matrix, warp
+from ..schema import fit_value, within
 
 # %% ../../../nbs/data/align/50_record.ipynb #b40d19f9
 OUTSIDE = 'keep','void','crop'
@@ -21,7 +23,7 @@ _METHODS = 'search','points','cameras','given'
 def _pair(value, where):
     "A size as a tuple of two positive integers."
     good = isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(n, int) and n > 0 for n in value)
-    if not good: raise RGBXError(where, value, '[height, width]')
+    if not good or max(value) > 10**5: raise RGBXError(where, repr(value)[:60], '[height, width] in pixels')
     return tuple(value)
 
 # %% ../../../nbs/data/align/50_record.ipynb #cdec632d
@@ -69,6 +71,8 @@ class Alignment:
 
 # %% ../../../nbs/data/align/50_record.ipynb #32d5bc5c
 VERSION = 1
+_FORM = dict(x=str, model=str, method=str, rgb=str, outside=str, pairs=list[str], rho=float|None,
+             rho_pairs=list[float|None], check=dict, seed=int)
 
 def alignment_dict(alignment:Alignment # Of one X
 ) -> dict:                             # Strings, numbers, lists and dicts alone
@@ -83,11 +87,13 @@ def alignment_from_dict(data:dict, # Of `alignment_dict`
     if not isinstance(data, dict) or not {'x', 'H', 'size_rgb', 'size_x'} <= set(data):
         raise RGBXError(where, _shown(data), 'x, H, size_rgb and size_x', 'Make it with `rgbx align DATA`')
     if data.get('version', VERSION) != VERSION: raise RGBXError(where, f"version {data['version']!r}", f'{VERSION}')
-    known = {key: data[key] for key in Alignment.__dataclass_fields__ if key in data}
+    known = {key: fit_value(data[key], _FORM.get(key, Any), f'{where}: {key}')
+             for key in Alignment.__dataclass_fields__ if key in data}
+    fit_value(known.get('check', {}).get('half'), float|None, f'{where}: check.half')
     try: H = np.array(known.pop('H'), np.float64)
     except (TypeError, ValueError):
         raise RGBXError(where, 'an H that is no matrix', 'three rows of three numbers') from None
-    return Alignment(H=H, **known)
+    with within(where): return Alignment(H=H, **known)
 
 def read_alignment(file:Path # alignment.json
 ) -> Alignment:

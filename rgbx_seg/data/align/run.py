@@ -53,7 +53,8 @@ def _stored(dataset, names, first, x):
     "[(name, RGB, X)] before any registration."
     return [(name, dataset.read(first, name), dataset.read(x, name)) for name in bar(names)]
 
-def _of_one_size(read):
+def of_one_size(read:list # [(name, RGB, X)]
+) -> tuple:               # Those, and the names of the others
     "Those of the most frequent sizes, and the others by name."
     sizes = Counter((rgb.shape[:2], x.shape[:2]) for _,rgb,x in read)
     usual = sizes.most_common(1)[0][0]
@@ -84,7 +85,7 @@ def rig_items(dataset:'DataSet',   # Open
     "Pairs of one rig, spread over the list."
     names = _spread(dataset.names, pairs, only)
     read = _stored(dataset, names, dataset.modalities[0], x)
-    return _of_one_size(_check_images(read, f'{x} of {dataset.root}'))
+    return of_one_size(_check_images(read, f'{x} of {dataset.root}'))
 
 # %% ../../../nbs/data/align/60_run.ipynb #7dc41959
 def _copied(read, first, x, sizes):
@@ -152,6 +153,11 @@ def _use(dataset, record, file):
     changed = replace(card.modalities[record.x], align=file.relative_to(root).as_posix(), fit=False)
     replace(card, modalities=card.modalities | {record.x: changed}).save(root/'card.json')
 
+def _check_empty(folder, force):
+    "Raise where files would be overwritten."
+    if force or not folder.is_dir() or not any(folder.iterdir()): return
+    raise RGBXError(folder, 'files', 'an empty folder, or none', 'Move it away, or --force writes over it')
+
 def _resample(dataset, record):
     "Write the warped files of all splits."
     root,x = dataset.root,record.x
@@ -191,6 +197,7 @@ def align_data(data:str,      # Folder, or open data set
     settings = AlignSettings(**settings)
     dataset = open_data(data, 'train', labels=False)
     first,x = _sensor(dataset, x)
+    if how == 'resample': _check_empty(dataset.root/f'{x}_aligned', settings.force)
     read,others = rig_items(dataset, x, pairs, settings.only)
     if others: print(f"left out, of another size: {', '.join(others[:5])}{' ...' if len(others) > 5 else ''}")
     record = _estimated(read, first, x, model, points, cameras, start, settings, seed)

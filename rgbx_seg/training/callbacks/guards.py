@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from ...core import RGBXError, atomic_path
 from ...models.weights import plain_model
 from ..distributed import ranks
+from ...ops.triton_compile import warm_up
+from .precision import Autocast
 from .recompute import frozen_stats
 
 # %% ../../../nbs/training/callbacks/40_guards.ipynb #52830406
@@ -33,6 +35,7 @@ def first_nonfinite(
     finally: [h.remove() for h in hooks]
     return bad[0] if bad else ''
 
+# %% ../../../nbs/training/callbacks/40_guards.ipynb #b5906c1d
 def nonfinite_error(
     learn:'Learner'         # A learner whose loss of the present batch is not finite
 ) -> RGBXError:   # To be raised
@@ -88,6 +91,7 @@ def memory_error(
     return RGBXError(f'{what}, epoch {getattr(learn, "epoch", 0)}, batch {getattr(learn, "iter", 0)}',
                      f'out of memory with {b} images of {h}x{w}{room}', 'a batch that fits', f'{half}{more}')
 
+# %% ../../../nbs/training/callbacks/40_guards.ipynb #62ea2b4f
 def batch_error(
     e:Exception,    # An exception
     learn:'Learner' # The learner it came from
@@ -103,17 +107,20 @@ def batch_error(
 def rehearse(
     learn:'Learner'         # A learner
 ):
-    """One validation batch through the model, so that what does not fit shows now. Draws nothing from the generators it
-    leaves behind."""
+    """Compile the GPU kernels of a step, then take one validation batch through the model, so that what does not fit
+    shows now. Draws nothing from the generators it leaves behind."""
     from rgbx_seg.training.checkpoint import rng_state, set_rng_state
     if len(learn.dls.loaders)<2 or not len(learn.dls.valid): return
     state,model = rng_state(learn.dls),plain_model(learn.model)
     was = model.training
     learn._split(learn._set_device(learn.dls.valid.new(num_workers=0).one_batch()))
+    images = learn.xb[:len(getattr(model, 'modalities', learn.xb))]
+    autocast = next((callback.dtype for callback in learn.cbs if isinstance(callback, Autocast)), None)
+    warm_up(model, images, backward=True, autocast=autocast)
     model.eval()
     learn.training = False
     try:
-        with torch.no_grad(): model(*learn.xb[:len(getattr(model, 'modalities', learn.xb))])
+        with torch.no_grad(): model(*images)
     except Exception as e: raise memory_error(e, learn) or e
     finally:
         model.train(was)

@@ -35,6 +35,7 @@ def _forward(module, plain, *args, **kwargs):
     return checkpoint(plain, *args, use_reentrant=False,
                       context_fn=lambda: (contextlib.nullcontext(), frozen_stats(module)), **kwargs)
 
+# %% ../../../nbs/training/callbacks/50_recompute.ipynb #51f85a68
 def blocks(
     model:nn.Module # A model
 ) -> list:          # Modules, none inside another
