@@ -37,7 +37,8 @@ def part_settings(place:str, # 'encoder_kw', 'backbone_kw', 'fusion_kw', 'head_k
     "The names of the settings of a part."
     room = _ROOMS[place]
     if part in room: return settings_of(room[part], _GIVEN[place])
-    return timm_settings(part) if room is ENCODERS and plain_name(part) else None
+    if room is not ENCODERS or not plain_name(part): return None
+    return timm_settings(part) | {'adapter', 'heads', 'drop_path'}                # those of `models.injector`
 
 # %% ../../nbs/models/08_takes.ipynb #1c2df7d2
 def check_settings(where:str, # Whose they are, for the message

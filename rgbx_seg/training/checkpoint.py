@@ -200,6 +200,7 @@ def _flat(settings, above=''):
         out |= _flat(value, f'{above}{name}.') if isinstance(value, dict) else {f'{above}{name}': value}
     return out
 
+# %% ../../nbs/training/40_checkpoint.ipynb #48457d89
 def check_settings(
     path:'Path|str', # Where the old ones come from, for the message
     old:dict,        # Settings of the checkpoint
