@@ -34,12 +34,13 @@ def _write_program(network, out, size, dynamic):
     print(f'{out} written; relative error against the model {error:.1e}')
     return 0 if error < 1e-4 else 1
 
-def _write_hub(opened, out):
-    "Write a folder for `from_pretrained`, and read it back."
-    package.export.hub.save_pretrained(opened.model, out, opened.card, opened.reading)
+def _write_hub(opened, out, push, private):
+    "Write a folder for `from_pretrained`, read it back, and upload it where that was asked for."
+    package.export.hub.save_pretrained(opened, out)
     pairs = zip(opened.model.state_dict().values(), rx.from_pretrained(out).state_dict().values())
     same = all((mine == theirs).all() for mine,theirs in pairs)
     print(f"{out} written, and read back {'equal' if same else 'different'}")
+    if push and same: print(package.export.hub.push_to_hub(opened, push, private))
     return 0 if same else 1
 
 def _onnx_form(*,
@@ -50,7 +51,13 @@ def _onnx_form(*,
 ):
     "onnx"
 
-@verb('use', 'rgbx export runs/first --to onnx --raw --argmax --check mydata', _onnx_form)
+def _upload(*,
+    push:str=None,          # Also upload the folder, as user/name; default: only write it
+    private:bool=False,     # With --push: only for you
+):
+    "hub"
+
+@verb('use', 'rgbx export runs/first --to onnx --raw --argmax --check mydata', _onnx_form, _upload)
 def _export(run:str,        # RUN: a run folder or a saved model
     *,
     # format
@@ -67,7 +74,9 @@ def _export(run:str,        # RUN: a run folder or a saved model
     form = {name: given[name] for name in ('kernels', 'raw', 'argmax')}
     if to != 'onnx' and (check is not None or any(form.values())):
         raise RGBXError(f'--to {to}', 'a setting of ONNX files', '--to onnx for --kernels, --raw, --argmax and --check')
+    if to != 'hub' and given['push']: raise RGBXError('--push', f'--to {to}', '--to hub')
     opened = rx.load_run(run)
-    if to == 'hub': return _write_hub(opened, out)
+    package.models.lora.merge_lora(opened.model)
+    if to == 'hub': return _write_hub(opened, out, given['push'], given['private'])
     if to == 'program': return _write_program(opened.model.eval(), out, size, dynamic)
     return _write_onnx(opened, out, size, check, form | dict(dynamic=dynamic))

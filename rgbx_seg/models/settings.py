@@ -14,21 +14,6 @@ from .create import create_model, find_model
 from .lora import add_lora
 from .takes import entry_settings, part_settings, settings_of
 
-# %% ../../nbs/models/28_settings.ipynb #978aa131
-def settings_of(builder:'Callable') -> set: # A function, a class or a `partial` of one
-    "The names of a builder's settings; None where nobody can know them (a plug-in's `**kwargs`)."
-    while isinstance(builder, partial): builder = builder.func
-    parameters = inspect.signature(builder).parameters
-    names = {name for name,p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()): return names
-    if not builder.__module__.startswith('rgbx_seg.'): return None
-    return names | _module_words(sys.modules[builder.__module__])
-
-def _encoder_settings(name):
-    "The settings of an encoder by name, ours or timm's."
-    if name in ENCODERS: return settings_of(ENCODERS[name])
-    return timm_settings(name) | {'adapter', 'heads', 'drop_path'} if plain_name(name) else None      # a system's own word for its encoder
-
 # %% ../../nbs/models/28_settings.ipynb #e000b2d9
 _FOLLOWED = re.compile(r'pretrain|checkpoint(?!ing)|file|path$|url|hub|overlay|cache|state_dict|weights', re.I)
 _RATE = re.compile(r'^drop_?path')                 # not a path of files
