@@ -316,7 +316,7 @@ def write_mask(path:Path, # The PNG to write
         colours = np.zeros((256, 3), np.uint8)
         colours[:len(palette)] = palette
         image.putpalette(colours.tobytes())
-    with atomic_path(path) as part: image.save(part, format='PNG', optimize=True)
+    with atomic_path(path) as part: image.save(part, format='PNG')
 
 # %% ../../nbs/data/05_files.ipynb #5ae7b0d1
 def save_tiff(path:Path, # The file to write

@@ -24,6 +24,15 @@ def existing_file(path:Path, # A file
     if not path.is_file(): raise RGBXError(path, 'no such file', what, fix)
     return path
 
+def missing_file(path:Path, # That is not there
+    kind:str,               # A modality
+    name:str,               # Of the item
+    first:bool,             # Is it the first modality, which no run does without?
+) -> RGBXError:
+    "What to say of an image that is not there."
+    fix = '' if first else f'Put it there, or predict without this sensor: --drop {kind}'
+    return RGBXError(path, 'no such file', f'the {kind} image of item {name!r}', fix)
+
 def _to_size(image, size):
     "Nearest neighbour to (h, w)."
     rows,columns = ((np.arange(n)*(m/n)).astype(int) for n,m in zip(size, image.shape))
@@ -44,8 +53,8 @@ def check_size(path:Path, # Of the image
     if (h, w) == (h0, w0): return
     fix = 'Align the images first'
     if kind not in ('', 'label'):
-        fix = (f'`rgbx align FOLDER --x {kind}` registers another camera; or "fit": true for {kind} in card.json stretches '
-               'it (`rgbx check FOLDER --save` writes the card)')
+        fix = (f'`rgbx align FOLDER --x {kind}` registers another camera; or "fit": true for {kind} in card.json '
+               'stretches it (`rgbx check FOLDER --save` writes the card)')
     raise RGBXError(path, f'{w} x {h} pixels (width x height)', f'{w0} x {h0}, the size of {first_path}', fix)
 
 # %% ../../nbs/data/17_items.ipynb #0e51e7ef

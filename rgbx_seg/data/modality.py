@@ -72,6 +72,7 @@ class Modality:
     view:tuple[int, int, int]|None=None # Channels that a picture shows as red, green, blue; None: the first three
     order:Literal['rgb', 'bgr']='rgb' # Channels of colour files; 'bgr': they stay blue, green, red (a quirk)
     align:str|dict|None=None          # X onto RGB: an alignment.json below the root, or what is in it
+    odd:tuple[int, ...]=()            # Channels whose values change their sign in a mirror image, such as the sine of an angle
     def __post_init__(self): _check_modality(self)
 
 # %% ../../nbs/data/06_modality.ipynb #fcf27f83
@@ -92,6 +93,9 @@ def _check_numbers(m):
         raise RGBXError('span', f'span={m.span}', '(lo, hi) with lo < hi')
     if m.view is not None and not all(0 <= channel < m.channels for channel in m.view):
         raise RGBXError('view', f'view={m.view}', f'channels of 0..{m.channels-1}')
+    if m.odd and not (m.bits == 32 and all(0 <= channel < m.channels for channel in m.odd)):
+        raise RGBXError('odd', f'odd={m.odd}, bits={m.bits}',
+                        f'channels of 0..{m.channels-1} of float values (bits 32)')
 
 def _check_modality(m):
     "Defaults filled in, wrong values refused."

@@ -144,6 +144,24 @@ def scores(self:Report) -> dict: # {row: {'miou', 'macc', 'aacc', 'kappa', 'item
                         items=self.n(row), **{f'miou_{other}': self.mean_iou(None, row, other)}, sets=sets)
     return out
 
+# %% ../../nbs/evaluation/30_report.ipynb #de2fc408
+@patch
+def mean_f1(self:Report,
+    classes:list=None,   # Names (or indices) of classes; None = all
+    row:str='all'        # 'all', a condition or a subset
+) -> float:              # 0..1
+    "Mean F1 over `classes` in a row."
+    return self.matrix(row).mf1(self.class_ids(classes))
+
+@patch
+def f1_table(self:Report, digits:int=1) -> tuple: # (head, rows)
+    "F1 of every class and their means, as strings, in every row."
+    values = {row: self.matrix(row).f1().tolist() for row in self.rows}
+    rows = [[name, *(pct(values[row][i], digits) for row in self.rows)] for i,name in enumerate(self.classes)]
+    sets = dict(mean=None) | {f'mean, {name}': classes for name,classes in self.class_sets.items()}
+    rows += [[name, *(pct(self.mean_f1(classes, row), digits) for row in self.rows)] for name,classes in sets.items()]
+    return ['F1', *self.rows],rows
+
 # %% ../../nbs/evaluation/30_report.ipynb #23c6e9cc
 @patch
 def condition_table(self:Report, digits:int=1) -> tuple: # (head, rows)
@@ -171,8 +189,9 @@ def class_table(self:Report, digits:int=1) -> tuple: # (head, rows)
 
 @patch
 def tables(self:Report, digits:int=1) -> list: # (name, head, rows) of each
-    "Conditions, then classes."
-    return [('conditions', *self.condition_table(digits)), ('classes', *self.class_table(digits))]
+    "Conditions, then classes; F1 scores where the protocol asks for them."
+    more = [('F1', *self.f1_table(digits))] if self.protocol.get('f1') else []
+    return [('conditions', *self.condition_table(digits)), ('classes', *self.class_table(digits)), *more]
 
 # %% ../../nbs/evaluation/30_report.ipynb #5c6406b7
 @patch
@@ -238,7 +257,8 @@ def _fields_of(data):
         if condition not in fields['counts']: raise RGBXError(f'images[{name}]', repr(condition), 'one of counts')
         at,n = (_whole_numbers(one, f'images[{name}]') for one in (places, numbers))
         if at.shape != n.shape or at.ndim != 1 or (at.size and at.max() >= len(fields['classes'])**2):
-            raise RGBXError(f'images[{name}]', f'{at.shape} places of {n.shape} counts', 'as many, below classes squared')
+            raise RGBXError(f'images[{name}]', f'{at.shape} places of {n.shape} counts',
+                            'as many, below classes squared')
     return fields
 
 @patch(cls_method=True)

@@ -151,6 +151,15 @@ class _NamedImages(nn.Module):
         _check_images({name: got[name] for name in self.modalities if got.get(name) is not None}, self.in_channels)
         return [got.get(name) for name in self.modalities]
 
+# %% ../../nbs/models/00_segmenter.ipynb #f8b62c74
+def _on_padded(model, images, mask, size, multiple):
+    "A model's answer on images that are padded at the right and below; what is added is cut off the logits."
+    more = (0, -size[1]%multiple, 0, -size[0]%multiple)
+    images = [None if image is None else F.pad(image, more) for image in images]
+    out = model(*images, mask=None if mask is None else F.pad(mask, more, value=255))
+    cut = [one[...,:size[0],:size[1]] for one in (out if isinstance(out, tuple) else (out,))]
+    return tuple(cut) if isinstance(out, tuple) else cut[0]
+
 # %% ../../nbs/models/00_segmenter.ipynb #522d0ca7
 class RGBXSegmenter(_NamedImages):
     """Images of named modalities to logits: `backbone(*images) -> pyramid`, `head(pyramid) -> logits`, resized to the
@@ -158,9 +167,9 @@ class RGBXSegmenter(_NamedImages):
     def __init__(self,
         backbone:nn.Module,          # `backbone(*images) -> pyramid`
         head:Head,                   # `head(pyramid) -> logits`
-        modalities=('rgb','x'),      # Their names, in the order of the backbone's images
+        modalities:tuple=('rgb','x'),# Their names, in the order of the backbone's images
         num_classes:int=2,           # Channels of the logits
-        in_channels=None,            # `{name: channels}`; 3 each by default
+        in_channels:dict=None,       # `{name: channels}`; 3 each by default
         aux_head:Head=None,          # Another head, used in training only
         config:dict=None,            # What rebuilds this model: `create_model(**config)`
     ):
@@ -169,9 +178,7 @@ class RGBXSegmenter(_NamedImages):
             if not isinstance(part, Head):
                 raise RGBXError('head', type(part).__name__, 'a subclass of `rgbx_seg.heads.base.Head`')
         self.backbone,self.head,self.aux_head = backbone,head,aux_head
-        self.modalities = tuple(modalities)
-        self.num_classes = num_classes
-        self.config = dict(config or {})
+        self.modalities,self.num_classes,self.config = tuple(modalities),num_classes,dict(config or {})
         self.in_channels = {m:(in_channels or {}).get(m, 3) for m in self.modalities}
 
     def forward(self, *images, mask:Tensor=None, **named):
@@ -182,7 +189,7 @@ class RGBXSegmenter(_NamedImages):
         ordered = self.inputs(*images, **named)
         size = next(image for image in ordered if image is not None).shape[-2:]
         multiple = getattr(self.backbone, 'multiple', 1)
-        if any(side%multiple for side in size): return self._padded(ordered, mask, size, multiple)
+        if any(side%multiple for side in size): return _on_padded(self, ordered, mask, size, multiple)
         pyramid = self.backbone(*ordered)
         out = self.head.training_logits(pyramid, mask) if takes and mask is not None else self.head(pyramid)
         main,*own = out if isinstance(out, tuple) else (out,)
@@ -193,11 +200,3 @@ class RGBXSegmenter(_NamedImages):
         return (logits, *aux) if aux else logits
 
     def extra_repr(self): return f"modalities={self.modalities}, num_classes={self.num_classes}"
-
-    def _padded(self, images, mask, size, multiple):
-        "The same on images that are padded at the right and below; what is added is cut off the logits."
-        more = (0, -size[1]%multiple, 0, -size[0]%multiple)
-        images = [None if image is None else F.pad(image, more) for image in images]
-        out = self(*images, mask=None if mask is None else F.pad(mask, more, value=255))
-        cut = [one[...,:size[0],:size[1]] for one in (out if isinstance(out, tuple) else (out,))]
-        return tuple(cut) if isinstance(out, tuple) else cut[0]

@@ -82,7 +82,7 @@ def _native_saved(b, kd, k, n, L): # Shape of the checkpoints: tiles of `width` 
     w,c = native_library().rgbx_width(),native_library().rgbx_chunk()
     return (b, k, -(-(kd//k)//w), -(-L//c), n, w)
 
-def _groups(units:int, tiles:int): # Parts a backward is cut into; a function of the shape alone, so that sums do not depend on threads
+def _groups(units:int, tiles:int): # Parts of a backward, by the shape alone: sums do not depend on threads
     return max(1, min(tiles, 16//max(1, units)))
 
 # %% ../../nbs/ops/14_scan_native.ipynb #98c65145
@@ -96,8 +96,8 @@ def _scan_args(u, delta, A, B, C, D, delta_bias, delta_softplus, h0):
     if delta.dtype not in _KINDS: delta = delta.float()
     small = [_plain(t) for t in (A,D,delta_bias,h0)]
     bc = u.new_empty((b,k,L,2*n), dtype=torch.float32)
-    def rows(t): return _Rows(_ptr(t), *t.stride()[:2], _KINDS[t.dtype])
-    def mats(t): return _BC(_ptr(t), *t.stride(), _KINDS[t.dtype])
+    def rows(t:Tensor): return _Rows(_ptr(t), *t.stride()[:2], _KINDS[t.dtype])
+    def mats(t:Tensor): return _BC(_ptr(t), *t.stride(), _KINDS[t.dtype])
     a = _ScanArgs(u=rows(u), delta=rows(delta), Bm=mats(B), Cm=mats(C), A=_ptr(small[0]),
                   Ds=_ptr(small[1]), bias=_ptr(small[2]), h0=_ptr(small[3]), bc=_ptr(bc), B=b, K=k, D=kd//k, N=n, L=L,
                   softplus=int(delta_softplus), threads=torch.get_num_threads())
@@ -135,7 +135,7 @@ def _native_bwd(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0,
     a.gy,a.glast,a.saved,a.gBC = _ptr(gy),_ptr(glast),_ptr(saved),_ptr(part)
     a.gu,a.gdelta,a.gB,a.gC,a.gA,a.gD,a.gbias,a.gh0 = map(_ptr, (gu,gdelta,gB,gC,gA,gD,gbias,gh0))
     native_library().rgbx_scan_backward(a)
-    def total(t): return t.squeeze(0) if b==1 else t.sum(0)
+    def total(t:Tensor): return t.squeeze(0) if b==1 else t.sum(0)
     return gu,gdelta,total(gA),gB,gC,total(gD),total(gbias),gh0
 
 # %% ../../nbs/ops/14_scan_native.ipynb #6d90c423
@@ -183,22 +183,26 @@ class Native(Backend):
     "The C++ kernel of `kernels/`, on a CPU."
     name,needs,fused_2d = 'native','float32, bfloat16 or float16 on the CPU and a built kernel',True
 
-    def available(self, device): return device=='cpu' and native_library() is not None
+    def available(self, device:str): return device=='cpu' and native_library() is not None
 
     def takes(self, dtype:torch.dtype): return dtype in _KINDS
 
-    def saved_shape(self, B:Tensor, K, D:Tensor, N, L): return _native_saved(B, K*D, K, N, L)
+    def saved_shape(self, B:int, K:int, D:int, N:int, L:int): return _native_saved(B, K*D, K, N, L)
 
-    def forward(self, u, delta, A, B:Tensor, C:Tensor, D:Tensor, delta_bias:Tensor, delta_softplus, h0:Tensor, save):
+    def forward(self, u:Tensor, delta:Tensor, A:Tensor, B:Tensor, C:Tensor, D:Tensor, delta_bias:Tensor,
+                delta_softplus:bool, h0:Tensor, save:bool):
         return _native_fwd(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save)
 
-    def backward(self, gy, glast, u, delta, A, B, C, D:Tensor, delta_bias:Tensor, delta_softplus, h0:Tensor, saved):
+    def backward(self, gy:Tensor, glast:Tensor, u:Tensor, delta:Tensor, A:Tensor, B:Tensor, C:Tensor, D:Tensor,
+                 delta_bias:Tensor, delta_softplus:bool, h0:Tensor, saved:Tensor):
         return _native_bwd(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved)
 
-    def ss2d_saved_shape(self, B:Tensor, K, D:Tensor, N, L): return _native_saved(B, K*D, K, N, L)
+    def ss2d_saved_shape(self, B:int, K:int, D:int, N:int, L:int): return _native_saved(B, K*D, K, N, L)
 
-    def ss2d_forward(self, x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Tensor, dt_bias:Tensor, route, save):
+    def ss2d_forward(self, x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Tensor, dt_bias:Tensor, route:str,
+                     save:bool):
         return _ss2d_native(x, x_dbl, dt_w, A, D, dt_bias, route, save)
 
-    def ss2d_backward(self, gy, x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Tensor, dt_bias:Tensor, saved, route):
+    def ss2d_backward(self, gy:Tensor, x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Tensor, dt_bias:Tensor,
+                      saved:Tensor, route:str):
         return _ss2d_native_bwd(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, route)

@@ -50,7 +50,7 @@ def _gather(x, ih, iw): return x[:,:,ih[:,None,:,None],iw[None,:,None,:]].flatte
 
 def na_logits(q:Tensor, # `(B, heads, H, W, C)`, scaled
     k:Tensor,           # Like `q`
-    kernel_size,        # Window, one odd number or `(kh, kw)`
+    kernel_size:'int|tuple', # Window, one odd number or `(kh, kw)`
     dilation:int=1,     # One number or `(dh, dw)`
     rpb:Optional[Tensor]=None, # `(heads, 2kh-1, 2kw-1)`: relative position bias
 ) -> Tensor: # `(B, heads, H, W, kh*kw)`; -inf where a smaller map has no neighbour
@@ -67,7 +67,7 @@ def na_logits(q:Tensor, # `(B, heads, H, W, C)`, scaled
 def na_reference(q:Tensor,     # `(B, heads, H, W, C)`, scaled
     k:Tensor,                  # Like `q`
     v:Tensor,                  # `(B, heads, H, W, Cv)`
-    kernel_size,               # Window
+    kernel_size:'int|tuple',   # Window
     dilation:int=1,            # Dilation
     rpb:Optional[Tensor]=None, # Bias table
 ) -> Tensor: # Like `v`
@@ -166,7 +166,7 @@ class _Tiles:
             self.biases[kind] = b.index_select(1, torch.tensor(self.ax.kind, device=b.device)).unsqueeze(2)
         return self.biases[kind]
 
-    def band(self, i:int, j): # weights, queries, keys and values of row blocks i..j-1
+    def band(self, i:int, j:int): # weights, queries, keys and values of row blocks i..j-1
         q,k,v = self.q[:,:,:,i:j],_keys(self.k, self.ay, i, j),_keys(self.v, self.ay, i, j)
         s = q@k.mT
         return (s.float() if self.half else s).add_(self.bias(i)).softmax(-1),q,k,v
@@ -194,7 +194,7 @@ def _na_backward(g, q, k, v, rpb, kernel, tile):
         for total,d in ((gk, ds.to(qb.dtype).mT@qb), (gv, p.to(gb.dtype).mT@gb)):
             for r,s in enumerate(ay.starts[i:j]): total[:,:,:,s:s+ay.Lk] += d[:,:,:,r].unflatten(3, (ay.Lk,ax.Lk))
         if rpb is not None: sums[ay.kind[i]] = sums.get(ay.kind[i], 0)+ds.sum((0,3))
-    def back(x:Tensor, like): return x.to(like.dtype)
+    def back(x:Tensor, like:Tensor): return x.to(like.dtype)
     grpb = None if rpb is None else back(_bias_grad(sums, t), rpb)
     return (back(_from_tiles(gq, ay, ax, t.H, t.W), q).contiguous(),
             *(back(_from_strips(x, ax, t.W), o) for x,o in ((gk, k), (gv, v))), grpb)
@@ -317,7 +317,7 @@ def _autocast(t): # what torch does to the inputs of its own attention
 def neighborhood_attention(q:Tensor, # `(B, heads, H, W, C)`, scaled by the caller
     k:Tensor,                  # Like `q`
     v:Tensor,                  # `(B, heads, H, W, Cv)`
-    kernel_size,               # Window: one odd number or `(kh, kw)`
+    kernel_size:'int|tuple',   # Window: one odd number or `(kh, kw)`
     dilation:int=1,            # One number or `(dh, dw)`
     rpb:Optional[Tensor]=None, # `(heads, 2kh-1, 2kw-1)`: relative position bias
     clip:bool=False,           # Accept a map smaller than window times dilation: pad, hide the padding, crop

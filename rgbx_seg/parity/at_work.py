@@ -41,8 +41,8 @@ class _Kept:
         self.items = [dataset[i] for i in range(len(dataset))]
     def __len__(self): return len(self.items)
     def __getitem__(self, i): return self.items[i]
-    def name(self, i): return self.names[i]
-    def condition(self, i): return self.conditions[i]
+    def name(self, i:int): return self.names[i]
+    def condition(self, i:int): return self.conditions[i]
 
 def _trained(name, epochs, settings):
     "A small model after some epochs on toy scenes, and scenes that it has not seen."

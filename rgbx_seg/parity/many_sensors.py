@@ -37,10 +37,10 @@ def _plain(key): return key.removeprefix('op.').replace('dwconv.dwconv.', 'dwcon
 
 class _OnTokens(nn.Module):
     "A transformer block of `(B, H, W, C)` on a map `(B, C, H, W)`."
-    def __init__(self, block):
+    def __init__(self, block:int):
         super().__init__()
         self.block = block
-    def forward(self, x): return self.block(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    def forward(self, x:torch.Tensor): return self.block(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 def _mit_block(dim, num_heads, sr_ratio, mlp_ratio):
     block = MiTBlock(dim, num_heads, sr_ratio, mlp_ratio)
@@ -95,7 +95,8 @@ def cmnext_block_outputs(case:dict, # Case of system `cmnext_block`
 def _watch(model, names):
     "({name: tensor} that fills when the model runs, hooks) of a CMNeXt model; `names`: modalities as in the case."
     out,hooks = {},[]
-    def keep(module, store): hooks.append(module.register_forward_hook(lambda module,args,result: store(args, result)))
+    def keep(module:nn.Module,
+             store:dict): hooks.append(module.register_forward_hook(lambda module,args,result: store(args, result)))
     def put(name:str): return lambda args,result: out.__setitem__(name, result)
     rgb,*others = model.backbone.encoders
     for s in range(1, 5):
@@ -107,7 +108,7 @@ def _watch(model, names):
         keep(stage.norm, put(f'ppx{s}'))
         keep(stage.frm,
              lambda args,result,s=s: out.update({f'rectified_rgb{s}':result[0], f'rectified_x{s}':result[1]}))
-        def passed(args, result, s=s):
+        def passed(args:tuple, result:object, s:int=s):
             out[f'fused{s}'],feats = result
             out.update({f'aux_in{s+1}_{name}': feat for name,feat in zip(names[1:], feats[1:])})
         keep(stage, passed)
@@ -226,16 +227,17 @@ def stitchfusion_outputs(case:dict, # Case of system `stitchfusion`
     names = case['config']['modals']
     model = _loaded(case['config'], state_dict, stitchfusion_model, STITCH_QUIRKS)
     out,hooks = {},[]
-    def keep(module, store): hooks.append(module.register_forward_hook(lambda module,args,result: store(args, result)))
+    def keep(module:nn.Module,
+             store:dict): hooks.append(module.register_forward_hook(lambda module,args,result: store(args, result)))
     first = model.backbone.fusions[0]
     plain = first.between_blocks
-    def watched(feats, steps, block, number):
+    def watched(feats:list, steps:list, block:int, number:int):
         feats = plain(feats, steps, block, number)
         if (block,number) == (0,1): out.update({f'block1.0_{name}': f.flatten(1, 2) for name,f in zip(names, feats)})
         return feats
     first.between_blocks = watched
     for s,stage in enumerate(model.backbone.fusions, 1):
-        def passed(args, result, s=s):
+        def passed(args:tuple, result:object, s:int=s):
             out.update({f'stage{s}_{name}': f for name,f in zip(names, args)} | {f'fused{s}': result[0]})
         keep(stage, passed)
     keep(model.head, lambda args,result: out.__setitem__('head', result))

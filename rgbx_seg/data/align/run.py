@@ -153,6 +153,11 @@ def _use(dataset, record, file):
     changed = replace(card.modalities[record.x], align=file.relative_to(root).as_posix(), fit=False)
     replace(card, modalities=card.modalities | {record.x: changed}).save(root/'card.json')
 
+def _check_empty(folder, force):
+    "Raise where files would be overwritten."
+    if force or not folder.is_dir() or not any(folder.iterdir()): return
+    raise RGBXError(folder, 'files', 'an empty folder, or none', 'Move it away, or --force writes over it')
+
 def _resample(dataset, record):
     "Write the warped files of all splits."
     root,x = dataset.root,record.x
@@ -192,6 +197,7 @@ def align_data(data:str,      # Folder, or open data set
     settings = AlignSettings(**settings)
     dataset = open_data(data, 'train', labels=False)
     first,x = _sensor(dataset, x)
+    if how == 'resample': _check_empty(dataset.root/f'{x}_aligned', settings.force)
     read,others = rig_items(dataset, x, pairs, settings.only)
     if others: print(f"left out, of another size: {', '.join(others[:5])}{' ...' if len(others) > 5 else ''}")
     record = _estimated(read, first, x, model, points, cameras, start, settings, seed)
