@@ -257,7 +257,9 @@ def evaluate(
                         worker_init_fn=leave_signals)
     groups = _ahead(_batches(loader, 1 if protocol.mode=='slide' or protocol.arithmetic else bs), ahead, clock)
     groups = bar(groups, progress and rank==0, -(-len(share)//(bs or 1)))
-    try: _pipeline(for_inference(model), groups, count, picks, stats, (protocol, device, bs), scores and bool(save), ahead, clock)
+    try:
+        _pipeline(for_inference(model), groups, count, picks, stats, (protocol, device, bs),
+                  scores and bool(save), ahead, clock)
     except RuntimeError as e: raise worker_error(e) or e
     clock |= dict(metric=count.seconds, whole=time.perf_counter()-start)
     seen = real_names(getattr(model, 'modalities', have), have)
