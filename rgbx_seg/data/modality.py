@@ -27,6 +27,10 @@ def safe_name(name:str, # A relative path as it stands in a list or a card
     text = str(name)
     if _leads_out(text):
         raise RGBXError(where or 'path', repr(text), 'a name below the root of the data set, without `..`')
+    long = max((part for part in re.split(r'[/\\\\]', text)), key=len)
+    if len(long.encode()) > 240:
+        raise RGBXError(where or 'path', f'{long[:40]!r}... of {len(long)} characters',
+                        'names that a disk can hold, up to 240')
     return text
 
 def check_pattern(pattern:str, # Of files, with {id} or {0}, {1} ...
@@ -46,7 +50,7 @@ def check_ending(ending:str, # Of files: '.png', '_rgb.png'; None: the reader lo
 ) -> str:                    # The same, checked
     "An ending that is added to a name, so it holds no folder."
     if ending is None or re.fullmatch(r'[\w. +-]*\.\w+', ending): return ending
-    raise RGBXError(where, repr(ending), "an ending such as '.png'")
+    raise RGBXError(where, repr(ending)[:80], "an ending such as '.png'")
 
 # %% ../../nbs/data/06_modality.ipynb #d6fc24af
 IMAGENET = (.485, .456, .406), (.229, .224, .225)   # mean and std of ImageNet's RGB, values in 0..1

@@ -18,7 +18,7 @@ from ..data.modality import IMAGENET
 from ..data.open import open_data
 from .protocol import Protocol, get_protocol
 from .published import ARITHMETICS
-from .scales import (Forward, at_scale, fitting_batch, image_size, map_present, mirrored,
+from .scales import (Forward, at_scale, fitting_batch, shared_size, map_present, mirrored,
                                         to_tensor)
 from ..models.runs import Run, load_run
 from ..ops.layers import resize
@@ -41,7 +41,7 @@ def _one_scale(
 ) -> Tensor:              # (B, classes, H, W): mean over windows and mirrored copies
     "Scores of one scale by the correct protocol."
     if protocol.mode=='whole': return _forward_scores(forward, images, protocol)
-    height,width = size = image_size(images)
+    height,width = size = shared_size(images)
     if protocol.pad: size = tuple(map(max, size, protocol.crop))
     images = map_present(lambda image: F.pad(image, (0, size[1]-width, 0, size[0]-height)), images)
     crop = tuple(map(min, size, protocol.crop))

@@ -88,7 +88,8 @@ class Protocol:
         unknown = set(fields)-set(cls.__dataclass_fields__)
         if unknown:
             raise RGBXError('protocol', f'a field {min(unknown)!r}', f"some of {', '.join(cls.__dataclass_fields__)}")
-        return cls(**{field: fit_value(value, _FORM.get(field, str), f'protocol: {field}') for field,value in fields.items()})
+        return cls(**{field: fit_value(value, _FORM.get(field, str), f'protocol: {field}')
+                      for field,value in fields.items()})
 
     def _resizing(self):
         if self.fit: return f', resized into {self.fit[0]}x{self.fit[1]}'

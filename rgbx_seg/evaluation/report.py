@@ -286,11 +286,19 @@ def load(cls:Report,
 
 @patch
 def save(self:Report,
-    path:Path                 # Ending in .json, .md, .csv, .tex, .txt or .html
+    path:Path,                # Ending in .json, .md, .csv, .tex, .txt or .html
+    run:'Run'=None,           # For a page: what was judged ...
+    data:'DataSet'=None       # ... on what, for pictures of the worst items
 ):
-    "Write the report; as JSON with all that it keeps."
+    "Write the report; as JSON with all that it keeps, as HTML a page with figures."
     if Path(path).suffix=='.json': write_text(path, json.dumps(self.to_dict(images=True))+'\n')
+    elif Path(path).suffix=='.html': write_text(path, _page(self, run, data))
     else: Tables.save(self, path)
+
+def _page(result, run=None, data=None):
+    "A result as one HTML page."
+    from rgbx_seg.evaluation.page import html_page
+    return html_page(result, run, data)
 
 # %% ../../nbs/evaluation/30_report.ipynb #331f77e6
 def _check_alike(reports):
@@ -313,6 +321,10 @@ class Comparison(Tables):
         _check_alike(every)
         self.first,self.synthetic = every[0],any(report.synthetic for report in every)
         self.protocols = sorted({str(Protocol.from_dict(report.protocol)) for report in every if report.protocol})
+
+    def to_html(self) -> str: # A whole page
+        "The comparison with its figure."
+        return _page(self)
 
     def _each(self, f): return {name: [f(report) for report in some] for name,some in self.reports.items()}
 
