@@ -21,7 +21,7 @@ from ..data.items import read_item
 from .inference import as_probabilities, as_run, item_images, score_tensor
 from .protocol import Protocol
 from .rows import Target
-from .scales import Forward, image_size, map_present, to_tensor
+from .scales import Forward, map_present, shared_size, to_tensor
 from ..heads.diffusion import uncertainty
 from ..ops.layers import resize
 
@@ -207,7 +207,7 @@ MAPS = ('confidence', 'entropy', 'mutual_information')
 
 def _sampled(forward, images, draws):
     "(draws, B, classes, h, w): probabilities of several samples of a diffusion head."
-    model,size = forward.model,image_size(images)
+    model,size = forward.model,shared_size(images)
     inputs = model.inputs(*(None if image is None else image.to(forward.device) for image in images))
     logits = model.head(model.backbone(*inputs), draws=draws, mean=False)
     return resize(logits.flatten(0,1).float(), size).softmax(1).unflatten(0, logits.shape[:2]).transpose(0,1)
