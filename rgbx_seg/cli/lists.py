@@ -9,7 +9,7 @@ __all__ = []
 import dataclasses, fnmatch, textwrap
 import rgbx_seg as rx
 from ..core import RGBXError, nearest, write_text
-from ..registry import DATASETS, ENCODERS, FUSIONS, HEADS, MODELS, PROTOCOLS, RECIPES
+from ..registry import DATASETS, ENCODERS, FUSIONS, HEADS, MODELS, PROTOCOLS, QUIRKS, RECIPES
 from .counts import COUNTS, count_model
 from .parser import Names, Size, package, verb
 
@@ -91,6 +91,11 @@ def _files(name, parts):
     homes = [registry.homes[key] for registry,key in named if key in registry]
     return ' '.join(dict.fromkeys(homes))
 
+def _quirk_lines(words):
+    "What the model does as its publication's code does, and what it would do without the word."
+    if words: yield 'quirks        (quirks=() builds the corrected model)'
+    for word in words: yield f'  {word:18} {QUIRKS[word].published}; else {QUIRKS[word].ours}'
+
 def _model_table(names):
     "A line for each model: its parts, millions of parameters and thousand millions of multiply-adds, where counted."
     print(f"{'name':20} {'encoder':22} {'fusion':12} {'head':14} {'M params':>8} {'G madds':>8}")
@@ -112,7 +117,8 @@ def _models(pattern:str='*', # A pattern, or one name to show all about it
     _model_table(names)
     if names == [pattern]:
         print(f'modules       {_files(pattern, package.models.create.find_model(pattern))}')
-        print(*_sizes(pattern, classes, size), sep='\n')
+        quirks = _quirk_lines(package.models.create.find_model(pattern).quirks)
+        print(*_sizes(pattern, classes, size), *quirks, sep='\n')
         return
     print(f"\nwith 9 classes at 512x512\nor encoder+fusion+head of\n  encoders: {', '.join(ENCODERS)}, "
           f"and any hierarchical timm backbone\n  fusions:  {', '.join(FUSIONS)}\n  heads:    {', '.join(HEADS)}")

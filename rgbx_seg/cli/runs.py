@@ -222,43 +222,57 @@ def _eval(run:str,          # RUN: a run folder, a saved model, or a checkpoint 
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b000e
 def _inputs(words):
-    "A folder, or `{modality: [file]}` from `rgb=a.jpg thermal=a.tif`."
+    "A folder or a file, or `{modality: file}` from `rgb=a.jpg thermal=a.tif`."
     if len(words) == 1 and '=' not in words[0]: return words[0]
     pairs = [word.partition('=') for word in words]
     for (modality,equals,file),word in zip(pairs, words):
         if not equals or not file:
-            raise RGBXError('INPUTS', repr(word), 'one folder, or MODALITY=FILE for each modality')
-    return {modality: [file] for modality,_,file in pairs}
+            raise RGBXError('INPUTS', repr(word), 'one folder, or MODALITY=FILE for each modality',
+                            'e.g. rgb=night.jpg thermal=night.tif; a film or a folder of frames will do')
+    return {modality: file for modality,_,file in pairs}
 
 def _written(*,
     out:str='predictions',  # Folder for the masks
     pictures:bool=True,     # Write pictures of image and mask side by side
+    confidence:bool=False,  # Also write the largest probability and the entropy (.png, and .tif in floats)
     scores:bool=False,      # Also write the scores (.npz)
     submission:str=None,    # Also write a benchmark's upload: muses; default: none
     part:bool=False,        # With --submission: only a part of the benchmark's items
 ):
     "results"
 
+def _going_on(*,
+    skip_missing:bool=False, # Leave out items with a file that is not there; default: say so and do nothing
+    skip_existing:bool=False,# Leave out items that are predicted already
+):
+    "items"
+
 def _where(*,
     device:str=None,        # cpu, cuda ...; default: the GPU where there is one
+    bf16:bool=False,        # bfloat16: half the time on a processor with AMX, and other digits
+    bs:int=0,               # Images in a forward pass; default: small ones of one size together
+    tile:int=1024,          # Larger images than four tiles go through in tiles of this side
 ):
     "machine"
 
 # %% ../../nbs/cli/10_runs.ipynb #2db63e88
-@verb('use', 'rgbx predict runs/first rgb=night.jpg thermal=night.tif --out masks', _known, _written, _where)
+@verb('use', 'rgbx predict runs/first rgb=night.jpg thermal=night.tif --out masks', _known, _written, _going_on,
+      _where)
 def _predict(run:str,       # RUN: a run folder, a saved model, or a checkpoint file with --model
-    *inputs:str,            # A folder with a sub-folder per modality, or one file each: rgb=a.jpg thermal=a.tif
+    *inputs:str,            # A folder, or a file, film or folder of frames each: rgb=a.mp4 thermal=b.mp4
     # what is predicted
     split:str='all',        # A list of the folder, or all images
     protocol:str=None,      # A name of `rgbx protocols`; default: whole images at one scale
     drop:Names=(),          # Modalities to withhold; default: none
     **given,
 ):
-    "Write the mask, the coloured mask and a picture of every image."
+    "Write the mask, the coloured mask and a picture of every image; large rasters go through in tiles."
     data,out = _inputs(inputs),given['out']
     opened = _run(run, data, given, given['device'])
     dataset = _open(opened, data, split, given['card'], drop, labels=isinstance(data, dict))
-    done = rx.predict(opened, dataset, out, protocol, drop=drop, pictures=given['pictures'], scores=given['scores'])
+    how = {name: given[name] for name in ('pictures', 'scores', 'confidence', 'skip_missing', 'skip_existing', 'bf16',
+                                          'bs', 'tile')}
+    done = rx.predict(opened, dataset, out, protocol, drop=drop, **how)
     print(f"{len(done)} images predicted; masks in {Path(out)/'mask'}")
     if given['submission'] is None: return
     server = package.data.sets.base.benchmark(given['submission'])

@@ -27,7 +27,8 @@ def _judged(*,
     "how they are judged"
 
 # %% ../../nbs/cli/40_sweep.ipynb #a62fa87b
-@verb('train', 'rgbx sweep mydata --over model=sigma_tiny,cmx_mit_b2 --over seed=0,1,2 --out sweeps/first', _common, _judged)
+@verb('train', 'rgbx sweep mydata --over model=sigma_tiny,cmx_mit_b2 --over seed=0,1,2 --out sweeps/first',
+      _common, _judged)
 def _sweep(data:str,    # DATA: as for `rgbx train`
     *,
     # what varies
@@ -43,7 +44,7 @@ def _sweep(data:str,    # DATA: as for `rgbx train`
     axes = package.training.sweep.parse_axes(over or [])
     settings = package.training.recipe.parse_changes(given['set_'])
     machine = {name: given[name] for name in ('card', 'device', 'workers') if given[name] is not None}
-    found = rx.sweep(data, axes, out, given['recipe'], trials, search, given['split'], given['protocol'], given['baseline'],
-                     retry, **settings | machine)
+    found = rx.sweep(data, axes, out, given['recipe'], trials, search, given['split'], given['protocol'],
+                     given['baseline'], retry, **settings | machine)
     print(f'{found}\nwritten to {found.folder}: sweep.csv, sweep.md, sweep.png')
     return int(any(cell['state'] == 'fail' for cell in found.cells))

@@ -34,6 +34,37 @@ def _broken(path, e):
     return RGBXError(path, f'annotations that do not read ({type(e).__name__}: {e})',
                      'the form that the program writes')
 
+def _unpacked(text):
+    """The run lengths of COCO's short form: 5 bits in a character, from the second on differences to the one before
+    last."""
+    runs,value,shift = [],0,0
+    for character in text.encode():
+        code = character-48
+        value |= (code & 31) << shift
+        shift += 5
+        if code & 32: continue
+        if code & 16: value -= 1 << shift
+        runs.append(value+(runs[-2] if len(runs) > 2 else 0))
+        value,shift = 0,0
+    return runs
+
+# %% ../../nbs/data/32_annotations.ipynb #fd4f1d8d
+def _by_runs(path, code, size):
+    "(H, W) bool of run lengths, column by column; they must be those of the image."
+    runs = _unpacked(code['counts']) if isinstance(code['counts'], str) else code['counts']
+    whole = all(isinstance(run, int) and 0 <= run <= size[0]*size[1] for run in runs)
+    if not whole or sum(runs) != size[0]*size[1] or list(code['size']) != list(size):
+        raise RGBXError(path, f"run lengths of an image of {str(code['size'])[:40]}",
+                        f'{size[0]} x {size[1]} pixels in all')
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size[::-1]).T
+
+def _check_outlines(path, parts, size):
+    "Points that are near the image; the library for polygons takes any number for a place in memory."
+    for part in parts:
+        far = [value for value in part if not abs(value) <= 4*max(size)]
+        if far or len(part) % 2:
+            raise RGBXError(path, f'a polygon of {len(part)} numbers {str(far[:1])[:40]}', 'x and y in pixels')
+
 def _painted(path, outlines, size, names):
     "(H, W) numbers of [(class name, polygons or run lengths)], in order."
     masks = need('pycocotools.mask', 'annotations', path)
@@ -41,10 +72,10 @@ def _painted(path, outlines, size, names):
     for name,outline in outlines:
         parts = outline if isinstance(outline, dict) else [part for part in outline if len(part) >= 6]
         if not parts: continue
-        if isinstance(parts, dict) and isinstance(parts['counts'], str):
-            codes = parts | dict(counts=parts['counts'].encode())
-        else: codes = masks.frPyObjects(parts, *size)
-        inside = masks.decode(masks.merge(codes) if isinstance(codes, list) else codes) > 0
+        if isinstance(parts, dict): inside = _by_runs(path, parts, size)
+        else:
+            _check_outlines(path, parts, size)
+            inside = masks.decode(masks.merge(masks.frPyObjects(parts, *size))) > 0
         if name is None: number = 255
         elif name in names: number = names.index(name)+1
         else: raise RGBXError(path, f'the class {name!r}', f"one of {', '.join(names)}")
@@ -131,6 +162,7 @@ def _labelme(path, names):
         raise _broken(path, e) from None
     return np.array(image)
 
+# %% ../../nbs/data/32_annotations.ipynb #2da2ca2f
 @contextlib.contextmanager
 def _readable(path):
     "What a file of another form raises, as one error."
@@ -180,6 +212,7 @@ def _fields(form, names, **where):
     classes = ['background', *names]
     return dict(classes=classes, label_decode=f"{form}:{','.join(names)}", **where)
 
+# %% ../../nbs/data/32_annotations.ipynb #5d9ba920
 def annotation_fields(root:Path, # Folder of a data set
     rgb,                         # `Place` of its RGB images
 ) -> tuple:                      # (fields of `Card`, [what was decided, ...]); empty where there are none

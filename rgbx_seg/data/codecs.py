@@ -65,7 +65,8 @@ def check_pixels(path:Path, # For the message
     "Refuse what would not fit, by what the header says."
     if height*width*max(1, size/4) <= max_pixels(): return
     raise RGBXError(path, f'a header that says {width} x {height} pixels (width x height), {size:g} bytes each',
-                    f'at most {max_pixels()} pixels of 4 bytes', 'If that is true, set RGBX_SEG_MAX_PIXELS to a larger number')
+                    f'at most {max_pixels()} pixels of 4 bytes',
+                    'If that is true, set RGBX_SEG_MAX_PIXELS to a larger number')
 
 # %% ../../nbs/data/03_codecs.ipynb #e6e3a641
 def _damaged(path, data, what):
@@ -115,7 +116,7 @@ def _tiff_tags(file):
             value = entries[at+(12 if big else 8):at+size]
             tags.setdefault(tag, struct.unpack_from(end+_TAG_TYPES[kind], value)[0])
         return tags
-    except (KeyError, struct.error, OSError, ValueError): return {}
+    except (KeyError, struct.error, OSError, ValueError, OverflowError): return {}
 
 def _orientation(exif):
     "1 to 8, from the EXIF part of a file."
@@ -276,6 +277,27 @@ def _with_palette(indices, colours):
     return table[indices]
 
 # %% ../../nbs/data/03_codecs.ipynb #8eed4f25
+def _check_blocks(path, file):
+    "Every block of a deflated TIFF unpacks to all of its numbers: GDAL leaves the rest as the memory was."
+    height,width = file.block_shapes[0]
+    if file.tags(1, ns='IMAGE_STRUCTURE').get('NBITS'): return
+    whole = file.interleaving is not None and 'pixel' in str(file.interleaving).lower()
+    size = width*np.dtype(file.dtypes[0]).itemsize*(file.count if whole else 1)
+    with open(path, 'rb') as data:
+        for band in [1] if whole else file.indexes:
+            for (row,column),window in file.block_windows(band):
+                place = [file.get_tag_item(f'BLOCK_{what}_{column}_{row}', 'TIFF', bidx=band)
+                         for what in ('OFFSET', 'SIZE')]
+                if None in place: continue                        # a block that was never written: zeros
+                data.seek(int(place[0]))
+                rows = height if file.profile.get('tiled') else window.height
+                try: n = len(zlib.decompressobj().decompress(data.read(int(place[1])), rows*size))
+                except zlib.error as e:
+                    raise RGBXError(path, f'a block that does not unpack ({e})', 'a whole file', _AGAIN) from None
+                if n < rows*size:
+                    raise RGBXError(path, f'a block of {n} bytes instead of {rows*size}', 'a whole file', _AGAIN)
+
+# %% ../../nbs/data/03_codecs.ipynb #68215c30
 def _by_rasterio(path, rasterio, indices):
     "(bands (B, H, W), holes or None, is the last one alpha?) as GDAL reads them, with its complaints as errors."
     colours = rasterio.enums.ColorInterp
@@ -283,6 +305,7 @@ def _by_rasterio(path, rasterio, indices):
         with rasterio.Env(GDAL_NUM_THREADS='1'),rasterio.open(path) as file:
             _one_page(path, len(file.subdatasets))
             check_pixels(path, file.height, file.width, sum(np.dtype(kind).itemsize for kind in file.dtypes))
+            if file.compression and 'deflate' in str(file.compression).lower(): _check_blocks(path, file)
             bands = file.read()
             if file.colorinterp[0] == colours.palette and not indices:
                 bands = _with_palette(bands[0], file.colormap(1)).transpose(2, 0, 1)
@@ -297,6 +320,7 @@ def _by_rasterio(path, rasterio, indices):
         raise RGBXError(path, f'a TIFF that does not decode ({words})', 'a complete GeoTIFF', _AGAIN) from None
     return bands,holes,alpha
 
+# %% ../../nbs/data/03_codecs.ipynb #fbff3c47
 def _by_tifffile(path, tifffile, indices):
     "As `_by_rasterio`, without GDAL."
     try:
@@ -343,7 +367,7 @@ def _read_tiff(path, data, indices, grey):
 def _read_exr(path, data, indices, grey):
     "An OpenEXR file of scan lines, float32."
     try: pixels = exr_pixels(path, data, check_pixels)
-    except (struct.error, zlib.error, IndexError, ValueError, KeyError, TypeError) as e:
+    except (struct.error, zlib.error, IndexError, ValueError, KeyError, TypeError, OverflowError) as e:
         if isinstance(e, RGBXError): raise
         raise RGBXError(path, f'an OpenEXR file that does not decode ({str(e)[:80]})', 'a complete file',
                         _AGAIN) from None

@@ -6,7 +6,7 @@
 __all__ = ['trailing_number', 'Conditions']
 
 # %% ../../nbs/data/04_conditions.ipynb #b3b501ea
-import re
+import fnmatch, re
 from dataclasses import dataclass, field
 from itertools import product
 from .schema import check_fields
@@ -25,19 +25,27 @@ class Conditions:
     # [[words], [words]]: one word of each is in the name, between / and _; a list with 'normal' may be absent from it
     parts:list[list[str]]=field(default_factory=list)
     ids:dict[str, list[tuple[int, int]]]=field(default_factory=dict)     # {condition: [[first, last], ...]} of the number at its end
+    # [{pattern: condition}]: of each, the first whose pattern (with * and ?) fits the name
+    patterns:list[dict[str, str]]=field(default_factory=list)
     def __post_init__(self): check_fields(self)
-    def __bool__(self): return bool(self.endings or self.parts or self.ids)
+    def __bool__(self): return bool(self.endings or self.parts or self.ids or self.patterns)
 
     @property
     def names(self) -> list: # Without repetition, in the card's order
         "The conditions an item can have."
         parts = ['-'.join(words) for words in product(*self.parts)] if self.parts else []
-        return list(dict.fromkeys([*self.endings.values(), *parts, *self.ids]))
+        inside = (['-'.join(words) for words in product(*(group.values() for group in self.patterns))]
+                  if self.patterns else [])
+        return list(dict.fromkeys([*self.endings.values(), *parts, *inside, *self.ids]))
 
     def of(self, name:str # An item's name
     ) -> str:             # Its condition, None where the name says nothing
         "By the parts of the name, by its number, or by the longest of the `endings` that fits."
         if self.parts: return self._of_parts(set(re.split('[/_]', name)))
+        if self.patterns:
+            found = [next((word for pattern,word in group.items() if fnmatch.fnmatchcase(name, pattern)), None)
+                     for group in self.patterns]
+            return None if None in found else '-'.join(found)
         if self.ids:
             number = trailing_number(name)
             fits = (c for c,ranges in self.ids.items() if any(a <= number <= b for a,b in ranges))

@@ -74,9 +74,17 @@ def _not_narrow(path, pixels, modality):
                     f'a span of modality {modality.name!r}', f'"span": [{low}, {high}] in card.json, or of all files')
 
 # %% ../../nbs/data/05_files.ipynb #76d7e121
+def _as_float32(path, pixels, holes):
+    "Numbers as float32; what is none there is refused."
+    with np.errstate(over='ignore'): numbers = pixels.astype(np.float32)
+    if pixels.dtype.kind != 'f' or pixels.dtype.itemsize <= 4: return numbers
+    lost = ~np.isfinite(numbers) & np.isfinite(pixels)
+    if lost.any(): raise RGBXError(path, f'a number {pixels[lost][0]:g}', 'numbers below 3.4e38 (float32)')
+    return numbers
+
 def _numbers(path, pixels, holes, modality):
     "Numbers as a model gets them: uint8, or float32 with `bits=32`."
-    if modality.bits == 32: return pixels.astype(np.float32)
+    if modality.bits == 32: return _as_float32(path, pixels, holes)
     if pixels.dtype == bool: return pixels.astype(np.uint8)*255
     kind = np.uint8 if modality.bits == 8 else np.uint16
     if modality.bits == 16 and modality.span is None and pixels.dtype == np.uint8: return pixels   # high bytes already
@@ -316,7 +324,7 @@ def write_mask(path:Path, # The PNG to write
         colours = np.zeros((256, 3), np.uint8)
         colours[:len(palette)] = palette
         image.putpalette(colours.tobytes())
-    with atomic_path(path) as part: image.save(part, format='PNG', optimize=True)
+    with atomic_path(path) as part: image.save(part, format='PNG')
 
 # %% ../../nbs/data/05_files.ipynb #5ae7b0d1
 def save_tiff(path:Path, # The file to write

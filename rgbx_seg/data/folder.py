@@ -16,50 +16,9 @@ from .cards import Card
 from .decoders import read_modality
 from .files import map_label, note_holes, raw_label
 from .findings import Findings
-from .items import existing_file, read_item
+from .items import existing_file, missing_file, read_item
 from .known_cards import get_card
 from .names import Listing, encode_names, fill_pattern, split_names
-
-# %% ../../nbs/data/10_folder.ipynb #ae148e10
-def _column_name(path, i, line, pattern):
-    "The name in the first column of a line such as `RGB/12.jpg<TAB>Label/12.png`; a bare name is one, too."
-    stem = _without_ending(line.split('\t')[0].split()[0])
-    match = _component(os.path.splitext(pattern)[0], {})[1].fullmatch(stem)
-    if match: return '/'.join(match[slot] for slot in sorted(match.groupdict()))
-    if '/' in stem: raise RGBXError(f'{path}, item {i+1}', repr(line), f'a path such as {pattern} in the first column')
-    return stem
-
-def existing_file(path:Path, # A file
-    what:str,                # What it should be, for the message
-    fix:str='',              # What to do
-) -> Path:                   # The same
-    "The path, if the file is there."
-    if not path.is_file(): raise RGBXError(path, 'no such file', what, fix)
-    return path
-
-def _to_size(image, size):
-    "Nearest neighbour to (h, w)."
-    rows,columns = ((np.arange(n)*(m/n)).astype(int) for n,m in zip(size, image.shape))
-    return np.ascontiguousarray(image[rows[:,None],columns])
-
-_SMALLEST = 8   # Pixels of a side; below it the coarse stages of a model have none
-
-def check_size(path:Path, # Of the image
-    image:np.ndarray,      # (H, W) or (H, W, C)
-    first_path:Path,       # Of the item's first image
-    first:np.ndarray,      # That
-    kind:str='',           # What the image is, for the advice
-):
-    "Raise unless both images have one size."
-    (h,w),(h0,w0) = image.shape[:2],first.shape[:2]
-    if min(h0, w0) < _SMALLEST:
-        raise RGBXError(first_path, f'{w0} x {h0} pixels (width x height)', f'at least {_SMALLEST} x {_SMALLEST}')
-    if (h, w) == (h0, w0): return
-    fix = 'Align the images first'
-    if kind not in ('', 'label'):
-        fix = (f'`rgbx align FOLDER --x {kind}` registers another camera; or "fit": true for {kind} in card.json stretches '
-               'it (`rgbx check FOLDER --save` writes the card)')
-    raise RGBXError(path, f'{w} x {h} pixels (width x height)', f'{w0} x {h0}, the size of {first_path}', fix)
 
 # %% ../../nbs/data/10_folder.ipynb #d46860e4
 class _Items:
@@ -116,8 +75,8 @@ class _Files(_Items):
         memo:dict=None,      # Files decoded for this item
     ) -> np.ndarray:         # (H, W, C) uint8, or float32 with `bits=32`
         "One modality of an item."
-        without = f'Put it there; a run predicts without this sensor by --drop {kind}' if kind != self.modalities[0] else ''
-        path = existing_file(self.path(kind, name), f'the {kind} image of item {name!r}', without)
+        path = self.path(kind, name)
+        if not path.is_file(): raise missing_file(path, kind, name, kind == self.modalities[0])
         return read_modality(path, self.card.modalities[kind], memo)
 
 # %% ../../nbs/data/10_folder.ipynb #50ad959c
@@ -238,7 +197,13 @@ class DataFolder(_Read):
         self.modalities = tuple(self.card.modalities)
         has_labels = card.layout.label_folder is not None or card.layout.label_path is not None
         self.labels = labels and has_labels and split not in card.layout.unlabelled
-        self._names = encode_names(self.root, split_names(self.root, card, split))
+        self._names = encode_names(self.root, self.list_names(split, card))
+
+    def list_names(self, split:str, # One of the card's, or 'all'
+        card:Card=None,             # With all modalities; None: the folder's
+    ) -> list:                      # Of str
+        "The names of a split's items, in order."
+        return split_names(self.root, card or self.card, split)
 
     def __repr__(self):
         what = f'{len(self)} items, {", ".join(self.modalities)}, {self.card.num_classes} classes'

@@ -6,23 +6,27 @@
 __all__ = ['ItemFiles']
 
 # %% ../../nbs/data/12_item_files.ipynb #4b345a6d
+import os
 from pathlib import Path
 from ..core import RGBXError, choose
 from .cards import Card
 from .files import read_label
 from .decoders import read_modality
-from .items import existing_file, read_item
+from .items import missing_file, read_item
+from .names import image_names
+from .video import Frame, Video, is_video
 
 # %% ../../nbs/data/12_item_files.ipynb #ae7b676b
 class ItemFiles:
     "Lists of files as a data set: item i is made of the i-th file of every list."
     def __init__(self,
-        files:dict, # {modality: file or [file, ...]}, and 'label' for masks
+        files:dict, # {modality: file, film, folder or [file, ...]}, and 'label' for masks
         card:Card,  # Says how each modality is read
     ):
-        files = {kind: [Path(f) for f in ([v] if isinstance(v, (str, Path)) else v)] for kind,v in files.items()}
+        folders = {kind for kind,value in files.items() if isinstance(value, (str,Path)) and os.path.isdir(value)}
         for kind in files:
             if kind != 'label': choose(kind, card.modalities, f'modality of {card.name!r}')
+        files = _matched({kind: _listed(value) for kind,value in files.items()}, folders)
         self.label_files = files.get('label')
         self.files = {kind: files[kind] for kind in card.modalities if kind in files}
         if not self.files: raise RGBXError('inputs', 'no files', f"lists for {', '.join(card.modalities)}")
@@ -49,12 +53,34 @@ class ItemFiles:
     def with_holes(self, i:int # Index
     ) -> tuple:          # (images, mask or None, (H, W) bool of pixels without data, or None)
         "One item, with the places where it has no data; there the mask is void."
-        paths = {kind: existing_file(files[i], f'the {kind} image') for kind,files in self.files.items()}
-        item = read_item(paths, self.card,
-                         lambda kind, memo: read_modality(paths[kind], self.card.modalities[kind], memo))
+        paths = {kind: files[i] for kind,files in self.files.items()}
+        item = read_item(paths, self.card, lambda kind, memo: self._read(kind, i, memo))
         mask = None if self.label_files is None else self._mask(self.label_files[i])
         if mask is not None: mask = item.fitted(mask, None, self.label_files[i], 'label')
         return item.done(mask, self.card.layout.ignore)
+
+    def path(self, kind:str, # A modality
+        i:int,               # Index
+    ) -> 'Path|Frame':       # Whether it is there or not
+        "An item's file of a modality."
+        return self.files[kind][i]
+
+    def missing(self, kinds=None, # Modalities; None: all
+    ) -> dict:                    # {item: [(kind, file), ...]}
+        "Items with a file that is not there."
+        kinds = self.modalities if kinds is None else kinds
+        gone = {name: [(kind, self.files[kind][i]) for kind in kinds if not self.files[kind][i].is_file()]
+                for i,name in enumerate(self.names)}
+        return {name: files for name,files in gone.items() if files}
+
+    def __repr__(self):
+        return ', '.join(f'{kind} {_in_words(files)}' for kind,files in self.files.items())
+
+    def _read(self, kind, i, memo):
+        path,modality = self.files[kind][i],self.card.modalities[kind]
+        if isinstance(path, Frame): return path.read(modality, memo)
+        if not path.is_file(): raise missing_file(path, kind, self.names[i], kind == self.modalities[0])
+        return read_modality(path, modality, memo)
 
     def _mask(self, path):
         card = self.card
@@ -62,13 +88,42 @@ class ItemFiles:
                           label_map=card.layout.label_map, decode=card.layout.label_decode)
 
 # %% ../../nbs/data/12_item_files.ipynb #c32a46e0
+def _listed(value):
+    "The files that a word or a list stands for."
+    if not isinstance(value, (str, Path)): return [Path(file) for file in value]
+    path = Path(value)
+    if path.is_dir():
+        found = [path/name for name in image_names(path)]
+        if found: return found
+        raise RGBXError(path, 'a folder without images', 'images, arrays or a film')
+    return list(Video(path)) if is_video(path) else [path]
+
+def _matched(lists, folders):
+    "The lists in the order of the first one's names, where they came from folders and the names agree."
+    first = next(iter(lists.values()), [])
+    stems = [file.stem for file in first]
+    for kind in [kind for kind in list(lists)[1:] if kind in folders]:
+        own = {file.stem: file for file in lists[kind]}
+        if not own.keys() & set(stems): continue                     # by their order
+        place = lists[kind][0]
+        lists[kind] = [own.get(stem, place.with_name(stem+place.suffix)) for stem in stems]
+    return lists
+
+# %% ../../nbs/data/12_item_files.ipynb #56852323
+def _in_words(files):
+    "What a list of files is."
+    if isinstance(files[0], Frame): return f'{files[0].video.path.name} ({len(files)} frames)'
+    if len(files) == 1: return files[0].name
+    return f'{files[0].name} ... {files[-1].name} ({len(files)} files)'
+
 def _check_lengths(lists):
     "Raise unless all lists have as many files as the first."
     first,files = next(iter(lists.items()))
     if not files: raise RGBXError(f'inputs {first!r}', 'no files', 'at least one')
     for kind,others in lists.items():
         if len(others) != len(files):
-            raise RGBXError(f'inputs {kind!r}', f'{len(others)} files', f'{len(files)}, as many as of {first!r}')
+            raise RGBXError(f'inputs {kind!r}', _in_words(others) if others else 'no files',
+                            f'as many as of {first!r}: {_in_words(files)}')
 
 def _names(files):
     "Names of items after their files; each has its own."

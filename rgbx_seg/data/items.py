@@ -24,11 +24,21 @@ def existing_file(path:Path, # A file
     if not path.is_file(): raise RGBXError(path, 'no such file', what, fix)
     return path
 
+def missing_file(path:Path, # That is not there
+    kind:str,               # A modality
+    name:str,               # Of the item
+    first:bool,             # Is it the first modality, which no run does without?
+) -> RGBXError:
+    "What to say of an image that is not there."
+    fix = '' if first else f'Put it there, or predict without this sensor: --drop {kind}'
+    return RGBXError(path, 'no such file', f'the {kind} image of item {name!r}', fix)
+
 def _to_size(image, size):
     "Nearest neighbour to (h, w)."
     rows,columns = ((np.arange(n)*(m/n)).astype(int) for n,m in zip(size, image.shape))
     return np.ascontiguousarray(image[rows[:,None],columns])
 
+# %% ../../nbs/data/17_items.ipynb #94c7c61e
 _SMALLEST = 8   # Pixels of a side; below it the coarse stages of a model have none
 
 def check_size(path:Path, # Of the image

@@ -85,6 +85,7 @@ def disk_label(card:'Card',  # Of the layout
 class Miniature:
     "Names of the items and contents of the files of a data set's miniature; a data set's class has one."
     sensors = ()   # Of the toy scenes, besides RGB
+    apart = ()     # Decoders whose values the page of the data set itself tests
 
     def splits(self, layout:str # Of the data set
     ) -> tuple:

@@ -27,6 +27,10 @@ def safe_name(name:str, # A relative path as it stands in a list or a card
     text = str(name)
     if _leads_out(text):
         raise RGBXError(where or 'path', repr(text), 'a name below the root of the data set, without `..`')
+    long = max((part for part in re.split(r'[/\\\\]', text)), key=len)
+    if len(long.encode()) > 240:
+        raise RGBXError(where or 'path', f'{long[:40]!r}... of {len(long)} characters',
+                        'names that a disk can hold, up to 240')
     return text
 
 def check_pattern(pattern:str, # Of files, with {id} or {0}, {1} ...
@@ -46,7 +50,7 @@ def check_ending(ending:str, # Of files: '.png', '_rgb.png'; None: the reader lo
 ) -> str:                    # The same, checked
     "An ending that is added to a name, so it holds no folder."
     if ending is None or re.fullmatch(r'[\w. +-]*\.\w+', ending): return ending
-    raise RGBXError(where, repr(ending), "an ending such as '.png'")
+    raise RGBXError(where, repr(ending)[:80], "an ending such as '.png'")
 
 # %% ../../nbs/data/06_modality.ipynb #d6fc24af
 IMAGENET = (.485, .456, .406), (.229, .224, .225)   # mean and std of ImageNet's RGB, values in 0..1
@@ -72,6 +76,7 @@ class Modality:
     view:tuple[int, int, int]|None=None # Channels that a picture shows as red, green, blue; None: the first three
     order:Literal['rgb', 'bgr']='rgb' # Channels of colour files; 'bgr': they stay blue, green, red (a quirk)
     align:str|dict|None=None          # X onto RGB: an alignment.json below the root, or what is in it
+    odd:tuple[int, ...]=()            # Channels whose values change their sign in a mirror image, such as the sine of an angle
     def __post_init__(self): _check_modality(self)
 
 # %% ../../nbs/data/06_modality.ipynb #fcf27f83
@@ -92,6 +97,9 @@ def _check_numbers(m):
         raise RGBXError('span', f'span={m.span}', '(lo, hi) with lo < hi')
     if m.view is not None and not all(0 <= channel < m.channels for channel in m.view):
         raise RGBXError('view', f'view={m.view}', f'channels of 0..{m.channels-1}')
+    if m.odd and not (m.bits == 32 and all(0 <= channel < m.channels for channel in m.odd)):
+        raise RGBXError('odd', f'odd={m.odd}, bits={m.bits}',
+                        f'channels of 0..{m.channels-1} of float values (bits 32)')
 
 def _check_modality(m):
     "Defaults filled in, wrong values refused."

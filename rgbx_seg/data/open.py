@@ -214,6 +214,7 @@ def _held_out(first, say):
     return first.subset([name for name in names if name not in held],
                         first.split),first.subset(parts['val'], 'held out')
 
+# %% ../../nbs/data/40_open.ipynb #fd04a7f2
 def open_both(what,         # A folder; or the open data sets (training, validation)
     train:str='train',      # Split to train on
     valid:str=None,         # Split to validate on; None: val, else some of the training items
@@ -269,6 +270,8 @@ def _counts(dataset):
         except RGBXError: continue
     return {split: counts[split] for split in ('train', 'val', 'test') if split in counts} | counts
 
+def _so_many(n): return '1 item' if n == 1 else f'{n} items'
+
 def _describe_items(dataset):
     "The numbers of items in words."
     counts = _counts(dataset)
@@ -282,9 +285,10 @@ def describe(dataset:DataSet # Open
 ) -> str:                    # One line
     "What was taken for what: the first line of every command."
     card = dataset.card
+    if isinstance(dataset, ItemFiles): return f'data: {dataset}, {card.num_classes} classes, {_so_many(len(dataset))}'
     if not isinstance(dataset, DataFolder):
         names = ', '.join(dataset.modalities)
-        return f'data {card.name}: open, {names}, {card.num_classes} classes, {len(dataset)} items'
+        return f'data {card.name}: open, {names}, {card.num_classes} classes, {_so_many(len(dataset))}'
     parts = [_describe_modality(name, modality) for name,modality in card.modalities.items()]
     parts.append(_describe_labels(card))
     if not card.layout.classification: parts.append(_describe_items(dataset))

@@ -9,7 +9,7 @@ __all__ = ['prepared_size', 'prepared', 'TensorAugment']
 import numpy as np
 import torch
 from torch.nn import functional as F
-from .transforms import normalise, planes
+from .transforms import mirror_image, normalise, planes
 
 # %% ../../nbs/data/28_tensor_augment.ipynb #a82116df
 def _resized(image:np.ndarray, # (H, W) or (H, W, C), uint8 or float32
@@ -134,7 +134,7 @@ class TensorAugment(_TensorSettings):
         "A modality, changed."
         photo = modality.name == self.photo and image.shape[-1] == 3 and image.dtype == np.uint8
         if photo and draw['jitter']: image = jitter(image, draw['jitter'])
-        if draw['flip']: image = image[:,::-1]
+        if draw['flip']: image = mirror_image(image, modality)
         if photo and draw['blur']: image = blur(image)
         return self.cut(image, draw)
 

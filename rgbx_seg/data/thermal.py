@@ -64,11 +64,12 @@ def _bad(path, what):
                      'raw values and constants of the camera',
                      'Take the file as the camera wrote it; programs that edit pictures drop this part')
 
-def _flir_parts(data):
+def _flir_parts(path, data):
     "The content of the FLIR segments of a JPEG, joined."
     at,parts = 2,{}
     while at+4 <= len(data) and data[at] == 0xff and data[at+1] not in (0xda, 0xd9):
         n = struct.unpack('>H', data[at+2:at+4])[0]
+        if at+2+n > len(data): raise _bad(path, 'the file is cut')
         if data[at+1] == 0xe1 and data[at+4:at+9] == b'FLIR\0': parts[data[at+10]] = data[at+12:at+2+n]
         at += 2+n
     return b''.join(parts[number] for number in sorted(parts))
@@ -93,7 +94,7 @@ def _order(record):
 
 def _archive(path):
     "{type: bytes} of a radiometric JPEG."
-    data = _flir_parts(file_bytes(path))
+    data = _flir_parts(path, file_bytes(path))
     if not data: raise RGBXError(path, 'no radiometric JPEG (FLIR)', 'the file as a thermal camera wrote it')
     return _records(path, data)
 
@@ -116,6 +117,7 @@ def _raw_values(path, record):
     if raw is None or not raw.size or raw.size != width*height: raise _bad(path, 'a raw image that is cut')
     return raw.reshape(height, width).astype(np.uint16)
 
+# %% ../../nbs/data/13_thermal.ipynb #1f7fb858
 def _constants(path, record):
     "`_Camera` of record 32."
     if record is None or len(record) < 0x310: raise _bad(path, 'no constants')

@@ -151,7 +151,7 @@ def checked(data:bytes) -> bool: # Of a file
     "Does it have checksums?"
     return data[:4] == b'\x89PNG' or data[:2] == b'PK'
 
-def make_input(kind:Kind, # What it is
+def damaged_input(kind:Kind, # What it is
     seed:int,             # Of all inputs
     number:int,           # Of this one; the first are the intact files
 ) -> Input:

@@ -89,9 +89,9 @@ def _fold_word(source, flags, tests, outputs):
     try: tree = ast.parse(source).body
     except SyntaxError: tree = []
     imports = bool(tree) and all(isinstance(node, (ast.Import,ast.ImportFrom)) for node in tree)
-    typed = 'export' not in flags and source.count('\n') <= 2  # the reader is to type them
+    typed = 'export' not in flags and source.count('\n') <= 4  # the reader is to type them
     if imports and not typed: return 'Imports'
-    checks = bool(tree) and not outputs and all(map(_is_check, tree))
+    checks = bool(tree) and not outputs and 2*sum(map(_is_check, tree)) >= len(tree)
     return 'Tests' if tests or checks or 'code-fold' in flags else ''
 
 # %% ../../nbs/dev/10_docs.ipynb #5b1de0a1
@@ -106,19 +106,23 @@ def _text_cells(text, attachments, store):
         if part.strip(): cells.append(cell)
     return cells,len(parts)>1
 
-def _output(output):
-    "An output without what needs a kernel or a script from elsewhere."
+def _output(output, store):
+    "An output without what needs a kernel or a script from elsewhere, its formulas taken out."
     if 'data' not in output: return output
+    if 'text/markdown' in output['data']:
+        text = ''.join(output['data']['text/markdown'])
+        output = output | dict(data=output['data'] | {'text/markdown': take_math(text, store)})
     return None if any('widget' in kind or 'javascript' in kind for kind in output['data']) else output
 
-def _code_cells(cell, flags, tests, code):
+def _code_cells(cell, flags, tests, store, code):
     "Anchors of what a code cell defines, and the cell without its directives."
     names = defined(cell.source) if 'export' in flags else []
     anchors = ''.join(f'<a class="def" id="{name}"></a>' for name in names)
     cells = [nbformat.v4.new_markdown_cell(anchors)] if names else []
     source = re.sub(r'^#\|.*\n?', '', cell.source, flags=re.M).strip('\n')
     if code and source:
-        shown = nbformat.v4.new_code_cell(source, outputs=list(filter(None, map(_output, cell.outputs))))
+        shown = nbformat.v4.new_code_cell(source,
+                                          outputs=[new for output in cell.outputs if (new := _output(output, store))])
         fold = _fold_word(source, flags, tests, shown.outputs)
         if fold: shown.metadata['fold'] = fold
         cells.append(shown)
@@ -141,7 +145,7 @@ def prepare(notebook:dict, # A notebook node
         elif cell.cell_type=='code':
             flags = _flags(cell.source)
             hidden = 'hide' in flags or 'default_exp' in flags or re.search(r'nbdev_export\(', cell.source)
-            if not hidden: cells += _code_cells(cell, flags, tests, code)
+            if not hidden: cells += _code_cells(cell, flags, tests, store, code)
     return nbformat.v4.new_notebook(cells=cells,
                                     metadata=dict(language_info=dict(name='python', pygments_lexer='ipython3')))
 
@@ -177,6 +181,8 @@ def _link_names(inner, page, targets):
         name = found[1].removesuffix('()')
         if name not in targets: return found[0]
         url,_,anchor = targets[name].partition('#')
+        word = re.fullmatch('[a-z]+', found[1])  # may be an everyday word: only a name of the same room
+        if word and url.rpartition('/')[0]!=page.room: return found[0]
         if url==page.url and not anchor: return found[0]
         return f'<a href="{"" if url==page.url else up+url}{"#"+anchor if anchor else ""}">{found[0]}</a>'
     pieces = re.split(r'(<a .*?</a>|<pre.*?</pre>)', inner, flags=re.S)

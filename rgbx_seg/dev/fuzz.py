@@ -15,7 +15,7 @@ import numpy as np
 from ..core import RGBXError, choose
 from .corpus import KINDS, Kind, Wrong
 import rgbx_seg.dev.records
-from .damage import Input, checked, make_input
+from .damage import Input, checked, damaged_input
 from ..show.tables import text_table
 
 # %% ../../nbs/dev/40_fuzz.ipynb #da83e702
@@ -149,7 +149,7 @@ def _serve(seed):
         resource.setrlimit(resource.RLIMIT_AS, (_status('VmSize')+(4 << 30), resource.RLIM_INFINITY))
         for line in sys.stdin:
             name,number = line.split()
-            given = make_input(KINDS[name], seed, int(number))
+            given = damaged_input(KINDS[name], seed, int(number))
             print(json.dumps(_run_input(KINDS[name], given, folder, watch)), file=answers, flush=True)
     finally: shutil.rmtree(folder, ignore_errors=True)
 
@@ -231,7 +231,7 @@ def fuzz(n:int,       # About how many inputs
         for name,number in _plan(n, kinds):
             start = time.perf_counter()
             answer = reader.ask(name, number)
-            tally.add(name, number, make_input(KINDS[name], seed, number), answer, time.perf_counter()-start)
+            tally.add(name, number, damaged_input(KINDS[name], seed, number), answer, time.perf_counter()-start)
             if say and tally.bad and tally.bad[-1][0] == f'{name}:{number}': say('  '.join(tally.bad[-1]))
     finally: reader.end()
     return tally
@@ -241,7 +241,7 @@ def _show(one, seed, keep):
     "One input again, in this process, with its traceback."
     name,_,number = one.partition(':')
     kind = choose(name, KINDS, 'kind of input')
-    given = make_input(kind, seed, int(number))
+    given = damaged_input(kind, seed, int(number))
     folder = Path(tempfile.mkdtemp(prefix='rgbx_fuzz_')) if keep is None else Path(keep)
     folder.mkdir(exist_ok=True)
     if kind.files: kind.files(folder)

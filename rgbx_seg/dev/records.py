@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/dev/38_records.ipynb #5d3e64e0
-import functools, importlib, io, json, os, pickle
+# %% ../../nbs/dev/38_records.ipynb #b4132a97
+import functools, io, json, os, pickle, runpy, sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +37,8 @@ _ITEMS = 'a_D','b_N','c_D','d_N'
 @functools.cache
 def _folder_files():
     "{path: bytes} of four items of two sensors."
-    rgb,deep = Image.fromarray(toy_pixels(channels=3)),cv2_().imencode('.png', toy_pixels(np.uint16))[1].tobytes()
+    rgb = Image.fromarray(toy_pixels(channels=3))
+    deep = cv2_().imencode('.png', toy_pixels(np.uint16))[1].tobytes()
     label = pillow_bytes(Image.fromarray(toy_pixels()//86), 'PNG')
     files = {}
     for name in _ITEMS:
@@ -135,7 +136,7 @@ def read_annotation(path:Path # A file of outlines
 ) -> list:                    # What is proposed, and the label
     "Outlines: the label has the size that the file says, and no number beyond its classes."
     fields,_ = annotation_fields(path.parent, _Beside([Path(f'RGB/{path.stem}.png')]))
-    if not fields: return ['nothing found']
+    if not fields: raise RGBXError(path, 'no annotations', 'those of COCO, CVAT or Labelme')
     label = annotated_label(path, fields['label_decode'], Path('RGB/a_D.png'))
     numbers = [*range(len(fields['classes'])), 255]
     if label.ndim != 2 or not np.isin(label, numbers).all(): raise Wrong('a number of no class')
@@ -286,18 +287,24 @@ def _words_around(folder):
     (folder/'run'/'config.json').write_bytes(_run_seeds()['config.json'])
     (folder/'r.json').write_bytes(_report_seeds()['report.json'])
 
+def _command(words):
+    "The exit status of `python -m rgbx_seg WORDS`, in this process."
+    before,sys.argv = sys.argv,['rgbx', *words]
+    try: runpy.run_module('rgbx_seg', run_name='__main__')
+    except SystemExit as e: return e.code or 0
+    finally: sys.argv = before
+
 def read_words(path:Path # A list of words
 ) -> list:               # The exit status
     "A command; its words are no affair of the shell."
     try: words = [str(word) for word in json.loads(path.read_bytes())]
     except (ValueError, TypeError): return ['no words']
     words = [word for word in words if word != '--debug']
-    rgbx = importlib.import_module('rgbx_seg.cli').main      # a door, above this floor: called as a user calls it
     said,answer = io.StringIO(),io.StringIO()
     here = os.getcwd()
     os.chdir(path.parent)
     try:
-        with redirect_stdout(answer),redirect_stderr(said): status = rgbx(words)
+        with redirect_stdout(answer),redirect_stderr(said): status = _command(words)
     finally: os.chdir(here)
     if 'a mistake of rgbx_seg' in said.getvalue() or 'Traceback' in said.getvalue(): raise Wrong(said.getvalue()[:300])
     if status not in (0, 1, 2): raise Wrong(f'status {status}')

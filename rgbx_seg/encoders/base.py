@@ -6,9 +6,18 @@
 __all__ = ['Encoder', 'Step', 'BlockStage']
 
 # %% ../../nbs/encoders/00_base.ipynb #08163a99
-from typing import NamedTuple
+import inspect
+from typing import Callable, NamedTuple
 from torch import nn, Tensor
 from ..core import RGBXError
+
+# %% ../../nbs/encoders/00_base.ipynb #9b320659
+def _check_counts(encoder):
+    "As many stages, channels, outs and strides as there are stages."
+    sizes = {what: len(getattr(encoder, what)) for what in ('stages', 'channels', 'outs', 'strides')}
+    if len(set(sizes.values())) == 1: return
+    found = ', '.join(f'{number} {what}' for what,number in sizes.items())
+    raise RGBXError(type(encoder).__name__, found, 'as many of each as there are stages')
 
 # %% ../../nbs/encoders/00_base.ipynb #7321c4b5
 class Encoder(nn.Module):
@@ -19,9 +28,9 @@ class Encoder(nn.Module):
     starts_random = False  # Do ImageNet weights that are loaded into a model leave this encoder alone?
     def __init__(self,
         stem:nn.Module,      # `(B, in_channels, H, W)` -> features at stride 4
-        stages,              # Modules, one per stage, each `(B, C_{s-1}, H, W)` -> `(B, C_s, H', W')`
-        channels,            # Channels of every stage, e.g. `(96, 192, 384, 768)`
-        outs=None,           # Modules applied to what leaves a stage sideways; identities by default
+        stages:list,         # Modules, one per stage, each `(B, C_{s-1}, H, W)` -> `(B, C_s, H', W')`
+        channels:tuple,      # Channels of every stage, e.g. `(96, 192, 384, 768)`
+        outs:list=None,      # Modules applied to what leaves a stage sideways; identities by default
         strides:tuple=(4,8,16,32), # Down-sampling of every stage with respect to the image
         in_channels:int=3,   # Channels of the image
     ):
@@ -29,10 +38,7 @@ class Encoder(nn.Module):
         self.stem,self.stages = stem,nn.ModuleList(stages)
         self.outs = nn.ModuleList(outs if outs is not None else [nn.Identity() for _ in self.stages])
         self.channels,self.strides,self.in_channels = tuple(channels),tuple(strides),in_channels
-        sizes = {what: len(getattr(self, what)) for what in ('stages', 'channels', 'outs', 'strides')}
-        if len(set(sizes.values())) > 1:
-            found = ', '.join(f'{number} {what}' for what,number in sizes.items())
-            raise RGBXError(type(self).__name__, found, 'as many of each as there are stages')
+        _check_counts(self)
 
     def forward(self, image:Tensor) -> list: # The pyramid, fine to coarse
         "`(B, in_channels, H, W)` to a list of `(B, C_s, H/stride_s, W/stride_s)`."
@@ -82,3 +88,21 @@ class BlockStage(nn.Module):
         tokens = self.enter(feature)
         for block in self.blocks: tokens = block(tokens)
         return self.leave(tokens)
+
+# %% ../../nbs/encoders/00_base.ipynb #8379a5f9
+def with_given(variant:dict, # Settings by name
+    **given                  # New values; None: as they are
+) -> dict:
+    "The settings of a variant with those that were given."
+    return dict(variant) | {key: value for key,value in given.items() if value is not None}
+
+def passes_to(target:Callable) -> Callable: # Function or class that gets the keywords
+    "A decorator: in place of `**kwargs` the signature names the keywords of `target` that the function has not itself."
+    def named(function:Callable) -> Callable:
+        own = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        names = {p.name for p in own}
+        more = [p.replace(kind=p.KEYWORD_ONLY) for p in inspect.signature(target).parameters.values()
+                if p.name not in names and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        function.__signature__ = inspect.Signature([*own, *more])
+        return function
+    return named

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from functools import partial
 from torch import nn
 from ..core import RGBXError, choose
-from .base import Encoder
+from .base import Encoder, passes_to
 from .formats import Format, names_like
 from ..registry import ENCODERS, FORMATS, quirk
 
@@ -81,6 +81,7 @@ class ResNetEncoder(Encoder):
         return [] if k is None else [k]
 
 # %% ../../nbs/encoders/50_resnet.ipynb #0d6552af
+@passes_to(ResNetEncoder)
 def resnet_encoder(name:str='resnet50_deep', # A name in `RESNET_VARIANTS`
     in_channels:int=3,                       # Channels of the image
     **kwargs,                                # As `ResNetEncoder`, e.g. `output_stride=16, multi_grid=(1, 2, 4)`

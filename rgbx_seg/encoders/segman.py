@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from ..core import RGBXError, choose
-from .base import Encoder
+from .base import Encoder, passes_to, with_given
 from ..ops.layers import ConvFFN, DropPath, LayerNorm2d, Pointwise, depthwise
 from ..ops.ss2d import init_A_log, init_dt
 from ..ops.ss2d import ss2d
@@ -80,7 +80,7 @@ def _bicubic(table, size): # (heads, n, m) -> (heads, size, m)
 def resize_global_bias(table:Tensor, # `(heads, n*n, n*n)`
     H:int,                           # Rows of the map
     W:int,                           # Columns
-    how:str='flat',                  # 'flat': as published, like a picture of both flattened axes; 'grid': by rows and columns
+    how:str='flat',                  # 'flat': as published, like a picture; 'grid': by rows and columns
 ) -> Tensor:                         # `(heads, H*W, H*W)`
     "Resample SegMAN's global attention bias to a map of another size (bicubic, a = -0.75)."
     if how=='flat': return _bicubic(_bicubic(table, H*W).mT.contiguous(), H*W).mT
@@ -237,13 +237,16 @@ def segman_encoder(
     drop_path:float=0.,     # Drop path rate of the last block, rising linearly from 0
     global_bias:str='flat', # Resampling of the last stage's bias: 'flat' as published, or 'grid'
     clip:bool=True,         # Accept maps smaller than the windows (images below 193 pixels)?
-    **kwargs                # Replace entries of the variant: `dims`, `depths`, `heads`, `windows`, `ffn`, `layer_scale`
+    dims:tuple=None,        # Channels of the stages, instead of the variant's
+    depths:tuple=None,      # Blocks per stage, instead of the variant's
+    heads:tuple=None,       # Attention heads per stage, instead of the variant's
+    windows:tuple=None,     # Sides of the windows per stage, instead of the variant's
+    ffn:tuple=None,         # Inner widths of the MLPs in units of `dims`, instead of the variant's
+    layer_scale:bool=None   # A learnt factor per channel and branch? Instead of the variant's
 ) -> Encoder:               # Channels `dims`, strides 4, 8, 16, 32, every level the half of the one before, rounded up
     "SegMAN's encoder (CVPR 2025, arXiv 2412.11890), randomly initialised."
-    settings = dict(choose(variant, SEGMAN_VARIANTS, 'SegMAN variant'))
-    unknown = sorted(set(kwargs)-set(settings))
-    if unknown: raise RGBXError('segman_encoder', f'argument {unknown[0]!r}', ', '.join(settings))
-    settings |= kwargs
+    settings = with_given(choose(variant, SEGMAN_VARIANTS, 'SegMAN variant'), dims=dims, depths=depths, heads=heads,
+                          windows=windows, ffn=ffn, layer_scale=layer_scale)
     dims,depths = tuple(settings['dims']),settings['depths']
     options = dict(layer_scale=settings['layer_scale'], global_bias=global_bias, clip=clip)
     blocks = sum(depths)
@@ -261,6 +264,7 @@ for _name in SEGMAN_VARIANTS: ENCODERS(_name)(partial(segman_encoder, _name))
 # %% ../../nbs/encoders/40_segman.ipynb #fb1f4229
 class SegMANClassifier(nn.Module):
     "The ImageNet classifier around a SegMAN encoder."
+    @passes_to(segman_encoder)
     def __init__(self,
         variant:str='segman_t', # One of `SEGMAN_VARIANTS`
         num_classes:int=1000,   # Classes

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from ..core import choose
-from .base import Encoder
+from .base import Encoder, with_given
 from .vmamba import SS2D, init_vmamba
 from ..ops.layers import ChannelNorm, DropPath, MLP
 from ..registry import ENCODERS
@@ -102,10 +102,13 @@ def vmamba2_encoder(
     d_state:int=1,              # State size of the scans
     ratio:float=2.,             # Inner width of the scans
     mlp_ratio:float=4.,         # Inner width of the MLPs
-    **kwargs                    # Replace entries of the variant: `dims`, `depths`, `drop_path`
+    dims:tuple=None,            # Channels of the stages, instead of the variant's
+    depths:tuple=None,          # Blocks per stage, instead of the variant's
+    drop_path:float=None        # Rate of the last block, instead of the variant's
 ) -> Encoder:                   # Channels `dims`, strides 4, 8, 16, 32
     "The later VMamba encoder (arXiv 2401.10166, *v05_noz*)."
-    v = dict(choose(variant, VMAMBA2_VARIANTS, 'VMamba variant')) | kwargs
+    variant = choose(variant, VMAMBA2_VARIANTS, 'VMamba variant')
+    v = with_given(variant, dims=dims, depths=depths, drop_path=drop_path)
     dims,depths = tuple(v['dims']),tuple(v['depths'])
     rates = iter(torch.linspace(0, v['drop_path'], sum(depths), device='cpu').tolist())
     stages = [VSSStage2(d, n, s and dims[s-1], [next(rates) for _ in range(n)], d_state=d_state, ratio=ratio,

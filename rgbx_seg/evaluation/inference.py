@@ -18,7 +18,8 @@ from ..data.modality import IMAGENET
 from ..data.open import open_data
 from .protocol import Protocol, get_protocol
 from .published import ARITHMETICS
-from .scales import Forward, at_scale, image_size, map_present, mirrored, to_tensor
+from .scales import (Forward, at_scale, fitting_batch, shared_size, map_present, mirrored,
+                                        to_tensor)
 from ..models.runs import Run, load_run
 from ..ops.layers import resize
 from ..ops.windows import windows
@@ -36,14 +37,16 @@ def _one_scale(
     forward,              # `Forward`
     images:list,          # One (B, C, H, W) per modality or None
     protocol:Protocol,    # With the windows
-    bs:int=4              # Windows per forward pass
+    bs:int=0              # Windows per forward pass; 0: small ones together
 ) -> Tensor:              # (B, classes, H, W): mean over windows and mirrored copies
     "Scores of one scale by the correct protocol."
     if protocol.mode=='whole': return _forward_scores(forward, images, protocol)
-    height,width = size = image_size(images)
+    height,width = size = shared_size(images)
     if protocol.pad: size = tuple(map(max, size, protocol.crop))
     images = map_present(lambda image: F.pad(image, (0, size[1]-width, 0, size[0]-height)), images)
-    boxes = windows(size, tuple(map(min, size, protocol.crop)), protocol.stride)
+    crop = tuple(map(min, size, protocol.crop))
+    boxes = windows(size, crop, protocol.stride)
+    bs = bs or fitting_batch(*crop)
     total,count = 0,0
     for start in range(0, len(boxes), bs):
         batch = boxes[start:start+bs]
@@ -120,11 +123,6 @@ def _scale_tensors(model, images, protocol, stats, device, bs):
         for s in protocol.scales: yield s,_scores_at(forward, items, s, protocol, stats, size, bs)
 
 # %% ../../nbs/evaluation/20_inference.ipynb #1fd1a637
-def _total_scores(model, images, protocol, stats, device, bs):
-    total = sum(scores for _,scores in _scale_tensors(model, images, protocol, stats, device, bs))
-    _check_numbers(total)
-    return total if protocol.arithmetic else total/len(protocol.scales)
-
 def _check_numbers(scores):
     "Raise where a pixel has no scores: no class can be said of it."
     void = int(scores.isnan().any(1).sum())
@@ -145,6 +143,29 @@ def _channels_last(scores, images):
     array = scores.permute(0,2,3,1).cpu().numpy()
     first = next(image for image in (images.values() if isinstance(images, dict) else images) if image is not None)
     return array if first.ndim==4 else array[0]
+
+# %% ../../nbs/evaluation/20_inference.ipynb #9a1b4e51
+def score_tensor(
+    model:'Callable',        # Not a run: with what `model_inputs` says
+    images:list,             # As `infer`
+    protocol:Protocol,       # How
+    stats:list,              # As `infer`
+    device:'torch.device|str'=None, # Default: where the model is
+    bs:int=0,                # Windows per forward pass
+    check:bool=True,         # Raise where a pixel has no finite scores?
+) -> Tensor:                 # (B, classes, H, W), where the model is
+    "What `infer` gives, as a tensor."
+    total = sum(scores for _,scores in _scale_tensors(model, images, protocol, stats, device, bs))
+    if check: _check_numbers(total)
+    return total if protocol.arithmetic else total/len(protocol.scales)
+
+def as_probabilities(
+    scores:Tensor,     # (B, classes, H, W)
+    protocol:Protocol  # By which
+) -> Tensor:           # The same shape; sums of 1
+    "Scores of a protocol as probabilities."
+    if protocol.arithmetic: return scores/scores.sum(1, keepdim=True)
+    return scores.softmax(1) if protocol.combine=='logits' else scores
 
 # %% ../../nbs/evaluation/20_inference.ipynb #4e7dfbbc
 def _blue_first(reading, name, image):
@@ -171,12 +192,12 @@ def infer(
     # (mean, std) for all, a list of such, a dict by name, a card; None: the run's, or ImageNet's of a model
     stats:'tuple|list|dict|Card'=None,
     device:'torch.device|str'=None, # Default: where the model is
-    bs:int=4                        # Windows per forward pass
+    bs:int=0                        # Windows per forward pass; 0: small ones together
 ) -> np.ndarray:                    # ([B,] H, W, classes) float32; `.argmax(-1)` is the prediction
     """Class scores. Probabilities for `combine='softmax'`, mean logits for 'logits', sums of exponentials for published
     arithmetic."""
     model,images,stats = _for_run(run, images, stats)
-    return _channels_last(_total_scores(model, images, get_protocol(protocol), stats, device, bs), images)
+    return _channels_last(score_tensor(model, images, get_protocol(protocol), stats, device, bs), images)
 
 def infer_mask(
     run:'Run|Callable|str|Path',       # As `infer`
@@ -184,11 +205,11 @@ def infer_mask(
     protocol:Protocol=None,            # As `infer`
     stats:'tuple|list|dict|Card'=None, # As `infer`
     device:'torch.device|str'=None,    # As `infer`
-    bs:int=4                           # As `infer`
+    bs:int=0                           # As `infer`
 ) -> np.ndarray:                       # ([B,] H, W) int64
     "`infer(...).argmax(-1)`, taken where the model is, so that scores of many classes need not travel."
     model,images,stats = _for_run(run, images, stats)
-    scores = _total_scores(model, images, get_protocol(protocol), stats, device, bs)
+    scores = score_tensor(model, images, get_protocol(protocol), stats, device, bs)
     return _channels_last(scores.argmax(1)[:,None], images)[...,0]
 
 def scale_scores(
@@ -197,7 +218,7 @@ def scale_scores(
     protocol:Protocol=None,            # As `infer`
     stats:'tuple|list|dict|Card'=None, # As `infer`
     device:'torch.device|str'=None,    # As `infer`
-    bs:int=4                           # As `infer`
+    bs:int=0                           # As `infer`
 ) -> dict:                             # `{scale: ([B,] H, W, classes)}`
     "What each scale contributes to `infer`, before the mean over scales."
     model,images,stats = _for_run(run, images, stats)
@@ -274,6 +295,16 @@ def _run_of(model):
     name = getattr(model, 'name', None) or (getattr(model, 'config', None) or {}).get('name') or type(model).__name__
     return Run(model, reading, name=name)
 
+# %% ../../nbs/evaluation/20_inference.ipynb #39b08a2a
+def _one_file(file, reading):
+    "One file for all that a run reads: where it reads one sensor, or bands of a file."
+    known = {} if reading is None else reading.modalities
+    bands = all((modality.decode or '').startswith('bands:') for modality in known.values())
+    if known and (bands or len(known)==1): return dict.fromkeys(known, file)
+    names = list(known) or ['rgb','thermal']
+    raise RGBXError(file, 'one file', f"a folder, or a file for each of {', '.join(names)}",
+                    'Type '+' '.join([f'{names[0]}={file}', *(f'{name}=FILE' for name in names[1:])]))
+
 def open_for(
     run:Run,                      # Says how its images are read
     data:'DataSet|dict|str|Path', # A folder, files by modality, or an open data set
@@ -288,6 +319,7 @@ def open_for(
     if reading is not None:
         left = [name for name in reading.modalities if name not in drop]
         if left: reading = reading.select(left)
+    if isinstance(data, (str,Path)) and Path(data).is_file(): data = _one_file(data, reading)
     is_open = hasattr(data, 'card') and not hasattr(data, 'valid')
     if is_open: return data if reading is None else reading.apply(data)
     return open_data(data, split, card, recipe, reading=reading, labels=labels)

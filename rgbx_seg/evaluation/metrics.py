@@ -160,6 +160,20 @@ def kappa(self:ConfusionMatrix) -> float: # -1 ... 1; NaN when chance alone is a
     chance = (t.sum(0)*t.sum(1)).sum()/n**2
     return ((t.diag().sum()/n-chance)/(1-chance)).item()
 
+# %% ../../nbs/evaluation/00_metrics.ipynb #cd912de9
+@patch
+def f1(self:ConfusionMatrix) -> Tensor: # (num_classes,), float64; NaN where a class is neither labelled nor predicted
+    "F1 score (Dice) of every class."
+    iou = self.iou()
+    return 2*iou/(1+iou)
+
+@patch
+def mf1(self:ConfusionMatrix,
+    classes:list=None # Only these classes (a list of indices); None = all
+) -> float:           # 0 ... 1
+    "Mean F1 over classes, by the `absent` convention."
+    return _mean(self.f1(), self.absent, classes)
+
 # %% ../../nbs/evaluation/00_metrics.ipynb #133d7c68
 @patch
 def as_dict(self:ConfusionMatrix,

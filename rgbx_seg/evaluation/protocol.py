@@ -14,7 +14,7 @@ from ..registry import PROTOCOLS
 
 # %% ../../nbs/evaluation/10_protocol.ipynb #0cb05c9e
 _FORM = dict(crop=tuple[int, int]|int|None, stride=float, scales=tuple[float, ...]|float, flip=bool, pad=bool,
-             fit=tuple[int, int]|None, multiple=int, size=tuple[int, int]|None, at_size=bool)   # the others are words
+             fit=tuple[int, int]|None, multiple=int, size=tuple[int, int]|None, at_size=bool, f1=bool)   # the others are words
 _CHOICES = dict(mode=('whole','slide'), arithmetic=('','sigma','furnace','cmnext'), absent=('ignore','zero'),
                 outside=('error','ignore'))
 _SCORES = dict(sigma='exponent of summed logits', cmnext='softmax, corners aligned')  # of the published evaluators
@@ -38,6 +38,7 @@ class Protocol:
     at_size:bool=False       # Score at `size`, with the label resized
     absent:str='ignore'      # Classes without a pixel: 'ignore' leaves them out of a mean, 'zero' counts them as 0
     outside:str='error'      # Labels beyond the classes: 'error', or 'ignore'
+    f1:bool=False            # Also tell F1 scores, as aerial benchmarks do
     about:str=dataclasses.field(default='', compare=False)   # What it stands for, in a line
 
     def __post_init__(self):
@@ -87,7 +88,8 @@ class Protocol:
         unknown = set(fields)-set(cls.__dataclass_fields__)
         if unknown:
             raise RGBXError('protocol', f'a field {min(unknown)!r}', f"some of {', '.join(cls.__dataclass_fields__)}")
-        return cls(**{field: fit_value(value, _FORM.get(field, str), f'protocol: {field}') for field,value in fields.items()})
+        return cls(**{field: fit_value(value, _FORM.get(field, str), f'protocol: {field}')
+                      for field,value in fields.items()})
 
     def _resizing(self):
         if self.fit: return f', resized into {self.fit[0]}x{self.fit[1]}'

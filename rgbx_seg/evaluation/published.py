@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from ..core import cv2_
 from .protocol import Protocol
-from .scales import at_scale, image_size, map_present, mirrored, to_tensor
+from .scales import at_scale, shared_size, map_present, mirrored, to_tensor
 from ..ops.windows import windows
 
 # %% ../../nbs/evaluation/22_published.ipynb #06281148
@@ -48,7 +48,7 @@ def _centred(image, crop):
 
 def _sigma_window(forward, images, protocol):
     "Sums of exponentials of one cut, seen padded to the crop."
-    height,width = image_size(images)
+    height,width = shared_size(images)
     padded = map_present(lambda image: _centred(image, protocol.crop), images)
     scores = forward(padded)
     if protocol.flip: scores = scores + forward(mirrored(padded)).flip(-1)
@@ -86,7 +86,7 @@ def sigma_scores(
     def score(t:int, b:int, l:int, r:int):
         return _sigma_window(forward, map_present(lambda x: x[...,t:b,l:r], images), protocol)
     images = map_present(tensors, items, stats)
-    height,width = image_size(images)
+    height,width = shared_size(images)
     small = height<=protocol.crop[0] or width<=protocol.crop[1]
     if small: return _opencv_resize(_sigma_window(forward, images, protocol), size)
     boxes = sigma_windows((height,width), protocol.crop, protocol.stride)

@@ -144,6 +144,24 @@ def scores(self:Report) -> dict: # {row: {'miou', 'macc', 'aacc', 'kappa', 'item
                         items=self.n(row), **{f'miou_{other}': self.mean_iou(None, row, other)}, sets=sets)
     return out
 
+# %% ../../nbs/evaluation/30_report.ipynb #de2fc408
+@patch
+def mean_f1(self:Report,
+    classes:list=None,   # Names (or indices) of classes; None = all
+    row:str='all'        # 'all', a condition or a subset
+) -> float:              # 0..1
+    "Mean F1 over `classes` in a row."
+    return self.matrix(row).mf1(self.class_ids(classes))
+
+@patch
+def f1_table(self:Report, digits:int=1) -> tuple: # (head, rows)
+    "F1 of every class and their means, as strings, in every row."
+    values = {row: self.matrix(row).f1().tolist() for row in self.rows}
+    rows = [[name, *(pct(values[row][i], digits) for row in self.rows)] for i,name in enumerate(self.classes)]
+    sets = dict(mean=None) | {f'mean, {name}': classes for name,classes in self.class_sets.items()}
+    rows += [[name, *(pct(self.mean_f1(classes, row), digits) for row in self.rows)] for name,classes in sets.items()]
+    return ['F1', *self.rows],rows
+
 # %% ../../nbs/evaluation/30_report.ipynb #23c6e9cc
 @patch
 def condition_table(self:Report, digits:int=1) -> tuple: # (head, rows)
@@ -171,8 +189,9 @@ def class_table(self:Report, digits:int=1) -> tuple: # (head, rows)
 
 @patch
 def tables(self:Report, digits:int=1) -> list: # (name, head, rows) of each
-    "Conditions, then classes."
-    return [('conditions', *self.condition_table(digits)), ('classes', *self.class_table(digits))]
+    "Conditions, then classes; F1 scores where the protocol asks for them."
+    more = [('F1', *self.f1_table(digits))] if self.protocol.get('f1') else []
+    return [('conditions', *self.condition_table(digits)), ('classes', *self.class_table(digits)), *more]
 
 # %% ../../nbs/evaluation/30_report.ipynb #5c6406b7
 @patch
@@ -226,6 +245,7 @@ def _whole_numbers(values, place):
     if counts.size == 0 and counts.dtype.kind == 'f': return counts.astype(np.int64)
     raise RGBXError(place, str(values)[:40], 'whole numbers from 0')
 
+# %% ../../nbs/evaluation/30_report.ipynb #c752e63b
 def _fields_of(data):
     "The fields of a report, of the kinds that they must be."
     fields = {key: fit_value(data[key], kind, key) for key,kind in _FORM.items() if key in data}
@@ -238,7 +258,8 @@ def _fields_of(data):
         if condition not in fields['counts']: raise RGBXError(f'images[{name}]', repr(condition), 'one of counts')
         at,n = (_whole_numbers(one, f'images[{name}]') for one in (places, numbers))
         if at.shape != n.shape or at.ndim != 1 or (at.size and at.max() >= len(fields['classes'])**2):
-            raise RGBXError(f'images[{name}]', f'{at.shape} places of {n.shape} counts', 'as many, below classes squared')
+            raise RGBXError(f'images[{name}]', f'{at.shape} places of {n.shape} counts',
+                            'as many, below classes squared')
     return fields
 
 @patch(cls_method=True)
@@ -266,11 +287,19 @@ def load(cls:Report,
 
 @patch
 def save(self:Report,
-    path:Path                 # Ending in .json, .md, .csv, .tex, .txt or .html
+    path:Path,                # Ending in .json, .md, .csv, .tex, .txt or .html
+    run:'Run'=None,           # For a page: what was judged ...
+    data:'DataSet'=None       # ... on what, for pictures of the worst items
 ):
-    "Write the report; as JSON with all that it keeps."
+    "Write the report; as JSON with all that it keeps, as HTML a page with figures."
     if Path(path).suffix=='.json': write_text(path, json.dumps(self.to_dict(images=True))+'\n')
+    elif Path(path).suffix=='.html': write_text(path, _page(self, run, data))
     else: Tables.save(self, path)
+
+def _page(result, run=None, data=None):
+    "A result as one HTML page."
+    from rgbx_seg.evaluation.page import html_page
+    return html_page(result, run, data)
 
 # %% ../../nbs/evaluation/30_report.ipynb #331f77e6
 def _check_alike(reports):
@@ -281,6 +310,7 @@ def _check_alike(reports):
         raise RGBXError(f'compare {report.name!r}', f"classes {', '.join(report.classes)}",
                         ', '.join(reports[0].classes))
 
+# %% ../../nbs/evaluation/30_report.ipynb #2fc261a2
 class Comparison(Tables):
     "Reports side by side: rows of means by condition, groups of classes, single classes."
     def __init__(self,
@@ -293,6 +323,10 @@ class Comparison(Tables):
         _check_alike(every)
         self.first,self.synthetic = every[0],any(report.synthetic for report in every)
         self.protocols = sorted({str(Protocol.from_dict(report.protocol)) for report in every if report.protocol})
+
+    def to_html(self) -> str: # A whole page
+        "The comparison with its figure."
+        return _page(self)
 
     def _each(self, f): return {name: [f(report) for report in some] for name,some in self.reports.items()}
 

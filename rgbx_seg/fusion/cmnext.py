@@ -121,12 +121,12 @@ class CMNeXtStage(Fusion):
         self.norm = LayerNorm2d(dim, eps=1e-6)
         self.frm, self.ffm = RectifyModule(dim), FuseModule(dim, heads)
 
-    def select(self, rgb, sensors) -> tuple: # The sensors as they go on, and the one map `(B, C, H, W)`
+    def select(self, rgb:Tensor, sensors:list) -> tuple: # The sensors as they go on, and the one map `(B, C, H, W)`
         "Ask the sensors; RGB stands in where none is there."
         if not [e for e in sensors if e is not None]: return sensors, rgb
         return self.hub(*sensors) if self.hub else (sensors, present(sensors)[0])
 
-    def onward(self, gated, rectified) -> Tensor: # A sensor's gated map (or None) and f'
+    def onward(self, gated:Tensor, rectified:Tensor) -> Tensor: # A sensor's gated map (or None) and f'
         "What a sensor takes to its next stage."
         if gated is None: return None
         if not self.hub: return rectified

@@ -62,10 +62,12 @@ class SAGate(nn.Module):
 @FUSIONS('sa_gate')
 def sa_gate_fusion(channels:tuple, # Channels per stage
     n:int=2,                 # Number of modalities; RGB meets each of the others in a gate of its own
-    **kwargs,                # As `SAGate`
+    reduction:int=16,        # Of the bottleneck in the separation
+    quirks:tuple=(),         # As `SAGate`
+    relu:bool=True,          # ReLU on what travels on?
 ) -> list:                   # One fusion per stage
     "Separation-and-aggregation gates for every stage; what they return travels on."
-    return [PairwiseFusion(partial(SAGate, c, **kwargs), n, enriches=True) for c in channels]
+    return [PairwiseFusion(partial(SAGate, c, reduction, quirks, relu), n, enriches=True) for c in channels]
 
 # %% ../../nbs/fusion/30_sa_gate.ipynb #2fe8b810
 def sagate_keys(key:str, # Published name inside a gate

@@ -111,9 +111,9 @@ class Total(nn.Module):
 
 COLLECTORS = dict(cross=Collector, linear=lambda dim,n: Collector(dim, n, False), sum=lambda dim,n: Total())
 
-# %% ../../nbs/fusion/55_stitch.ipynb #3f347a67
-class StitchStage(Fusion):
-    "The fusion of one stage of StitchFusion: adapters after every step of every block, and a collector."
+# %% ../../nbs/fusion/55_stitch.ipynb #58126403
+class _StitchLayers(Fusion):
+    "The adapters and the collector of one stage, under their published names."
     def __init__(self, dim:int,  # Channels C
         n:int=2,                 # Number of modalities
         form:str='pair',         # One of `STITCH_FORMS`
@@ -142,6 +142,9 @@ class StitchStage(Fusion):
         for module in self.blocks.modules():
             if isinstance(module, Adapter): nn.init.zeros_(module.adapter_up.weight)
 
+# %% ../../nbs/fusion/55_stitch.ipynb #3f347a67
+class StitchStage(_StitchLayers):
+    "The fusion of one stage of StitchFusion: adapters after every step of every block, and a collector."
     def between_blocks(self, feats:list, # `(B, H, W, C)` each, `None` for a missing modality
         steps:list,                      # The `Step` that each has just taken
         block:int,                       # Number of the block

@@ -79,6 +79,9 @@ def _build(config, file):
         return create_model(**settings)
     except TypeError as e:
         raise RGBXError(file, f'arguments that create_model does not take ({e})', 'the config.json of a run') from None
+    except (RuntimeError, ArithmeticError, LookupError, AssertionError, AttributeError) as e:
+        found = f'settings that no model can be built of ({type(e).__name__}: {str(e)[:120]})'
+        raise RGBXError(file, found, 'the config.json of a run') from e
     except RGBXError as e:
         needed = [name for name in (config.get('reading') or {}).get('plugins', ()) if name not in plugins()]
         if not needed: raise
@@ -143,6 +146,7 @@ def _run_folder(folder, model, weights):
     reading = _reading(config, card, getattr(model, 'modalities', ()), folder/'config.json')
     return Run(model, reading, card, folder.resolve().name, config, folder)
 
+# %% ../../nbs/models/30_runs.ipynb #7d2c91cd
 def _check_whole(model, report, file):
     "A trained model fills every weight; an auxiliary head is for training only."
     values = model.state_dict()

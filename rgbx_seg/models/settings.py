@@ -6,43 +6,15 @@
 __all__ = []
 
 # %% ../../nbs/models/28_settings.ipynb #4b89a4fb
-import inspect, math, re, sys
-from functools import partial
+import inspect, math, re
 from pathlib import Path
 from ..core import RGBXError, nearest
-from ..encoders.timm import CONTROLS, plain_name, timm_settings
+from ..encoders.timm import CONTROLS
 from .create import create_model, find_model
-from ..registry import ENCODERS, FUSIONS, HEADS
-
-# %% ../../nbs/models/28_settings.ipynb #a5f6f4f0
-def _module_words(module):
-    "Parameters of the functions and classes of a module, and the settings of its variants."
-    words = set()
-    for name,value in vars(module).items():
-        ours = callable(value) and str(getattr(value, '__module__', '')).startswith('rgbx_seg.')
-        if ours and (inspect.isfunction(value) or inspect.isclass(value)):
-            words |= set(inspect.signature(value).parameters)
-        if name.endswith('VARIANTS') and isinstance(value, dict):
-            words |= {word for variant in value.values() if isinstance(variant, dict) for word in variant}
-    return words
-
-# %% ../../nbs/models/28_settings.ipynb #978aa131
-def settings_of(builder:'Callable') -> set: # A function, a class or a `partial` of one
-    "The names of a builder's settings; None where nobody can know them (a plug-in's `**kwargs`)."
-    while isinstance(builder, partial): builder = builder.func
-    parameters = inspect.signature(builder).parameters
-    names = {name for name,p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()): return names
-    if not builder.__module__.startswith('rgbx_seg.'): return None
-    return names | _module_words(sys.modules[builder.__module__])
-
-def _encoder_settings(name):
-    "The settings of an encoder by name, ours or timm's."
-    if name in ENCODERS: return settings_of(ENCODERS[name])
-    return timm_settings(name) if plain_name(name) else None      # a system's own word for its encoder
+from .takes import entry_settings, part_settings, settings_of
 
 # %% ../../nbs/models/28_settings.ipynb #e000b2d9
-_FOLLOWED = re.compile(r'pretrain|checkpoint|file|path$|url|hub|overlay|cache|state_dict|weights', re.I)
+_FOLLOWED = re.compile(r'pretrain|checkpoint(?!ing)|file|path$|url|hub|overlay|cache|state_dict|weights', re.I)
 _RATE = re.compile(r'^drop_?path')                 # not a path of files
 
 def _plain(value, deep=0):
@@ -71,7 +43,7 @@ def _check_keys(settings, known, what, file):
 
 # %% ../../nbs/models/28_settings.ipynb #41638832
 _OWN = set(inspect.signature(create_model).parameters) - {'pretrained', 'kwargs'}
-_PARTS = ('encoder_kw', 'fusion_kw', 'head_kw', 'aux_kw')
+_PARTS = ('encoder_kw', 'backbone_kw', 'fusion_kw', 'head_kw', 'aux_kw')
 
 def check_config(settings:dict,  # `model` of a config: arguments of `create_model`
     file:Path='config.json'        # For the message
@@ -88,14 +60,9 @@ def check_config(settings:dict,  # `model` of a config: arguments of `create_mod
     if settings.get('classifier') is True and entry.classifier:
         _check_keys(settings, settings_of(entry.classifier) | {'name', 'num_classes', 'classifier'}, name, file)
         return settings
-    known = settings_of(entry.build if inspect.isfunction(entry.build) or isinstance(entry.build, partial)
-                        else type(entry.build).__call__)
+    known = entry_settings(entry)
     _check_keys({key: value for key,value in settings.items() if key not in ('name', *_PARTS)},
-                _OWN | (known or set()), name, file)
-    places = ((ENCODERS, entry.encoder, 'encoder_kw'), (FUSIONS, entry.fusion, 'fusion_kw'),
-              (HEADS, entry.head, 'head_kw'), (HEADS, settings.get('aux_head'), 'aux_kw'))
-    for registry,part,key in places:
-        if part in registry: takes = settings_of(registry[part])
-        else: takes = _encoder_settings(part) if registry is ENCODERS else None
-        _check_keys(settings.get(key), takes, f'{name} {key}', file)
+                _OWN | (known['settings'] or set()), name, file)
+    known['aux_kw'] = part_settings('aux_kw', settings.get('aux_head'))
+    for place in _PARTS: _check_keys(settings.get(place), known[place], f'{name} {place}', file)
     return settings

@@ -8,6 +8,7 @@ __all__ = []
 # %% ../../nbs/ops/16_scan_triton.ipynb #dcf57beb
 import functools, importlib
 import torch
+from torch import Tensor
 from .routes import positions
 from .scan import Backend, backend
 
@@ -25,26 +26,31 @@ class TritonScan(Backend):
     "The Triton kernels, on a GPU; the channel is the last axis of everything large."
     name,needs,fused_2d,channels_last = 'triton','float32, bfloat16 or float16 on a GPU',True,True
 
-    def available(self, device): return device=='cuda' and self.runs_on(device)
+    def available(self, device:str): return device=='cuda' and self.runs_on(device)
 
-    def runs_on(self, device): return device==_kernels().triton_device()
+    def runs_on(self, device:str): return device==_kernels().triton_device()
 
     def takes(self, dtype:torch.dtype): return dtype in (torch.float32, torch.bfloat16, torch.float16)
 
-    def saved_shape(self, B:torch.Tensor, K, D:torch.Tensor, N, L): return _kernels().triton_saved(B, K, D, N, L)
+    def saved_shape(self, B:int, K:int, D:int, N:int, L:int): return _kernels().triton_saved(B, K, D, N, L)
 
-    def forward(self, u, delta, A, B, C, D, delta_bias:torch.Tensor, delta_softplus, h0:torch.Tensor, save):
+    def forward(self, u:Tensor, delta:Tensor, A:Tensor, B:Tensor, C:Tensor, D:Tensor, delta_bias:Tensor,
+                delta_softplus:bool, h0:Tensor, save:bool):
         return _kernels().scan_forward(u, delta, A, B, C, D, delta_bias, delta_softplus, h0)
 
-    def backward(self, gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0:torch.Tensor, saved):
+    def backward(self, gy:Tensor, glast:Tensor, u:Tensor, delta:Tensor, A:Tensor, B:Tensor, C:Tensor, D:Tensor,
+                 delta_bias:Tensor, delta_softplus:bool, h0:Tensor, saved:Tensor):
         return _kernels().scan_backward(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, saved)
 
-    def ss2d_saved_shape(self, B, K, D:torch.Tensor, N, L): return _kernels().triton_saved(B, K, D, N, L, merged=True)
+    def ss2d_saved_shape(self, B:int, K:int, D:int, N:int, L:int):
+        return _kernels().triton_saved(B, K, D, N, L, merged=True)
 
-    def ss2d_forward(self, x, x_dbl, dt_w, A:torch.Tensor, D:torch.Tensor, dt_bias:torch.Tensor, route, save):
+    def ss2d_forward(self, x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Tensor, dt_bias:Tensor, route:str,
+                     save:bool):
         walk = _walks(route, *x.shape[1:3], x.device)
         return _kernels().ss2d_forward(x, x_dbl, dt_w, A, D, dt_bias, walk)
 
-    def ss2d_backward(self, gy, x, x_dbl, dt_w, A:torch.Tensor, D:torch.Tensor, dt_bias:torch.Tensor, saved, route):
+    def ss2d_backward(self, gy:Tensor, x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Tensor, dt_bias:Tensor,
+                      saved:Tensor, route:str):
         walk = _walks(route, *x.shape[1:3], x.device)
         return _kernels().ss2d_backward(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, walk)

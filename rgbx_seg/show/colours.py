@@ -34,12 +34,17 @@ def _event_picture(
     colours = 255 - positive*(255-orange) - negative*(255-blue)*(1-positive)
     return colours.clip(0, 255).astype(np.uint8)
 
+@cache
+def _colour_table(name): return (matplotlib.colormaps[name](np.arange(256))[:,:3]*255).round().astype(np.uint8)
+
 def mapped_picture(
-    values:np.ndarray,       # (H, W), 0..1
+    values:np.ndarray,       # (H, W), 0..1; uint8: 0..255
     colour_map:str=_QUANTITY # Matplotlib's name of it
 ) -> np.ndarray:             # (H, W, 3) uint8
     "Numbers as colours; what is below 0 or above 1 gets the colours at the ends."
-    return (matplotlib.colormaps[colour_map](np.asarray(values))[...,:3]*255).round().astype(np.uint8)
+    values = np.asarray(values)
+    if values.dtype == np.uint8: return _colour_table(colour_map)[values]
+    return (matplotlib.colormaps[colour_map](values)[...,:3]*255).round().astype(np.uint8)
 
 def modality_picture(
     image:np.ndarray, # (H, W) or (H, W, C) uint8, as a data set gives it
@@ -53,7 +58,8 @@ def modality_picture(
     if (name or '').startswith('event') and channels>1: return _event_picture(image)
     if view is None: view = (2,1,0) if order=='bgr' else (0,1,2)
     if colour_map is None and channels>=3: return image[...,list(view)].astype(np.uint8)
-    return mapped_picture(image[...,0]/255., colour_map or 'gray')
+    plane = image[...,0] if image.dtype == np.uint8 else image[...,0]/255.
+    return mapped_picture(plane, colour_map or 'gray')
 
 # %% ../../nbs/show/00_colours.ipynb #54f39f2c
 def mask_picture(

@@ -8,7 +8,7 @@ __all__ = ['NOTE', 'SHORT_NOTE', 'pct', 'text_table', 'html_table', 'markdown_ta
 # %% ../../nbs/show/40_tables.ipynb #3e1add8e
 import csv, html, io, json, math
 from pathlib import Path
-from ..core import RGBXError, write_text
+from ..core import RGBXError, choose, write_text
 
 # %% ../../nbs/show/40_tables.ipynb #16e2f9c1
 NOTE = 'synthetic toy scenes: no evidence about real sensors'
@@ -85,6 +85,12 @@ def latex_table(
     return '\n'.join([r'\begin{table}', r'\centering', tabular, rf'\caption{{{latex(caption)}}}', r'\end{table}'])
 
 # %% ../../nbs/show/40_tables.ipynb #8ef3546b
+def _as_numbers(column):
+    "A column of a table as numbers, where all of it are; a dash is none."
+    import pandas
+    try: return pandas.to_numeric(column.replace({'-': None, '': None}))
+    except (ValueError, TypeError): return column
+
 class Tables:
     """Base of whatever consists of titled tables: shown as text or HTML, exported by `to_markdown`, `to_csv`,
     `to_latex` or `save`."""
@@ -122,13 +128,25 @@ class Tables:
         top = '. '.join(self.heading())
         return '\n\n'.join(latex_table(head, rows, f'{top} ({name})' if top else name)
                            for name,head,rows in self.tables(digits))+'\n'
+    def to_pandas(self,
+        name:str=None # Of one of the tables; None: the first
+    ):                # `DataFrame`; numbers where a column holds nothing else
+        "A table for pandas."
+        import pandas
+        known = {title: (head, rows) for title,head,rows in self.tables(4)}
+        head,rows = choose(name, known, 'table') if name else next(iter(known.values()))
+        frame = pandas.DataFrame(rows, columns=head).set_index(head[0])
+        return frame.apply(_as_numbers)
+    def to_html(self) -> str: # A fragment
+        "Heading and tables in HTML."
+        return self._repr_html_()
     def to_dict(self) -> dict: # JSON-able
         "What the tables say as plain data; a subclass may say more."
         return {name: [dict(zip(head, row)) for row in rows] for name,head,rows in self.tables()}
     def save(self, path:str): # Ending in .md, .csv, .tex, .txt, .html or .json
         "Write one of the forms, by the ending of the file."
         forms = {'.md': self.to_markdown, '.csv': self.to_csv, '.tex': self.to_latex, '.txt': lambda: f'{self}\n',
-                 '.html': self._repr_html_, '.json': lambda: json.dumps(self.to_dict(), indent=1)+'\n'}
+                 '.html': self.to_html, '.json': lambda: json.dumps(self.to_dict(), indent=1)+'\n'}
         ending = Path(path).suffix
         if ending not in forms: raise RGBXError(path, f'ending {ending!r}', f"one of {', '.join(forms)}")
         write_text(path, forms[ending]())

@@ -34,7 +34,7 @@ _PROTOCOLS = dict(
         nyudv2=_judged('stitchfusion/nyudv2', 'StitchFusion on NYU: both enlarged to 640x864', **_at(640, 864)),
         pst900=_judged('stitchfusion/pst900', 'StitchFusion on PST900: both enlarged to 1280x2304', **_at(1280, 2304)),
         mcubes=_judged('stitchfusion/mcubes', 'StitchFusion on MCubeS: the whole image, as CMNeXt')))
-_KNOWN = 'deliver','mfnet','nyudv2','fmb','pst900'    # data sets that the house can open
+_KNOWN = 'deliver','kitti360','mcubes','mfnet','nyudv2','fmb','pst900'    # data sets that the house can open
 for _system in _PROTOCOLS.values():
     for _data in _KNOWN:
         if _data in _system: PROTOCOLS(_system[_data].name)(_system[_data])

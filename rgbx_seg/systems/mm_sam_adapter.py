@@ -22,6 +22,7 @@ from ..fusion.roadformer import roadformer_fusion
 from ..fusion.sam_adapter import Interaction, adapter_keys, init_adapter, spatial_prior, split_levels
 from ..heads.segformer import SegFormerHead
 from ..models.create import ModelEntry
+from ..models.takes import check_known
 from ..models.segmenter import FusedBackbone, RGBXSegmenter
 from ..ops.layers import resize
 from ..registry import FORMATS, MODELS, PROTOCOLS, RECIPES, check_quirks
@@ -172,6 +173,7 @@ MM_SAM_VARIANTS = dict(
     mm_sam_adapter_l=dict(vit='sam_vit_l', prior='small', adapter=dict(heads=16), size=1024, width=512),
     mm_sam_adapter_l_fmb=dict(vit='sam_vit_l', prior='small', adapter=dict(heads=16), size=800, width=512),
     mm_sam_adapter_h=dict(vit='sam_vit_h', prior='small', adapter=dict(heads=16), size=1024, width=512))
+MM_SAM_PARTS = 'vit','prior','adapter','checkpointing'    # the keys of `encoder_kw`
 
 # %% ../../nbs/systems/60_mm_sam_adapter.ipynb #440d90fe
 def mm_sam_adapter(variant:str='mm_sam_adapter_l', # One of `MM_SAM_VARIANTS`
@@ -194,10 +196,8 @@ def mm_sam_adapter(variant:str='mm_sam_adapter_l', # One of `MM_SAM_VARIANTS`
         raise RGBXError('modalities', f'{modalities} with channels {chans}', 'each once, with its channels')
     config = dict(name=variant, num_classes=num_classes, modalities=list(modalities), in_channels=chans,
                   encoder_kw=encoder_kw, fusion_kw=fusion_kw, head_kw=head_kw)
-    for what,kw,known in (('encoder_kw', ekw, ('vit','prior','adapter','checkpointing')),
-                          ('fusion_kw', fkw, ('size',))):
-        if set(kw)-set(known):
-            raise RGBXError(what, ', '.join(sorted(set(kw)-set(known))), f"some of {', '.join(known)}")
+    check_known('MM SAM-Adapter', 'encoder_kw', ekw, MM_SAM_PARTS)
+    check_known('MM SAM-Adapter', 'fusion_kw', fkw, ('size',))
     size = fkw.get('size', v['size']) if n > 1 else None
     vit,pkw = sam_vit(v['vit'], chans[modalities[0]], **ekw.get('vit', {})),ekw.get('prior', {})
     if n > 1:
@@ -216,7 +216,8 @@ def mm_sam_adapter(variant:str='mm_sam_adapter_l', # One of `MM_SAM_VARIANTS`
 
 # %% ../../nbs/systems/60_mm_sam_adapter.ipynb #720ce560
 for _variant,_settings in MM_SAM_VARIANTS.items():
-    MODELS(_variant)(ModelEntry(partial(mm_sam_adapter, _variant), _settings['vit'], 'roadformer', 'segformer'))
+    MODELS(_variant)(ModelEntry(partial(mm_sam_adapter, _variant), _settings['vit'], 'roadformer', 'segformer',
+                                takes=dict(encoder_kw=MM_SAM_PARTS, fusion_kw=('size',))))
 
 # %% ../../nbs/systems/60_mm_sam_adapter.ipynb #5bec6f7f
 def freeze_vit(model:MMSamAdapter) -> MMSamAdapter: # The same

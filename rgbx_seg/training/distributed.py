@@ -21,10 +21,17 @@ def ranks() -> tuple: # (number of this process, number of processes): (0, 1) wi
 _gone = ('Connection closed by peer','Connection reset by peer','Broken pipe','Timed out','timed out',
          'Connection refused','remote process exited')
 
+def _patience():
+    "Seconds to wait for another process."
+    text = os.environ.get('RGBX_SEG_TIMEOUT', '1800')
+    if text.isdecimal() and int(text): return int(text)
+    raise RGBXError('RGBX_SEG_TIMEOUT', repr(text), 'a number of seconds')
+
+# %% ../../nbs/training/60_distributed.ipynb #b83cf65c
 @contextlib.contextmanager
 def distributed(
     device:'torch.device|str'=None, # Where the model will be: 'cpu', 'cuda' ...; None: the GPU if there is one
-    timeout:float=1800.,            # Seconds to wait for another process
+    timeout:float=None,             # Seconds to wait for another process; None: RGBX_SEG_TIMEOUT, else 1800
     quiet:bool=True                 # Only process 0 prints
 ):                                  # Context that gives `ranks()`
     "The process group of a launched script; nothing in a script started plainly, or inside another `distributed`."
@@ -36,9 +43,10 @@ def distributed(
     if missing:
         raise RGBXError(f'WORLD_SIZE={world}', f"no {', '.join(missing)}", 'all variables of a launcher',
                         'start the script with torchrun or accelerate launch')
+    seconds = datetime.timedelta(seconds=_patience() if timeout is None else timeout)
     cuda = torch.cuda.is_available() if device in (None,'') else torch.device(device).type=='cuda'
     if cuda: torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', rank)))
-    dist.init_process_group('nccl' if cuda else 'gloo', timeout=datetime.timedelta(seconds=timeout))
+    dist.init_process_group('nccl' if cuda else 'gloo', timeout=seconds)
     try:
         with (open(os.devnull, 'w') as null,
               contextlib.redirect_stdout(null) if rank and quiet else contextlib.nullcontext()):

@@ -22,7 +22,7 @@ class ModelSettings:
     "Which network, and what it starts from."
     name:str='sigma_nano'          # A name for `create_model`; for data of whole-image classes one for `create_classifier`
     args:dict=_settings()          # More for `create_model`
-    pretrained:str|list[str]=''              # 'recipe' (the published start), a name of `rgbx weights`, a file, a run, or a list; '' = random weights
+    pretrained:str|list[str]='' # 'recipe' (the published start), a name of `rgbx weights`, a file, a run, or a list; '' = random weights
     skip:str=''                    # Pattern of our tensors which that file leaves alone
     nano:str='sigma_nano'          # The small model that stands for it in `Recipe.small`
 
@@ -281,7 +281,8 @@ class Recipe:
     quirks:frozenset=frozenset()                     # Words of `QUIRKS`
 
     def __post_init__(self):
-        for group in _GROUPS: object.__setattr__(self, group, _as_record(group, getattr(self, group), f'recipe {self.name!r}'))
+        for group in _GROUPS:
+            object.__setattr__(self, group, _as_record(group, getattr(self, group), f'recipe {self.name!r}'))
         quirks = frozenset([self.quirks] if isinstance(self.quirks, str) else self.quirks)
         object.__setattr__(self, 'quirks', quirks)
         _check(self)
@@ -312,7 +313,7 @@ class Recipe:
         fit_value(groups.get('name'), str, 'recipe: name')
         fit_value(groups.get('quirks', []), list[str]|str, 'recipe: quirks')
         model = groups.get('model') or {}
-        if isinstance(model, dict) and model.get('args'):
+        if isinstance(model, dict) and isinstance(model.get('args'), dict):
             model = model | dict(args=quirks_for_switches(model.get('name', ''), model['args']))
         return cls(**groups | dict(model=model))
 

@@ -32,7 +32,8 @@ class SearchRange:
     whole:bool=False     # Whole numbers only?
 
     def __post_init__(self):
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high) or self.log and self.low <= 0:
+        if (not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high)
+            or self.log and self.low <= 0):
             raise RGBXError('--over', f'{self.low}..{self.high}', 'LOW..HIGH with LOW below HIGH, above 0 for :log')
 
     def __str__(self): return f"{self.low}..{self.high}{':log'*self.log}"
@@ -65,18 +66,22 @@ def parse_axes(
     axes = {}
     for text in texts:
         name,equals,values = text.partition('=')
-        if not equals or not values: raise RGBXError(f'--over {text!r}', 'no values', 'NAME=VALUE,VALUE,... or NAME=LOW..HIGH')
-        if name in axes: raise RGBXError(f'--over {text!r}', f'{name!r} for the second time', 'one --over for each name')
+        if not equals or not values:
+            raise RGBXError(f'--over {text!r}', 'no values', 'NAME=VALUE,VALUE,... or NAME=LOW..HIGH')
+        if name in axes:
+            raise RGBXError(f'--over {text!r}', f'{name!r} for the second time', 'one --over for each name')
         axes[name] = _search_range(values) or [_axis_value(name, value) for value in values.split(',')]
     return axes
 
 # %% ../../nbs/training/84_sweep.ipynb #ea82f0ba
 def _check_axes(axes, recipe):
     "Axes with lists of values, whose names are settings of the recipe."
-    if not axes: raise RGBXError('sweep', 'nothing that varies', 'at least one axis', '--over model=sigma_nano,segman_nano')
+    if not axes:
+        raise RGBXError('sweep', 'nothing that varies', 'at least one axis', '--over model=sigma_nano,segman_nano')
     axes = {name: values if isinstance(values, SearchRange)
                   else (_search_range(values) if isinstance(values, str) else None)
-                  or (list(values) if isinstance(values, (list,tuple,range)) else [values]) for name,values in axes.items()}
+                  or (list(values) if isinstance(values, (list,tuple,range)) else [values])
+            for name,values in axes.items()}
     for name,values in axes.items():
         if isinstance(values, SearchRange): values = [values.low, values.high]
         if not values: raise RGBXError(f'axis {name!r}', 'no values', 'at least one')
@@ -101,7 +106,8 @@ def _configuration(choice):
     "What a cell is besides its seed, in words."
     words = {name: _value_text(value) for name,value in choice.items() if name != 'seed'}
     if len(words) == 1: return next(iter(words.values()))
-    return ', '.join(value if name == 'model' else f"{name.split('.')[-1]} {value}" for name,value in words.items()) or 'all'
+    return (', '.join(value if name == 'model' else f"{name.split('.')[-1]} {value}" for name,value in words.items())
+            or 'all')
 
 # %% ../../nbs/training/84_sweep.ipynb #0718464d
 def _quiet_optuna():
@@ -113,7 +119,8 @@ def _quiet_optuna():
 def _distribution(optuna, values):
     "An axis as Optuna has it."
     kinds = optuna.distributions
-    if not isinstance(values, SearchRange): return kinds.CategoricalDistribution([json.dumps(value) for value in values])
+    if not isinstance(values, SearchRange):
+        return kinds.CategoricalDistribution([json.dumps(value) for value in values])
     kind = kinds.IntDistribution if values.whole else kinds.FloatDistribution
     return kind(values.low, values.high, log=values.log)
 
@@ -122,6 +129,7 @@ def _choice(params, axes):
     return {name: params[name] if isinstance(values, SearchRange) else json.loads(params[name])
             for name,values in axes.items()}
 
+# %% ../../nbs/training/84_sweep.ipynb #a7255b15
 def _study(optuna, out, search, seed):
     "(The study of a folder, was it made just now?)"
     out.mkdir(parents=True, exist_ok=True)
@@ -169,7 +177,8 @@ def _is_abandoned(trial, folder):
 
 def _latest(study, axes):
     "{cell: its last trial}, in the order of the study; what was given back is left out."
-    trials = [t for t in study.get_trials(deepcopy=False) if len(t.params or t.system_attrs.get('fixed_params', {})) == len(axes)]
+    trials = [t for t in study.get_trials(deepcopy=False)
+              if len(t.params or t.system_attrs.get('fixed_params', {})) == len(axes)]
     cells = {}
     for trial in trials:
         params = trial.params or trial.system_attrs['fixed_params']
@@ -202,12 +211,13 @@ def _run_cell(job, choice, folder):
     changes = job.settings | choice
     learn = train(job.data, job.recipe, out=folder, resume=True, progress=False, **changes)
     protocol = job.protocol or (job.recipe.judge.protocol if job.recipe else None)
-    report = evaluate(load_run(folder, device=changes.get('device')), job.data, protocol, split=job.split, progress=False,
-                      name=_configuration(choice), card=changes.get('card'))
+    report = evaluate(load_run(folder, device=changes.get('device')), job.data, protocol, split=job.split,
+                      progress=False, name=_configuration(choice), card=changes.get('card'))
     report.save(folder/'report.json')
     best = learn.results.get('best') or {}
     return best.get(learn.results['chosen_by'], report.miou),report
 
+# %% ../../nbs/training/84_sweep.ipynb #24626fbc
 def _one_line(error):
     "An error for a table."
     return ' '.join(str(error).split())[:300] or type(error).__name__
@@ -236,7 +246,9 @@ def _next_trial(study, job, trials):
     kinds = {name: _distribution(need('optuna', 'sweep', 'rgbx sweep'), values) for name,values in job.axes.items()}
     trial = study.ask(kinds)
     if _is_grid(job.axes): wanted = trial.user_attrs.get('planned')
-    else: wanted = trial.user_attrs.get('planned') or sum(t.state.name != 'PRUNED' for t in study.get_trials(deepcopy=False)) <= trials
+    else:
+        wanted = (trial.user_attrs.get('planned')
+                  or sum(t.state.name != 'PRUNED' for t in study.get_trials(deepcopy=False)) <= trials)
     if wanted: return trial
     study.tell(trial.number, state=need('optuna', 'sweep', 'rgbx sweep').trial.TrialState.PRUNED)
     return None
@@ -283,7 +295,10 @@ class Sweep(Tables):
         costs:dict=None,  # {configuration: what `measure_costs` gave}
         baseline:str=None # A configuration; None: the first
     ):
-        self.folder,self.axes,self.cells,self.costs = folder,axes,cells,costs or {}
+        self.folder = folder
+        self.axes = axes
+        self.cells = cells
+        self.costs = costs or {}
         names = list(dict.fromkeys(_configuration(cell['choice']) for cell in cells))
         if baseline is not None: choose(baseline, dict.fromkeys(names), 'configuration')
         self.baseline = baseline or (names[0] if names else None)
@@ -310,8 +325,9 @@ class Sweep(Tables):
     def heading(self) -> list: # Lines
         "How far the sweep is."
         states = [cell['state'] for cell in self.cells]
-        counts = ', '.join(f'{states.count(state)} {word}' for state,word in
-                           (('complete','done'), ('fail','failed'), ('running','running'), ('waiting','waiting')) if state in states)
+        counts = ', '.join(f'{states.count(state)} {word}'
+                           for state,word in (('complete','done'), ('fail','failed'), ('running','running'),
+                                              ('waiting','waiting')) if state in states)
         synthetic = any(report.synthetic for seeds in self.reports.values() for report in seeds.values())
         return [f"sweep over {', '.join(self.axes)}: {len(states)} cells, {counts}"]+[NOTE]*synthetic
 
@@ -324,7 +340,8 @@ class Sweep(Tables):
     def _table(self, digits):
         first = next(iter(next(iter(self.reports.values())).values()))
         rows_of = [row for row in first.rows if row != 'all']
-        head = ['percent', 'seeds', 'mIoU', *rows_of, 'difference', 'p', 'parameters, M', 'multiply-adds, G', 'ms', 'memory, MB']
+        head = ['percent', 'seeds', 'mIoU', *rows_of, 'difference', 'p', 'parameters, M', 'multiply-adds, G',
+                'ms', 'memory, MB']
         rows = []
         for name,seeds in self.reports.items():
             scores = {row: [report.mean_iou(row=row) for report in seeds.values()] for row in ('all', *rows_of)}
@@ -340,9 +357,11 @@ class Sweep(Tables):
 
     def _line(self, cell):
         configuration = _configuration(cell['choice'])
-        report = self.reports.get(configuration, {}).get(cell['choice'].get('seed', 0)) if cell['state'] == 'complete' else None
+        report = (self.reports.get(configuration, {}).get(cell['choice'].get('seed', 0))
+                  if cell['state'] == 'complete' else None)
         scores = {f'miou {row}': report.mean_iou(row=row) for row in report.rows} if report else {}
-        return (dict(cell=cell['name']) | cell['choice'] | dict(state=cell['state'], validation=cell['score'], seconds=cell['seconds'])
+        return (dict(cell=cell['name']) | cell['choice']
+                | dict(state=cell['state'], validation=cell['score'], seconds=cell['seconds'])
                 | scores | self.costs.get(configuration, {}) | dict(error=cell['error']))
 
     def to_pandas(self): # `DataFrame`
@@ -356,9 +375,11 @@ class Sweep(Tables):
         if searched:
             done = [cell for cell in self.cells if cell['state'] == 'complete']
             scores = [100*cell['score'] for cell in done]
-            return plot_searched({name: ([cell['choice'][name] for cell in done], self.axes[name].log) for name in searched}, scores)
+            return plot_searched(
+                {name: ([cell['choice'][name] for cell in done], self.axes[name].log) for name in searched}, scores)
         by = 'ms' if self.costs else None
-        points = {name: (self.costs[name]['ms'] if name in self.costs else i, [100*report.miou for report in seeds.values()])
+        points = {name: (self.costs[name]['ms'] if name in self.costs else i,
+                         [100*report.miou for report in seeds.values()])
                   for i,(name,seeds) in enumerate(self.reports.items())}
         return plot_tradeoff(points, 'milliseconds an image' if by else 'configuration')
 
@@ -397,7 +418,8 @@ def _measure(study, job):
     device = job.settings.get('device') or 'cpu'
     runs = {name: load_run(job.out/cell, device=device) for name,cell in first.items()}
     height,width = np.shape(open_data(job.data, job.split, card=job.settings.get('card'))[0][0])[:2]
-    study.set_user_attr('costs', measure_costs({name: run.model for name,run in runs.items()}, (height, width), device=device))
+    study.set_user_attr('costs',
+                        measure_costs({name: run.model for name,run in runs.items()}, (height, width), device=device))
 
 # %% ../../nbs/training/84_sweep.ipynb #906cb7d1
 def sweep(
@@ -420,10 +442,11 @@ def sweep(
     if not _is_grid(axes) and not (isinstance(trials, int) and trials > 0):
         raise RGBXError('sweep', f'a range and trials={trials!r}', 'how many trials to draw', '--trials 20')
     split = split or (recipe.data.test if recipe else 'test')
-    open_data(data, split, card=settings.get('card'), recipe=recipe)          # what is wrong with all cells is said once
+    open_data(data, split, card=settings.get('card'), recipe=recipe)  # what is wrong with all cells is said once
     job = _Job(data, recipe, Path(out), axes, split, protocol, progress, settings)
-    words = dict(data=str(data), over={name: str(values) for name,values in axes.items()}, recipe=str(recipe and recipe.name),
-                 trials=trials, split=split, settings={name: str(value) for name,value in settings.items() if name != 'device'})
+    words = dict(data=str(data), over={name: str(values) for name,values in axes.items()},
+                 recipe=str(recipe and recipe.name), trials=trials, split=split,
+                 settings={name: str(value) for name,value in settings.items() if name != 'device'})
     study = _open_study(optuna, job.out, axes, search, settings.get('seed', 0), words)
     _take_up(optuna, study, job.out, axes, retry)
     _work(optuna, study, job, trials)

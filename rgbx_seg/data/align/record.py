@@ -23,7 +23,7 @@ _METHODS = 'search','points','cameras','given'
 def _pair(value, where):
     "A size as a tuple of two positive integers."
     good = isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(n, int) and n > 0 for n in value)
-    if not good: raise RGBXError(where, str(value)[:60], '[height, width]')
+    if not good or max(value) > 10**5: raise RGBXError(where, repr(value)[:60], '[height, width] in pixels')
     return tuple(value)
 
 # %% ../../../nbs/data/align/50_record.ipynb #cdec632d
