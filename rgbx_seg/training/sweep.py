@@ -129,6 +129,7 @@ def _choice(params, axes):
     return {name: params[name] if isinstance(values, SearchRange) else json.loads(params[name])
             for name,values in axes.items()}
 
+# %% ../../nbs/training/84_sweep.ipynb #a7255b15
 def _study(optuna, out, search, seed):
     "(The study of a folder, was it made just now?)"
     out.mkdir(parents=True, exist_ok=True)
@@ -216,6 +217,7 @@ def _run_cell(job, choice, folder):
     best = learn.results.get('best') or {}
     return best.get(learn.results['chosen_by'], report.miou),report
 
+# %% ../../nbs/training/84_sweep.ipynb #24626fbc
 def _one_line(error):
     "An error for a table."
     return ' '.join(str(error).split())[:300] or type(error).__name__
