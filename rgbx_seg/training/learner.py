@@ -146,6 +146,7 @@ def _callbacks(dls, model, optim, modality_dropout):
     if optim.clip: cbs.append(ClipNorm(optim.clip))
     return cbs
 
+# %% ../../nbs/training/45_learner.ipynb #f2f9c247
 def _frozen(model, words, progress):
     "Freeze what the words say; the callback for what does not move."
     if words: freeze(model, words)
@@ -188,6 +189,7 @@ def rgbx_learner(
         learn.add_cb(EpochLines())
     return learn
 
+# %% ../../nbs/training/45_learner.ipynb #131d948e
 def _say_nothing(*args, **kwargs): pass
 
 def silence(
@@ -329,6 +331,7 @@ def finish_run(
             figure = learn.show_results(max_n=4, shuffle=False)
         figure.savefig(out/'predictions.png', bbox_inches='tight')
 
+# %% ../../nbs/training/45_learner.ipynb #3e79bbb6
 def _write_results(learn, out, history, best, keep, files):
     save_weights(learn.model, out/files['last'])
     card,per_class = getattr(learn.dls, 'card', None),None
