@@ -297,6 +297,7 @@ def _check_blocks(path, file):
                 if n < rows*size:
                     raise RGBXError(path, f'a block of {n} bytes instead of {rows*size}', 'a whole file', _AGAIN)
 
+# %% ../../nbs/data/03_codecs.ipynb #68215c30
 def _by_rasterio(path, rasterio, indices):
     "(bands (B, H, W), holes or None, is the last one alpha?) as GDAL reads them, with its complaints as errors."
     colours = rasterio.enums.ColorInterp
@@ -319,6 +320,7 @@ def _by_rasterio(path, rasterio, indices):
         raise RGBXError(path, f'a TIFF that does not decode ({words})', 'a complete GeoTIFF', _AGAIN) from None
     return bands,holes,alpha
 
+# %% ../../nbs/data/03_codecs.ipynb #fbff3c47
 def _by_tifffile(path, tifffile, indices):
     "As `_by_rasterio`, without GDAL."
     try:
