@@ -250,10 +250,12 @@ def _read_npy(path, data, indices, grey):
     raise RGBXError(path, f'an array of shape {array.shape} and type {array.dtype}', 'numbers, (H, W) or (H, W, C)')
 
 # %% ../../nbs/data/03_codecs.ipynb #d8c6a643
+_NO_DATA = -9999   # in float bands, what many programs write where nothing was measured, with a tag or without
+
 def _hole_values(band, nodata):
     "(H, W) bool: where a band has no data."
     holes = np.zeros(band.shape, bool)
-    if band.dtype.kind == 'f': holes = ~np.isfinite(band) | (band <= np.finfo(np.float32).min)
+    if band.dtype.kind == 'f': holes = ~np.isfinite(band) | (band <= np.finfo(np.float32).min) | (band == _NO_DATA)
     if nodata is None or nodata != nodata: return holes
     same = np.isclose(band, nodata, rtol=1e-7, atol=0) if band.dtype.kind == 'f' else band == nodata
     return holes | same
@@ -283,6 +285,7 @@ def _check_blocks(path, file):
     if file.tags(1, ns='IMAGE_STRUCTURE').get('NBITS'): return
     whole = file.interleaving is not None and 'pixel' in str(file.interleaving).lower()
     size = width*np.dtype(file.dtypes[0]).itemsize*(file.count if whole else 1)
+    longest = os.path.getsize(path)
     with open(path, 'rb') as data:
         for band in [1] if whole else file.indexes:
             for (row,column),window in file.block_windows(band):
@@ -291,7 +294,7 @@ def _check_blocks(path, file):
                 if None in place: continue                        # a block that was never written: zeros
                 data.seek(int(place[0]))
                 rows = height if file.profile.get('tiled') else window.height
-                try: n = len(zlib.decompressobj().decompress(data.read(int(place[1])), rows*size))
+                try: n = len(zlib.decompressobj().decompress(data.read(min(int(place[1]), longest)), rows*size))
                 except zlib.error as e:
                     raise RGBXError(path, f'a block that does not unpack ({e})', 'a whole file', _AGAIN) from None
                 if n < rows*size:
