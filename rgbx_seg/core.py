@@ -94,6 +94,10 @@ def _full(folder):
     there = os.statvfs(folder)
     return there.f_bavail*there.f_frsize < 65536
 
+def _is_full(e):
+    "Does an exception say so? Those of safetensors do in words alone."
+    return getattr(e, 'errno', None) in (errno.ENOSPC, errno.EDQUOT) or 'No space left' in str(e)
+
 _SWEPT = set()   # folders that this process has looked through
 
 def _begin_part(path):
@@ -128,7 +132,7 @@ def atomic_path(path:Path): # The final path; its folder is made if it is missin
         os.replace(unfinished, path)
         _sync(path.parent, folder=True)
     except Exception as e:
-        if getattr(e, 'errno', None) in (errno.ENOSPC, errno.EDQUOT) or _full(path.parent): raise _no_space(path) from e
+        if _is_full(e) or _full(path.parent): raise _no_space(path) from e
         if isinstance(e, (IsADirectoryError, NotADirectoryError, PermissionError)):
             raise RGBXError(path, f'a place where no file can be written ({e.strerror})', 'a path for a file') from None
         raise

@@ -24,6 +24,7 @@ def _write_onnx(opened, out, size, check, form):
           f"mIoU of the file {100*found['miou']:.2f}, of the run {100*found['miou_run']:.2f}")
     return 0 if found['agreement'] > .999 else 1
 
+# %% ../../nbs/cli/12_export.ipynb #c11e0011
 def _write_program(network, out, size, dynamic):
     "Write a program, and say how far its answer is from the model's."
     import torch
@@ -42,6 +43,7 @@ def _write_hub(opened, out):
     print(f"{out} written, and read back {'equal' if same else 'different'}")
     return 0 if same else 1
 
+# %% ../../nbs/cli/12_export.ipynb #c11e0010
 def _onnx_form(*,
     kernels:bool=False,     # Call the native kernel, which is copied beside the file: several times faster
     raw:bool=False,         # Take 8-bit images and normalise them inside

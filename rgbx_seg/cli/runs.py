@@ -22,7 +22,7 @@ def _known(*,
     "data and model"
 
 def _machine(*,
-    bs:int=1,               # Images in a forward pass
+    bs:int=0,               # Images in a forward pass; default: small ones of one size together
     workers:int=0,          # Processes that read
     device:str=None,        # cpu, cuda ...; default: the GPU where there is one
 ):
@@ -215,7 +215,7 @@ def _eval(run:str,          # RUN: a run folder, a saved model, or a checkpoint 
         how = dict(protocol=protocol or (by.judge.protocol if by else None) or None, bs=given['bs'], drop=drop,
                    num_workers=given['workers'], name=Path(run).name, conditions=_conditions(conditions),
                    save=given['save'] or '', scores=given['scores'])
-        if _whole_images(dataset.card): report = _judge_classes(by, opened, dataset, given['bs'])
+        if _whole_images(dataset.card): report = _judge_classes(by, opened, dataset, given['bs'] or 1)
         elif epochs is None: report = rx.evaluate(opened, dataset, **how)
         else: report = package.evaluation.epochs.evaluate_epochs(run, dataset, epochs, device=_device(device), **how)
         _say(report, given['out'])

@@ -48,6 +48,7 @@ def _unpacked(text):
         value,shift = 0,0
     return runs
 
+# %% ../../nbs/data/32_annotations.ipynb #fd4f1d8d
 def _by_runs(path, code, size):
     "(H, W) bool of run lengths, column by column; they must be those of the image."
     runs = _unpacked(code['counts']) if isinstance(code['counts'], str) else code['counts']
@@ -161,6 +162,7 @@ def _labelme(path, names):
         raise _broken(path, e) from None
     return np.array(image)
 
+# %% ../../nbs/data/32_annotations.ipynb #2da2ca2f
 @contextlib.contextmanager
 def _readable(path):
     "What a file of another form raises, as one error."
@@ -210,6 +212,7 @@ def _fields(form, names, **where):
     classes = ['background', *names]
     return dict(classes=classes, label_decode=f"{form}:{','.join(names)}", **where)
 
+# %% ../../nbs/data/32_annotations.ipynb #5d9ba920
 def annotation_fields(root:Path, # Folder of a data set
     rgb,                         # `Place` of its RGB images
 ) -> tuple:                      # (fields of `Card`, [what was decided, ...]); empty where there are none

@@ -250,10 +250,12 @@ def _read_npy(path, data, indices, grey):
     raise RGBXError(path, f'an array of shape {array.shape} and type {array.dtype}', 'numbers, (H, W) or (H, W, C)')
 
 # %% ../../nbs/data/03_codecs.ipynb #d8c6a643
+_NO_DATA = -9999   # in float bands, what many programs write where nothing was measured, with a tag or without
+
 def _hole_values(band, nodata):
     "(H, W) bool: where a band has no data."
     holes = np.zeros(band.shape, bool)
-    if band.dtype.kind == 'f': holes = ~np.isfinite(band) | (band <= np.finfo(np.float32).min)
+    if band.dtype.kind == 'f': holes = ~np.isfinite(band) | (band <= np.finfo(np.float32).min) | (band == _NO_DATA)
     if nodata is None or nodata != nodata: return holes
     same = np.isclose(band, nodata, rtol=1e-7, atol=0) if band.dtype.kind == 'f' else band == nodata
     return holes | same
@@ -283,6 +285,7 @@ def _check_blocks(path, file):
     if file.tags(1, ns='IMAGE_STRUCTURE').get('NBITS'): return
     whole = file.interleaving is not None and 'pixel' in str(file.interleaving).lower()
     size = width*np.dtype(file.dtypes[0]).itemsize*(file.count if whole else 1)
+    longest = os.path.getsize(path)
     with open(path, 'rb') as data:
         for band in [1] if whole else file.indexes:
             for (row,column),window in file.block_windows(band):
@@ -291,12 +294,13 @@ def _check_blocks(path, file):
                 if None in place: continue                        # a block that was never written: zeros
                 data.seek(int(place[0]))
                 rows = height if file.profile.get('tiled') else window.height
-                try: n = len(zlib.decompressobj().decompress(data.read(int(place[1])), rows*size))
+                try: n = len(zlib.decompressobj().decompress(data.read(min(int(place[1]), longest)), rows*size))
                 except zlib.error as e:
                     raise RGBXError(path, f'a block that does not unpack ({e})', 'a whole file', _AGAIN) from None
                 if n < rows*size:
                     raise RGBXError(path, f'a block of {n} bytes instead of {rows*size}', 'a whole file', _AGAIN)
 
+# %% ../../nbs/data/03_codecs.ipynb #68215c30
 def _by_rasterio(path, rasterio, indices):
     "(bands (B, H, W), holes or None, is the last one alpha?) as GDAL reads them, with its complaints as errors."
     colours = rasterio.enums.ColorInterp
@@ -319,6 +323,7 @@ def _by_rasterio(path, rasterio, indices):
         raise RGBXError(path, f'a TIFF that does not decode ({words})', 'a complete GeoTIFF', _AGAIN) from None
     return bands,holes,alpha
 
+# %% ../../nbs/data/03_codecs.ipynb #fbff3c47
 def _by_tifffile(path, tifffile, indices):
     "As `_by_rasterio`, without GDAL."
     try:

@@ -398,6 +398,7 @@ def _check_labels(report, data, whole, add):
     add('error', 'all-void', f'all labels of train are void ({ignore}) in every pixel: there is nothing to learn',
         'Look at the labels: is their void the object?')
 
+# %% ../../nbs/data/80_doctor.ipynb #0368d86e
 def check_splits(data:dict, # {split: open `DataFolder`}
     full:bool=False,        # Compare counts and sizes with the card?
     n:int=None,             # Items to read of each split, evenly spread; None: all

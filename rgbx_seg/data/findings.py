@@ -55,6 +55,7 @@ def _read_images(ds, found):
             if holes is not None: found.holes[kind] = holes
         except RGBXError as e: _keep(ds, found, kind, e)
 
+# %% ../../nbs/data/09_findings.ipynb #3dbaf16e
 def _keep(ds, found, kind, error):
     "Note an error of a file, and whether the file is there at all."
     found.errors.append((kind, error))

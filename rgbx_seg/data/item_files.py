@@ -109,6 +109,7 @@ def _matched(lists, folders):
         lists[kind] = [own.get(stem, place.with_name(stem+place.suffix)) for stem in stems]
     return lists
 
+# %% ../../nbs/data/12_item_files.ipynb #56852323
 def _in_words(files):
     "What a list of files is."
     if isinstance(files[0], Frame): return f'{files[0].video.path.name} ({len(files)} frames)'

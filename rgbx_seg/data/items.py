@@ -38,6 +38,7 @@ def _to_size(image, size):
     rows,columns = ((np.arange(n)*(m/n)).astype(int) for n,m in zip(size, image.shape))
     return np.ascontiguousarray(image[rows[:,None],columns])
 
+# %% ../../nbs/data/17_items.ipynb #94c7c61e
 _SMALLEST = 8   # Pixels of a side; below it the coarse stages of a model have none
 
 def check_size(path:Path, # Of the image

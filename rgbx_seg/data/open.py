@@ -214,6 +214,7 @@ def _held_out(first, say):
     return first.subset([name for name in names if name not in held],
                         first.split),first.subset(parts['val'], 'held out')
 
+# %% ../../nbs/data/40_open.ipynb #fd04a7f2
 def open_both(what,         # A folder; or the open data sets (training, validation)
     train:str='train',      # Split to train on
     valid:str=None,         # Split to validate on; None: val, else some of the training items

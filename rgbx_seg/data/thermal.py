@@ -117,6 +117,7 @@ def _raw_values(path, record):
     if raw is None or not raw.size or raw.size != width*height: raise _bad(path, 'a raw image that is cut')
     return raw.reshape(height, width).astype(np.uint16)
 
+# %% ../../nbs/data/13_thermal.ipynb #1f7fb858
 def _constants(path, record):
     "`_Camera` of record 32."
     if record is None or len(record) < 0x310: raise _bad(path, 'no constants')

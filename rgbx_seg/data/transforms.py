@@ -109,6 +109,7 @@ def mirror_image(image:np.ndarray, # (H, W, C)
     if modality.odd: image[...,list(modality.odd)] *= -1
     return image
 
+# %% ../../nbs/data/20_transforms.ipynb #5b02b01a
 def _box(shape, size, where='centre'):
     "(top, left, height, width) of an image of this shape in one of `size`."
     (h,w),(H,W) = shape,size

@@ -80,7 +80,7 @@ def _bicubic(table, size): # (heads, n, m) -> (heads, size, m)
 def resize_global_bias(table:Tensor, # `(heads, n*n, n*n)`
     H:int,                           # Rows of the map
     W:int,                           # Columns
-    how:str='flat',                  # 'flat': as published, like a picture of both flattened axes; 'grid': by rows and columns
+    how:str='flat',                  # 'flat': as published, like a picture; 'grid': by rows and columns
 ) -> Tensor:                         # `(heads, H*W, H*W)`
     "Resample SegMAN's global attention bias to a map of another size (bicubic, a = -0.75)."
     if how=='flat': return _bicubic(_bicubic(table, H*W).mT.contiguous(), H*W).mT

@@ -16,9 +16,11 @@ from torch.utils.data import DataLoader
 from ..core import RGBXError, bar, cv2_, leave_signals, worker_error
 from .inference import as_run, infer, infer_mask, model_inputs, named, open_for, real_names
 from .metrics import ConfusionMatrix
+from .prepared import for_inference
 from .protocol import get_protocol
+from .scales import fitting_batch
 from .report import Report
-from .predict import save_prediction
+from .written import save_prediction
 
 # %% ../../nbs/evaluation/32_evaluate.ipynb #54092839
 SUFFIXES = ('_rgb_front', '_frame_camera', '_leftImg8bit')   # ends of file names that are no part of an item's name
@@ -72,12 +74,12 @@ class _Share(torch.utils.data.Dataset):
 def _as_it_is(item): return item
 
 def _batches(items, bs):
-    "Stacks of up to `bs` consecutive items of one size: yields lists."
+    "Stacks of up to `bs` consecutive items of one size (0: as many as profit from it): yields lists."
     group = []
     for i,item in items:
         if isinstance(item, dict): raise RGBXError(**item)
         other = group and any(a.shape!=b.shape for a,b in zip(group[0][1][:-1], item[:-1]))
-        if group and (len(group)==bs or other):
+        if group and (other or len(group)==(bs or fitting_batch(*group[0][1][0].shape[:2]))):
             yield group
             group = []
         group.append((i, item))
@@ -226,7 +228,7 @@ def evaluate(
     run:'Run|Callable|str|Path', # A run folder, a saved model or a `Run`; a model, or any function of the modalities' tensors to logits
     data:'DataSet|str|Path',      # A folder, or an open data set: `ds[i] -> (rgb, x1, ..., mask)`, `card`, `modalities`
     protocol:'Protocol|str'=None,   # `Protocol`, its name, or None: whole image, one scale
-    bs:int=1,                       # Items (or windows, for 'slide') per forward pass
+    bs:int=0,                       # Items (or windows, for 'slide') per forward pass; 0: small ones together
     progress:bool=True,             # Show a bar
     device:'torch.device|str'=None, # Where to run; default: where the model is
     drop:list=(),                   # Modalities to withhold from the model
@@ -254,8 +256,10 @@ def evaluate(
     loader = DataLoader(_Share(dataset, share), batch_size=None, collate_fn=_as_it_is, num_workers=num_workers,
                         worker_init_fn=leave_signals)
     groups = _ahead(_batches(loader, 1 if protocol.mode=='slide' or protocol.arithmetic else bs), ahead, clock)
-    groups = bar(groups, progress and rank==0, -(-len(share)//bs))
-    try: _pipeline(model, groups, count, picks, stats, (protocol, device, bs), scores and bool(save), ahead, clock)
+    groups = bar(groups, progress and rank==0, -(-len(share)//(bs or 1)))
+    try:
+        _pipeline(for_inference(model), groups, count, picks, stats, (protocol, device, bs),
+                  scores and bool(save), ahead, clock)
     except RuntimeError as e: raise worker_error(e) or e
     clock |= dict(metric=count.seconds, whole=time.perf_counter()-start)
     seen = real_names(getattr(model, 'modalities', have), have)

@@ -295,6 +295,7 @@ def _run_of(model):
     name = getattr(model, 'name', None) or (getattr(model, 'config', None) or {}).get('name') or type(model).__name__
     return Run(model, reading, name=name)
 
+# %% ../../nbs/evaluation/20_inference.ipynb #39b08a2a
 def _one_file(file, reading):
     "One file for all that a run reads: where it reads one sensor, or bands of a file."
     known = {} if reading is None else reading.modalities

@@ -11,11 +11,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
-from PIL import Image
-from ..core import RGBXError, atomic_path, bar, need, write_text
+from ..core import RGBXError, bar, need, write_text
 from ..data.cards import Card, Layout
 from ..data.codecs import image_size
-from ..data.files import read_label, write_mask
+from ..data.files import read_label
 from ..data.folder import DataFolder
 from ..data.grids import Grid, grid_of
 from ..data.items import missing_file
@@ -24,37 +23,13 @@ from ..data.modality import safe_name
 from ..data.video import Frame
 from .inference import (as_probabilities, as_run, model_inputs, named, open_for,
                                            real_names, score_tensor)
-from .prepared import check_bf16, prepared
+from .prepared import check_bf16, for_inference
 from .protocol import get_protocol
+from .rows import Target
 from .scales import Forward, fitting_batch
-from .tiles import (Scene, Target, Whole, by_pixel, in_tiles, tile_count, tile_scores,
+from .tiles import (Scene, Whole, by_pixel, in_tiles, tile_count, tile_scores,
                                        uncertainty_maps)
-from ..show.colours import mapped_picture
-from ..show.grid import item_pictures, picture_sheet
-
-# %% ../../nbs/evaluation/40_predict.ipynb #5763ac35
-def save_prediction(
-    out:'Path|str',         # Folder
-    name:str,               # Of the item
-    mask:np.ndarray,        # (H, W) class numbers
-    card:Card,              # Classes and colours
-    scores:np.ndarray=None, # (H, W, classes): also write these
-) -> dict:                  # name, and the paths 'mask', 'color' (and 'scores')
-    """Write one prediction: class numbers, colours, and scores as float16 (float32 where they are larger than that
-    holds)."""
-    name,mask = safe_name(name, 'item'),np.asarray(mask)
-    if mask[mask != card.layout.ignore].max(initial=0)>=len(card.classes):
-        raise RGBXError(name, f'class {mask.max()} predicted',
-                        f'0..{len(card.classes)-1}, the classes of {card.name!r}')
-    record = dict(name=name, **{kind: Path(out)/kind/f'{name}.png' for kind in ('mask','color')})
-    write_mask(record['mask'], mask)
-    write_mask(record['color'], mask, card.palette)
-    if scores is None: return record
-    planes = np.asarray(scores).transpose(2,0,1)
-    planes = planes.astype(np.float16 if np.abs(planes).max() < 6e4 else np.float32)
-    record['scores'] = Path(out)/'scores'/f'{name}.npz'
-    with atomic_path(record['scores']) as file: np.savez_compressed(file, scores=planes, classes=np.array(card.classes))
-    return record
+from .written import save_map, save_picture, save_prediction, write_band
 
 # %% ../../nbs/evaluation/40_predict.ipynb #f0cfa9fb
 def _as_card(card, model):
@@ -201,39 +176,10 @@ def _write(job, i, item, holes, result):
     save_prediction(job.out, record['name'], mask, card, result.get('scores'))
     grid = job.grid(i)
     if grid is not None and grid.shape != mask.shape: grid = None
-    if grid is not None: _write_band(record['mask'].with_suffix('.tif'), mask.astype(np.uint8), grid, 255)
-    for kind in job.maps: _save_map(record[kind], result[kind], holes, grid)
+    if grid is not None: write_band(record['mask'].with_suffix('.tif'), mask.astype(np.uint8), grid, 255)
+    for kind in job.maps: save_map(record[kind], result[kind], holes, grid)
     if 'picture' in record:
-        _save_picture(record, job.dataset, (*item[:-1], _mask_of(job.dataset, i, item)), mask, result)
-
-# %% ../../nbs/evaluation/40_predict.ipynb #9b7e274b
-def _write_band(path, values, grid:Grid, nodata):
-    "One band as a TIFF, in its place on Earth where that is known."
-    if grid is None:
-        image = Image.fromarray(values)
-        with atomic_path(path) as unfinished: image.save(unfinished, format='TIFF', compression='tiff_adobe_deflate')
-        return
-    profile = dict(driver='GTiff', height=values.shape[0], width=values.shape[1], count=1, dtype=str(values.dtype),
-                   compress='deflate', nodata=nodata, crs=grid.crs, transform=grid.transform)
-    rasterio = need('rasterio', 'geo', path)
-    with atomic_path(path) as unfinished, rasterio.open(unfinished, 'w', **profile) as file: file.write(values, 1)
-
-def _save_map(path, values, holes, grid):
-    "Numbers from 0 to 1: 8 bits to look at, floats to compute with; without data 0 and NaN."
-    values = values.astype(np.float32)
-    if holes is not None: values = np.where(holes, np.float32('nan'), values)
-    write_mask(path, (np.nan_to_num(values)*255).round())
-    _write_band(path.with_suffix('.tif'), values, grid, float('nan'))
-
-def _save_picture(record, dataset, item, mask, result):
-    "Modalities, prediction, label, errors and confidence, side by side."
-    pictures,titles,present = item_pictures(item, dataset.card, dataset.modalities, {'prediction': mask})
-    if 'confidence' in result:
-        pictures.append(mapped_picture((np.nan_to_num(result['confidence'])*255).round().astype(np.uint8)))
-        titles.append('confidence')
-    sheet = picture_sheet(pictures, titles, record['name'], dataset.card, present)
-    image = Image.fromarray(sheet)
-    with atomic_path(record['picture']) as file: image.save(file, format='PNG', compress_level=1)
+        save_picture(record, job.dataset, (*item[:-1], _mask_of(job.dataset, i, item)), mask, result)
 
 # %% ../../nbs/evaluation/40_predict.ipynb #faa5d9e9
 _OVERLAP = 8             # A tile shares this part of its side with its neighbour
@@ -325,7 +271,7 @@ def _predict_large(job, i):
         yield from in_tiles(overview, scores_of, target, channels, tile, tile//_OVERLAP)
     if target.counts[255]: job.void[record['name']] = int(target.counts[255])
     if 'picture' in record and overview.item is not None:
-        _save_picture(record, job.dataset, (*overview.item, None), overview.mask, {})
+        save_picture(record, job.dataset, (*overview.item, None), overview.mask, {})
 
 def _nowhere(shape):
     "The grid of a raster that lies nowhere."
@@ -416,7 +362,7 @@ def _job(run, dataset, out, protocol, drop, kinds, maps, device, effort):
     job = _Job(None, dataset, out, how, maps, _records(dataset.names, out, kinds), effort)
     _check_out(dataset, out)
     _missing(job)
-    job.model = prepared(run.model, effort.bf16)
+    job.model = for_inference(run.model, effort.bf16)
     return job
 
 def predict(

@@ -61,7 +61,7 @@ def fold_batch_norm_(model:nn.Module # In evaluation mode, on the CPU, with `in_
     gone = {norm for _,norm in found}
     for parent in list(model.modules()):
         for name,child in list(parent.named_children()):
-            if child in gone: setattr(parent, name, nn.Identity())
+            if child in gone: setattr(parent, name, nn.Identity().eval())
     return len(found)
 
 def _agree(model, changed):
@@ -113,7 +113,7 @@ class _Prepared(nn.Module):
         return _main(output)
 
 # %% ../../nbs/evaluation/18_prepared.ipynb #9481ad52
-def prepared(
+def for_inference(
     model:nn.Module, # Or any function of images, which stays as it is
     bf16:bool=False, # bfloat16 autocast
 ) -> nn.Module:      # A copy where that helps, else the model
@@ -122,14 +122,15 @@ def prepared(
     on_cpu = weight is not None and weight.device.type == 'cpu' and weight.dtype == torch.float32
     if not on_cpu or not isinstance(getattr(model, 'in_channels', None), dict):
         return _Prepared(model, False, True) if bf16 and weight is not None else model
-    ready = _folded_copy(model.eval()).to(memory_format=torch.channels_last)
+    ready = _folded_copy(model).to(memory_format=torch.channels_last)
     return _Prepared(ready, True, bf16)
 
 def _folded_copy(model):
     "A copy with BatchNorm folded; a plain copy where that would change the scores."
-    folded = copy.deepcopy(model)
-    if not any(isinstance(module, nn.BatchNorm2d) for module in model.modules()): return folded
+    plain = copy.deepcopy(model).eval()
+    if not any(isinstance(module, nn.BatchNorm2d) for module in plain.modules()): return plain
+    folded = copy.deepcopy(plain)
     with torch.random.fork_rng(devices=[]):            # a head may draw noise
-        try: same = fold_batch_norm_(folded) == 0 or _agree(model, folded)
+        try: same = fold_batch_norm_(folded) == 0 or _agree(plain, folded)
         except (RuntimeError, RGBXError): same = False     # a model that small images do not fit
-    return folded if same else copy.deepcopy(model)
+    return folded if same else plain

@@ -49,7 +49,7 @@ class Protocol:
 
     def _put(self, field, value): object.__setattr__(self, field, value)
 
-    def _bad(self, found, expected): return RGBXError(f'protocol {self.name!r}', found, expected)
+    def _bad(self, found, expected): return RGBXError(f'protocol {self.name[:60]!r}', str(found)[:200], expected)
 
     def _pair(self, field):
         value = getattr(self, field)

@@ -245,6 +245,7 @@ def _whole_numbers(values, place):
     if counts.size == 0 and counts.dtype.kind == 'f': return counts.astype(np.int64)
     raise RGBXError(place, str(values)[:40], 'whole numbers from 0')
 
+# %% ../../nbs/evaluation/30_report.ipynb #c752e63b
 def _fields_of(data):
     "The fields of a report, of the kinds that they must be."
     fields = {key: fit_value(data[key], kind, key) for key,kind in _FORM.items() if key in data}
@@ -309,6 +310,7 @@ def _check_alike(reports):
         raise RGBXError(f'compare {report.name!r}', f"classes {', '.join(report.classes)}",
                         ', '.join(reports[0].classes))
 
+# %% ../../nbs/evaluation/30_report.ipynb #2fc261a2
 class Comparison(Tables):
     "Reports side by side: rows of means by condition, groups of classes, single classes."
     def __init__(self,

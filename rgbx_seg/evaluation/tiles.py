@@ -6,21 +6,22 @@
 __all__ = ['by_pixel', 'Scene', 'tile_count', 'in_tiles', 'tile_scores']
 
 # %% ../../nbs/evaluation/45_tiles.ipynb #93aa376e
-import math, struct, tempfile, zlib
+import math, tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from ..core import RGBXError, atomic_path, bar, need
+from ..core import RGBXError, bar, need
 from ..data.cards import Card
 from ..data.decoders import read_modality
 from ..data.grids import Grid, grid_of
 from ..data.items import read_item
 from .inference import as_probabilities, as_run, item_images, score_tensor
 from .protocol import Protocol
-from .scales import Forward, shared_size, map_present, to_tensor
+from .rows import Target
+from .scales import Forward, map_present, shared_size, to_tensor
 from ..heads.diffusion import uncertainty
 from ..ops.layers import resize
 
@@ -267,106 +268,6 @@ class Blend:
         self.right = total[:,:,done_x:].clone()
         self.down[:,:,x:x+done_x] = total[:,done_y:,:done_x]
         return total[:-1,:done_y,:done_x]/total[-1:,:done_y,:done_x]
-
-# %% ../../nbs/evaluation/45_tiles.ipynb #ef91399c
-class _PngRows:
-    "An 8-bit PNG that is written row by row."
-    def __init__(self, path:Path, shape:tuple, palette=None):
-        self.file,self.stream = open(path, 'wb'),zlib.compressobj(6)
-        self.file.write(b'\x89PNG\r\n\x1a\n')
-        self._chunk(b'IHDR', struct.pack('>IIBBBBB', shape[1], shape[0], 8, 0 if palette is None else 3, 0, 0, 0))
-        if palette is None: return
-        colours = np.zeros((256, 3), np.uint8)
-        colours[:len(palette)] = palette
-        self._chunk(b'PLTE', colours.tobytes())
-
-    def _chunk(self, kind, content):
-        checked = kind+content
-        self.file.write(struct.pack('>I', len(content))+checked+struct.pack('>I', zlib.crc32(checked)))
-
-    def rows(self, y:int, rows:np.ndarray): # (h, W) uint8, the next ones
-        "Write rows."
-        self._chunk(b'IDAT', self.stream.compress(np.pad(rows, ((0,0), (1,0))).tobytes()))      # filter 0 before each
-
-    def close(self):
-        "Finish the file."
-        self._chunk(b'IDAT', self.stream.flush())
-        self._chunk(b'IEND', b'')
-        self.file.close()
-
-class _TiffRows:
-    "A GeoTIFF of one band that is written row by row."
-    def __init__(self, path:Path, grid:Grid, dtype:str, palette=None, scale=None):
-        rasterio = need('rasterio', 'geo', path)
-        height,width = grid.shape
-        profile = dict(driver='GTiff', height=height, width=width, count=1, dtype=dtype, crs=grid.crs,
-                       transform=grid.transform, compress='deflate', bigtiff='if_safer',
-                       nodata=255 if dtype == 'uint8' else math.nan)
-        if min(grid.shape) >= 256: profile |= dict(tiled=True, blockxsize=256, blockysize=256)
-        self.file = rasterio.open(path, 'w', **profile)
-        if palette is not None: self.file.write_colormap(1, {i: tuple(map(int, c)) for i,c in enumerate(palette)})
-        if scale is not None: self.file.scales = (scale,)
-
-    def rows(self, y:int, rows:np.ndarray): # First row, and (h, W)
-        "Write rows."
-        window = need('rasterio.windows', 'geo', self.file.name).Window(0, y, rows.shape[1], rows.shape[0])
-        self.file.write(rows, 1, window=window)
-
-    def close(self):
-        "Finish the file."
-        self.file.close()
-
-# %% ../../nbs/evaluation/45_tiles.ipynb #58baa1bf
-class Target:
-    "The files of a result: of the classes, and of each map as 8 bits (times `full`; without data `void`) or as floats."
-    def __init__(self,
-        shape:tuple,     # (height, width)
-        num_classes:int, # Before the maps
-    ):
-        self.shape,self.num_classes = shape,num_classes
-        self.writers,self.counts,self.begun = [],np.zeros(256, np.int64),None
-        self.wanted = [('classes', None, 255, np.uint8)]       # (what, factor, void, type) of each plane
-
-    def add(self,
-        stack:ExitStack, # Closes the file
-        path:Path,       # Of the file
-        what:'int|str'='classes', # Or the number of a map
-        **how            # grid, dtype, palette, scale of a GeoTIFF; full, void of 8 bits; palette of a PNG
-    ):
-        "One more file."
-        unfinished = stack.enter_context(atomic_path(path))
-        full,void = how.pop('full', 250),how.pop('void', 255)
-        if 'grid' in how:
-            dtype = how.pop('dtype', 'uint8')
-            writer = _TiffRows(unfinished, how.pop('grid'), dtype, **how)
-        else: writer,dtype = _PngRows(unfinished, self.shape, **how),'uint8'
-        stack.callback(writer.close)
-        plane = ('classes', None, 255, np.uint8) if what == 'classes' else (what, full, void, np.dtype(dtype).type)
-        if plane not in self.wanted: self.wanted.append(plane)
-        self.writers.append((self.wanted.index(plane), writer))
-
-    def tell(self, writer:object): # With `rows(y, rows)`
-        "Someone else who gets the classes."
-        self.writers.append((0, writer))
-
-    def begin(self, height:int): # Of the finished part
-        "Start a row."
-        self.begun = [np.full((height, self.shape[1]), np.nan if kind == np.float32 else void, kind)
-                      for _,_,void,kind in self.wanted]
-
-    def put(self, x:int, part:Tensor): # First column, and `(classes + maps, height, width)`
-        "A finished part of the row."
-        there = ~part[0].isnan()
-        for row,(what,full,void,kind) in zip(self.begun, self.wanted):
-            if what == 'classes': values = part[:self.num_classes].max(0).indices
-            else: values = part[self.num_classes+what]
-            if full is not None and kind == np.uint8: values = (values.nan_to_num()*full).round()
-            row[:,x:x+part.shape[2]] = torch.where(there, values, torch.nan if kind == np.float32 else void).numpy()
-
-    def end(self, y:int): # Its place
-        "Write the row."
-        for plane,writer in self.writers: writer.rows(y, self.begun[plane])
-        self.counts += np.bincount(self.begun[0].ravel(), minlength=256)
 
 # %% ../../nbs/evaluation/45_tiles.ipynb #dc111ac9
 def _batch(scene, boxes, scores_of, channels):

@@ -123,6 +123,7 @@ class _Form:
         shift = image.new_tensor([m/s for m,s in zip(mean, std)])[:,None,None]
         return image*image.new_tensor(scale)[:,None,None] - shift
 
+# %% ../../nbs/export/00_onnx.ipynb #a010cf26
 class _Call(nn.Module):
     "A segmenter as a function of the images that are there."
     def __init__(self, model, names:list, form:_Form):
@@ -174,6 +175,7 @@ def _program(model, size, dynamic, names, form):
     finally:
         for m,t in was: m.training = t
 
+# %% ../../nbs/export/00_onnx.ipynb #7dfac370
 def export_program(model:nn.Module,  # A `RGBXSegmenter`
     size:tuple=(96,128),   # (height, width) to trace at; both multiples of 32
     dynamic:bool=False,    # May height and width differ from that later?
@@ -194,6 +196,7 @@ def _about(model, names, size, form, kernels): # metadata of a file
                 palette=None if reading is None else [list(map(int, colour)) for colour in reading.palette],
                 reading=None if reading is None else reading.to_dict())
 
+# %% ../../nbs/export/00_onnx.ipynb #ddcea215
 def export_onnx(model:nn.Module,   # A `RGBXSegmenter`
     path:Path,           # The `.onnx` file, written atomically
     size:tuple=(96,128), # As `export_program`
@@ -247,6 +250,7 @@ def _session(path, threads):
         raise RGBXError(path, f'a file that onnxruntime does not load ({str(e).splitlines()[0][:120]})',
                         'an ONNX file') from None
 
+# %% ../../nbs/export/00_onnx.ipynb #1a745b87
 class OnnxModel:
     "An ONNX file of `export_onnx` as a function of the modalities' images, run by onnxruntime."
     def __init__(self, path:Path, # The file

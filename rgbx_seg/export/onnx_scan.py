@@ -28,7 +28,9 @@ def steps_graph(rates, # `A` as `(K, N, D)`, of the graph around it
     inputs = parts(op('Mul', op('Unsqueeze', du, third), op('Unsqueeze', B, fourth)))
     states = [h]
     for decay,more in zip(decays, inputs): states.append(op('Add', op('Mul', decay, states[-1]), more))
-    y = op('Squeeze', op('MatMul', op('Unsqueeze', C, third), op('Concat', *states[1:], axis=0)), third)
+    every = op('Concat', *states[1:], axis=0)
+    if N==1: y = op('Mul', op('Squeeze', every, third), C)
+    else: y = op('Squeeze', op('MatMul', op('Unsqueeze', C, third), every), third)
     last = op('Identity', states[-1])
     for out,like in ((last, h), (y, dt)): out.shape,out.type = like.shape,like.type
     return ir.Graph([h, dt, du, B, C], [last, y], nodes=tape.nodes, name='steps')

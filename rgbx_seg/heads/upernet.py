@@ -21,7 +21,7 @@ class UPerHead(Head):
         num_classes:int,             # Classes
         width:int=512,               # Common width E
         pool_scales:tuple=(1,2,3,6), # Grid sides of the pyramid pooling
-        dropout:float=0.1,           # Probability of dropping a channel in front of the classifier; Sigma's builder makes none
+        dropout:float=0.1,           # Of a channel in front of the classifier; Sigma's builder has none
         bn_eps:float=1e-5,           # BatchNorm eps (1e-3 to train as published)
     ):
         super().__init__(channels, num_classes)

@@ -18,7 +18,7 @@ def _conv(inputs, out): # input, weight, bias, stride, padding, dilation, transp
     w = inputs[1].shape
     return math.prod((inputs[0] if inputs[6] else out).shape)*w[1]*math.prod(w[2:])
 
-def _matmul(x, y): return math.prod(x.shape)*y.shape[-1]
+def _matmul(left, right): return math.prod(left.shape)*right.shape[-1]
 def _sdpa(inputs, out): return 2*math.prod(inputs[0].shape[:-1])*inputs[1].shape[-2]*inputs[0].shape[-1]
 def _scan_flops(B, L, KD, N): return 9*B*L*KD*N+B*L*KD
 

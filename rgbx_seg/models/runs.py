@@ -146,6 +146,7 @@ def _run_folder(folder, model, weights):
     reading = _reading(config, card, getattr(model, 'modalities', ()), folder/'config.json')
     return Run(model, reading, card, folder.resolve().name, config, folder)
 
+# %% ../../nbs/models/30_runs.ipynb #7d2c91cd
 def _check_whole(model, report, file):
     "A trained model fills every weight; an auxiliary head is for training only."
     values = model.state_dict()

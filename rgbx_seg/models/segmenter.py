@@ -16,12 +16,12 @@ from ..heads.base import Head
 from ..ops.layers import resize
 
 # %% ../../nbs/models/00_segmenter.ipynb #5c37312b
-def _check_parts(encoders, fusions, n):
+def _check_parts(encoders, fusions, count):
     "Numbers of encoders and fusions that fit together."
     stages = len(encoders[0].channels)
-    if len(encoders) not in (1, n):
-        raise RGBXError('backbone', f'{len(encoders)} encoders for {n} modalities', 'one, or one each')
-    if n > 1 and len(fusions) != stages:
+    if len(encoders) not in (1, count):
+        raise RGBXError('backbone', f'{len(encoders)} encoders for {count} modalities', 'one, or one each')
+    if count > 1 and len(fusions) != stages:
         raise RGBXError('backbone', f'{len(fusions)} fusions for {stages} stages', 'one for every stage')
     if any(encoder.joint for encoder in encoders):
         raise RGBXError('backbone', 'an encoder that reads all modalities itself',
@@ -42,28 +42,29 @@ def stitched_block(blocks:tuple, # The block of every modality; the same one if 
 # %% ../../nbs/models/00_segmenter.ipynb #58133b9c
 class _Stages(nn.Module):
     "Stages of several encoders, one by one or block by block."
-    def encoder(self, i:int) -> Encoder: # The encoder of modality number `i`
-        return self.encoders[i if len(self.encoders) > 1 else 0]
-    def stem(self, i:int) -> nn.Module:  # The stem of modality number `i`
-        return self.stems[str(i)] if str(i) in self.stems else self.encoder(i).stem
+    def encoder(self, number:int) -> Encoder: # The encoder of this modality
+        return self.encoders[number if len(self.encoders) > 1 else 0]
+    def stem(self, number:int) -> nn.Module:  # The stem of this modality
+        own = str(number)
+        return self.stems[own] if own in self.stems else self.encoder(number).stem
 
-    def _offered(self, s:int) -> list: # Number of the stage
+    def _offered(self, number:int) -> list: # Of the stage
         "The steps of every block of a stage, if all encoders offer their blocks."
         for encoder in self.encoders:
-            if not isinstance(encoder.stages[s], BlockStage):
-                fusion,stage = type(self.fusions[s]).__name__,type(encoder.stages[s]).__name__
+            if not isinstance(encoder.stages[number], BlockStage):
+                fusion,stage = type(self.fusions[number]).__name__,type(encoder.stages[number]).__name__
                 raise RGBXError(f'fusion {fusion}', f'an encoder whose stages ({stage}) do not offer their blocks',
                                 'an encoder to step through: MiT, Swin or VMamba')
-        return [block.steps() for block in self.encoders[0].stages[s].blocks]
+        return [block.steps() for block in self.encoders[0].stages[number].blocks]
 
-    def _stage(self, s:int, feats:list) -> list: # Number, and one map or None per modality, as the result
+    def _stage(self, number:int, feats:list) -> list: # Of the stage, and one map or None per modality, as the result
         "A stage of every encoder; block by block where the fusion stitches."
-        stages = [self.encoder(i).stages[s] for i in range(self.n)]
-        if not self.fusions or not self.fusions[s].stitches:
+        stages = [self.encoder(i).stages[number] for i in range(self.n)]
+        if not self.fusions or not self.fusions[number].stitches:
             return [None if f is None else stage(f) for stage,f in zip(stages, feats)]
         feats = [None if f is None else stage.enter(f) for stage,f in zip(stages, feats)]
         for k,blocks in enumerate(zip(*(stage.blocks for stage in stages))):
-            feats = stitched_block(blocks, feats, self.fusions[s], k)
+            feats = stitched_block(blocks, feats, self.fusions[number], k)
         return [None if f is None else stage.leave(f) for stage,f in zip(stages, feats)]
 
 # %% ../../nbs/models/00_segmenter.ipynb #e23c69d9

@@ -40,7 +40,7 @@ def part_settings(place:str, # 'encoder_kw', 'backbone_kw', 'fusion_kw', 'head_k
     return timm_settings(part) if room is ENCODERS and plain_name(part) else None
 
 # %% ../../nbs/models/08_takes.ipynb #1c2df7d2
-def check_settings(where:str, # Whose they are, for the message
+def check_known(where:str, # Whose they are, for the message
     what:str,                 # Which place: 'encoder_kw', 'settings' ...
     given:dict,               # Settings by name
     known:set,                # What is taken; None: nobody knows
@@ -72,10 +72,10 @@ def check_arguments(model:str, # Its name, for the message
 ):
     "Compare the settings of a model and of its parts with what they take; `RGBXError` names the unknown one."
     where,known = f'model {model!r}',entry_settings(entry)
-    check_settings(where, 'arguments', arguments, known['settings'])
+    check_known(where, 'arguments', arguments, known['settings'])
     for place,room in _ROOMS.items():
         given = arguments.get(place) or {}
         takes = part_settings(place, arguments.get('aux_head')) if place == 'aux_kw' else known[place]
         if room is ENCODERS and entry.encoder not in room:          # timm's own orders are looked at elsewhere
             given = {key: value for key,value in given.items() if key not in CONTROLS}
-        check_settings(where, place, given, takes)
+        check_known(where, place, given, takes)

@@ -25,10 +25,10 @@ from ..training.learner import rgbx_learner
 
 # %% ../../nbs/parity/17_at_work.ipynb #df433ec5
 @cache
-def _scenes(size, n=160):
+def _scenes(size, count=160):
     "Toy scenes of RGB and thermal to train on, and scenes to look at, half of them by day, half by night."
     with tempfile.TemporaryDirectory() as folder:
-        written = write_toy(Path(folder)/'scenes', modalities=('rgb','thermal'), n=(n,0,8), size=size,
+        written = write_toy(Path(folder)/'scenes', modalities=('rgb','thermal'), n=(count,0,8), size=size,
                             conditions=('day','night'))
         return [_Kept(open_data(written, split)) for split in ('train','test')]
 
@@ -40,9 +40,9 @@ class _Kept:
         self.conditions = [dataset.condition(i) for i in range(len(dataset))]
         self.items = [dataset[i] for i in range(len(dataset))]
     def __len__(self): return len(self.items)
-    def __getitem__(self, i): return self.items[i]
-    def name(self, i:int): return self.names[i]
-    def condition(self, i:int): return self.conditions[i]
+    def __getitem__(self, number): return self.items[number]
+    def name(self, number:int): return self.names[number]
+    def condition(self, number:int): return self.conditions[number]
 
 def _trained(name, epochs, settings):
     "A small model after some epochs on toy scenes, and scenes that it has not seen."

@@ -40,7 +40,7 @@ def mm_sam_pipeline_outputs(case:dict, # Parity case `mm_sam_adapter_pipeline_*`
 ) -> dict:
     "The three test pipelines."
     c = case['config']
-    def _both(a, b): return np.concatenate([a,b], 2)
+    def _both(first, second): return np.concatenate([first,second], 2)
     if 'rgb' in inputs:
         x = next(v for key,v in inputs.items() if key not in ('rgb','label'))
         return pick(dict(out=_both(*muses_test(inputs['rgb'][...,::-1], 8*x, c['mean'][3:], c['std'][3:]))),

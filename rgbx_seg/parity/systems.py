@@ -200,11 +200,11 @@ def sa_gate_features(model:nn.Module, # The model
         _keep(e.stem, lambda mod, a, o, nm=nm: got.update({f'stem_{nm}':o}))
         for i,s in enumerate(e.stages, 1): _keep(s, lambda mod, a, o, i=i, nm=nm: got.update({f'layer{i}_{nm}':o}))
     for i,f in enumerate(model.backbone.fusions, 1):
-        def _gate(module, a, o, i=i):
-            r,d = a
+        def _gate(module, given, out, number=i):
+            r,d = given
             g = module.gate(module.fsp_rgb(d, r), module.fsp_x(r, d))
-            got.update({f'fsp{i}_rgb':module.fsp_rgb.weights(d, r), f'fsp{i}_hha':module.fsp_x.weights(r, d),
-                        f'gate{i}':g, f'merge{i}':o[0], f'out{i}_rgb':o[1], f'out{i}_hha':o[2]})
+            got.update({f'fsp{number}_rgb':module.fsp_rgb.weights(d, r), f'fsp{number}_hha':module.fsp_x.weights(r, d),
+                        f'gate{number}':g, f'merge{number}':out[0], f'out{number}_rgb':out[1], f'out{number}_hha':out[2]})
         _keep(f.pairs[0], _gate)
     for nm in ('aspp','reduce','last_conv'): _keep(getattr(model.head, nm), lambda mod, a, o, nm=nm: got.update({nm:o}))
     try:

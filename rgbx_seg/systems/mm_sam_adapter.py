@@ -22,7 +22,7 @@ from ..fusion.roadformer import roadformer_fusion
 from ..fusion.sam_adapter import Interaction, adapter_keys, init_adapter, spatial_prior, split_levels
 from ..heads.segformer import SegFormerHead
 from ..models.create import ModelEntry
-from ..models.takes import check_settings
+from ..models.takes import check_known
 from ..models.segmenter import FusedBackbone, RGBXSegmenter
 from ..ops.layers import resize
 from ..registry import FORMATS, MODELS, PROTOCOLS, RECIPES, check_quirks
@@ -196,8 +196,8 @@ def mm_sam_adapter(variant:str='mm_sam_adapter_l', # One of `MM_SAM_VARIANTS`
         raise RGBXError('modalities', f'{modalities} with channels {chans}', 'each once, with its channels')
     config = dict(name=variant, num_classes=num_classes, modalities=list(modalities), in_channels=chans,
                   encoder_kw=encoder_kw, fusion_kw=fusion_kw, head_kw=head_kw)
-    check_settings('MM SAM-Adapter', 'encoder_kw', ekw, MM_SAM_PARTS)
-    check_settings('MM SAM-Adapter', 'fusion_kw', fkw, ('size',))
+    check_known('MM SAM-Adapter', 'encoder_kw', ekw, MM_SAM_PARTS)
+    check_known('MM SAM-Adapter', 'fusion_kw', fkw, ('size',))
     size = fkw.get('size', v['size']) if n > 1 else None
     vit,pkw = sam_vit(v['vit'], chans[modalities[0]], **ekw.get('vit', {})),ekw.get('prior', {})
     if n > 1:

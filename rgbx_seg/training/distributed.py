@@ -27,6 +27,7 @@ def _patience():
     if text.isdecimal() and int(text): return int(text)
     raise RGBXError('RGBX_SEG_TIMEOUT', repr(text), 'a number of seconds')
 
+# %% ../../nbs/training/60_distributed.ipynb #b83cf65c
 @contextlib.contextmanager
 def distributed(
     device:'torch.device|str'=None, # Where the model will be: 'cpu', 'cuda' ...; None: the GPU if there is one

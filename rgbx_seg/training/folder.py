@@ -59,6 +59,7 @@ def _lives(path, handle, owner, locked):
     # either way: the owner touches it again soon after its clock, or this one, has jumped
     return abs(_now(path.parent)-os.fstat(handle).st_mtime) < _STALE
 
+# %% ../../nbs/training/42_folder.ipynb #d3e9fa32
 def _take(path):
     "The open lock file, owned by this process."
     while True:

@@ -145,6 +145,7 @@ def _callbacks(dls, model, optim, modality_dropout):
     if optim.clip: cbs.append(ClipNorm(optim.clip))
     return cbs
 
+# %% ../../nbs/training/45_learner.ipynb #f2f9c247
 def rgbx_learner(
     dls:'DataLoaders', # `DataLoaders` of batches (image, ..., mask); with `card` and `modalities` when from `dataloaders`
     model:nn.Module,           # From `create_model`, or any model with `num_classes` that takes the images
@@ -178,6 +179,7 @@ def rgbx_learner(
         learn.add_cb(EpochLines())
     return learn
 
+# %% ../../nbs/training/45_learner.ipynb #131d948e
 def _say_nothing(*args, **kwargs): pass
 
 def silence(
@@ -317,6 +319,7 @@ def finish_run(
             figure = learn.show_results(max_n=4, shuffle=False)
         figure.savefig(out/'predictions.png', bbox_inches='tight')
 
+# %% ../../nbs/training/45_learner.ipynb #3e79bbb6
 def _write_results(learn, out, history, best, keep, files):
     save_weights(learn.model, out/files['last'])
     card,per_class = getattr(learn.dls, 'card', None),None

@@ -215,6 +215,7 @@ def _say_first(train_ds):
     first,*more = describe(train_ds).split('\n')
     print('\n'.join([first+registration_warning(train_ds), *more]))
 
+# %% ../../nbs/training/50_run.ipynb #5620fc19
 def _look_first(data, splits, recipe, progress):
     "What is wrong shows now, not after an hour: what `rgbx check` finds, in 64 items of each split."
     train_ds,_ = splits
@@ -273,6 +274,7 @@ def learner(
     if setup.run.accumulate > 1: learn.recipe_cbs.append(Accumulate(setup.run.accumulate))
     return learn
 
+# %% ../../nbs/training/50_run.ipynb #969ae3f8
 def train(
     data:'tuple|str|Path',          # Folder of a data set, or its open splits (train, valid)
     recipe:'Recipe|str'=None,       # A `Recipe`, or the name of one; None: 20 epochs of AdamW by the poly schedule
