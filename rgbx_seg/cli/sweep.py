@@ -41,7 +41,7 @@ def _sweep(data:str,    # DATA: as for `rgbx train`
     **given,
 ):
     "Train and judge every combination of settings and seeds: one table, one figure."
-    axes = package.training.sweep.parse_axes(over or [])
+    axes = package.training.axes.parse_axes(over or [])
     settings = package.training.recipe.parse_changes(given['set_'])
     machine = {name: given[name] for name in ('card', 'device', 'workers') if given[name] is not None}
     found = rx.sweep(data, axes, out, given['recipe'], trials, search, given['split'], given['protocol'],

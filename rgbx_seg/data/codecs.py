@@ -250,10 +250,12 @@ def _read_npy(path, data, indices, grey):
     raise RGBXError(path, f'an array of shape {array.shape} and type {array.dtype}', 'numbers, (H, W) or (H, W, C)')
 
 # %% ../../nbs/data/03_codecs.ipynb #d8c6a643
+_NO_DATA = -9999   # in float bands, what many programs write where nothing was measured, with a tag or without
+
 def _hole_values(band, nodata):
     "(H, W) bool: where a band has no data."
     holes = np.zeros(band.shape, bool)
-    if band.dtype.kind == 'f': holes = ~np.isfinite(band) | (band <= np.finfo(np.float32).min)
+    if band.dtype.kind == 'f': holes = ~np.isfinite(band) | (band <= np.finfo(np.float32).min) | (band == _NO_DATA)
     if nodata is None or nodata != nodata: return holes
     same = np.isclose(band, nodata, rtol=1e-7, atol=0) if band.dtype.kind == 'f' else band == nodata
     return holes | same

@@ -136,7 +136,7 @@ def check_holes(found:SplitItems, # What was read
 ):
     "Pixels without data."
     for kind,items in found.holes.items():
-        add('warning', 'no-data', f'{kind} of {split}: {sum(items.values())} pixels without data (NaN, Inf or nodata) in '
+        add('warning', 'no-data', f'{kind} of {split}: {sum(items.values())} pixels without data (NaN, Inf, nodata or -9999) in '
                                   f'{len(items)} of {found.total} items',
             'They are void in training and in predictions', list(items), len(items))
 

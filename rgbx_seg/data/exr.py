@@ -38,7 +38,7 @@ def _exr_block(block, size):
     "A block of lines, unpacked."
     if len(block) == size: return block
     packed = np.frombuffer(zlib.decompressobj().decompress(block, size), np.uint8).astype(np.int64)
-    if len(packed) != size: raise ValueError(f'a block of {len(packed)} bytes instead of {size}')
+    if len(packed) != size: raise zlib.error(f'a block of {len(packed)} bytes instead of {size}')
     packed[1:] -= 128
     values,half = (np.cumsum(packed) & 255).astype(np.uint8),(len(packed)+1)//2
     out = np.empty(len(values), np.uint8)
@@ -64,7 +64,7 @@ def exr_pixels(path:Path, # For messages
     left,top,right,bottom = struct.unpack('<4i', head['dataWindow'])
     height,width = bottom-top+1,right-left+1
     channels,lines = _exr_channels(head['channels']),16 if packing == 3 else 1
-    if min(height, width) < 1 or not channels: raise ValueError(f'a window of {width} x {height} pixels')
+    if min(height, width) < 1 or not channels: raise struct.error(f'a window of {width} x {height} pixels')
     check(path, height, width, 4*len(channels))
     step = width*sum(np.dtype(kind).itemsize for _,kind in channels)
     planes = {name: np.empty((height, width), np.float32) for name,_ in channels}

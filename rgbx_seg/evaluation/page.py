@@ -12,14 +12,13 @@ import numpy as np
 from .inference import infer_mask
 from .metrics import ConfusionMatrix
 from .protocol import Protocol
-from .report import Comparison, Report
 from ..show.bars import plot_conditions, plot_confusion
 from ..show.grid import prediction_grid
 from ..show.tables import html_table, pct
 
 # %% ../../nbs/evaluation/36_page.ipynb #8056f5c6
 def worst_items(
-    report:Report,  # With the pixels of its items
+    report:'Report',  # With the pixels of its items
     n:int=6,        # At most so many
 ) -> list:          # (name, condition, mIoU in 0..1), the worst first
     "The items with the smallest mean IoU."
@@ -66,7 +65,7 @@ def html_page(
     parts = [f'<h1>{html.escape(title)}</h1>', *(f'<p>{html.escape(line)}</p>' for line in lines)]
     for name,head,rows in result.tables():
         parts.append(f'<h2>{html.escape(name)}</h2>'+html_table(head, rows, result.colours()))
-    if isinstance(result, Comparison): parts.append(_picture(plot_conditions(result.reports)))
+    if hasattr(result, 'reports'): parts.append(_picture(plot_conditions(result.reports)))
     else:
         parts += [_picture(plot_conditions(result)), '<h2>What is taken for what</h2>',
                   _picture(plot_confusion(result)), _worst(result, run, data, worst)]

@@ -16,7 +16,7 @@ from ..show.tables import NOTE, Tables, pct
 # %% ../../nbs/evaluation/58_run_list.ipynb #19b49598
 def _numbers(row):
     "A line of `history.csv`; an empty place is NaN."
-    if None in row or None in row.values(): raise ValueError('a line with too few or too many values')
+    if None in row or None in row.values(): raise csv.Error('a line with too few or too many values')
     return {name: float(value) if value else math.nan for name,value in row.items()}
 
 class _Files:
@@ -37,7 +37,7 @@ class _Files:
         try:
             with (self.folder/'history.csv').open(encoding='utf-8', newline='') as file:
                 rows = [_numbers(row) for row in csv.DictReader(file)]
-            if not rows: raise ValueError('no epoch')
+            if not rows: raise csv.Error('no epoch')
             return rows
         except (OSError, ValueError, csv.Error) as e: self.damaged['history.csv'] = str(e)
         return []

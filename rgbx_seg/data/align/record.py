@@ -89,7 +89,9 @@ def alignment_from_dict(data:dict, # Of `alignment_dict`
     if data.get('version', VERSION) != VERSION: raise RGBXError(where, f"version {data['version']!r}", f'{VERSION}')
     known = {key: fit_value(data[key], _FORM.get(key, Any), f'{where}: {key}')
              for key in Alignment.__dataclass_fields__ if key in data}
-    fit_value(known.get('check', {}).get('half'), float|None, f'{where}: check.half')
+    check = known.get('check')
+    if check: fit_value(check.get('verdict'), str, f'{where}: check.verdict')
+    if check: fit_value(check.get('half'), float|None, f'{where}: check.half')
     try: H = np.array(known.pop('H'), np.float64)
     except (TypeError, ValueError):
         raise RGBXError(where, 'an H that is no matrix', 'three rows of three numbers') from None
