@@ -318,7 +318,7 @@ class Recipe:
         fit_value(groups.get('name'), str, 'recipe: name')
         fit_value(groups.get('quirks', []), list[str]|str, 'recipe: quirks')
         model = groups.get('model') or {}
-        if isinstance(model, dict) and isinstance(model.get('args'), dict):
+        if isinstance(model, dict) and isinstance(model.get('args'), dict) and isinstance(model.get('name', ''), str):
             model = model | dict(args=quirks_for_switches(model.get('name', ''), model['args']))
         return cls(**groups | dict(model=model))
 
