@@ -49,7 +49,7 @@ def _onnx_form(*,
     kernels:bool=False,     # Call the native kernel, which is copied beside the file: several times faster
     raw:bool=False,         # Take 8-bit images and normalise them inside
     argmax:bool=False,      # Give classes instead of scores
-    check:str=None,         # DATA: also compare masks on its items
+    check:str=None,         # DATA: also compare masks on its items; default: a random image alone
 ):
     "onnx"
 

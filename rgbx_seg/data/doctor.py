@@ -18,7 +18,7 @@ from .doctor_items import (
 from .doctor_labels import check_class_pixels, check_edges, check_label_values, train_id_counts
 from .codecs import IMAGE_EXTS
 from .names import list_lines
-from .modality import Modality
+from .mistakes import mistakes_of
 from .open import open_data
 from .sets.base import flat_name, halves, layout_card, layout_of, read_subset, subset_files
 from ..registry import DATASETS
@@ -133,14 +133,16 @@ class DoctorReport(_ReportText):
     def verdict(self) -> str: # In words
         "What all of it means."
         if self.ok: return 'good to use'
-        return 'good to predict on, not to train on' if self.codes_of('error') == {'no-labels'} else 'do not use it as it is'
+        return ('good to predict on, not to train on' if self.codes_of('error') == {'no-labels'}
+                else 'do not use it as it is')
 
     def raise_errors(self):
         "One `RGBXError` for everything that makes the data unusable, if there is something."
         if self.ok: return
         if len(self.errors) == 1 and self.errors[0].n == 1 and self.errors[0].error: raise self.errors[0].error
         text = '\n  '.join(map(str, self.errors))
-        raise RGBXError(self.root, f'{len(self.errors)} errors\n  {text}\n', 'none', f'rgbx check {self.root} says more')
+        raise RGBXError(self.root, f'{len(self.errors)} errors\n  {text}\n', 'none',
+                        f'rgbx check {self.root} says more')
 
     @property
     def status(self) -> int: # 0 or 1
@@ -156,44 +158,6 @@ class DoctorReport(_ReportText):
     ) -> set:                    # Of str
         "The kinds of problems of one level."
         return {problem.code for problem in self.problems if problem.level == level}
-
-# %% ../../nbs/data/80_doctor.ipynb #eddfca60
-class Mistakes:
-    "What the doctor knows of one data set; a data set's class has one, and overrides what is special."
-    absent = {}   # {split: classes known to be absent}
-    fixes = {}    # {code: what to do}, instead of the general advice
-
-    def unrecognised(self, root:Path, # Folder that has the marks of none of the layouts
-        add,                          # Notes a problem
-    ) -> bool:                        # Whether a known mistake was named
-        "Known ways to unpack the data set wrongly."
-        return False
-
-    def incomplete(self, layout:str, # That was found
-        root:Path,                   # Its folder
-        modalities:list,                  # That are to be checked; None: the card's default
-        add,                         # Notes a problem
-    ) -> bool:                       # Whether nothing more can be said
-        "Known parts that may be missing."
-        return False
-
-    def count_hint(self, split:str, # Whose number of items is another one
-        found:int,                  # Items that are there
-        published:int,              # Items that should be
-    ) -> str:                       # A sentence with a space before it, or nothing
-        "What another number of items is known to mean."
-        return ''
-
-    def modality(self, name:str, # Of the modality
-        modality:Modality,       # Its facts
-        stats:dict,              # {item: numbers of `image_stats`}
-        say,                     # Notes a problem: (level, code, items, text, fix, least share of the items)
-    ):
-        "Contents that only this data set can have wrong."
-
-def _mistakes_of(name):
-    known = DATASETS.get(name)
-    return (known.mistakes if known else None) or Mistakes()
 
 # %% ../../nbs/data/80_doctor.ipynb #f492d2db
 def _bare(line): return os.path.splitext(os.path.basename(line.split()[0]))[0]
@@ -238,7 +202,7 @@ def check_counts(card:Card, # Of the data set
         if not full or split not in items or items[split] == published: continue
         other = next((key for key,n in card.facts.counts.items() if key != split and n == items[split]), None)
         hint = f' That is the number of {other}: are the two exchanged?' if other else \
-            _mistakes_of(card.name).count_hint(split, items[split], published)
+            mistakes_of(card.name).count_hint(split, items[split], published)
         add('error', 'count', f'{items[split]} items in {split}, {published} are published '
                               f'({card.facts.protocols.get(split, split)}).{hint}',
             'Something is missing, or this is another protocol; full=False checks a part')
@@ -338,7 +302,7 @@ def _check_names(report, data, full, add):
 
 def _before_opening(name, path, layout, modalities, add):
     "Mistakes that keep a data set from being recognised; True when nothing more can be said."
-    mistakes = _mistakes_of(name)
+    mistakes = mistakes_of(name)
     if not path.is_dir():
         add('error', 'no-folder', f'{path} is no folder')
         return True
@@ -368,7 +332,7 @@ def _open_splits(make, splits, add):
 # %% ../../nbs/data/80_doctor.ipynb #98c82b58
 def _check_split(report, split, ds, found, full, add):
     "What the items of a split say; returns {digest of the RGB file: item}."
-    card,mistakes = ds.card,_mistakes_of(ds.card.name)
+    card,mistakes = ds.card,mistakes_of(ds.card.name)
     check_files(found, split, mistakes, add)
     check_sizes(found, split, full, add)
     check_holes(found, split, add)
@@ -417,5 +381,5 @@ def check_splits(data:dict, # {split: open `DataFolder`}
         digests[split] = _check_split(report, split, ds, found, full, notes.add)
     _check_splits({split: ds.names for split,ds in data.items()}, digests, first.card, notes.add)
     _check_labels(report, data, n is None or n >= items.get('train', 0), notes.add)
-    check_class_pixels(first.card, report.pixels, _mistakes_of(first.card.name), notes.add)
+    check_class_pixels(first.card, report.pixels, mistakes_of(first.card.name), notes.add)
     return report.in_order()

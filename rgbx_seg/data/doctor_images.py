@@ -62,7 +62,7 @@ def probe_item(ds:'DataFolder', # An open split
     "What one item's files are."
     found,card,digests = read_problems(ds, i),ds.card,{}
     bad = [(kind, e) for kind,e in found.errors
-           if kind not in found.missing and (kind != 'label' or found.values is None)]   # wrong values are counted below
+           if kind not in found.missing and (kind != 'label' or found.values is None)]  # wrong values are counted below
     out = dict(name=found.name, bad=bad, missing=list(found.missing.items()), mods={}, label=None, ids=None, edges={},
                border=None, holes={kind: int(holes.sum()) for kind,holes in found.holes.items()},
                sizes={kind: image.shape[:2] for kind,image in found.images.items()})

@@ -89,12 +89,12 @@ _KINDS = [('label value', 'label-values', 'values that are no classes'),
           ('colours that no class has', 'label-colours', 'colours that are no classes'),
           ('false colours', 'painted-heat', 'pictures of a thermal camera instead of temperatures'),
           ('fourth channel', 'not-rgba', 'images without the fourth channel, thermal'),
-          ('4 channels', 'not-split', 'images with four channels where three are expected: a fourth band was not split off'),
+          ('4 channels', 'not-split',
+           'images with four channels where three are expected: a fourth band was not split off'),
           ('lost the metric', 'high-byte', '8-bit files where metres in 16 bits are expected'),
           ('RGBX_SEG_MAX_PIXELS', 'large', 'files that say they are very large'),
           ('at least 8 x 8', 'small', 'images that are too small'),
-          ('place on Earth', 'place', 'images of another place'),
-          ('for one item', 'twice', 'two files for one item'),
+          ('place on Earth', 'place', 'images of another place'), ('for one item', 'twice', 'two files for one item'),
           ('no package', 'package', 'files that need an optional package'),
           ('16-bit', 'bits', 'a wrong number of bits'), ('8-bit', 'bits', 'a wrong number of bits'),
           ('32-bit', 'bits', 'a wrong number of bits'), ('64-bit', 'bits', 'a wrong number of bits'),
@@ -136,8 +136,8 @@ def check_holes(found:SplitItems, # What was read
 ):
     "Pixels without data."
     for kind,items in found.holes.items():
-        add('warning', 'no-data', f'{kind} of {split}: {sum(items.values())} pixels without data (NaN, Inf, nodata or -9999) in '
-                                  f'{len(items)} of {found.total} items',
+        add('warning', 'no-data', f'{kind} of {split}: {sum(items.values())} pixels without data (NaN, Inf, nodata or '
+                                  f'-9999) in {len(items)} of {found.total} items',
             'They are void in training and in predictions', list(items), len(items))
 
 # %% ../../nbs/data/86_doctor_items.ipynb #510d2d6d
@@ -148,7 +148,8 @@ def check_sizes(found:SplitItems, # What was read
 ):
     "Sizes within an item, and against the card."
     if found.unequal:
-        add('error', 'unequal', f'items of {split} whose images have different sizes, in {len(found.unequal)} of {found.total}',
+        add('error', 'unequal',
+            f'items of {split} whose images have different sizes, in {len(found.unequal)} of {found.total}',
             found.unequal[0][1].fix, [sizes for sizes,_ in found.unequal], len(found.unequal), found.unequal[0][1])
     size = found.card.layout.size
     odd = {other: names for other,names in found.sizes.items() if size and other != size}

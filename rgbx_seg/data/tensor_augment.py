@@ -49,7 +49,8 @@ def _grey(image):
     "The grey of (H, W, 3), cut to whole levels as torchvision does."
     return np.floor(image.astype(np.float32)@np.array([.2989,.587,.114], np.float32))[...,None]
 
-def _blend(image, other, factor): return np.clip(np.float32(factor)*image + np.float32(1-factor)*other, 0, 255).astype(np.uint8)
+def _blend(image, other, factor):
+    return np.clip(np.float32(factor)*image + np.float32(1-factor)*other, 0, 255).astype(np.uint8)
 
 def jitter(image:np.ndarray, # (H, W, 3) uint8
     factors:tuple,       # Of brightness, contrast, saturation

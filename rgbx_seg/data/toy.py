@@ -89,7 +89,8 @@ def toy_scene(seed:int,           # Any non-negative integer
 # %% ../../nbs/data/54_toy.ipynb #4890deb1
 def _u8(x): return np.clip(np.rint(x), 0, 255).astype(np.uint8)
 
-def _encode_depth(array): return np.where(array > 0, _u8(637500/np.maximum(array, 1).astype(np.float32)), 0).astype(np.uint8)
+def _encode_depth(array):
+    return np.where(array > 0, _u8(637500/np.maximum(array, 1).astype(np.float32)), 0).astype(np.uint8)
 
 def _encode_lidar(array):
     channels = np.maximum(_u8(255-2.5*array[...,0]), 1),_u8(array[...,1]),_u8(20*(array[...,2]+1))
@@ -127,7 +128,8 @@ def _png(path, array):
     "Write an array (h, w) or RGB (h, w, 3)."
     ok,data = cv2_().imencode('.png', array[...,::-1] if array.ndim == 3 else array)
     if not ok:
-        raise RGBXError(path, f'an array {array.shape} {array.dtype} that does not encode', '8- or 16-bit grey or 8-bit RGB')
+        raise RGBXError(path, f'an array {array.shape} {array.dtype} that does not encode',
+                        '8- or 16-bit grey or 8-bit RGB')
     path.write_bytes(data.tobytes())
 
 def _write_sigma(root, card, splits, size, failure):

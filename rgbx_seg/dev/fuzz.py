@@ -27,16 +27,16 @@ def _digest(value):
     if isinstance(value, np.ndarray): return f'{value.shape} {value.dtype} {hashlib.sha1(value.tobytes()).hexdigest()}'
     return repr(value)
 
-def _tell(e):
+def _tell(error):
     "An exception in a line, with the place."
     frames = []
-    at = e.__traceback__
+    at = error.__traceback__
     while at is not None:
         frames.append((at.tb_frame.f_code.co_filename, at.tb_lineno))
         at = at.tb_next
     ours = [(file, line) for file,line in frames if 'rgbx_seg' in file and 'dev' not in Path(file).parts] or frames[-1:]
     file,line = ours[-1]
-    return f"{type(e).__name__} {Path(file).name}:{line} {' '.join(str(e).split())[:110]}"
+    return f"{type(error).__name__} {Path(file).name}:{line} {' '.join(str(error).split())[:110]}"
 
 # %% ../../nbs/dev/40_fuzz.ipynb #74129b4e
 _DEEDS = ('os.system', 'subprocess.Popen', 'os.exec', 'os.posix_spawn', 'os.spawn', 'os.fork', 'socket.connect',
@@ -212,15 +212,15 @@ class Tally:
         return text_table(['kind', 'inputs', *_GOOD, *_BAD, 'seconds', 'MB'], rows)
 
 # %% ../../nbs/dev/40_fuzz.ipynb #99f1405c
-def _plan(n, kinds):
+def _plan(count, kinds):
     "[(kind, number)] of n inputs, in proportion to the kinds' shares, turn by turn."
     chosen = [choose(name, KINDS, 'kind of input') for name in kinds or KINDS]
     whole = sum(kind.share for kind in chosen)
-    plan = [((number+.5)/max(1, round(n*kind.share/whole)), kind.name, number) for kind in chosen
-            for number in range(max(1, round(n*kind.share/whole)))]
+    plan = [((number+.5)/max(1, round(count*kind.share/whole)), kind.name, number) for kind in chosen
+            for number in range(max(1, round(count*kind.share/whole)))]
     return [(name, number) for _,name,number in sorted(plan)]
 
-def fuzz(n:int,       # About how many inputs
+def fuzz(count:int,       # About how many inputs
     seed:int=0,       # Of the damage
     kinds:list=None,  # Names of `KINDS`; None: all
     say:callable=None # Told of each that is bad, at once
@@ -228,7 +228,7 @@ def fuzz(n:int,       # About how many inputs
     "Read n damaged inputs and count what happens."
     tally,reader = Tally(),_Reader(seed)
     try:
-        for name,number in _plan(n, kinds):
+        for name,number in _plan(count, kinds):
             start = time.perf_counter()
             answer = reader.ask(name, number)
             tally.add(name, number, damaged_input(KINDS[name], seed, number), answer, time.perf_counter()-start)

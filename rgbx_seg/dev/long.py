@@ -25,10 +25,10 @@ def _resident():
     pages = Path('/proc/self/statm').read_text().split()[1]
     return int(pages)*resource.getpagesize()
 
-def _trained(root, n, look):
+def _trained(root, count, look):
     "Train n steps of a tiny model; the data are read anew in every epoch."
-    run = learner(root, model='segman_nano', steps=n, bs=2, device='cpu', progress=False, cbs=[_Looking(look)],
-                  eval_every=n)
+    run = learner(root, model='segman_nano', steps=count, bs=2, device='cpu', progress=False, cbs=[_Looking(look)],
+                  eval_every=count)
     run.fit(run.passes, cbs=run.recipe_cbs)
 
 class _Looking(Callback):
@@ -37,21 +37,21 @@ class _Looking(Callback):
     def __init__(self, look): self.look = look
     def after_batch(self): self.look()
 
-def _evaluated(root, n, look):
+def _evaluated(root, count, look):
     "Evaluate n items."
     dataset = open_data(root, 'train')
     model = create_model('segman_nano', dataset.card.num_classes, tuple(dataset.modalities)).eval()
-    for _ in range(n//len(dataset)):
+    for _ in range(count//len(dataset)):
         evaluate(model, dataset, progress=False)
         for _ in range(len(dataset)): look()
 
-def _explored(root, n, look):
+def _explored(root, count, look):
     "Change n settings of the explorer."
     dataset = open_data(root, 'train')
     model = create_model('segman_nano', dataset.card.num_classes, tuple(dataset.modalities)).eval()
     panel = Explorer({'model': model}, dataset, threaded=False)
     kinds = panel.kind['thermal'].options
-    for i in range(n):
+    for i in range(count):
         if i % 2: panel.on['thermal'].value = not panel.on['thermal'].value
         else: panel.kind['thermal'].value = kinds[i//2 % len(kinds)]
         look()
@@ -63,18 +63,18 @@ _RUNS = dict(steps=('training steps', _trained, 2000), items=('evaluated items',
 
 def memory_of(
     what:str,    # 'steps', 'items' or 'changes'
-    n:int=None   # How many; None: as many as is promised
+    count:int=None   # How many; None: as many as is promised
 ) -> list:       # [(how many were done, bytes), ...]
     "The memory over a long run."
     _,act,usual = _RUNS[what]
-    n = n or usual
+    count = count or usual
     seen,done = [],0
     def look():
         nonlocal done
         done += 1
-        if done % max(1, n//50) == 0: seen.append((done, _resident()))
+        if done % max(1, count//50) == 0: seen.append((done, _resident()))
     with tempfile.TemporaryDirectory() as folder:
-        act(write_toy(Path(folder)/'toy', n=(10, 2, 0), size=(32, 32)), n, look)
+        act(write_toy(Path(folder)/'toy', n=(10, 2, 0), size=(32, 32)), count, look)
     return seen
 
 def growth(seen:list # Of `memory_of`
@@ -92,7 +92,8 @@ def _main() -> int: # 1 where memory grows by more than 2 %
     for what in parser.parse_args().what or _RUNS:
         seen = memory_of(choose(what, {name: name for name in _RUNS}, 'long run'))
         grown.append(growth(seen))
-        print(f'{seen[-1][0]:6} {_RUNS[what][0]:24} {seen[-1][1]/1e6:6.0f} MB at the end, grown by {grown[-1]:+.2%}', flush=True)
+        print(f'{seen[-1][0]:6} {_RUNS[what][0]:24} {seen[-1][1]/1e6:6.0f} MB at the end, grown by {grown[-1]:+.2%}',
+              flush=True)
     return int(max(grown) > .02)
 
 # %% ../../nbs/dev/44_long.ipynb #27c1a073

@@ -129,9 +129,11 @@ def undocumented(package:str='rgbx_seg') -> list: # Names of what lacks words
             if not (o.__doc__ or '').strip() or o.__doc__.startswith(n+'('):
                 bad.append(f'{info.name}.{n}: no docstring')
             if inspect.isclass(o) and ('__init__' not in vars(o) or hasattr(o, '__dataclass_fields__')): continue
-            d = docments(o.__init__ if inspect.isclass(o) else o, returns=False)
-            miss = [k for k,v in d.items()
-                    if v is None and k not in ('self','cls','args','kwargs','kw','settings','changes','encoder_kw')]
+            function = o.__init__ if inspect.isclass(o) else o
+            code = inspect.unwrap(function).__code__      # its own parameters, not those that it passes on
+            own = set(code.co_varnames[:code.co_argcount+code.co_kwonlyargcount])-{'self','cls','encoder_kw'}
+            miss = [name for name,comment in docments(function, returns=False).items()
+                    if comment is None and name in own]
             if miss: bad.append(f"{info.name}.{n}: {', '.join(miss)}")
     return bad
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..core import RGBXError
 from .evaluator import evaluate
 from .inference import as_run
-from .report import compare
+from .comparison import compare
 from ..models.runs import load_run
 from ..show.tables import Tables, pct
 

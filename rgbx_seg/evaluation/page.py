@@ -19,7 +19,7 @@ from ..show.tables import html_table, pct
 # %% ../../nbs/evaluation/36_page.ipynb #8056f5c6
 def worst_items(
     report:'Report',  # With the pixels of its items
-    n:int=6,        # At most so many
+    most:int=6,        # At most so many
 ) -> list:          # (name, condition, mIoU in 0..1), the worst first
     "The items with the smallest mean IoU."
     scored = []
@@ -27,7 +27,7 @@ def worst_items(
         matrix = ConfusionMatrix(len(report.classes))
         matrix.counts.view(-1)[at] += matrix.counts.new_tensor(counts)
         scored.append((name, condition, matrix.miou()))
-    return sorted((item for item in scored if not np.isnan(item[2])), key=itemgetter(2))[:n]
+    return sorted((item for item in scored if not np.isnan(item[2])), key=itemgetter(2))[:most]
 
 # %% ../../nbs/evaluation/36_page.ipynb #c9eab807
 _STYLE = '''body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -40,9 +40,9 @@ def _picture(figure):
     figure.savefig(file, format='png', dpi=110)
     return f'<img alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
 
-def _worst(report, run, data, n):
+def _worst(report, run, data, most):
     "The worst items: a table, and pictures where they can be made."
-    worst = worst_items(report, n)
+    worst = worst_items(report, most)
     if not worst: return ''
     rows = [[name, condition or '', pct(score)] for name,condition,score in worst]
     table = '<h2>The worst items</h2>'+html_table(['item', 'condition', 'mIoU'], rows)
@@ -50,7 +50,7 @@ def _worst(report, run, data, n):
     numbers = {data.name(i): i for i in range(len(data))}
     items = [data[numbers[name]] for name,_,_ in worst]
     masks = [infer_mask(run, list(item[:-1]), Protocol.from_dict(report.protocol), data.card) for item in items]
-    figure = prediction_grid(items, masks, data.card, list(data.modalities), [name for name,_,_ in worst], max_n=n)
+    figure = prediction_grid(items, masks, data.card, list(data.modalities), [name for name,_,_ in worst], max_n=most)
     return table+_picture(figure)
 
 # %% ../../nbs/evaluation/36_page.ipynb #dd1e6b19

@@ -54,7 +54,8 @@ def _about_training(config):
         length = recipe['length']
         how_long = f"{length['steps']} steps" if length['steps'] else f"{length['epochs']:g} epochs"
         yield '\n## Training\n'
-        yield f"- recipe {recipe['name']}: {how_long}, batch {length['bs']}, rate {recipe['optim']['lr']:g}, seed {train.get('seed')}"
+        (yield f"- recipe {recipe['name']}: {how_long}, batch {length['bs']}, rate {recipe['optim']['lr']:g}, seed "
+               f"{train.get('seed')}")
     if config.get('started_from'): yield '\n## Weights it started from\n'
     for start in config.get('started_from') or []:
         digest = f", sha256 {start['sha256'][:12]}" if start.get('sha256') else ''
@@ -67,7 +68,8 @@ def _about_scores(config, metrics):
     if not scores: return
     protocol = ((config.get('train') or {}).get('recipe') or {}).get('judge', {}).get('protocol', 'whole')
     protocol = protocol.get('name') if isinstance(protocol, dict) else protocol
-    yield f"\n## Scores\n\nOf the validation split, by which the weights were chosen; protocol of the recipe: {protocol}.\n"
+    (yield "\n## Scores\n\nOf the validation split, by which the weights were chosen; protocol of the recipe: "
+           f"{protocol}.\n")
     yield '| ' + ' | '.join(scores) + ' |\n|' + ' --- |'*len(scores)
     yield '| ' + ' | '.join(f'{value:.4f}' for value in scores.values()) + ' |'
 
@@ -157,6 +159,7 @@ def push_to_hub(model:'RGBXSegmenter|Run|str|Path', # A model, a run, or the fol
             address = api.create_repo(name, private=private, exist_ok=True)
             api.upload_folder(repo_id=name, folder_path=folder, commit_message='rgbx_seg model')
         except Exception as e:
-            raise RGBXError(f'push_to_hub {name!r}', f'the hub refuses ({type(e).__name__}: {str(e).splitlines()[0][:120]})',
+            raise RGBXError(f'push_to_hub {name!r}',
+                            f'the hub refuses ({type(e).__name__}: {str(e).splitlines()[0][:120]})',
                             'an account that may write there', 'hf auth login, then the same again') from e
     return str(address)

@@ -162,7 +162,8 @@ def _(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, backend):
     return y,last,u.new_empty(way.saved_shape(b, k, kd//k, n, L) if save else 0, dtype=f)
 
 @_scan_bwd_op.register_fake
-def _(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved, backend):
+def _(gy, glast, u, delta, A, B, C, D, delta_bias, *others):
+    _,h0,_,backend = others
     last = backend_named(backend).channels_last
     return tuple(u.new_empty(0) if t is None else _empty(t, t.dtype, last and i<2)
                  for i,t in enumerate((u, delta, A, B, C, D, delta_bias, h0)))

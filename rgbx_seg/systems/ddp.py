@@ -21,7 +21,8 @@ from .mamba_diffusion import mamba_diffusion_recipes
 
 # %% ../../nbs/systems/52_ddp.ipynb #23d7530d
 class StackedBackbone(FusedBackbone):
-    "One encoder that reads the bands of all modalities as one image; those of a missing one are 0, which is their mean."
+    """One encoder that reads the bands of all modalities as one image; those of a missing one are 0, which is their
+    mean."""
     def __init__(self,
         encoder,        # An `Encoder` for the sum of the bands
         bands:tuple,    # Bands of every modality, in input order
@@ -87,7 +88,8 @@ def ddp_names(model:RGBXSegmenter, # From `ddp_model`
     if name.startswith('auxiliary_head.') and model.head.aux is None: return None
     return 'head.' + diffusion_name(name)
 
-DDP_FORMAT = Format('DDP with Swin', names_like(r'^backbone\.stages\.0\.blocks\.0\.attn\.w_msa\.', r'^embedding_table\.'),
+DDP_FORMAT = Format('DDP with Swin',
+                    names_like(r'^backbone\.stages\.0\.blocks\.0\.attn\.w_msa\.', r'^embedding_table\.'),
                     ddp_names, convert=_from_mmseg)
 FORMATS(DDP_FORMAT.name)(DDP_FORMAT)
 

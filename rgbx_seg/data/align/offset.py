@@ -59,13 +59,13 @@ def _shrunk(images, side):
     return [image.reshape(*small, -1) for image in shrunk],resize_matrix(size, small)
 
 def displaced(rgb:list, # (H, W, 3) images of one rig
-    x:list,             # (h, w, c) images
+    x_images:list,      # (h, w, c) images of the other modality
     place:np.ndarray,   # (3, 3), RGB to X: where X is read
     kind:str='image',   # Of X, see `grey_image`
     side:int=256,       # Pixels of the longer side that are looked at
 ) -> tuple:             # The matrix that holds (3, 3), px of RGB that its corners lie off `place`, and its `Trust`
     "Where X lies; a displacement of 0 where it is in place, `nan` where nothing can be said."
-    (small_rgb,to_rgb),(small_x,to_x) = _shrunk(rgb, side),_shrunk(x, side)
+    (small_rgb,to_rgb),(small_x,to_x) = _shrunk(rgb, side),_shrunk(x_images, side)
     pairs = RigPairs(small_rgb, small_x, kind)
     here = to_x@place@np.linalg.inv(to_rgb)
     judged = trust(pairs, here)
@@ -79,11 +79,11 @@ def displaced(rgb:list, # (H, W, 3) images of one rig
 # %% ../../../nbs/data/align/65_offset.ipynb #00b0771d
 _SMALLEST = 80   # Pixels of a shorter side below which edges say nothing
 
-def _pairs(dataset, names, x):
+def _pairs(dataset, names, modality):
     "(name, RGB, X) as the files hold them; what does not open is somebody else's affair."
     read = []
     for name in names:
-        try: read.append((name, dataset.read(dataset.modalities[0], name), dataset.read(x, name)))
+        try: read.append((name, dataset.read(dataset.modalities[0], name), dataset.read(modality, name)))
         except RGBXError: continue
     read = [item for item in read if np.ptp(item[2]) > 0 and np.isfinite(item[2]).all()]
     return of_one_size(read)[0] if read else []
@@ -93,8 +93,8 @@ def _place(modality, size_rgb, size_x, where):
     if modality.align: return matrix_for(alignment_from_dict(modality.align), size_rgb, size_x, where)
     return resize_matrix(size_rgb, size_x)
 
-def _spread(names, n):
-    return [names[k] for k in np.unique(np.linspace(0, len(names)-1, min(n, len(names))).astype(int))]
+def _spread(names, count):
+    return [names[k] for k in np.unique(np.linspace(0, len(names)-1, min(count, len(names))).astype(int))]
 
 def loose_sensors(dataset:'DataSet' # Open
 ) -> list:                          # Of modalities
@@ -142,12 +142,12 @@ def _say(found, text, dataset, add):
         add('note', 'registration', text, f'If the cameras see different pictures, {fix}')
     elif found.resized and not found.registered: add('note', 'registration', text, f'{fix}, or "fit": true in the card')
 
-def _check_conditions(dataset, x, split, add, least=8):
+def _check_conditions(dataset, modality, split, add, least=8):
     "The same by condition, where there are enough items of each."
     groups = {name: items for name,items in dataset.conditions().items() if name in dataset.card.conditions.names}
     if len(groups) < 2 or min(map(len, groups.values())) < least: return
     for name,items in groups.items():
-        found = offset_of(dataset, x, [dataset.name(i) for i in items])
+        found = offset_of(dataset, modality, [dataset.name(i) for i in items])
         if found is not None and found.off: _say(found, f'{split}, {name}: {found}', dataset, add)
 
 # %% ../../../nbs/data/align/65_offset.ipynb #643c5572

@@ -12,7 +12,7 @@ from ...core import RGBXError, cv2_
 from ..cards import Card, Facts, Layout
 from ..conditions import Conditions
 from ..decoders import DECODERS, read_16_bit
-from ..doctor import Mistakes
+from ..mistakes import Mistakes
 from ..files import repeat
 from ..miniatures import Miniature
 from ..names import list_lines

@@ -9,7 +9,7 @@ __all__ = ['DeLiVER']
 import numpy as np
 from ..cards import Card, Facts, Layout
 from ..conditions import Conditions
-from ..doctor import Mistakes
+from ..mistakes import Mistakes
 from ..miniatures import Miniature, toy_content, toy_hha
 from ..prepare import Preparation
 from .base import PublishedFolder, ZERO_ONE, another_layout, by_name, by_pattern, hex_colours, of_255

@@ -8,7 +8,7 @@ __all__ = ['FMB']
 # %% ../../../nbs/data/sets/14_fmb.ipynb #50a25605
 from ..cards import Card, Facts, Layout
 from ..conditions import Conditions
-from ..doctor import Mistakes
+from ..mistakes import Mistakes
 from ..miniatures import Miniature
 from ..prepare import Preparation
 from .base import (PublishedFolder, ZERO_ONE, another_layout, by_name, by_pattern, hex_colours,

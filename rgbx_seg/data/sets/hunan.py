@@ -8,7 +8,7 @@ __all__ = ['Hunan']
 # %% ../../../nbs/data/sets/42_hunan.ipynb #78c004d7
 import numpy as np
 from ..cards import Card, Facts, Layout
-from ..doctor import Mistakes
+from ..mistakes import Mistakes
 from .base import PublishedFolder, by_name, hex_colours
 from .whu import AerialMiniature, TILE_SPLITS, band_modality, published_norm
 from ...registry import DATASETS

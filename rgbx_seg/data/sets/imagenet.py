@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from ...core import RGBXError
 from ..cards import Card, Facts, Layout
-from ..doctor import Mistakes
+from ..mistakes import Mistakes
 from ..codecs import IMAGE_EXTS
 from ..miniatures import Miniature
 from .base import PublishedFolder, by_name, by_pattern

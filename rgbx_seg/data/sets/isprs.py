@@ -10,7 +10,7 @@ import numpy as np
 from ...core import RGBXError
 from ..cards import Card, Facts, Layout
 from ..decoders import DECODERS
-from ..doctor import Mistakes
+from ..mistakes import Mistakes
 from ..files import LABEL_DECODERS, raw_image, repeat
 from ..miniatures import Miniature, put_file
 from ..names import fill_pattern

@@ -7,7 +7,7 @@ __all__ = ['KITTI360']
 
 # %% ../../../nbs/data/sets/36_kitti360.ipynb #52d3b602
 from ..cards import Card, Facts, Layout
-from ..doctor import Mistakes
+from ..mistakes import Mistakes
 from ..miniatures import Miniature, toy_hha
 from .base import PublishedFolder, ZERO_ONE, another_layout, by_name, by_pattern
 from .cityscapes import CITY19, CITY_PALETTE

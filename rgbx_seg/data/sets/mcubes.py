@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from ..cards import Card, Facts, Layout
 from ..decoders import DECODERS, load_array
-from ..doctor import Mistakes
+from ..mistakes import Mistakes
 from ..files import LABEL_DECODERS, raw_image, read_image, repeat
 from ..items import existing_file
 from ..miniatures import Miniature, put_file

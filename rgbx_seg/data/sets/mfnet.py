@@ -7,7 +7,7 @@ __all__ = ['MFNET_CLASSES', 'MFNET_PALETTE', 'MFNet']
 
 # %% ../../../nbs/data/sets/10_mfnet.ipynb #aa653e95
 from ..modality import Modality
-from ..doctor import Mistakes
+from ..mistakes import Mistakes
 from ..miniatures import Miniature
 from ..prepare import Preparation
 from .base import PublishedFolder, ZERO_ONE, another_layout, by_pattern, sigma_card

@@ -8,7 +8,7 @@ __all__ = ['MSRS']
 # %% ../../../nbs/data/sets/16_msrs.ipynb #e20b8db5
 from ..cards import Card, Facts, Layout
 from ..conditions import Conditions
-from ..doctor import Mistakes
+from ..mistakes import Mistakes
 from ..miniatures import Miniature
 from .base import PublishedFolder, THERMAL_OF_IMAGENET, by_name, by_pattern
 from .mfnet import MFNET_CLASSES, MFNET_PALETTE

@@ -13,7 +13,7 @@ import numpy as np
 from ...core import cv2_, need, RGBXError
 from ..cards import Card, Facts, Layout
 from ..conditions import Conditions
-from ..doctor import Mistakes
+from ..mistakes import Mistakes
 from ..decoders import DECODERS
 from ..files import raw_image
 from ..items import existing_file

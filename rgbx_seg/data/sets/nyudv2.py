@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from ...core import choose, need, RGBXError
 from ..modality import Modality
-from ..doctor import Mistakes
+from ..mistakes import Mistakes
 from ..files import map_label, repeat
 from ..items import existing_file
 from ..hha import hha

@@ -7,7 +7,7 @@ __all__ = ['PST900']
 
 # %% ../../../nbs/data/sets/12_pst900.ipynb #2d533dfc
 from ..modality import Modality
-from ..doctor import Mistakes
+from ..mistakes import Mistakes
 from ..miniatures import Miniature
 from ..prepare import Preparation
 from .base import METRES, PublishedFolder, ZERO_ONE, another_layout, by_pattern, of_255, sigma_card

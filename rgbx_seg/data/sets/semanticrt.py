@@ -7,7 +7,7 @@ __all__ = ['SemanticRT']
 
 # %% ../../../nbs/data/sets/17_semanticrt.ipynb #1ca492fd
 from ..cards import Card, Facts, Layout
-from ..doctor import Mistakes
+from ..mistakes import Mistakes
 from ..miniatures import Miniature
 from .base import PublishedFolder, THERMAL_OF_IMAGENET, by_name, by_pattern
 from ...registry import DATASETS

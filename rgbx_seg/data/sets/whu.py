@@ -9,7 +9,7 @@ __all__ = ['WHU']
 import numpy as np
 from ..cards import Card, Facts, Layout
 from ..modality import Modality
-from ..doctor import Mistakes
+from ..mistakes import Mistakes
 from ..miniatures import Miniature
 from ..prepare import Preparation, disk_ids, save_array, target_path
 from .base import PublishedFolder, another_layout, by_name, by_pattern, hex_colours, of_255

@@ -57,7 +57,8 @@ def freeze(model:nn.Module, # From `create_model`
     for word in words:
         found = _modules(model, word)
         if not found:
-            known = ['encoders', 'norms', 'stem', 'stage1', 'stage2', 'stage3', 'stage4', *getattr(model, 'modalities', ())]
+            known = ['encoders', 'norms', 'stem', 'stage1', 'stage2', 'stage3', 'stage4',
+                     *getattr(model, 'modalities', ())]
             near = nearest(word, [*known, *(name for name,_ in model.named_modules() if name)])
             raise RGBXError('freeze', f'{word!r}, which is no part of this model', f"one like {', '.join(near)}")
         for module in found: module.requires_grad_(False)
