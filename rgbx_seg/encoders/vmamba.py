@@ -55,7 +55,8 @@ class SS2D(nn.Module):
                     self.dt_projs_bias, route=self.route)
 
     def _halves(self, feature): # without gradients two products, so that neither half is a strided view
-        if torch.is_grad_enabled(): return self.in_proj(feature).chunk(2, -1)
+        plain = type(self.in_proj) is nn.Linear   # an adapter around it does more than its weight
+        if torch.is_grad_enabled() or not plain: return self.in_proj(feature).chunk(2, -1)
         return [F.linear(feature, weight) for weight in self.in_proj.weight.chunk(2)]
 
     def forward(self, feature:Tensor) -> Tensor: # `(B, H, W, C)` -> `(B, H, W, C)`

@@ -65,7 +65,7 @@ _MCUBES = dict(data='mcubes', pipeline='joint', crop=(512,512), augment=_RGB_BLU
 _ON_TEST = dict(valid='test', test='test')
 _CMNEXT = dict(                                       # data set -> its settings; `bs` over the four GPUs
     deliver=dict(data='deliver', crop=(1024,1024), bs=8, epochs=200),
-    kitti360=dict(data='kitti360', crop=(376,1408), bs=16, epochs=40),
+    kitti360=dict(data='kitti360', layout='cmnext', crop=(376,1408), bs=16, epochs=40),
     mcubes=dict(_MCUBES, bs=16, epochs=500),
     mfnet=dict(data='mfnet', layout='cmnext', crop=(480,640), bs=16, epochs=500, loss='ce', **_ON_TEST),
     nyudv2=dict(data='nyudv2', layout='sa_gate', crop=(480,640), bs=16, epochs=500, loss='ce', **_ON_TEST),
