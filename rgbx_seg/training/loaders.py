@@ -85,7 +85,7 @@ class NormaliseBatch(ItemTransform):
     ):
         self.mods = list(modalities)
         self.pads = dict(pad_values or {})
-    def encodes(self, b:tuple):
+    def encodes(self, b):
         if isinstance(b, RGBXError): return b      # of a worker
         *b,box = b
         h,w = b[0].shape[-2:]
