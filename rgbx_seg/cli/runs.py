@@ -56,11 +56,11 @@ def _open(run, data, split, card, drop=(), recipe=None, labels=True):
     print(package.data.open.describe(dataset))
     return dataset
 
-def _say(result, out):
-    "Print a report or a table; write it where that was asked for."
+def _say(result, out, **shown):
+    "Print a report or a table; write it where that was asked for. `shown`: what a page has pictures of."
     print(result)
     if out is None: return
-    result.save(out)
+    result.save(out, **shown)
     print(f'written to {out}')
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b0009
@@ -222,7 +222,8 @@ def _eval(run:str,          # RUN: a run folder, a saved model, or a checkpoint 
         if _whole_images(dataset.card): report = _judge_classes(by, opened, dataset, given['bs'] or 1)
         elif epochs is None: report = rx.evaluate(opened, dataset, **how)
         else: report = package.evaluation.epochs.evaluate_epochs(run, dataset, epochs, device=_device(device), **how)
-        _say(report, given['out'])
+        whole = epochs is None and not _whole_images(dataset.card)
+        _say(report, given['out'], **(dict(run=opened, data=dataset) if whole else {}))
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b000e
 def _inputs(words):
