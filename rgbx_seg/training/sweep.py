@@ -133,7 +133,7 @@ def _one_line(error):
 
 def _do(optuna, study, trial, job):
     "Take a cell to its end, and tell the study."
-    choice = {name: values for name,values in _choice(trial.params, job.axes).items()}
+    choice = _choice(trial.params, job.axes)
     folder,start,states = job.out/cell_name(choice),time.perf_counter(),optuna.trial.TrialState
     try: score,report = _run_cell(job, choice, folder)
     except KeyboardInterrupt as e:
@@ -150,21 +150,21 @@ def _do(optuna, study, trial, job):
     return f'mIoU {100*report.miou:.1f} %, {time.perf_counter()-start:.0f} s'
 
 # %% ../../nbs/training/84_sweep.ipynb #0521a33e
-def _next_trial(study, job, trials):
+def _next_trial(optuna, study, job, trials):
     "A trial to work on, or None when none is left."
-    kinds = {name: _distribution(need('optuna', 'sweep', 'rgbx sweep'), values) for name,values in job.axes.items()}
+    kinds = {name: _distribution(optuna, values) for name,values in job.axes.items()}
     trial = study.ask(kinds)
     if is_grid(job.axes): wanted = trial.user_attrs.get('planned')
     else:
         wanted = (trial.user_attrs.get('planned')
                   or sum(t.state.name != 'PRUNED' for t in study.get_trials(deepcopy=False)) <= trials)
     if wanted: return trial
-    study.tell(trial.number, state=need('optuna', 'sweep', 'rgbx sweep').trial.TrialState.PRUNED)
+    study.tell(trial.number, state=optuna.trial.TrialState.PRUNED)
     return None
 
 def _work(optuna, study, job, trials):
     "Take cells until none is left."
-    while (trial := _next_trial(study, job, trials)) is not None:
+    while (trial := _next_trial(optuna, study, job, trials)) is not None:
         trial.set_user_attr('worker', _me())
         cell = cell_name(_choice(trial.params, job.axes))
         if job.progress: print(f'{cell}: history in {job.out/cell}/history.csv')

@@ -81,6 +81,11 @@ def _facts(notes, **counts):
                  notes=['full and eroded test labels differ by 4 to 5 points of mIoU: say which',
                         'a mean over 6 classes and one over 5 of 6 differ by 8 points: say which', *notes])
 
+def _with_eroded(card, label):
+    "Both layouts: full labels, and eroded ones in a folder of their own."
+    marks = [*card.layout.marks[:-1], label.partition('/')[0]]
+    return dict(original=card, eroded=another_layout(card, 'eroded', list(card.modalities.values()), label, marks))
+
 # %% ../../../nbs/data/sets/72_isprs.ipynb #75c4f864
 _vaihingen = Card(
     'vaihingen', _CLASSES,
@@ -89,7 +94,7 @@ _vaihingen = Card(
                                  note='metres above the ground of the tile', **_HEIGHT),
                       by_pattern('ndsm', 'ndsm/dsm_09cm_matching_area{id}_normalized.jpg', grey=True, cmap='viridis',
                                  note='decimetres')),
-    splits=dict(train=_some(_TRAIN_V), test=_some(_TEST_V), ssrs_train=_without(_TRAIN_V, [*_SSRS_V]),
+    splits=dict(train=_some(_TRAIN_V), test=_some(_TEST_V), ssrs_train=_without(_TRAIN_V, _SSRS_V),
                 ssrs_test=_some(_SSRS_V)),
     layout=Layout('original', label_folder='gts_for_participants',
                   label_path='gts_for_participants/top_mosaic_09cm_area{id}.tif',
@@ -97,11 +102,8 @@ _vaihingen = Card(
     facts=_facts(['the surface model has outliers, area 11 is dropped by one public loader (uncertain why)',
                   'the eroded archive has a label of area 9 without an image',
                   'the archive for participants has labels of the 16 training tiles alone'], train=16, test=17))
-_VAIHINGEN = dict(
-    original=_vaihingen,
-    eroded=another_layout(_vaihingen, 'eroded', list(_vaihingen.modalities.values()),
-                          'gts_eroded_for_participants/top_mosaic_09cm_area{id}_noBoundary.tif',
-                          ['top', 'dsm', 'gts_eroded_for_participants']))
+_VAIHINGEN = _with_eroded(_vaihingen,
+    'gts_eroded_for_participants/top_mosaic_09cm_area{id}_noBoundary.tif')
 
 # %% ../../../nbs/data/sets/72_isprs.ipynb #3f5ea49b
 _RGBIR = '4_Ortho_RGBIR/top_potsdam_{0}_{1}_RGBIR.tif'
@@ -123,11 +125,7 @@ _potsdam = Card('potsdam', _CLASSES, _PALETTE,
                               'label 7_10 is said to be wrong: the split train_without_7_10 leaves it out',
                               'one nDSM is 6000 x 5999; some nDSM of ownapproach are empty, those of lastools are read',
                               'the scale of the nDSM is not stated (uncertain)'], train=24, test=14))
-_POTSDAM = dict(
-    original=_potsdam,
-    eroded=another_layout(_potsdam, 'eroded', list(_potsdam.modalities.values()),
-                          '5_Labels_all_noBoundary/top_potsdam_{0}_{1}_label_noBoundary.tif',
-                          ['4_Ortho_RGBIR', '1_DSM', '5_Labels_all_noBoundary']))
+_POTSDAM = _with_eroded(_potsdam, '5_Labels_all_noBoundary/top_potsdam_{0}_{1}_label_noBoundary.tif')
 
 # %% ../../../nbs/data/sets/72_isprs.ipynb #13609750
 class _Mistakes(Mistakes):
