@@ -218,14 +218,15 @@ def _pipeline(model, groups, count, picks, stats, how, scores, ahead, clock):
             while len(waiting)>ahead: waiting.pop(0).result()
         for task in waiting: task.result()
 
+# %% ../../nbs/evaluation/32_evaluate.ipynb #8e8ff2f7
 def check_classes(
     model:'Callable', # With `num_classes`, or any function
     card:'Card'       # Of the data
 ):
     "Raise `RGBXError` unless the model has as many classes as the data."
-    n = getattr(model, 'num_classes', None)
-    if n is None or n==len(card.classes): return
-    found,expected = f'a model of {n} classes',f'{len(card.classes)}, the classes of {card.name!r}'
+    number = getattr(model, 'num_classes', None)
+    if number is None or number==len(card.classes): return
+    found,expected = f'a model of {number} classes',f'{len(card.classes)}, the classes of {card.name!r}'
     raise RGBXError('evaluate', found, expected, 'build the model with num_classes of the data')
 
 # %% ../../nbs/evaluation/32_evaluate.ipynb #6735c7f2

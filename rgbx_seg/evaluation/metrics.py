@@ -63,12 +63,13 @@ def _outside(what, v, n, more=''):
                      f'{what} value{"s" if len(vals)>1 else ""} {", ".join(map(str, vals))} ({len(v)} pixels)',
                      f'0 ... {n-1}{more}', 'check the number of classes and the label shift of the data set')
 
-def _weights(weight, y):
+def _weights(weight, labels):
     "Flat float64 of a weight for each pixel, or None."
     if weight is None: return None
     weight = torch.as_tensor(weight)
-    if weight.shape==y.shape: return weight.reshape(-1).double()
-    raise RGBXError('ConfusionMatrix.add', f'weight {tuple(weight.shape)} and label {tuple(y.shape)}', 'equal shapes')
+    if weight.shape==labels.shape: return weight.reshape(-1).double()
+    raise RGBXError('ConfusionMatrix.add', f'weight {tuple(weight.shape)} and label {tuple(labels.shape)}',
+                    'equal shapes')
 
 def _indices(pred, y, n):
     if pred.ndim==y.ndim+1:

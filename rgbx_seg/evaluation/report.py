@@ -90,7 +90,7 @@ def n(self:Report, row:str='all') -> int: # Number of items
     "How many items a row rests on."
     return sum(self.items[condition] for condition in self.conditions_of(row))
 
-# %% ../../nbs/evaluation/30_report.ipynb #7c9f1572
+# %% ../../nbs/evaluation/30_report.ipynb #e7a467d4
 @patch
 def _counted(self:Report):
     "The classes that the protocol counts, or None: all."
