@@ -97,25 +97,25 @@ def to_dict(self:Difference) -> dict: # JSON-able
         draws=len(self.draws), verdict=self.verdict())
 
 # %% ../../nbs/evaluation/34_bootstrap.ipynb #c98fb8e7
-def _common_images(a, b, row):
+def _common_images(first, second, row):
     "Names of the images of a row, which must be those of both reports, with as many labelled pixels."
-    if a.classes!=b.classes:
-        raise RGBXError(f'bootstrap {b.name!r}', f"classes {', '.join(b.classes)}", ', '.join(a.classes))
-    if a.absent!=b.absent:
-        raise RGBXError('bootstrap', f'absent classes {a.absent!r} and {b.absent!r}', 'one convention')
-    inside = set(a.conditions_of(row))
-    names,others = ([name for name,image in report.images.items() if image[0] in inside] for report in (a,b))
+    if first.classes!=second.classes:
+        raise RGBXError(f'bootstrap {second.name!r}', f"classes {', '.join(second.classes)}", ', '.join(first.classes))
+    if first.absent!=second.absent:
+        raise RGBXError('bootstrap', f'absent classes {first.absent!r} and {second.absent!r}', 'one convention')
+    inside = set(first.conditions_of(row))
+    names,others = ([name for name,image in report.images.items() if image[0] in inside] for report in (first,second))
     if set(names)==set(others) and len(names)>1: return names
     found = f'{len(names)} and {len(others)} images, {len(set(names)&set(others))} in common'
     raise RGBXError('bootstrap', found, 'the same images, at least two, in both reports',
                     'evaluate both on the same data (metrics.json does not keep images, report.save does)')
 
-def _check_pixels(names, A, B):
+def _check_pixels(names, counts, others):
     "Raise where an image has another number of labelled pixels in the two reports."
-    differs = A.sum(1)!=B.sum(1)
+    differs = counts.sum(1)!=others.sum(1)
     if not differs.any(): return
     k = differs.argmax()
-    raise RGBXError(f'bootstrap, image {names[k]!r}', f'{int(A.sum(1)[k])} and {int(B.sum(1)[k])} pixels',
+    raise RGBXError(f'bootstrap, image {names[k]!r}', f'{int(counts.sum(1)[k])} and {int(others.sum(1)[k])} pixels',
                     'as many labelled pixels in both')
 
 # %% ../../nbs/evaluation/34_bootstrap.ipynb #85160a10

@@ -49,9 +49,9 @@ def condition_lists(
         return next(iter(found))
     return condition_of
 
-def _name(dataset, i):
-    if hasattr(dataset, 'name'): return dataset.name(i)
-    return str(dataset.names[i]) if hasattr(dataset, 'names') else f'item {i}'
+def _name(dataset, index):
+    if hasattr(dataset, 'name'): return dataset.name(index)
+    return str(dataset.names[index]) if hasattr(dataset, 'names') else f'item {index}'
 
 def _conditions(dataset, given):
     "The condition of every item, '' where there is none."
@@ -66,10 +66,10 @@ class _Share(torch.utils.data.Dataset):
     "Some items of a data set with their numbers."
     def __init__(self, dataset:'DataSet', numbers): self.dataset,self.numbers = dataset,numbers
     def __len__(self): return len(self.numbers)
-    def __getitem__(self, j):
-        try: return self.numbers[j],self.dataset[self.numbers[j]]
+    def __getitem__(self, place):
+        try: return self.numbers[place],self.dataset[self.numbers[place]]
         except RGBXError as e:  # travels between processes
-            return self.numbers[j],dict(where=e.where, found=e.found, expected=e.expected, fix=e.fix)
+            return self.numbers[place],dict(where=e.where, found=e.found, expected=e.expected, fix=e.fix)
 
 def _as_it_is(item): return item
 
@@ -111,13 +111,13 @@ def _read_ahead(items, waiting, stop):
         _put(waiting, stop, (None, StopIteration()))
     except BaseException as e: _put(waiting, stop, (None, e))
 
-def _ahead(items, n, clock):
-    "The items, read up to `n` ahead by a thread."
+def _ahead(items, ahead, clock):
+    "The items, read up to `ahead` ahead by a thread."
     items = _timed(items, clock)
-    if not n:
+    if not ahead:
         yield from items
         return
-    waiting,stop = queue.Queue(n),threading.Event()
+    waiting,stop = queue.Queue(ahead),threading.Event()
     thread = threading.Thread(target=_read_ahead, args=(items, waiting, stop), daemon=True)
     thread.start()
     try:
@@ -165,8 +165,8 @@ class _Count:
         for k,((i,item),prediction) in enumerate(zip(group, predictions)):
             self._one(i, np.asarray(item[-1]), prediction, None if scores is None else scores[k])
         self.seconds += time.perf_counter()-start
-    def _one(self, i, mask, prediction, scores):
-        name,condition = _name(self.dataset, i),self.conditions[i]
+    def _one(self, index, mask, prediction, scores):
+        name,condition = _name(self.dataset, index),self.conditions[index]
         labels = _nearest(mask, prediction.shape)                    # scored at the protocol's size
         labels = np.where(np.isin(labels, self.void), self.how['ignore'], labels) if self.void else labels
         weight = _nearest(self.dataset.label_confidence(name), prediction.shape) if self.weighted else None
@@ -175,7 +175,7 @@ class _Count:
         self.matrices[condition].counts += counts
         flat = counts.reshape(-1)
         at = flat.nonzero()[:,0]
-        key = name if name not in self.images else f'{name} #{i}'
+        key = name if name not in self.images else f'{name} #{index}'
         self.images[key] = (condition, at.numpy(), flat[at].numpy())
         if self.save is None: return
         if prediction.shape!=mask.shape: prediction = _nearest(prediction.astype(np.uint8), mask.shape)
@@ -226,7 +226,8 @@ def check_classes(
     "Raise `RGBXError` unless the model has as many classes as the data."
     number = getattr(model, 'num_classes', None)
     if number is None or number==len(card.classes): return
-    found,expected = f'a model of {number} classes',f'{len(card.classes)}, the classes of {card.name!r}'
+    found = f'a model of {number} classes'
+    expected = f'{len(card.classes)}, the classes of {card.name!r}'
     raise RGBXError('evaluate', found, expected, 'build the model with num_classes of the data')
 
 # %% ../../nbs/evaluation/32_evaluate.ipynb #6735c7f2

@@ -40,11 +40,11 @@ def _as_card(card, model):
     if n is None: raise RGBXError('predict', 'modalities without a card, and a model without num_classes', 'a card')
     return Card('own files', [f'class {i}' for i in range(n)], None, modalities, layout=Layout(label_folder=None))
 
-def _mask_of(dataset, i, item):
+def _mask_of(dataset, index, item):
     "The item's mask: as given, or of a folder read without labels, the label file if there is one."
     if item[-1] is not None or not isinstance(dataset, DataFolder) or dataset.card.layout.label_folder is None:
         return item[-1]
-    file = dataset.path('label', dataset.name(i))
+    file = dataset.path('label', dataset.name(index))
     return (read_label(file, len(dataset.card.classes), dataset.card.layout.label_shift, dataset.card.layout.ignore)
             if file.is_file() else None)
 
@@ -94,29 +94,29 @@ class _Job:
     failed:dict = field(default_factory=dict)   # {name: RGBXError}
     void:dict = field(default_factory=dict)     # {name: pixels without data}
 
-    def name(self, i:int): return self.records[i]['name']
+    def name(self, index:int): return self.records[index]['name']
 
-    def files(self, i:int): # {modality: file}, or {} of a data set that has none
+    def files(self, index:int): # {modality: file}, or {} of a data set that has none
         dataset = self.dataset
-        if isinstance(dataset, ItemFiles): return {kind: dataset.path(kind, i) for kind in dataset.modalities}
+        if isinstance(dataset, ItemFiles): return {kind: dataset.path(kind, index) for kind in dataset.modalities}
         if not isinstance(dataset, DataFolder): return {}
-        return {kind: dataset.path(kind, dataset.name(i)) for kind in dataset.modalities}
+        return {kind: dataset.path(kind, dataset.name(index)) for kind in dataset.modalities}
 
-    def grid(self, i:int): # Where item i is, or None
-        first = next(iter(self.files(i).values()), None)
+    def grid(self, index:int): # Where the item is, or None
+        first = next(iter(self.files(index).values()), None)
         return None if first is None or isinstance(first, Frame) else grid_of(first)
 
 # %% ../../nbs/evaluation/40_predict.ipynb #e2d66b30
-def _item_with_holes(dataset, i):
+def _item_with_holes(dataset, index):
     "An item, and where it has no data, or None."
-    if not isinstance(dataset, (DataFolder, ItemFiles)): return dataset[i],None
-    images,mask,holes = dataset.with_holes(i)
+    if not isinstance(dataset, (DataFolder, ItemFiles)): return dataset[index],None
+    images,mask,holes = dataset.with_holes(index)
     return (*images, mask),holes
 
-def _read(job, i):
+def _read(job, index):
     "(item, holes), or None where it cannot be read."
-    try: return _item_with_holes(job.dataset, i)
-    except RGBXError as e: job.failed[job.name(i)] = e
+    try: return _item_with_holes(job.dataset, index)
+    except RGBXError as e: job.failed[job.name(index)] = e
 
 def _together(group, item, bs):
     "Does an item fit into a group?"
@@ -167,27 +167,27 @@ def _predict_group(job, group):
         return
     for one,result in zip(group, results): _write(job, *one, result)
 
-def _write(job, i, item, holes, result):
+def _write(job, index, item, holes, result):
     "The files of one item."
-    record,card,mask = job.records[i],job.dataset.card,result['mask']
+    record,card,mask = job.records[index],job.dataset.card,result['mask']
     if holes is not None:
         mask = np.where(holes, card.layout.ignore, mask).astype(np.uint8)
         job.void[record['name']] = int(holes.sum())
     save_prediction(job.out, record['name'], mask, card, result.get('scores'))
-    grid = job.grid(i)
+    grid = job.grid(index)
     if grid is not None and grid.shape != mask.shape: grid = None
     if grid is not None: write_band(record['mask'].with_suffix('.tif'), mask.astype(np.uint8), grid, 255)
     for kind in job.maps: save_map(record[kind], result[kind], holes, grid)
     if 'picture' in record:
-        save_picture(record, job.dataset, (*item[:-1], _mask_of(job.dataset, i, item)), mask, result)
+        save_picture(record, job.dataset, (*item[:-1], _mask_of(job.dataset, index, item)), mask, result)
 
 # %% ../../nbs/evaluation/40_predict.ipynb #faa5d9e9
 _OVERLAP = 8             # A tile shares this part of its side with its neighbour
 _RASTERS = '.tif .tiff .png .jpg .jpeg'.split()
 
-def _large_shape(job, i):
+def _large_shape(job, index):
     "(height, width) of an item that goes through in tiles, else None."
-    first = next(iter(job.files(i).values()), None)
+    first = next(iter(job.files(index).values()), None)
     if first is None or isinstance(first, Frame) or first.suffix.lower() not in _RASTERS: return None
     try: shape = image_size(first)
     except RGBXError: return None                  # reading says it
@@ -206,12 +206,12 @@ def _in_windows(job, files):
         except (rasterio.errors.RasterioError, RGBXError): return False         # reading says it
     return True
 
-def _scene(job, i, stack):
+def _scene(job, index, stack):
     "The item as something that gives parts."
-    files = job.files(i)
+    files = job.files(index)
     if _in_windows(job, files): return stack.enter_context(Scene(files, job.dataset.card))
-    item,holes = _item_with_holes(job.dataset, i)
-    return Whole(list(item[:-1]), holes, job.grid(i))
+    item,holes = _item_with_holes(job.dataset, index)
+    return Whole(list(item[:-1]), holes, job.grid(index))
 
 class _Overview:
     "A scene, looked at: keeps every k-th pixel of what is read and of the classes."
@@ -232,29 +232,29 @@ class _Overview:
             kept[y:y+some.shape[0],x:x+some.shape[1]] = some
         return images,holes
 
-    def rows(self, y:int, rows:np.ndarray):
-        "Rows of classes, from row y."
-        some = rows[-y%self.step::self.step,::self.step]
-        first = -(-y//self.step)
+    def rows(self, top:int, rows:np.ndarray):
+        "Rows of classes, from row `top`."
+        some = rows[-top%self.step::self.step,::self.step]
+        first = -(-top//self.step)
         self.mask[first:first+len(some)] = some
 
 # %% ../../nbs/evaluation/40_predict.ipynb #51b2d8a6
-def _large_or_failed(job, i):
+def _large_or_failed(job, index):
     "Predict a large item; what is wrong with it is kept."
-    try: yield from _predict_large(job, i)
+    try: yield from _predict_large(job, index)
     except RGBXError as e:
         if e.where.startswith(str(job.out)): raise           # a full disk is nobody's fault but its own
-        job.failed[job.name(i)] = e
+        job.failed[job.name(index)] = e
 
-def _predict_large(job, i):
+def _predict_large(job, index):
     "Predict an item tile by tile; yields how many are done."
-    record,card,tile = job.records[i],job.dataset.card,job.effort.tile
+    record,card,tile = job.records[index],job.dataset.card,job.effort.tile
     if 'scores' in record:
         raise RGBXError(record['name'], 'an image that goes through in tiles', 'none where scores are kept',
                         'Leave the scores out, or raise --tile')
     picks,stats,protocol,device = job.how
     with ExitStack() as stack:
-        scene = _scene(job, i, stack)
+        scene = _scene(job, index, stack)
         grid = scene.grid if scene.grid is not None and scene.grid.crs is not None else None
         target = Target(scene.shape, card.num_classes)
         target.add(stack, record['mask'])

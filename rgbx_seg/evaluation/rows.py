@@ -31,7 +31,7 @@ class _PngRows:
         checked = kind+content
         self.file.write(struct.pack('>I', len(content))+checked+struct.pack('>I', zlib.crc32(checked)))
 
-    def rows(self, y:int, rows:np.ndarray): # (h, W) uint8, the next ones
+    def rows(self, top:int, rows:np.ndarray): # (h, W) uint8, the next ones
         "Write rows."
         self._chunk(b'IDAT', self.stream.compress(np.pad(rows, ((0,0), (1,0))).tobytes()))      # filter 0 before each
 
@@ -56,9 +56,9 @@ class _TiffRows:
         if palette is not None: self.file.write_colormap(1, {i: tuple(map(int, c)) for i,c in enumerate(palette)})
         if scale is not None: self.file.scales = (scale,)
 
-    def rows(self, y:int, rows:np.ndarray): # First row, and (h, W)
+    def rows(self, top:int, rows:np.ndarray): # First row, and (h, W)
         "Write rows."
-        window = need('rasterio.windows', 'geo', self.file.name).Window(0, y, rows.shape[1], rows.shape[0])
+        window = need('rasterio.windows', 'geo', self.file.name).Window(0, top, rows.shape[1], rows.shape[0])
         self.file.write(rows, 1, window=window)
 
     def close(self):
@@ -103,16 +103,17 @@ class Target:
         self.begun = [np.full((height, self.shape[1]), np.nan if kind == np.float32 else void, kind)
                       for _,_,void,kind in self.wanted]
 
-    def put(self, x:int, part:Tensor): # First column, and `(classes + maps, height, width)`
+    def put(self, left:int, part:Tensor): # First column, and `(classes + maps, height, width)`
         "A finished part of the row."
         there = ~part[0].isnan()
         for row,(what,full,void,kind) in zip(self.begun, self.wanted):
             if what == 'classes': values = part[:self.num_classes].max(0).indices
             else: values = part[self.num_classes+what]
             if full is not None and kind == np.uint8: values = (values.nan_to_num()*full).round()
-            row[:,x:x+part.shape[2]] = torch.where(there, values, torch.nan if kind == np.float32 else void).numpy()
+            row[:,left:left+part.shape[2]] = torch.where(there, values,
+                                                         torch.nan if kind == np.float32 else void).numpy()
 
-    def end(self, y:int): # Its place
+    def end(self, top:int): # Its place
         "Write the row."
-        for plane,writer in self.writers: writer.rows(y, self.begun[plane])
+        for plane,writer in self.writers: writer.rows(top, self.begun[plane])
         self.counts += np.bincount(self.begun[0].ravel(), minlength=256)

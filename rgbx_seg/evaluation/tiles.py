@@ -39,7 +39,8 @@ def tile_weight(shape:tuple, # (height, width) of a tile
     overlap:int,             # Length of the ramps
 ) -> Tensor:                 # `(height, width)`, positive, at most 1
     "How much a tile counts where: 1 inside, falling towards its border."
-    def ramp(n:int): return torch.minimum(torch.arange(n)+.5, n-torch.arange(n)-.5).div(max(overlap, 1)).clamp(max=1)
+    def ramp(length:int):
+        return torch.minimum(torch.arange(length)+.5, length-torch.arange(length)-.5).div(max(overlap, 1)).clamp(max=1)
     return ramp(shape[0])[:,None]*ramp(shape[1])[None]
 
 # %% ../../nbs/evaluation/45_tiles.ipynb #3cb7c69b
@@ -214,7 +215,8 @@ def _sampled(forward, images, draws):
 
 def _draws(model, images, stats, device, draws):
     "Samples of a diffusion head for stacks (B, h, w, C)."
-    def tensors(stack:np.ndarray, stats): return torch.stack([to_tensor(image, *mean_and_std(stats)) for image in stack])
+    def tensors(stack:np.ndarray, stats):
+        return torch.stack([to_tensor(image, *mean_and_std(stats)) for image in stack])
     with torch.no_grad(),Forward(model, device) as forward:
         return _sampled(forward, map_present(tensors, images, stats), draws)
 
@@ -248,23 +250,23 @@ class Blend:
         self.above = self.down = self.right = None
 
     def add(self,
-        r:int,         # Row of the tile
-        c:int,         # Its column
+        row:int,       # Row of the tile
+        column:int,    # Its column
         scores:Tensor, # `(channels, h, w)`
         there:Tensor,  # `(h, w)` bool: does it count?
     ) -> Tensor:       # `(channels, height, width)` of the part that is finished, NaN where nothing counted
         "Add a tile. Its finished part starts at the tile's own first row and column."
-        (height,width),x = self.tile,self.xs[c]
+        (height,width),x = self.tile,self.xs[column]
         weight = self.weight*there
         total = torch.cat([scores*weight, weight[None]])
-        if c == 0:
+        if column == 0:
             self.above,self.right = self.down,None
-            self.down = torch.zeros(self.channels+1, self.rest[r], self.width)
+            self.down = torch.zeros(self.channels+1, self.rest[row], self.width)
         shared = 0 if self.right is None else self.right.shape[-1]
         if shared: total[:,:,:shared] += self.right
         if self.above is not None: total[:,:self.above.shape[1],shared:] += self.above[:,:,x+shared:x+width]
-        done_x = self.xs[c+1]-x if c+1 < len(self.xs) else width
-        done_y = height-self.rest[r]
+        done_x = self.xs[column+1]-x if column+1 < len(self.xs) else width
+        done_y = height-self.rest[row]
         self.right = total[:,:,done_x:].clone()
         self.down[:,:,x:x+done_x] = total[:,done_y:,:done_x]
         return total[:-1,:done_y,:done_x]/total[-1:,:done_y,:done_x]

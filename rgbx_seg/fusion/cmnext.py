@@ -43,11 +43,11 @@ class PooledAttention(nn.Module):
         super().__init__()
         self.conv0, self.conv4 = depthwise(dim, 7), nn.Conv2d(dim, dim, 1)
 
-    def forward(self, u:Tensor) -> Tensor: # `(B, C, H, W)`
+    def forward(self, features:Tensor) -> Tensor: # `(B, C, H, W)`
         "Weights from 0 to 1, and the input itself on top."
-        near = self.conv0(u)
+        near = self.conv0(features)
         far = [F.avg_pool2d(near, k, 1, k//2, count_include_pad=False) for k in self.sizes]
-        return self.conv4(near + sum(far)).sigmoid()*u + u
+        return self.conv4(near + sum(far)).sigmoid()*features + features
 
 class ConvMLP(nn.Module):
     "1x1, depth-wise 3x3, GELU, 1x1 on `(B, C, H, W)`."
@@ -70,10 +70,10 @@ quirk('gated_path', 'the channel gate of a mixing block of CMNeXt multiplies the
 quirk('mixed_axes', 'from three inputs on, CMNeXt shuffles pixels and channels of a sensor between stages',
       'a sensor takes its map along as it is')
 
-def mixed_axes(g:Tensor) -> Tensor: # `(B, C, H, W)` -> the same shape, other places
+def mixed_axes(features:Tensor) -> Tensor: # `(B, C, H, W)` -> the same shape, other places
     "The quirk `mixed_axes`: the values of a map, read as if its last axis were the channels."
-    B,C,H,W = g.shape
-    return g.contiguous().flatten(1).unflatten(1, (H, W, C)).permute(0, 3, 1, 2)
+    B,C,H,W = features.shape
+    return features.contiguous().flatten(1).unflatten(1, (H, W, C)).permute(0, 3, 1, 2)
 
 # %% ../../nbs/fusion/22_cmnext.ipynb #5ae485eb
 class PoolingMixer(nn.Module):

@@ -110,8 +110,8 @@ class History(Callback):
             w.writerows(self.rows)
             write_text(self.path, f.getvalue())
     def state_dict(self): return {'rows': self.rows, 'tot': self.tot, 'n': self.n}
-    def load_state_dict(self, s:dict):
-        self.rows,self.tot,self.n = s['rows'],s['tot'],s['n']
+    def load_state_dict(self, state:dict):
+        self.rows,self.tot,self.n = state['rows'],state['tot'],state['n']
         self.write()
 
 # %% ../../nbs/training/40_checkpoint.ipynb #f98da945
@@ -149,10 +149,10 @@ class KeepBest(Callback):
         self.scores = self.learn.metrics[0].cm.total().clone() if hasattr(self.learn.metrics[0], 'cm') else None
         if not rank_distrib(): save_weights(kept_weights(self.learn), self.path)
     def state_dict(self): return {'best': self.best, 'best_row': self.best_row, 'scores': self.scores}
-    def load_state_dict(self, s:dict):
-        self.best = s['best']
-        self.best_row = s['best_row']
-        self.scores = s['scores']
+    def load_state_dict(self, state:dict):
+        self.best = state['best']
+        self.best_row = state['best_row']
+        self.scores = state['scores']
 
 # %% ../../nbs/training/40_checkpoint.ipynb #bd4d17ef
 class KeepEpochs(Callback):
@@ -188,10 +188,11 @@ def load_checkpoint(
         raise RGBXError(path, found, 'a checkpoint written while training (format 1)')
     return content
 
-def _plain(o):
+def _plain(value):
     "Lists for fastai's `L`, so that the file needs no code to load."
-    if isinstance(o, dict): return {k: _plain(v) for k,v in o.items()}
-    return [_plain(v) for v in o] if not isinstance(o, (str,bytes,torch.Tensor,tuple)) and hasattr(o, '__iter__') else o
+    if isinstance(value, dict): return {k: _plain(v) for k,v in value.items()}
+    return ([_plain(v) for v in value]
+            if not isinstance(value, (str,bytes,torch.Tensor,tuple)) and hasattr(value, '__iter__') else value)
 
 def _flat(settings, above=''):
     "{path: value} of settings in groups."

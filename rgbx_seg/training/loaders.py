@@ -50,25 +50,25 @@ class RGBXItems:
         self.n_inp = len(self.mods)
         self.raw = raw
     def __len__(self): return self.length or len(self.ds)
-    def place(self, i:int, epoch:int) -> tuple: # Index and epoch -> (index into the data set, how often it was gone through before)
+    def place(self, index:int, epoch:int) -> tuple: # Index and epoch -> (index into the data set, how often it was gone through before)
         "Which item is meant; with a `length`, one stream of orders is cut into epochs."
-        if not self.length: return i,epoch
-        k,j = divmod(epoch*self.length+i, len(self.ds))
+        if not self.length: return index,epoch
+        k,j = divmod(epoch*self.length+index, len(self.ds))
         return _order(len(self.ds), self.seed+1, k)[j],k
-    def __getitem__(self, i:int): return self.get(i)
-    def get(self, i:int, # Index
-        epoch:int=0,     # What is drawn follows from (seed, epoch, i)
-    ) -> tuple:          # (x_rgb, x_1, ..., mask), without the mask where there is none
+    def __getitem__(self, index:int): return self.get(index)
+    def get(self, index:int, # Index
+        epoch:int=0,         # What is drawn follows from (seed, epoch, i)
+    ) -> tuple:              # (x_rgb, x_1, ..., mask), without the mask where there is none
         "One item."
-        i,epoch = self.place(i, epoch)
-        *ims,mask = self.ds[i]
+        index,epoch = self.place(index, epoch)
+        *ims,mask = self.ds[index]
         y = mask if isinstance(mask, int) else None
         mask = None if y is not None else mask
         if self.augment is None:
             xs = [planes(a) if self.raw else normalise(a, m) for a,m in zip(ims, self.mods)]
             box = (0, 0, *ims[0].shape[:2])
         else:
-            xs,mask,*box = self.augment(ims, mask, self.mods, item_rng(self.seed, epoch, i), *[True]*self.raw)
+            xs,mask,*box = self.augment(ims, mask, self.mods, item_rng(self.seed, epoch, index), *[True]*self.raw)
             box = box[0] if box else None
         box = (torch.tensor(box, dtype=torch.int16),) if self.raw else ()
         xs = tuple(map(torch.from_numpy, xs))
@@ -94,10 +94,10 @@ class NormaliseBatch(ItemTransform):
         r,c = torch.arange(h, device=dev),torch.arange(w, device=dev)
         inside = ((r >= i) & (r < i+k))[:,None,:,None] & ((c >= j) & (c < j+l))[:,None,None]
         return (*(self._one(x, m, inside) for x,m in zip(b, self.mods)), *b[n:])
-    def _one(self, x, m, inside):
-        mean,std = (torch.tensor(o, device=x.device)[:,None,None] for o in (m.mean, m.std))
-        y = (x.float()/255-mean)/std
-        return torch.where(inside, y, torch.tensor(float(self.pads.get(m.name, 0)), device=x.device))
+    def _one(self, image, modality, inside):
+        mean,std = (torch.tensor(o, device=image.device)[:,None,None] for o in (modality.mean, modality.std))
+        y = (image.float()/255-mean)/std
+        return torch.where(inside, y, torch.tensor(float(self.pads.get(modality.name, 0)), device=image.device))
 
 # %% ../../nbs/training/05_loaders.ipynb #6c97137b
 class RGBXDL(TfmdDL):
@@ -116,9 +116,9 @@ class RGBXDL(TfmdDL):
     def set_epoch(self, epoch:int): # From 0
         "Say which epoch the next pass is."
         self._next = epoch
-    def skip_batches(self, k:int):  # Batches that were done before
-        "Start the next pass at batch k."
-        self._skip = k
+    def skip_batches(self, done:int): # Batches that were done before
+        "Start the next pass at batch `done`."
+        self._skip = done
     def before_iter(self):
         "Go to the next epoch."
         super().before_iter()
@@ -128,16 +128,16 @@ class RGBXDL(TfmdDL):
         idxs = epoch_order(self.n, self.dataset.seed, self.epoch) if self.shuffle else list(range(self.n))
         skip,self._skip = self._skip,0
         return idxs[skip*self.bs:]
-    def create_item(self, s:int): # Index
+    def create_item(self, index:int): # Index
         "One item of this epoch."
-        return self.dataset.get(s or 0, self.epoch)
-    def create_batch(self, b:list): # Items
+        return self.dataset.get(index or 0, self.epoch)
+    def create_batch(self, items:list): # Items
         "Stacked tensors; items of unequal sizes raise."
-        shapes = [tuple(map(tuple, (x.shape[-2:] for x in o))) for o in b]
+        shapes = [tuple(map(tuple, (x.shape[-2:] for x in o))) for o in items]
         if len(set(shapes)) > 1:
             raise RGBXError('a batch', f'items of the sizes {sorted({s[0] for s in shapes})}', 'one size',
                             'Use valid_bs=1, or give a size to crop to')
-        return tuple(torch.stack(o) for o in zip(*b))
+        return tuple(torch.stack(o) for o in zip(*items))
     def create_batches(self, samples:'Iterable'): # Indices
         "Batches; in a worker an error is handed on in the place of a batch, for torch cannot raise it anew."
         try: yield from super().create_batches(samples)
@@ -156,22 +156,22 @@ class RGBXDL(TfmdDL):
         cv2_().setNumThreads(0)
         leave_signals()
     def show_batch(self,
-        b:tuple=None,    # A batch; None: the next one
-        max_n:int=4,     # Rows
-        width:float=1.5, # Inches per picture
-        **kwargs,        # fastai's, not used
-    ):                   # The figure
+        batch:tuple=None, # A batch; None: the next one
+        max_n:int=4,      # Rows
+        width:float=1.5,  # Inches per picture
+        **kwargs,         # fastai's, not used
+    ):                    # The figure
         "Modalities and mask of a batch."
-        return show_items(self.one_batch() if b is None else b, self.dataset, max_n, width)
+        return show_items(self.one_batch() if batch is None else batch, self.dataset, max_n, width)
     def show_results(self,
-        b:tuple,          # A batch
+        batch:tuple,      # A batch
         out:torch.Tensor, # Logits or ids that a model gave for it
         max_n:int=4,      # Rows
         width:float=1.5,  # Inches per picture
         **kwargs,         # fastai's, not used
     ):                    # The figure
         "Modalities, mask and prediction of a batch."
-        return show_items(b, self.dataset, max_n, width, pred=out)
+        return show_items(batch, self.dataset, max_n, width, pred=out)
 
 # %% ../../nbs/training/05_loaders.ipynb #f6d081da
 def _class_numbers(pred):
@@ -190,9 +190,9 @@ def show_items(
     "Each modality, the mask and the prediction of a batch, in the card's colours, with a legend."
     images,labels = batch[:items.n_inp],batch[items.n_inp:]
     n,has_mask = min(max_n, len(images[0])),len(labels) > 0 and labels[0].ndim > 1
-    def item(i:int):
-        pictures = [denormalise(image[i].detach().float().cpu().numpy(), m) for image,m in zip(images, items.mods)]
-        return *pictures,labels[0][i].detach().cpu().numpy() if has_mask else None
+    def item(index:int):
+        pictures = [denormalise(image[index].detach().float().cpu().numpy(), m) for image,m in zip(images, items.mods)]
+        return *pictures,labels[0][index].detach().cpu().numpy() if has_mask else None
     preds = {} if pred is None else {'prediction': _class_numbers(pred)[:n]}
     return prediction_grid([item(i) for i in range(n)], preds, items.card, [m.name for m in items.mods], errors=False,
                            max_n=n, width=width)
@@ -211,9 +211,9 @@ class RGBXDataLoaders(DataLoaders):
     def set_epoch(self, epoch:int): # The epoch that the next pass over the training items is
         "Say which epoch comes next."
         self.train.set_epoch(epoch)
-    def skip_batches(self, k:int): # Batches of the next epoch that were done before
-        "Start the next pass over the training items at batch k."
-        self.train.skip_batches(k)
+    def skip_batches(self, done:int): # Batches of the next epoch that were done before
+        "Start the next pass over the training items at batch `done`."
+        self.train.skip_batches(done)
 
 class EpochSeed(Callback):
     "Tell the loaders the epoch, so that a resumed run sees the batches it would have seen."

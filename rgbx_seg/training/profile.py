@@ -57,8 +57,9 @@ class StepClock(Callback):
             for m in ms:
                 self.hooks += [m.register_forward_pre_hook(lambda m, a, k=k: self._in(k)),
                                m.register_forward_hook(lambda m, a, o, k=k: self._out(k))]
-    def _in(self, k): self.open[k] = self.now()
-    def _out(self, k): self.part[f'forward: {k}'] = self.part.get(f'forward: {k}', 0)+self.now()-self.open[k]
+    def _in(self, name): self.open[name] = self.now()
+    def _out(self, name):
+        self.part[f'forward: {name}'] = self.part.get(f'forward: {name}', 0)+self.now()-self.open[name]
     def before_train(self):
         self.last = self.now()
         self.part = {}

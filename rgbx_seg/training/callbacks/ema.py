@@ -34,10 +34,10 @@ class EMA(Callback):
             self.avg = {k: v.detach().clone() for k,v in self.tensors().items()}
             self.steps = 0
     def beta(self,
-        t:int       # Steps so far
+        step:int    # Steps so far
     ) -> float:     # Weight of the old average
-        "How much of the average stays at step `t`."
-        return min(self.decay, (1+t)/(10+t)) if self.warmup else self.decay
+        "How much of the average stays at step `step`."
+        return min(self.decay, (1+step)/(10+step)) if self.warmup else self.decay
     def after_cancel_step(self): self.idle = True
     def after_step(self):
         if self.idle:  # fastai calls it after a step that was left out, too
@@ -66,6 +66,6 @@ class EMA(Callback):
         "The averaged weights."
         return self.tensors() if self.swapped else self.avg
     def state_dict(self): return {'avg': self.avg, 'steps': self.steps}
-    def load_state_dict(self, s:dict):
-        self.steps = s['steps']
-        [self.avg[k].copy_(v) for k,v in s['avg'].items()]
+    def load_state_dict(self, state:dict):
+        self.steps = state['steps']
+        [self.avg[k].copy_(v) for k,v in state['avg'].items()]

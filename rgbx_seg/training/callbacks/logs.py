@@ -68,7 +68,7 @@ class StepLog(Callback):
         if self.board: self.board.close()
         self.board,self.told = None,False
     def state_dict(self): return {'step': self.step}
-    def load_state_dict(self, s:dict): self.step = s['step']
+    def load_state_dict(self, state:dict): self.step = state['step']
 
 # %% ../../../nbs/training/callbacks/60_logs.ipynb #a25b4328
 def _cell(value, width):

@@ -54,9 +54,9 @@ class Autocast(Callback):
             self.skipped += 1
             raise CancelStepException()
     def state_dict(self): return {'scaler': self.scaler.state_dict() if self.scaler else {}, 'skipped': self.skipped}
-    def load_state_dict(self, s:dict):
-        self.skipped = s['skipped']
-        if self.scaler: self.scaler.load_state_dict(s['scaler'])
+    def load_state_dict(self, state:dict):
+        self.skipped = state['skipped']
+        if self.scaler: self.scaler.load_state_dict(state['scaler'])
 
 # %% ../../../nbs/training/callbacks/20_precision.ipynb #d3a76a97
 class ClipNorm(Callback):
