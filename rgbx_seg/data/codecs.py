@@ -31,11 +31,11 @@ class Stored:
     radiometric:bool=False  # A thermal camera's JPEG: its picture is a painting, the temperatures lie beside it
 
 def file_bytes(path:Path, # A file
-    n:int=-1,             # So many of the first; -1: all
+    count:int=-1,         # So many of the first; -1: all
 ) -> bytes:               # At least one
     "The bytes of a file that must be there and not be empty."
     try:
-        with open(path, 'rb') as file: data = file.read(n)
+        with open(path, 'rb') as file: data = file.read(count)
     except (FileNotFoundError, NotADirectoryError): raise RGBXError(path, 'no such file', 'an image') from None
     except OSError as e: raise RGBXError(path, f'a file that cannot be read ({e.strerror})', 'an image') from None
     if not data: raise RGBXError(path, 'an empty file', 'an image')

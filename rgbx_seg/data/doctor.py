@@ -49,8 +49,8 @@ class _ReportText:
         "(head, rows) of % of the pixels per class and split."
         splits,card = list(self.pixels),self.card
         totals = {split: max(1, counts.sum()) for split,counts in self.pixels.items()}
-        def share(split:str, i:int): return f'{100*self.pixels[split][i]/totals[split]:.2f}'
-        def seen(split:str, i:int): return share(split, i) if self.pixels[split][i] else '-'
+        def share(split:str, number:int): return f'{100*self.pixels[split][number]/totals[split]:.2f}'
+        def seen(split:str, number:int): return share(split, number) if self.pixels[split][number] else '-'
         rows = [(name, *(seen(split, i) for split in splits)) for i,name in enumerate(card.classes)]
         return ['class, % of pixels', *splits],[*rows,
                                                 ('void', *(share(split, card.layout.ignore) for split in splits))]
@@ -195,7 +195,7 @@ def _check_lists(card, root, add):
 def check_counts(card:Card, # Of the data set
     items:dict,             # {split: number of items}
     full:bool,              # Is all of it meant to be there?
-    add,                    # Notes a problem
+    add:'Callable',         # Notes a problem
 ):
     "Numbers of items against the published ones."
     for split,published in card.facts.counts.items():
@@ -210,18 +210,21 @@ def check_counts(card:Card, # Of the data set
 # %% ../../nbs/data/80_doctor.ipynb #b5a2d8ea
 _ORDER = 'train', 'val', 'test', 'all'
 
-def _check_pair(a, b, names, digests, card, add):
+def _check_pair(first, second, names, digests, card, add):
     "Items, or equal images, that two splits have in common."
-    both = sorted(set(names[a]) & set(names[b]))
-    if both and b == 'val' and len(both) == len(names[b]):
-        add('note', 'val-in-train', f'all items of {b} are in {a} too ({card.facts.protocols.get(a, a)})',
+    both = sorted(set(names[first]) & set(names[second]))
+    if both and second == 'val' and len(both) == len(names[second]):
+        add('note', 'val-in-train',
+            f'all items of {second} are in {first} too ({card.facts.protocols.get(first, first)})',
             'Scores on val say nothing then')
         return
-    if both: add('error', 'overlap', f'items in both {a} and {b}', 'Test items must not be trained on', both, len(both))
-    same = {digest for digest in digests[a] if digest in digests[b]}-{digests[a].get(None)}
-    pairs = [f'{digests[a][d]} = {digests[b][d]}' for d in same if digests[a][d] != digests[b][d]]
+    if both:
+        add('error', 'overlap', f'items in both {first} and {second}', 'Test items must not be trained on',
+            both, len(both))
+    same = {digest for digest in digests[first] if digest in digests[second]}-{digests[first].get(None)}
+    pairs = [f'{digests[first][d]} = {digests[second][d]}' for d in same if digests[first][d] != digests[second][d]]
     if pairs:
-        add('error', 'duplicate', f'equal images under different names in {a} and {b}', 'Remove one of each',
+        add('error', 'duplicate', f'equal images under different names in {first} and {second}', 'Remove one of each',
             sorted(pairs), len(pairs))
 
 def _check_splits(names, digests, card, add):
@@ -233,7 +236,7 @@ def _check_splits(names, digests, card, add):
 # %% ../../nbs/data/80_doctor.ipynb #8af12ead
 def check_halves(ds:'DataSet', # An open split
     full:bool,       # Compare with the published numbers?
-    add,             # Notes a problem
+    add:'Callable',  # Notes a problem
 ):
     "Count RGB-easy and RGB-hard items, from names and lists."
     known = DATASETS.get(ds.card.name)
@@ -261,13 +264,13 @@ def check_halves(ds:'DataSet', # An open split
 # %% ../../nbs/data/80_doctor.ipynb #cc30ddc1
 class _Notes(list):
     "Problems, as they are found."
-    def add(self, level, code:str, text:str, fix:str='', where:tuple=(), n:int=1, error:RGBXError=None):
+    def add(self, level:str, code:str, text:str, fix:str='', where:tuple=(), n:int=1, error:RGBXError=None):
         self.append(Problem(level, code, text, fix, [str(item) for item in list(where)[:5]], n, error))
 
 def check_data(path:Path,     # Where the data set lies
-    card=None, # What it is, as for `open_data`: 'mfnet', 'mfnet/sigma', a file, a `Card`; None: its own card, or what it looks like
+    card:Card|str|Path=None, # What it is, as for `open_data`: 'mfnet', 'mfnet/sigma', a file, a `Card`; None: its own card, or what it looks like
     modalities:list=None,     # Which to check; None: the card's default
-    splits=None,         # Which; None: all of the card that can be opened
+    splits:list=None,    # Which; None: all of the card that can be opened
     full:bool=True,      # False: a part of the data, whose counts and sizes are not compared with the card
     n:int=None,          # Items to read of each split, evenly spread; None: all
     workers:int=None,    # Threads; None: one per core

@@ -33,7 +33,7 @@ class SplitItems:
         self.unequal,self.looks,self.stats = [],[],{kind: {} for kind in ds.modalities}
         self.values,self.ids = np.zeros(256, np.int64),np.zeros(256, np.int64)
 
-    def add(self, probe):
+    def add(self, probe:dict):
         "One item's files."
         name = probe['name']
         self.digests[probe['digest']] = name
@@ -114,8 +114,8 @@ def _missing_fix(path):
 
 def check_files(found:SplitItems, # What was read
     split:str,                    # Its name
-    mistakes,                     # The data set's own `Mistakes`
-    add                           # Notes a problem
+    mistakes:'Mistakes',          # The data set's own `Mistakes`
+    add:'Callable'                # Notes a problem
 ):
     "Files that are missing, unreadable, or copies of others."
     for kind,paths in found.missing.items():
@@ -132,7 +132,7 @@ def check_files(found:SplitItems, # What was read
 
 def check_holes(found:SplitItems, # What was read
     split:str,                    # Its name
-    add                           # Notes a problem
+    add:'Callable'                # Notes a problem
 ):
     "Pixels without data."
     for kind,items in found.holes.items():
@@ -144,7 +144,7 @@ def check_holes(found:SplitItems, # What was read
 def check_sizes(found:SplitItems, # What was read
     split:str,                    # Its name
     full:bool,                    # Is the data set complete?
-    add                           # Notes a problem
+    add:'Callable'                # Notes a problem
 ):
     "Sizes within an item, and against the card."
     if found.unequal:
@@ -161,7 +161,7 @@ def check_sizes(found:SplitItems, # What was read
 def check_conditions(ds:'DataSet', # The open split
     split:str,           # Its name
     full:bool,           # Is the data set complete?
-    add                  # Notes a problem
+    add:'Callable'       # Notes a problem
 ):
     "Conditions by the names, and their published numbers."
     card,conditions = ds.card,[ds.condition(i) for i in range(len(ds))]
@@ -189,7 +189,7 @@ def _listed_stems(ds):
 
 def check_strays(ds:'DataSet', # The open split
     split:str,       # Its name
-    add              # Notes a problem
+    add:'Callable'   # Notes a problem
 ):
     "Images that no list has."
     first = next(iter(ds.card.modalities.values()))

@@ -63,10 +63,10 @@ def _keep(ds, found, kind, error):
     if not path.is_file(): found.missing[kind] = path
 
 def read_problems(ds:'DataFolder', # Open
-    i:int,                         # Index of an item
+    index:int,                     # Index of an item
 ) -> ItemProblems:
     "Read one item as a training does; every error of its files, or the one of putting them together."
-    found = ItemProblems(ds.name(i))
+    found = ItemProblems(ds.name(index))
     _read_images(ds, found)
     mask = None
     if ds.labels and not ds.card.layout.classification:
@@ -98,8 +98,8 @@ class Findings:
             self._add(i)
             if max_errors and len(self.errors) >= max_errors: break
 
-    def _add(self, i):
-        found = read_problems(self.dataset, i)
+    def _add(self, index):
+        found = read_problems(self.dataset, index)
         self.errors += [error for _,error in found.errors]
         if found.size: self.sizes[found.size] = self.sizes.get(found.size, 0)+1
         if found.mask is not None: self.count += np.bincount(found.mask.ravel(), minlength=256)

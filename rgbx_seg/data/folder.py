@@ -30,15 +30,15 @@ class _Items:
         "The names of all items."
         return [name.decode() for name in self._names]
 
-    def name(self, i:int # Index
+    def name(self, index:int # Index
     ) -> str:
         "An item's name."
-        return self._names[i].decode()
+        return self._names[index].decode()
 
-    def condition(self, i:int # Index
+    def condition(self, index:int # Index
     ) -> str:
         "An item's condition, or None."
-        return self.card.conditions.of(self.name(i))
+        return self.card.conditions.of(self.name(index))
 
     def conditions(self) -> dict: # {condition or subset: [index, ...]}; empty where the card knows none
         "The items of each condition and each named subset of the card, from the names alone."
@@ -136,10 +136,10 @@ class _Labels(_Files):
 # %% ../../nbs/data/10_folder.ipynb #100a4a7d
 class _Read(_Labels):
     "The items of a data set, read and compared with one another."
-    def with_holes(self, i:int # Index
+    def with_holes(self, index:int # Index
     ) -> tuple:          # (images, mask or None, (H, W) bool of pixels without data, or None)
         "One item, with the places where it has no data; there the mask is void."
-        name = self.name(range(len(self))[i])
+        name = self.name(range(len(self))[index])
         item = self._item(name, lambda kind, memo: self.read(kind, name, memo))
         return self._done(item, name, self.mask(name) if self.labels else None)
 
@@ -157,17 +157,17 @@ class _Read(_Labels):
         mask:np.ndarray,         # What `mask` gave, or None
     ) -> tuple:                  # As of `with_holes`
         "Files that were read one by one, as the item that they make."
-        def read(kind, memo):
+        def read(kind:str, memo:dict):
             note_holes(memo, holes.get(kind))
             return images[kind]
         return self._done(self._item(name, read), name, mask)
 
-    def __getitem__(self, i:int):
-        images,mask,_ = self.with_holes(i)
+    def __getitem__(self, index:int):
+        images,mask,_ = self.with_holes(index)
         return *images,mask
 
-    def missing(self, kinds=None, # Modalities; None: all, and the labels
-    ) -> dict:                    # {item: [(kind, file), ...]}
+    def missing(self, kinds:list=None, # Modalities; None: all, and the labels
+    ) -> dict:                         # {item: [(kind, file), ...]}
         "Items with a file that is not there."
         kinds = [*self.modalities, *['label']*self.labels] if kinds is None else kinds
         gone = {name: [(kind, path) for kind in kinds if not (path := self.path(kind, name)).is_file()]

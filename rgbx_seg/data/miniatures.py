@@ -18,8 +18,8 @@ from .toy import encode, toy_scene
 from ..registry import DATASETS
 
 # %% ../../nbs/data/95_miniatures.ipynb #e0949eed
-def put_file(path, # The file to write
-    image,         # (H, W) or (H, W, C), RGB order
+def put_file(path:Path, # The file to write
+    image:np.ndarray,   # (H, W) or (H, W, C), RGB order
 ):
     "Write an array in the format that the file's ending says."
     path = Path(path)
@@ -92,16 +92,16 @@ class Miniature:
         "Splits that have items."
         return 'train', 'val', 'test'
 
-    def number(self, split:str, i:int) -> int: # Split, and place in it -> 0..., 100..., 200...
+    def number(self, split:str, place:int) -> int: # Split, and place in it -> 0..., 100..., 200...
         "A number for names, another one in each split."
-        return dict(train=0, val=100, test=200)[split]+i
+        return dict(train=0, val=100, test=200)[split]+place
 
     def item(self, layout:str, # Of the data set
         split:str,             # It belongs to
-        i:int,                 # Its place in the split
+        place:int,             # Its place in the split
     ) -> tuple:                # (name, toy condition)
         "An item as the data set's owners would call it."
-        return f'{self.number(split, i):05d}','day'
+        return f'{self.number(split, place):05d}','day'
 
     def scene(self, seed:int, # Of the toy scene
         condition:str,        # Of the toy scene

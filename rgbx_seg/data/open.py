@@ -270,7 +270,7 @@ def _counts(dataset):
         except RGBXError: continue
     return {split: counts[split] for split in ('train', 'val', 'test') if split in counts} | counts
 
-def _so_many(n): return '1 item' if n == 1 else f'{n} items'
+def _so_many(count): return '1 item' if count == 1 else f'{count} items'
 
 def _describe_items(dataset):
     "The numbers of items in words."

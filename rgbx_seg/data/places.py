@@ -149,7 +149,7 @@ def _split_folder(key, slots_files):
     for expression,strip,kind in ((_ENDS[0], str.removesuffix, 'suffix'), (_ENDS[1], str.removeprefix, 'prefix')):
         tokens = _shared_names(stems, expression, strip)
         if not tokens: continue
-        def of(token):
+        def of(token:str):
             return {slots: [p for p in files if p.stem in tokens[token]] for slots,files in slots_files.items()}
         return [Place(key, files=of(token), **{kind: token}) for token in sorted(tokens)]
     return [Place(key, files=slots_files)]
@@ -186,10 +186,10 @@ class Look:
     def painted(self) -> bool: # Like painted labels?
         "Three channels, few colours?"
         return self.channels == 3 and self.colours is not None and 0 < len(self.colours) <= 64
-    def numbers(self, i:slice=slice(None) # Which channels
-    ) -> np.ndarray:                      # (n, channels) float64
+    def numbers(self, channels:slice=slice(None) # Which channels
+    ) -> np.ndarray:                             # (n, channels) float64
         "Numbers of all files that were looked at."
-        return np.concatenate([rows[:,i] for rows in self.sample]).astype(np.float64)
+        return np.concatenate([rows[:,channels] for rows in self.sample]).astype(np.float64)
 
 def _add_values(look, pixels, holes):
     "Whole numbers of a one-channel file."
@@ -251,11 +251,11 @@ def _look_at(look, path, random):
 
 # %% ../../nbs/data/34_places.ipynb #ddef0458
 def look_at(place:Place, # A kind of images
-    n:int=8,             # So many of its files, evenly spread
+    count:int=8,         # So many of its files, evenly spread
 ) -> Look:
     "What some files of a place say."
     look,files,random = Look(),place.all_files,np.random.default_rng(0)
-    for path in files[::max(1, len(files)//n)][:n+2]:
+    for path in files[::max(1, len(files)//count)][:count+2]:
         try: _look_at(look, path, random)
         except RGBXError as e: look.errors.append(e)
     if look.sample:      # files with other numbers of channels: the most

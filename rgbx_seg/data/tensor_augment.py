@@ -158,7 +158,7 @@ class TensorAugment(_TensorSettings):
         "Augment one item by a given draw."
         pictures = [self.picture(a, modality, draw) for a,modality in zip(ims, modalities)]
         inside = pictures[0].shape[:2]
-        def finished(image, modality:'Modality'):
+        def finished(image:np.ndarray, modality:'Modality'):
             if raw: return self.padded(planes(image), 0)
             if self.black_first: return normalise(self.padded(image, 0, False), modality)
             return self.padded(normalise(image, modality), 0)
@@ -168,7 +168,7 @@ class TensorAugment(_TensorSettings):
         return (out, mask, (0, 0, *(self.size if self.black_first else inside))) if raw else (out, mask)
 
     def padded(self, image:np.ndarray, # (..., h, w), or (h, w, C)
-        value,                     # At the right and at the bottom
+        value:float,               # At the right and at the bottom
         last:bool=True,            # Are height and width the last two axes?
     ) -> np.ndarray:               # In the size of the crop
         "Pad to the crop."

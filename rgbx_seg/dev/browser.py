@@ -59,19 +59,19 @@ def _free_port():
     with socket.socket() as s:
         s.bind(('127.0.0.1',0))
         return s.getsockname()[1]
-def _poll(f, procs, timeout=180):
+def _poll(function, procs, timeout=180):
     t = time.time()
     while True:
-        try: return f()
+        try: return function()
         except Exception:
             if any(p.poll() is not None for p in procs) or time.time()-t>timeout: raise
             time.sleep(.3)
-def _stop(p):
-    p.terminate()
-    try: p.wait(15)
+def _stop(process):
+    process.terminate()
+    try: process.wait(15)
     except subprocess.TimeoutExpired:
-        p.kill()
-        p.wait()
+        process.kill()
+        process.wait()
 
 def find_browser() -> str: # Its path, or None
     "Chromium or Chrome, where there is one."
@@ -226,9 +226,9 @@ def explorer_in_browser(chrome:str, # Path of the browser
             print('ok   all cells ran', flush=True)
             tab.wait("document.querySelectorAll('img.widget-image').length>=6", 60)
             tab.js("document.querySelector('img.widget-image').scrollIntoView({block:'center'})")
-            def press(text:str, n:int):
+            def press(text:str, times:int):
                 tab.js(_slider(tab, text)+'.focus()')
-                [tab.key('ArrowRight', 39) for _ in range(n)]
+                [tab.key('ArrowRight', 39) for _ in range(times)]
             _settled(tab)
             tab.shot(shots/'1_start.png')
             _change(tab, 'next samples', lambda: press('sample', 3))

@@ -24,7 +24,7 @@ class _Files:
     def __init__(self, folder, names):
         self.folder,self.names,self.damaged = folder,names,{}
 
-    def record(self, name):
+    def record(self, name:str):
         "The object in a JSON file; nothing where it is missing or damaged."
         if name not in self.names: return {}
         try: return read_json(self.folder/name, 'what training wrote')
@@ -193,7 +193,7 @@ class RunList(Tables):
 # %% ../../nbs/evaluation/58_run_list.ipynb #3565b021
 def _below(folder, damaged):
     "(name, its `_Files`) of every folder with a config or a history, in order."
-    def unread(error): damaged[os.path.relpath(error.filename, folder)] = error.strerror
+    def unread(error:OSError): damaged[os.path.relpath(error.filename, folder)] = error.strerror
     for place,folders,names in os.walk(folder, onerror=unread):
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         if not {'config.json', 'history.csv'} & set(names): continue

@@ -293,7 +293,7 @@ def tile_count(shape:tuple, # (height, width) of a scene
     "How many tiles cover a scene."
     return math.prod(len(tile_starts(n, tile, overlap)) for n in shape)
 
-def in_tiles(scene, # `Scene` or `Whole`
+def in_tiles(scene:Scene|Whole, # `Scene` or `Whole`
     scores_of:callable, # Stacks (B, h, w, C) per modality -> `(B, classes + maps, h, w)`
     target:Target,      # Where the result goes
     channels:int,       # Classes and maps
@@ -331,14 +331,14 @@ def _check_options(run, tile, overlap, draws, maps):
         raise RGBXError('mutual_information', f'draws={draws}', 'at least 2 draws of a diffusion head')
 
 def tile_scores(
-    model:'Callable', # Or any function of images
-    protocol:Protocol,# How a tile is predicted
-    stats:list,       # `Modality` or (mean, std) per modality of the model, or None
-    picks:list,       # Which of a tile's images each modality of the model is, or None
-    maps:tuple=(),    # Of `MAPS`
-    draws:int=1,      # Samples of a diffusion head
-    device=None,      # Where to run
-):                    # Function: stacks -> `(B, classes + maps, h, w)`
+    model:'Callable',             # Or any function of images
+    protocol:Protocol,            # How a tile is predicted
+    stats:list,                   # `Modality` or (mean, std) per modality of the model, or None
+    picks:list,                   # Which of a tile's images each modality of the model is, or None
+    maps:tuple=(),                # Of `MAPS`
+    draws:int=1,                  # Samples of a diffusion head
+    device:str|torch.device=None, # Where to run
+):                                # Function: stacks -> `(B, classes + maps, h, w)`
     "What a tile's images become."
     def scores_of(stacks:list):
         images = item_images(stacks, picks)

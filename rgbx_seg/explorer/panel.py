@@ -175,9 +175,9 @@ def _lay_out(self:Explorer):
 
 # %% ../../nbs/explorer/14_panel.ipynb #d5174d90
 @patch
-def _item(self:Explorer, i):
+def _item(self:Explorer, index):
     "Item i, the last one kept."
-    if self._last_item[0]!=i: self._last_item = i,self.dataset[i]
+    if self._last_item[0]!=index: self._last_item = index,self.dataset[index]
     return self._last_item[1]
 
 @patch
@@ -262,9 +262,9 @@ def _failed(self:Explorer, error):
 
 # %% ../../nbs/explorer/14_panel.ipynb #f93b3949
 @patch
-def _sort_key(self:Explorer, i):
+def _sort_key(self:Explorer, index):
     "What a sample is sorted by; samples without a score go last."
-    scores = [self.scores[name].get(i, math.nan) for name in self.models]
+    scores = [self.scores[name].get(index, math.nan) for name in self.models]
     if self.order.value=='worst first': value = scores[0]
     elif self.order.value=='best first': value = -scores[0]
     else: value = scores[0]-scores[1]
@@ -350,7 +350,7 @@ def save_view(self:Explorer, folder:str=None # Where to; default: what the panel
     "Write figure (PNG) and numbers (JSON) under a new name."
     folder,numbers = Path(folder or self.folder.value or '.'),self.numbers()
     stem = ''.join(c if c.isalnum() or c in '-_.' else '_' for c in numbers['sample']).strip('.') or 'sample'
-    def paths(n:int): return [folder/f'{stem}-{n}.{ending}' for ending in ('png','json')]
+    def paths(number:int): return [folder/f'{stem}-{number}.{ending}' for ending in ('png','json')]
     picture,data = next(some for some in map(paths, range(1, 100000)) if not any(path.exists() for path in some))
     with atomic_path(picture) as temporary: self.figure(2, 150).savefig(temporary, format='png', bbox_inches='tight')
     write_text(data, json.dumps(numbers, indent=1)+'\n')

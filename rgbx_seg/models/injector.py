@@ -60,7 +60,7 @@ class _Level(nn.Module):
     def __init__(self, number):
         super().__init__()
         self.number = number
-    def forward(self, maps): return maps[self.number]
+    def forward(self, maps:list): return maps[self.number]
 
 # %% ../../nbs/models/24_injector.ipynb #16c8851f
 def injected_vit(name:str, # A plain ViT of timm

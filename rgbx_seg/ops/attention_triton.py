@@ -154,14 +154,14 @@ if triton is not None:
 # %% ../../nbs/ops/34_attention_triton.ipynb #8b48b699
 DX_BYTES = 2**28    # of dx at once
 
-def _pow2(n, least=16): return max(least, 1<<(n-1).bit_length())
-def _flat(t): return t.detach() if t.stride(-1)==1 else t.detach().contiguous()
-def _precision(t): return 'tf32x3' if t.dtype==torch.float32 else 'tf32'
+def _pow2(number, least=16): return max(least, 1<<(number-1).bit_length())
+def _flat(tensor): return tensor.detach() if tensor.stride(-1)==1 else tensor.detach().contiguous()
+def _precision(tensor): return 'tf32x3' if tensor.dtype==torch.float32 else 'tf32'
 
-def _runs(n, K): # queries with one offset of their window: first, after the last, offset
-    offsets = [min(max(i-K//2, 0), max(n-K, 0))-i+K-1 for i in range(n)]
-    starts = [i for i in range(n) if i==0 or offsets[i]!=offsets[i-1]]
-    return [(a,b,offsets[a]) for a,b in zip(starts, [*starts[1:], n])]
+def _runs(length, window): # queries with one offset of their window: first, after the last, offset
+    offsets = [min(max(i-window//2, 0), max(length-window, 0))-i+window-1 for i in range(length)]
+    starts = [i for i in range(length) if i==0 or offsets[i]!=offsets[i-1]]
+    return [(a,b,offsets[a]) for a,b in zip(starts, [*starts[1:], length])]
 
 def _bias_gradient(dx): # (B, heads, H, W, KH, KW) -> (heads, 2KH-1, 2KW-1)
     B,heads,H,W,KH,KW = dx.shape
@@ -171,9 +171,11 @@ def _bias_gradient(dx): # (B, heads, H, W, KH, KW) -> (heads, 2KH-1, 2KW-1)
     for a,b,e in _runs(W, KW): table[:,:,e:e+KW] += rows[:,:,a:b].sum(2)
     return table
 
-def _span(n, K, T): # most queries on one axis that see one of T keys side by side
-    def ends(i:int): return 0 if i<K else i-K//2,n-1 if i+T-1>=n-K else min(i+T-1+K//2, n-1)
-    return max(hi-lo+1 for lo,hi in map(ends, range(0, n, T)))
+def _span(length, window, tile): # most queries on one axis that see one of `tile` keys
+    def ends(key:int):
+        return (0 if key<window else key-window//2,
+                length-1 if key+tile-1>=length-window else min(key+tile-1+window//2, length-1))
+    return max(hi-lo+1 for lo,hi in map(ends, range(0, length, tile)))
 
 # %% ../../nbs/ops/34_attention_triton.ipynb #ca6895ee
 def na_forward(q:Tensor, # `(B, heads, H, W, C)`, any strides

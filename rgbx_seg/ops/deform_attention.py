@@ -159,7 +159,7 @@ def reference_points(shapes:list, # `[(H_l, W_l)]` of the queries' levels
     dtype:torch.dtype=torch.float32, # Their type
 ) -> Tensor: # `(1, sum H_l*W_l, 1, 2)`, (x, y) in (0, 1)
     "Cell centres of the levels, row by row, level after level."
-    def centre(n:int): return (torch.arange(n, device=device, dtype=dtype)+.5)/n
+    def centre(length:int): return (torch.arange(length, device=device, dtype=dtype)+.5)/length
     each = [torch.stack([centre(w).repeat(h), centre(h).repeat_interleave(w)], -1) for h,w in shapes]
     return torch.cat(each)[None,:,None]
 

@@ -130,10 +130,10 @@ def _forward(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, name):
 def _gradients(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved, name):
     way = backend_named(name)
     gradients = way.backward(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved)
-    def as_input(i:int, gradient:Tensor, given:Tensor):
+    def as_input(place:int, gradient:Tensor, given:Tensor):
         if given is None: return u.new_empty(0)
         gradient = gradient if gradient.dtype==given.dtype else gradient.to(given.dtype)
-        return gradient if i<2 and way.channels_last else gradient.contiguous()
+        return gradient if place<2 and way.channels_last else gradient.contiguous()
     inputs = (u, delta, A, B, C, D, delta_bias, h0)
     return tuple(as_input(i, gradient, given) for i,(gradient,given) in enumerate(zip(gradients, inputs)))
 
@@ -149,9 +149,9 @@ def _scan_bwd_op(gy:Tensor, glast:Optional[Tensor], u:Tensor, delta:Tensor, A:Te
                  saved:Tensor, backend:str,) -> tuple[Tensor,Tensor,Tensor,Tensor,Tensor,Tensor,Tensor,Tensor]:
     return _gradients(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved, backend)
 
-def _empty(t, dtype, channels_last): # An output of the shape of u, without values
-    if not channels_last: return t.new_empty(t.shape, dtype=dtype)
-    return t.new_empty((t.shape[0],t.shape[2],t.shape[1]), dtype=dtype).transpose(1,2)
+def _empty(tensor, dtype, channels_last): # An output of the shape of u, without values
+    if not channels_last: return tensor.new_empty(tensor.shape, dtype=dtype)
+    return tensor.new_empty((tensor.shape[0],tensor.shape[2],tensor.shape[1]), dtype=dtype).transpose(1,2)
 
 @_scan_op.register_fake
 def _(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, backend):
@@ -191,7 +191,7 @@ def scan_backends(device:str='cpu') -> list[str]: # Fastest first
 
 def _check(u, delta, A, B, C, D, delta_bias, h0):
     "Shapes and types the operator can rely on; `B` and `C` as `(B, K, N, L)`."
-    def bad(name:str, t, want): return RGBXError(f'selective_scan, {name}', f'shape {tuple(t.shape)}', want)
+    def bad(name:str, tensor:Tensor, want:str): return RGBXError(f'selective_scan, {name}', f'shape {tuple(tensor.shape)}', want)
     if u.ndim!=3: raise bad('u', u, '(B, K*D, L)')
     if u.shape[-1]==0: raise bad('u', u, 'at least one step')
     if delta.shape!=u.shape: raise bad('delta', delta, f'the shape of u, {tuple(u.shape)}')

@@ -16,8 +16,8 @@ from .scan import Backend, backend
 def _kernels(): return importlib.import_module('rgbx_seg.ops.triton_scan')
 
 @functools.lru_cache(maxsize=64)
-def _walks(route, H, W, device): # lines on the device, reversed directions, launches
-    line,reversed_directions,launches = _kernels().walks(positions(route, H, W))
+def _walks(route, height, width, device): # lines on the device, reversed directions, launches
+    line,reversed_directions,launches = _kernels().walks(positions(route, height, width))
     return torch.from_numpy(line).to(device),reversed_directions,launches
 
 # %% ../../nbs/ops/16_scan_triton.ipynb #ed95a34e

@@ -142,7 +142,7 @@ def init_dt(shape:tuple, # Shape of the bias, `(..., D)`
     return dt + torch.log(-torch.expm1(-dt))
 
 def init_A_log(rows:int, # Number of channels
-    n:int,               # State size N
+    states:int,          # State size N
 ) -> Tensor:             # `(rows, N)`
     "`log(1..N)` in every row: the real S4D initialisation."
-    return torch.log(torch.arange(1., n+1)).repeat(rows, 1)
+    return torch.log(torch.arange(1., states+1)).repeat(rows, 1)

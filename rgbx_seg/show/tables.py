@@ -45,10 +45,10 @@ def html_table(
 ) -> str:             # A `<table>`
     "The same table in HTML."
     colours = colours or {}
-    def cell(text:str, i:int, tag:str):
-        rgb = colours.get(text) if i==0 and tag=='td' else None
+    def cell(text:str, column:int, tag:str):
+        rgb = colours.get(text) if column==0 and tag=='td' else None
         swatch = '' if rgb is None else _SWATCH.format(*map(int, rgb))
-        return f'<{tag} style="text-align:{"left" if i==0 else "right"}">{swatch}{html.escape(str(text))}</{tag}>'
+        return f'<{tag} style="text-align:{"left" if column==0 else "right"}">{swatch}{html.escape(str(text))}</{tag}>'
     def line(row:list, tag:str): return '<tr>'+''.join(cell(text, i, tag) for i,text in enumerate(row))+'</tr>'
     return '<table>'+line(head, 'th')+''.join(line(row, 'td') for row in rows)+'</table>'
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 from ...core import choose, cv2_
-from .geometry import MATRIX_PARAMETERS, angle_of, centre_of, corner_distances, scale_of, start_matrix, unit_frame
+from .geometry import (MATRIX_PARAMETERS, angle_of, centre_of, corner_distances, scale_of,
+                                          start_matrix, unit_frame)
 from .structure import RigPairs, stacked_maps, structure_map
 
 # %% ../../../nbs/data/align/20_estimate.ipynb #2dbc88f2
@@ -56,8 +57,8 @@ def _all_shifts(maps_rgb, maps_x, inside):
     "Correlation and overlap (share of RGB) at every shift of X's canvas, in the order of the FFT."
     cv2 = cv2_()
     size = tuple(cv2.getOptimalDFTSize(a+b) for a,b in zip(maps_rgb.shape[1:], maps_x.shape[1:]))
-    def spectrum(values): return np.fft.fft2(values, size)
-    def correlate(a, b): return np.fft.ifft2(np.conj(a)*b).real
+    def spectrum(values:np.ndarray): return np.fft.fft2(values, size)
+    def correlate(first:np.ndarray, second:np.ndarray): return np.fft.ifft2(np.conj(first)*second).real
     ones = spectrum(np.ones(maps_rgb.shape[1:]))
     energy_rgb = np.fft.ifft2((np.conj(spectrum(np.abs(maps_rgb)**2))*spectrum(inside)).sum(0)).real
     energy_x = correlate(ones, spectrum((np.abs(maps_x)**2).sum(0)))
@@ -180,11 +181,11 @@ class _Refiner:
     "Climbs the quotient of one rig."
     def __init__(self, pairs, model): self.pairs,self.model,self._kept = pairs,model,{}
 
-    def finest(self, H):
+    def finest(self, H:np.ndarray):
         "The finest level, px: neither RGB's own pixels nor 1.2 of X's are undercut."
         return min(self.pairs.longer, self.pairs.longer*scale_of(H, self.pairs.size_rgb)/1.2)
 
-    def maps(self, H, side, post):
+    def maps(self, H:np.ndarray, side:float, post:float):
         "Maps of both sensors at this level (kept; scales within a sixteenth of an octave share theirs)."
         key = round(side),round(8*math.log2(scale_of(H, self.pairs.size_rgb))),post
         if key not in self._kept:
@@ -192,13 +193,13 @@ class _Refiner:
             self._kept[key] = tuple(map(torch.from_numpy, (rgb, np.linalg.inv(to_rgb), x, to_x)))
         return self._kept[key]
 
-    def agreement(self, H, side:int=256):
+    def agreement(self, H:np.ndarray, side:int=256):
         "Pooled quotient, quotients of the pairs, share inside."
         maps_rgb,from_rgb,maps_x,to_x = self.maps(H, min(side, self.finest(H)), .8)
         turn = torch.tensor(angle_of(H, self.pairs.size_rgb))
         with torch.no_grad(): return correlations(maps_rgb, maps_x, to_x@torch.from_numpy(H)@from_rgb, turn)
 
-    def climb(self, H, model, side, post, steps:int=40):
+    def climb(self, H:np.ndarray, model:str, side:float, post:float, steps:int=40):
         "Forty steps of Adam at one level."
         maps_rgb,from_rgb,maps_x,to_x = self.maps(H, side, post)
         frame = torch.from_numpy(unit_frame(self.pairs.size_rgb))
@@ -216,7 +217,7 @@ class _Refiner:
         changed = (start@_change(theta.detach(), model)@frame).numpy()
         return changed/changed[2,2]
 
-    def run(self, H, first):
+    def run(self, H:np.ndarray, first:int):
         "All levels from `first` on: (score, H)."
         done = 0
         for level in (level for level in _POST if level >= first):
@@ -229,7 +230,7 @@ class _Refiner:
         rho,_,share = self.agreement(H)
         return float(rho*share.sqrt()),H
 
-    def best(self, starts):
+    def best(self, starts:list):
         "The matrix with the largest score, from each start at 64 and at 128 px."
         return max((self.run(place, first) for place in starts for first in (64, 128)), key=lambda result: result[0])[1]
 
@@ -252,7 +253,7 @@ def estimate(pairs:RigPairs,  # Of one rig
 ) -> Estimate:
     "The matrix that lays the edges of all pairs on each other."
     if model != 'auto': choose(model, MATRIX_PARAMETERS, 'model')
-    def starts_of(some): return _starts(some, start, scales, rotation, search)
+    def starts_of(some:RigPairs): return _starts(some, start, scales, rotation, search)
     if model == 'auto': model = _simplest(pairs, starts_of)
     starts,edge = starts_of(pairs)
     refiner = _Refiner(pairs, model)
@@ -277,7 +278,7 @@ def _simplest(pairs, starts_of):
     if len(pairs) < 4: return 'similarity'
     halves = pairs.every_second(0),pairs.every_second(1)
     starts = [starts_of(half)[0] for half in halves]
-    def judged(model):
+    def judged(model:str):
         fits = [_Refiner(half, model).best(places) for half,places in zip(halves, starts)]
         return sum(float(_Refiner(other, model).agreement(H)[0]) for H,other in zip(fits, halves[::-1]))
     scores = {model: judged(model) for model in MATRIX_PARAMETERS}

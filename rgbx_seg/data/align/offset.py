@@ -125,7 +125,7 @@ def offset_of(dataset:'DataSet', # Open
 # %% ../../../nbs/data/align/65_offset.ipynb #2da82fbc
 def check_registration(dataset:'DataSet', # An open split
     split:str,                            # Its name
-    add,                                  # Notes a problem: (level, code, text, fix)
+    add:'Callable',                       # Notes a problem: (level, code, text, fix)
 ):
     "Say which X cameras lie off, and by how much."
     for x in loose_sensors(dataset):

@@ -53,12 +53,14 @@ def _design(rgb, x, model):
         rows = (np.stack([u, v, ones, *[zeros]*3, -a*u, -a*v]),np.stack([*[zeros]*3, u, v, ones, -b*u, -b*v]))
     return np.hstack(rows).T,np.r_[a, b]
 
-def _matrix_of(h, model):
+def _matrix_of(parameters, model):
     "The parameters as a matrix."
-    if model == 'translation': return np.array([[1, 0, h[0]], [0, 1, h[1]], [0, 0, 1.]])
-    if model == 'similarity': return np.array([[h[0], -h[1], h[2]], [h[1], h[0], h[3]], [0, 0, 1.]])
-    tilt = h[6:8] if model == 'homography' else (0, 0)
-    return np.array([h[:3], h[3:6], [*tilt, 1]])
+    if model == 'translation': return np.array([[1, 0, parameters[0]], [0, 1, parameters[1]], [0, 0, 1.]])
+    if model == 'similarity':
+        return np.array([[parameters[0], -parameters[1], parameters[2]],
+                         [parameters[1], parameters[0], parameters[3]], [0, 0, 1.]])
+    tilt = parameters[6:8] if model == 'homography' else (0, 0)
+    return np.array([parameters[:3], parameters[3:6], [*tilt, 1]])
 
 # %% ../../../nbs/data/align/40_points.ipynb #cabd5936
 def _least_squares(points, model, pull=.01):

@@ -43,11 +43,11 @@ def _sensor(dataset, x):
     raise RGBXError(f'modalities of {dataset.root}', ', '.join(dataset.modalities), 'one X to register at a time',
                     f"Name it: --x {(loose or others or ['thermal'])[0]}")
 
-def _spread(names, n, only):
-    "At most `n` names, evenly."
+def _spread(names, most, only):
+    "At most `most` names, evenly."
     if only: names = [name for name in names if fnmatchcase(name, only)]
     if not names: raise RGBXError('--only', only, 'a pattern that fits some items of the training list')
-    return [names[k] for k in np.unique(np.linspace(0, len(names)-1, min(n, len(names))).round().astype(int))]
+    return [names[k] for k in np.unique(np.linspace(0, len(names)-1, min(most, len(names))).round().astype(int))]
 
 def _stored(dataset, names, first, x):
     "[(name, RGB, X)] before any registration."

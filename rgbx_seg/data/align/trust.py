@@ -40,7 +40,7 @@ def _on_rgb(pairs, H, side=256):
     height,width = maps_rgb.shape[-2:]
     between = to_x@H@np.linalg.inv(to_rgb)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    def warped(plane): return cv2.warpPerspective(plane, between, (width, height), flags=flags)
+    def warped(plane:np.ndarray): return cv2.warpPerspective(plane, between, (width, height), flags=flags)
     inside = warped(np.ones(maps_x.shape[-2:], np.float32)) > .99
     parts = [np.stack([warped(maps[part]) for maps in maps_x]) for part in (0, 1)]
     turned = (parts[0]+1j*parts[1])*np.exp(-2j*angle_of(H, pairs.size_rgb))*inside
@@ -49,7 +49,8 @@ def _on_rgb(pairs, H, side=256):
 def _shifted_products(window, around, reach):
     "Correlation of each pair (n, 2 reach + 1, 2 reach + 1), and the energy of X under the window at each shift."
     size = cv2_().getOptimalDFTSize(sum(max(a.shape[1:]) for a in (window, around)))
-    def correlate(a, b): return np.fft.ifft2(np.conj(np.fft.fft2(a, (size, size)))*np.fft.fft2(b, (size, size))).real
+    def correlate(first:np.ndarray, second:np.ndarray):
+        return np.fft.ifft2(np.conj(np.fft.fft2(first, (size, size)))*np.fft.fft2(second, (size, size))).real
     span = slice(0, 2*reach+1)
     energy = correlate(np.ones(window.shape[1:]), np.abs(around)**2)
     return correlate(window, around)[:,span,span],energy[:,span,span]
@@ -67,11 +68,11 @@ def _peak(products, energy_rgb, energy_x):
     ratio = top/max(second, 1e-6)
     return *(fine-(len(rho)-1)/2)[::-1],max(top, 0.),ratio
 
-def _parabola(row, k):
+def _parabola(row, top):
     "The vertex beside a maximum, in -.5 .. .5."
-    if not 0 < k < len(row)-1: return 0.
-    bend = row[k-1]-2*row[k]+row[k+1]
-    return .5*(row[k-1]-row[k+1])/bend if bend < 0 else 0.
+    if not 0 < top < len(row)-1: return 0.
+    bend = row[top-1]-2*row[top]+row[top+1]
+    return .5*(row[top-1]-row[top+1])/bend if bend < 0 else 0.
 
 # %% ../../../nbs/data/align/30_trust.ipynb #a2dfeaa5
 def _windows(maps_rgb, maps_x, inside, subset=slice(None)):
@@ -122,8 +123,9 @@ def _exchanged(maps_rgb, maps_x, inside):
     n = len(maps_rgb)
     if n < 3: return np.nan
     energy_rgb = ((np.abs(maps_rgb)**2)*inside).sum((1, 2))
-    def quotients(x):
-        return (np.conj(maps_rgb)*x*inside).sum((1, 2)).real/np.sqrt(energy_rgb*(np.abs(x)**2).sum((1, 2))+1e-12)
+    def quotients(other:np.ndarray):
+        return (np.conj(maps_rgb)*other*inside).sum((1, 2)).real/np.sqrt(
+            energy_rgb*(np.abs(other)**2).sum((1, 2))+1e-12)
     own,other = quotients(maps_x),quotients(np.roll(maps_x, -1, 0))
     return float((own.mean()-other.mean())/np.sqrt((own.var(ddof=1)+other.var(ddof=1))/n+1e-12))
 
@@ -133,13 +135,13 @@ def _residual(windows, size, px, least_ratio=1.3):
     distinct = windows[windows[:,5] >= least_ratio]
     third = (distinct[:,:2]/[size[1]/3, size[0]/3]).astype(int).clip(0, 2)
     away = np.linalg.norm(distinct[:,2:4], axis=1)*px
-    def ninth(row, column):
+    def ninth(row:int, column:int):
         here = away[(third[:,0] == column) & (third[:,1] == row)]
         return [round(float(np.quantile(here, q)), 2) for q in (.5, .95)] if len(here) else None
     return [[ninth(row, column) for column in range(3)] for row in range(3)]
 
-def _verdict(n, half, inliers, psr, windows, width):
-    if n > 1: return 'yes' if half <= .02*width and inliers >= .8 else 'no'
+def _verdict(pairs, half, inliers, psr, windows, width):
+    if pairs > 1: return 'yes' if half <= .02*width and inliers >= .8 else 'no'
     return 'one pair: not verified' if inliers >= .85 and psr >= 4 and windows >= 8 else 'no'
 
 # %% ../../../nbs/data/align/30_trust.ipynb #6418a10d

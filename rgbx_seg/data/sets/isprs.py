@@ -24,8 +24,8 @@ _PALETTE = [(255,255,255), (0,0,255), (0,255,255), (0,255,0), (255,255,0), (255,
 _CORNERS = np.full(8, 255, np.uint8)   # red 4 + green 2 + blue 1 -> train id
 for _i,_colour in enumerate(_PALETTE): _CORNERS[int(np.dot(np.array(_colour) > 127, (4, 2, 1)))] = _i
 
-def corner_classes(path # Of a painted label
-) -> np.ndarray:        # (H, W) uint8, 255: void
+def corner_classes(path:'Path' # Of a painted label
+) -> np.ndarray:               # (H, W) uint8, 255: void
     "The classes of a painted label, by the nearest corner of the colour cube."
     colours = raw_image(path)
     if colours.dtype != np.uint8 or colours.ndim != 3 or colours.shape[2] != 3:
@@ -129,7 +129,7 @@ _POTSDAM = _with_eroded(_potsdam, '5_Labels_all_noBoundary/top_potsdam_{0}_{1}_l
 
 # %% ../../../nbs/data/sets/72_isprs.ipynb #13609750
 class _Mistakes(Mistakes):
-    def unrecognised(self, root, add):
+    def unrecognised(self, root:'Path', add:'Callable'):
         if not any((root/name).is_dir() for name in ('img_dir', 'images_1024')): return False
         add('error', 'cut', 'tiles that another program has cut',
             'The original archives are read; cut tiles need a card.json of their own')
@@ -138,26 +138,27 @@ class _Mistakes(Mistakes):
 class _Miniature(Miniature):
     apart = 'isprs_height',
     def splits(self, layout:str): return 'train', 'test'
-    def item(self, layout:str, split:str, i:int): return str(dict(train=_TRAIN_V, test=_TEST_V)[split][i]),'clear'
-    def scene(self, seed:int, condition, size:tuple):
+    def item(self, layout:str, split:str, place:int):
+        return str(dict(train=_TRAIN_V, test=_TEST_V)[split][place]),'clear'
+    def scene(self, seed:int, condition:str, size:tuple):
         scene = toy_scene(seed, condition, ('optical', 'sar'), size)
         heights = np.random.default_rng(seed).uniform(0, 12, 7)
         return scene | dict(rgb=scene['optical'][...,2::-1],
                             metres=(250+heights[scene['label'] % 7]).astype(np.float32))
-    def content(self, scene, modality:'Modality', name:str):
+    def content(self, scene:dict, modality:'Modality', name:str):
         if modality.name == 'dsm': return scene['metres']
         if modality.name == 'ndsm': return np.rint(10*(scene['metres']-250)).astype(np.uint8)
         if modality.decode: return np.dstack([scene['rgb'], scene['optical'][...,3]])
         return scene['rgb']
-    def write_label(self, path, card, label):
+    def write_label(self, path:'Path', card:Card, label:np.ndarray):
         colours = np.concatenate([np.array(_PALETTE), np.zeros((250, 3))]).astype(np.uint8)
         put_file(path, colours[label])
 
 def _two_digits(name): return '/'.join(part.zfill(2) for part in name.split('/'))
 
 class _PotsdamMiniature(_Miniature):
-    def item(self, layout:str, split:str, i:int): return dict(train=_TRAIN_P, test=_TEST_P)[split][i],'clear'
-    def write_file(self, path, modality, scene, name):
+    def item(self, layout:str, split:str, place:int): return dict(train=_TRAIN_P, test=_TEST_P)[split][place],'clear'
+    def write_file(self, path:'Path', modality:'Modality', scene:dict, name:str):
         if modality.name in _PADDED:
             path = path.parent/fill_pattern(modality.path, _two_digits(name)).rpartition('/')[2]
         super().write_file(path, modality, scene, name)

@@ -53,7 +53,7 @@ _LAYOUTS = dict(
 
 # %% ../../../nbs/data/sets/36_kitti360.ipynb #2aff1ba1
 class _Mistakes(Mistakes):
-    def incomplete(self, layout:str, root, modalities:list, add):
+    def incomplete(self, layout:str, root:'Path', modalities:list, add:'Callable'):
         asked = {'depth', 'event', 'lidar'} & {*(modalities or ())}
         if layout != 'original' or not asked: return False
         add('error', 'no-x', f"{', '.join(sorted(asked))}: nothing but RGB is in the owner's archive",
@@ -63,17 +63,17 @@ class _Mistakes(Mistakes):
 class _Miniature(Miniature):
     sensors = 'depth', 'event', 'lidar'
     def splits(self, layout:str): return 'train', 'val'
-    def item(self, layout:str, split:str, i:int):
-        return f'2013_05_28_drive_{dict(train=0, val=4)[split]:04d}_sync/{self.number(split, i):010d}','day'
-    def content(self, scene, modality:'Modality', name:str):
+    def item(self, layout:str, split:str, place:int):
+        return f'2013_05_28_drive_{dict(train=0, val=4)[split]:04d}_sync/{self.number(split, place):010d}','day'
+    def content(self, scene:dict, modality:'Modality', name:str):
         if modality.name == 'depth': return toy_hha(scene['metres'])
         return scene['rgb'] if modality.name == 'rgb' else encode(modality.name, scene[modality.name])
-    def write_label(self, path, card, label):
+    def write_label(self, path:'Path', card:Card, label:np.ndarray):
         super().write_label(path, card, label)
         sure = np.full(label.shape, 255, np.uint8)
         sure[:,::2] = 51
         put_file(path.parents[1]/'confidence'/path.name, sure)
-    def write(self, root, card, items, size):
+    def write(self, root:'Path', card:Card, items:list, size:tuple):
         super().write(root, card.with_changes(splits={}), items, size)
         for split,file in card.splits.items():
             names = [item.name.split('/') for item in items if item.split == split]
