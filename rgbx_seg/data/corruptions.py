@@ -263,7 +263,8 @@ def _pixelate(array, amount, rng):
     from PIL import Image
     h,w = array.shape[:2]
     small = max(1, int(w*amount)),max(1, int(h*amount))
-    def box(image:np.ndarray): return np.asarray(Image.fromarray(image).resize(small, Image.BOX).resize((w, h), Image.BOX))
+    def box(image:np.ndarray):
+        return np.asarray(Image.fromarray(image).resize(small, Image.BOX).resize((w, h), Image.BOX))
     return _by_channel(array, box)
 
 def _jpeg(array, amount, rng):

@@ -268,7 +268,7 @@ class _Notes(list):
         self.append(Problem(level, code, text, fix, [str(item) for item in list(where)[:5]], n, error))
 
 def check_data(path:Path,     # Where the data set lies
-    card:Card|str|Path=None, # What it is, as for `open_data`: 'mfnet', 'mfnet/sigma', a file, a `Card`; None: its own card, or what it looks like
+    card:Card|str|Path=None, # What it is, as for `open_data`; None: its own card, or what it looks like
     modalities:list=None,     # Which to check; None: the card's default
     splits:list=None,    # Which; None: all of the card that can be opened
     full:bool=True,      # False: a part of the data, whose counts and sizes are not compared with the card

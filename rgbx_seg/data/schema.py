@@ -116,7 +116,8 @@ def read_record(kind:type, # A data class
     "A record from plain data; unknown and missing entries raise."
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for key in data: choose(key, fields, 'entry')
-    def needed(field:dataclasses.Field): return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    def needed(field:dataclasses.Field):
+        return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     missing = [name for name,field in fields.items() if needed(field) and name not in data]
     if missing: raise RGBXError(f'entry {missing[0]!r}', 'nothing', _in_words(_hints(kind)[missing[0]]))
     return kind(**data)

@@ -191,7 +191,8 @@ def scan_backends(device:str='cpu') -> list[str]: # Fastest first
 
 def _check(u, delta, A, B, C, D, delta_bias, h0):
     "Shapes and types the operator can rely on; `B` and `C` as `(B, K, N, L)`."
-    def bad(name:str, tensor:Tensor, want:str): return RGBXError(f'selective_scan, {name}', f'shape {tuple(tensor.shape)}', want)
+    def bad(name:str, tensor:Tensor, want:str):
+        return RGBXError(f'selective_scan, {name}', f'shape {tuple(tensor.shape)}', want)
     if u.ndim!=3: raise bad('u', u, '(B, K*D, L)')
     if u.shape[-1]==0: raise bad('u', u, 'at least one step')
     if delta.shape!=u.shape: raise bad('delta', delta, f'the shape of u, {tuple(u.shape)}')

@@ -30,7 +30,8 @@ class Launch:
 
     def arguments(self) -> dict:
         "The arguments again, tensors without memory."
-        def back(value:object): return torch.empty(16, dtype=value, device='meta') if isinstance(value, torch.dtype) else value
+        def back(value:object):
+            return torch.empty(16, dtype=value, device='meta') if isinstance(value, torch.dtype) else value
         return {name: back(value) for name,value in self.args}
 
 def _kind(kernel, name, value): # equal for launches that share code
@@ -209,7 +210,8 @@ class _Cast(TorchFunctionMode):
         self.dtype = dtype
     def __torch_function__(self, func, types, args=(), kwargs=None):
         to = self.dtype if func in _SHORT else torch.float32 if func in _LONG else None
-        def cast(value:object): return value.to(to) if isinstance(value, Tensor) and value.is_floating_point() else value
+        def cast(value:object):
+            return value.to(to) if isinstance(value, Tensor) and value.is_floating_point() else value
         if to is None: return func(*args, **(kwargs or {}))
         return func(*map(cast, args), **{name: cast(value) for name,value in (kwargs or {}).items()})
 

@@ -106,8 +106,8 @@ class _Share:
     def __len__(self):
         return self.n//self.step*self.group if self.training else -(-len(range(self.rank, self.n, self.world))//self.bs)
     # fastai would gather every batch's loss, and wait for ever on unequal shares
-    def to_detach(self, batch:object, cpu:bool=True, gather:bool=True):
-        return to_detach(batch, cpu, False)
+    def to_detach(self, b:object, cpu:bool=True, gather:bool=True):
+        return to_detach(b, cpu, False)
 
 @contextlib.contextmanager
 def sharded(

@@ -65,8 +65,8 @@ class GiveMask(Callback):
 class SegLearner(ResumableLearner):
     """A resumable `Learner` that stops with one clear error on a loss that is not finite, a batch that does not fit or
     is too small, or a reading process that was killed; and leaves autocast when the model raises."""
-    def one_batch(self, index:int, batch:tuple):
-        try: super().one_batch(index, batch)
+    def one_batch(self, i:int, b:tuple):
+        try: super().one_batch(i, b)
         except Exception as e:
             clear = memory_error(e, self) or worker_error(e) or batch_error(e, self)
             if clear is None: raise
@@ -87,9 +87,9 @@ class SegLearner(ResumableLearner):
     def lr_find(self, *args, **kwargs):
         "fastai's finder, which leaves everything as it was: see `find_lr`."
         return find_lr(self, *args, **kwargs)
-    def to_detach(self, batch:object, cpu:bool=True, gather:bool=True):
+    def to_detach(self, b:object, cpu:bool=True, gather:bool=True):
         # process 0 draws its pictures alone; sums are ours
-        return to_detach(batch, cpu, False)
+        return to_detach(b, cpu, False)
     def _step(self): self.autocast.step() if hasattr(self, 'autocast') else self.opt.step()
     def _backward(self):
         if not torch.isfinite(self.loss_grad):

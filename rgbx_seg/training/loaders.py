@@ -128,16 +128,16 @@ class RGBXDL(TfmdDL):
         idxs = epoch_order(self.n, self.dataset.seed, self.epoch) if self.shuffle else list(range(self.n))
         skip,self._skip = self._skip,0
         return idxs[skip*self.bs:]
-    def create_item(self, index:int): # Index
+    def create_item(self, s:int): # Index
         "One item of this epoch."
-        return self.dataset.get(index or 0, self.epoch)
-    def create_batch(self, items:list): # Items
+        return self.dataset.get(s or 0, self.epoch)
+    def create_batch(self, b:list): # Items
         "Stacked tensors; items of unequal sizes raise."
-        shapes = [tuple(map(tuple, (x.shape[-2:] for x in o))) for o in items]
+        shapes = [tuple(map(tuple, (x.shape[-2:] for x in o))) for o in b]
         if len(set(shapes)) > 1:
             raise RGBXError('a batch', f'items of the sizes {sorted({s[0] for s in shapes})}', 'one size',
                             'Use valid_bs=1, or give a size to crop to')
-        return tuple(torch.stack(o) for o in zip(*items))
+        return tuple(torch.stack(o) for o in zip(*b))
     def create_batches(self, samples:'Iterable'): # Indices
         "Batches; in a worker an error is handed on in the place of a batch, for torch cannot raise it anew."
         try: yield from super().create_batches(samples)
@@ -156,22 +156,22 @@ class RGBXDL(TfmdDL):
         cv2_().setNumThreads(0)
         leave_signals()
     def show_batch(self,
-        batch:tuple=None, # A batch; None: the next one
+        b:tuple=None,     # A batch; None: the next one
         max_n:int=4,      # Rows
         width:float=1.5,  # Inches per picture
         **kwargs,         # fastai's, not used
     ):                    # The figure
         "Modalities and mask of a batch."
-        return show_items(self.one_batch() if batch is None else batch, self.dataset, max_n, width)
+        return show_items(self.one_batch() if b is None else b, self.dataset, max_n, width)
     def show_results(self,
-        batch:tuple,      # A batch
+        b:tuple,          # A batch
         out:torch.Tensor, # Logits or ids that a model gave for it
         max_n:int=4,      # Rows
         width:float=1.5,  # Inches per picture
         **kwargs,         # fastai's, not used
     ):                    # The figure
         "Modalities, mask and prediction of a batch."
-        return show_items(batch, self.dataset, max_n, width, pred=out)
+        return show_items(b, self.dataset, max_n, width, pred=out)
 
 # %% ../../nbs/training/05_loaders.ipynb #f6d081da
 def _class_numbers(pred):
