@@ -15,25 +15,26 @@ _E = np.array([1., .8, .5], np.float32)                                   # grou
 _GAMMA = (255*np.linspace(0, 1, 4096)**(1/2.2)).round().astype(np.uint8)
 LUMA = np.array([.299, .587, .114], np.float32)
 
-def _headlights(street, ids, u, v, depth):
+def _headlights(street, ids, columns, rows, depth):
     "Illumination by night; the sky has none."
     k = 128/street.w
-    angle = np.arctan((u-street.cx)/street.f).astype(np.float32)
-    beam = .9*np.exp(-(angle/.3)**2)*np.exp(-((k*(v-street.v0)-12)/16)**2)/(1+(depth/7)**2)
+    angle = np.arctan((columns-street.cx)/street.f).astype(np.float32)
+    beam = .9*np.exp(-(angle/.3)**2)*np.exp(-((k*(rows-street.v0)-12)/16)**2)/(1+(depth/7)**2)
     return 3*np.where(ids == 0, np.float32(.004), .006+beam)
 
-def _light(street, ids, u, v, texture, albedo, gain=1.):
-    """Radiance (..., k) of pixels with surfaces `ids` at `u`, `v`, texture `texture`, from an albedo table (S, k); no
+def _light(street, ids, columns, rows, texture, albedo, gain=1.):
+    """Radiance (..., k) of pixels with surfaces `ids` at `columns`, `rows`, texture `texture`, from an albedo table (S,
+    k); no
     noise."""
-    z = 1/inverse_depth(street.look_plane, ids, u, v)
-    light = _headlights(street, ids, u, v, z) if street.condition == 'night' else _E[street.shade].take(ids)
+    z = 1/inverse_depth(street.look_plane, ids, columns, rows)
+    light = _headlights(street, ids, columns, rows, z) if street.condition == 'night' else _E[street.shade].take(ids)
     r = albedo.take(ids, 0)*((1+.1*texture)*light)[...,None]
     if street.condition == 'fog':
         t = np.exp(-np.float32(street.beta)*z)[...,None]
         r = r*t+.78*(1-t)
     if street.condition == 'overexp':
         x,y,reach = street.glare
-        r = r*street.gain+(1.2*np.exp(-np.hypot(u-x, v-y)/reach))[...,None]
+        r = r*street.gain+(1.2*np.exp(-np.hypot(columns-x, rows-y)/reach))[...,None]
     return (np.maximum(r, 0)*gain).astype(np.float32)
 
 def _camera(rng, light, electrons):

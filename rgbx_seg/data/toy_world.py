@@ -26,12 +26,12 @@ class _Street:
         self.polygons.append((np.asarray(corners, np.float64), shift))
         self.rows.append((list(TOY_CLASSES).index(cls), *plane, *(look or plane), *albedo, temp, shade))
 
-    def face(self, cls, outline, X, Z, width:float, height, albedo, temp, **kw):
+    def face(self, cls, outline, across, ahead, width:float, height, albedo, temp, **kw):
         "A surface that looks at the camera; `outline` in units of its width and height, y up from the ground."
-        outline,scale = np.asarray(outline, np.float64),self.f/Z
-        u = self.cx+scale*(X+outline[:,0]*width)
+        outline,scale = np.asarray(outline, np.float64),self.f/ahead
+        u = self.cx+scale*(across+outline[:,0]*width)
         v = self.v0+scale*(1.5-outline[:,1]*height)
-        self.add(cls, np.stack([u, v], 1), kw.pop('plane', (0., 0., 1/Z)), albedo, temp, shade=1, **kw)
+        self.add(cls, np.stack([u, v], 1), kw.pop('plane', (0., 0., 1/ahead)), albedo, temp, shade=1, **kw)
 
     def done(self):
         "Turn the list into arrays, one row per surface."
@@ -126,8 +126,8 @@ def _draw_vehicles(street, rng, edge, x0, drawn):
             parts = (_CAR, albedo),(_SCREEN, .12*albedo+.02),(_STRIPE, .8-.6*albedo)
             drawn.append((Z, _vehicle, (street, cls, parts, X, Z, shift), kw))
 
-def _vehicle(street, cls, parts, X, Z, shift, **kw):
-    for outline,albedo in parts: street.face(cls, outline, X, Z, albedo=albedo, shift=shift, **kw)
+def _vehicle(street, cls, parts, across, ahead, shift, **kw):
+    for outline,albedo in parts: street.face(cls, outline, across, ahead, albedo=albedo, shift=shift, **kw)
 
 def _draw_obstacles(street, rng, edge, x0, sun, drawn):
     U = rng.uniform
@@ -140,20 +140,22 @@ def _draw_obstacles(street, rng, edge, x0, sun, drawn):
             drawn.append((Z if cls == 'obstacle' else 100+Z, street.face, ('obstacle', _BOX, X, Z), kw))
 
 # %% ../../nbs/data/50_toy_world.ipynb #c8a1a416
-def _building(street, Z, deep, X, width, height, albedo, temp, side):
+def _building(street, ahead, deep, across, width, height, albedo, temp, side):
     "A front and the wall along the road."
-    def corner(x:float, z:float, y:float): return street.cx+street.f*x/z,street.v0+street.f*(1.5-y)/z
-    a = 1/(street.f*X)
-    wall = [corner(X, Z, 0), corner(X, Z, height), corner(X, Z+deep, height), corner(X, Z+deep, 0)]
+    def corner(across:float, ahead:float, up:float):
+        return street.cx+street.f*across/ahead,street.v0+street.f*(1.5-up)/ahead
+    a = 1/(street.f*across)
+    wall = [corner(across, ahead, 0), corner(across, ahead, height), corner(across, ahead+deep, height),
+            corner(across, ahead+deep, 0)]
     street.add('building', wall, (a, 0., -street.cx*a), albedo, temp, shade=2)
-    X2 = X+side*width
-    front = [corner(X, Z, 0), corner(X, Z, height), corner(X2, Z, height), corner(X2, Z, 0)]
-    street.add('building', front, (0., 0., 1/Z), albedo, temp, shade=1)
+    X2 = across+side*width
+    front = [corner(across, ahead, 0), corner(across, ahead, height), corner(X2, ahead, height), corner(X2, ahead, 0)]
+    street.add('building', front, (0., 0., 1/ahead), albedo, temp, shade=1)
     # windows, for something to look at
     for floor in range(1, int(height//2), 2):
-        left,right,y = X+side*.8,X2-side*.8,floor*1.6
-        window = [corner(left, Z, y), corner(left, Z, y+1), corner(right, Z, y+1), corner(right, Z, y)]
-        street.add('building', window, (0., 0., 1/Z), .5*albedo, temp, shade=1)
+        left,right,y = across+side*.8,X2-side*.8,floor*1.6
+        window = [corner(left, ahead, y), corner(left, ahead, y+1), corner(right, ahead, y+1), corner(right, ahead, y)]
+        street.add('building', window, (0., 0., 1/ahead), .5*albedo, temp, shade=1)
 
 # %% ../../nbs/data/50_toy_world.ipynb #33c17d6c
 def rasterise(street:'_Street', moved:bool=False):
@@ -166,10 +168,10 @@ def rasterise(street:'_Street', moved:bool=False):
         if i == street.n_ground-1 and not moved: street.ground_ids = ids.copy()
     return ids
 
-def inverse_depth(plane, ids, u, v):
+def inverse_depth(plane, ids, columns, rows):
     "1/Z of each pixel, not below 1/80 m."
     a,b,c = (p.take(ids) for p in plane)
-    return np.maximum(a*u+b*v+c, np.float32(1/80))
+    return np.maximum(a*columns+b*rows+c, np.float32(1/80))
 
 def street_label(street:'_Street', ids:np.ndarray):
     "Train ids (h, w) uint8."

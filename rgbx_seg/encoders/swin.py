@@ -20,12 +20,12 @@ from ..ops.loading import load_named
 from ..registry import ENCODERS, FORMATS
 
 # %% ../../nbs/encoders/30_swin.ipynb #0f749c31
-def to_windows(x:Tensor, # `(B, H, W, C)`, H and W multiples of `side`
+def to_windows(maps:Tensor, # `(B, H, W, C)`, H and W multiples of `side`
     side:int, # Window side
 ) -> Tensor: # `(B*nW, side*side, C)`, windows row by row
     "Cut a map into windows."
-    B,H,W,C = x.shape
-    return x.reshape(B, H//side, side, W//side, side, C).transpose(2, 3).reshape(-1, side*side, C)
+    B,H,W,C = maps.shape
+    return maps.reshape(B, H//side, side, W//side, side, C).transpose(2, 3).reshape(-1, side*side, C)
 
 def from_windows(windows:Tensor, # `(B*nW, side*side, C)`
     side:int,   # Window side

@@ -21,10 +21,10 @@ from ..registry import FUSIONS, check_quirks, quirk
 class SelfQueryHub(nn.Module):
     "Maps of the sensors, `None` for a missing one, to the gated maps and their maximum."
     def __init__(self, dim:int, # Channels C
-        n:int,                  # Sensors besides RGB
+        sensors:int,            # Sensors besides RGB
     ):
         super().__init__()
-        self.score_nets = nn.ModuleList(nn.Sequential(depthwise(dim), nn.Conv2d(dim, 1, 1)) for _ in range(n))
+        self.score_nets = nn.ModuleList(nn.Sequential(depthwise(dim), nn.Conv2d(dim, 1, 1)) for _ in range(sensors))
 
     def scores(self, *maps) -> list: # `(B, 1, H, W)` in (0, 1) each, None for a missing one
         "Where each sensor has something to say."
@@ -106,16 +106,16 @@ class PoolingMixer(nn.Module):
 class CMNeXtStage(Fusion):
     "The fusion of one stage of CMNeXt, RGB first; its features travel on."
     enriches = True
-    def __init__(self, dim:int, # Channels C
-        n:int=2,                # Number of modalities, RGB included
-        heads:int=1,            # Heads of the context exchange
-        ratio:int=8,            # Hidden width of the blocks' MLP in units of C
-        drop_path:tuple=(0.,0.),# Rate of every mixing block; its length is the depth
-        quirks:tuple=(),        # 'gated_path', 'mixed_axes'
+    def __init__(self, dim:int,  # Channels C
+        modalities:int=2,        # Number of modalities, RGB included
+        heads:int=1,             # Heads of the context exchange
+        ratio:int=8,             # Hidden width of the blocks' MLP in units of C
+        drop_path:tuple=(0.,0.), # Rate of every mixing block; its length is the depth
+        quirks:tuple=(),         # 'gated_path', 'mixed_axes'
     ):
         super().__init__()
-        self.n, self.quirks = n, check_quirks(quirks, 'CMNeXt', 'gated_path', 'mixed_axes')
-        self.hub = SelfQueryHub(dim, n-1) if n > 2 else None
+        self.n, self.quirks = modalities, check_quirks(quirks, 'CMNeXt', 'gated_path', 'mixed_axes')
+        self.hub = SelfQueryHub(dim, modalities-1) if modalities > 2 else None
         gated = 'gated_path' in self.quirks
         self.blocks = nn.Sequential(*(PoolingMixer(dim, ratio, rate, gated) for rate in drop_path))
         self.norm = LayerNorm2d(dim, eps=1e-6)

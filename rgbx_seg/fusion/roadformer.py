@@ -157,13 +157,13 @@ class RoadFormerPair(nn.Module):
         return self.project(self.ca(self.sum(g, l))),rgb,feature
 
 def areas(size:tuple, # Side of the crops in pixels, `(height, width)`, or None
-    n:int=4,       # Number of scales
+    scales:int=4,  # Number of scales
 ) -> list:         # Positions at strides 4, 8, ...; `None`s without a size
     "Positions of the maps at each scale."
-    if size is None: return [None]*n
+    if size is None: return [None]*scales
     h,w = (size, size) if isinstance(size, int) else size
-    if h%2**(n+1) or w%2**(n+1): raise RGBXError('size', f'{h}x{w}', f'multiples of {2**(n+1)}')
-    return [(h//2**(i+2))*(w//2**(i+2)) for i in range(n)]
+    if h%2**(scales+1) or w%2**(scales+1): raise RGBXError('size', f'{h}x{w}', f'multiples of {2**(scales+1)}')
+    return [(h//2**(i+2))*(w//2**(i+2)) for i in range(scales)]
 
 # %% ../../nbs/fusion/45_roadformer.ipynb #6cd6b9ae
 @FUSIONS('roadformer')

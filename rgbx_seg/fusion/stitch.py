@@ -90,11 +90,11 @@ class ChannelAttention(nn.Module):
 class Collector(nn.Module):
     "All maps of a stage, zeros for a missing one, to one: `(B, C, H, W)`."
     def __init__(self, dim:int, # Channels C
-        n:int,                  # Modalities
+        modalities:int,         # Modalities
         mixed:bool=True,        # With mix and attention, or the projection alone?
     ):
         super().__init__()
-        self.project = nn.Linear(n*dim, dim)
+        self.project = nn.Linear(modalities*dim, dim)
         self.mix = WindowMix(dim) if mixed else None
         self.attend = ChannelAttention(dim) if mixed else None
 
@@ -116,7 +116,7 @@ COLLECTORS = dict(cross=Collector, linear=lambda dim,n: Collector(dim, n, False)
 class _StitchLayers(Fusion):
     "The adapters and the collector of one stage, under their published names."
     def __init__(self, dim:int,  # Channels C
-        n:int=2,                 # Number of modalities
+        modalities:int=2,        # Number of modalities
         form:str='pair',         # One of `STITCH_FORMS`
         collector:str='cross',   # 'cross' as published, 'linear' or 'sum'
         quirks:tuple=(),         # 'in_turn', 'random_adapters'
@@ -126,13 +126,13 @@ class _StitchLayers(Fusion):
         if form not in STITCH_FORMS:
             raise RGBXError('StitchFusion', f'form {form!r}', f"one of {', '.join(STITCH_FORMS)}")
         self.dim = dim
-        self.n = n
+        self.n = modalities
         self.form = form
         self.width = width
         self.quirks = check_quirks(quirks, 'StitchFusion', 'in_turn', 'random_adapters')
         self.stitches = form != 'none'
         self.blocks = nn.ModuleList()
-        self.collect = init_mit_(choose(collector, COLLECTORS, 'collector')(dim, n))
+        self.collect = init_mit_(choose(collector, COLLECTORS, 'collector')(dim, modalities))
 
     def expect_blocks(self, blocks:list): # The `Step`s of every block
         "Make the adapters."

@@ -202,21 +202,21 @@ def na_forward(q:Tensor, # `(B, heads, H, W, C)`, any strides
     return o,lse
 
 # %% ../../nbs/ops/34_attention_triton.ipynb #c008e065
-def na_backward(g:Tensor, # Gradient of `o`
-    q:Tensor,             # As in the forward
-    k:Tensor,             # As in the forward
-    v:Tensor,             # As in the forward
-    rpb:Tensor,           # As in the forward
-    o:Tensor,             # Of the forward
-    lse:Tensor,           # Of the forward
-    kernel:tuple,         # As in the forward
-    bias:bool,            # Is the gradient of `rpb` wanted?
-    tile:tuple=(4,16),    # Block of queries, and of keys
-) -> tuple:               # Gradients of `q, k, v, rpb`
+def na_backward(grad:Tensor, # Gradient of `out`
+    q:Tensor,                # As in the forward
+    k:Tensor,                # As in the forward
+    v:Tensor,                # As in the forward
+    rpb:Tensor,              # As in the forward
+    out:Tensor,              # Of the forward
+    lse:Tensor,              # Of the forward
+    kernel:tuple,            # As in the forward
+    bias:bool,               # Is the gradient of `rpb` wanted?
+    tile:tuple=(4,16),       # Block of queries, and of keys
+) -> tuple:                  # Gradients of `q, k, v, rpb`
     "Gradients of neighbourhood attention; each is written once, in a fixed order."
-    q,k,v,g = _flat(q),_flat(k),_flat(v),_flat(g.to(v.dtype))
+    q,k,v,grad = _flat(q),_flat(k),_flat(v),_flat(grad.to(v.dtype))
     (B,h,H,W,C),CV = q.shape,v.shape[-1]
-    delta = (g.float()*o.float()).sum(-1)
+    delta = (grad.float()*out.float()).sum(-1)
     table = q if rpb is None else rpb.detach().contiguous()
     dq,dk,dv = (torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (q, k, v))
     (KH,KW),(TH,TW) = kernel,tile
@@ -228,12 +228,12 @@ def na_backward(g:Tensor, # Gradient of `o`
     parts = []
     with torch.cuda.device_of(q):
         for a in range(0, B, step):
-            some = [t[a:a+step] for t in (q, k, v, g)]
+            some = [t[a:a+step] for t in (q, k, v, grad)]
             n = some[0].shape[0]
             dx = delta.new_zeros((n,h,H,W,KH,KW) if bias else 0)
             queries_kernel[(n_tiles*n*h,)](*some[:3], table, some[3], lse[a:a+step], delta[a:a+step], dq[a:a+step], dx,
                                            **strides(*some), BK=_pow2(TW+KW-1), DX=bias, **common)
             if bias: parts.append(_bias_gradient(dx))
-        keys_kernel[(n_tiles*B*h,)](q, k, v, table, g, lse, delta, dk, dv, **strides(q, k, v, g),
+        keys_kernel[(n_tiles*B*h,)](q, k, v, table, grad, lse, delta, dk, dv, **strides(q, k, v, grad),
                                     BQ=_pow2(_span(W, KW, TW)), **common)
     return dq,dk,dv,sum(parts).to(rpb.dtype) if bias else None

@@ -75,22 +75,22 @@ def _points_op(value:Tensor, shapes:list[int], loc:Tensor, weight:Tensor) -> Ten
 def _(value, shapes, loc, weight): return value.new_empty(value.shape[0], loc.shape[1], value.shape[2]*value.shape[3])
 
 @torch.library.custom_op('rgbx_seg::deform_points_backward', mutates_args=())
-def _points_bwd_op(g:Tensor, value:Tensor, shapes:list[int], loc:Tensor, weight:Tensor,
+def _points_bwd_op(grad:Tensor, value:Tensor, shapes:list[int], loc:Tensor, weight:Tensor,
                    exact:bool) -> tuple[Tensor,Tensor,Tensor]:
-    return _kernels().deform_backward(g, value, shapes, loc, weight, exact)
+    return _kernels().deform_backward(grad, value, shapes, loc, weight, exact)
 
 @_points_bwd_op.register_fake
-def _(g, value, shapes, loc, weight, exact):
+def _(grad, value, shapes, loc, weight, exact):
     return tuple(torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (value, loc, weight))
 
 def _points_setup(ctx, inputs, output):
     value,ctx.shapes,loc,weight = inputs
     ctx.save_for_backward(value, loc, weight)
 
-def _points_backward(ctx, g):
+def _points_backward(ctx, grad):
     value,loc,weight = ctx.saved_tensors
     exact = torch.are_deterministic_algorithms_enabled()
-    gvalue,gloc,gweight = torch.ops.rgbx_seg.deform_points_backward(g, value, ctx.shapes, loc, weight, exact)
+    gvalue,gloc,gweight = torch.ops.rgbx_seg.deform_points_backward(grad, value, ctx.shapes, loc, weight, exact)
     return gvalue,None,gloc,gweight
 
 _points_op.register_autograd(_points_backward, setup_context=_points_setup)

@@ -44,30 +44,30 @@ def depth_classes(depth:Tensor, # `(B, T, H, W)` depth of every tap, from `depth
     return (logits*sign).softmax(1)
 
 # %% ../../nbs/ops/50_malleable_conv.ipynb #000cec7b
-def _windows(x, side, stride, dilation, r0, r1, width):
+def _windows(maps, side, stride, dilation, r0, r1, width):
     "Padded `(C, H, W)` -> view `(C, side, side, r1-r0, width)` of the rows r0..r1 of the output."
-    s = x.stride()
-    return x.as_strided((x.shape[0], side, side, r1-r0, width),
+    s = maps.stride()
+    return maps.as_strided((maps.shape[0], side, side, r1-r0, width),
                         (s[0], s[1]*dilation, s[2]*dilation, s[1]*stride, s[2]*stride),
-                        x.storage_offset()+r0*stride*s[1])
+                        maps.storage_offset()+r0*stride*s[1])
 
-def _rows(x, weight, width):
+def _rows(maps, weight, width):
     "Rows per block: a buffer of 2 MB on the CPU (but at least 320 positions), 64 MB elsewhere."
-    per = x.element_size()*weight[0].numel()*width
-    cpu = x.device.type == 'cpu'
+    per = maps.element_size()*weight[0].numel()*width
+    cpu = maps.device.type == 'cpu'
     return max(1, (2**21 if cpu else 2**26)//per, -(-320//width) if cpu else 1)
 
-def _walk(x, factors, weight, stride, dilation):
+def _walk(maps, factors, weight, stride, dilation):
     """Blocks of rows: image, rows, taps `(C, k*k, N)`, factors `(n, 1, k*k, N)`, both multiplied `(n, C, k*k, N)`; the
     next block overwrites the last one."""
     B,n,T,H,W = factors.shape
-    k,step = weight.shape[-1],_rows(x, weight, W)
-    most = x.shape[1]*T*min(step, H)*W
-    plain,product = x.new_empty(most),x.new_empty(n*most)
+    k,step = weight.shape[-1],_rows(maps, weight, W)
+    most = maps.shape[1]*T*min(step, H)*W
+    plain,product = maps.new_empty(most),maps.new_empty(n*most)
     for b in range(B):
         for r in range(0, H, step):
             rows = slice(r, min(r+step, H))
-            win = _windows(x[b], k, stride, dilation, rows.start, rows.stop, W)
+            win = _windows(maps[b], k, stride, dilation, rows.start, rows.stop, W)
             size = win.numel()
             taps = plain[:size].view(win.shape).copy_(win).view(len(win), T, -1)
             f = factors[b,:,None,:,rows].flatten(3)
@@ -95,12 +95,12 @@ class _MaskedConv(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx:object, g:Tensor):
+    def backward(ctx:object, grad:Tensor):
         (x,m,weight),(stride,dilation) = ctx.saved_tensors,ctx.args
         w,(k,W),(need_x,need_m,need_w) = weight.flatten(1),(weight.shape[-1],m.shape[-1]),ctx.needs_input_grad[:3]
         gx,gm,gw = (torch.zeros_like(t) if need else None for t,need in ((x,need_x), (m,need_m), (w,need_w)))
         for b,rows,taps,f,buf in _walk(x, m, weight, stride, dilation):
-            gb = g[b,:,rows].flatten(1)
+            gb = grad[b,:,rows].flatten(1)
             flat = buf.view(w.shape[1], -1)
             if need_w: gw.addmm_(gb, flat.T)
             if not (need_x or need_m): continue

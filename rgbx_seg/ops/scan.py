@@ -67,7 +67,7 @@ class Backend:
         "Does it take this type?"
         raise NotImplementedError
 
-    def saved_shape(self, B:int, K:int, D:int, N:int, L:int) -> tuple:
+    def saved_shape(self, batch:int, groups:int, channels:int, states:int, length:int) -> tuple:
         "Shape of what a forward keeps for its backward."
         raise NotImplementedError
 

@@ -176,12 +176,9 @@ class Blocked(Backend):
 
     def takes(self, dtype:torch.dtype): return True
 
-    def saved_shape(self, B:int, K:int, D:int, N:int, L:int): return B, K, _chunks(L)[1], N, D
+    def saved_shape(self, batch:int, groups:int, channels:int, states:int, length:int):
+        return batch, groups, _chunks(length)[1], states, channels
 
-    def forward(self, u:Tensor, delta:Tensor, A:Tensor, B:Tensor, C:Tensor, D:Tensor, delta_bias:Tensor,
-                delta_softplus:bool, h0:Tensor, save:bool):
-        return _blocked_fwd(u, delta, A, B, C, D, delta_bias, delta_softplus, h0)
+    def forward(self, *inputs): return _blocked_fwd(*inputs[:-1])  # as `Backend.forward`; its starts are always kept
 
-    def backward(self, gy:Tensor, glast:Tensor, u:Tensor, delta:Tensor, A:Tensor, B:Tensor, C:Tensor, D:Tensor,
-                 delta_bias:Tensor, delta_softplus:bool, h0:Tensor, saved:Tensor):
-        return _blocked_bwd(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved)
+    def backward(self, *inputs): return _blocked_bwd(*inputs)

@@ -189,22 +189,16 @@ class Native(Backend):
 
     def takes(self, dtype:torch.dtype): return dtype in _KINDS
 
-    def saved_shape(self, B:int, K:int, D:int, N:int, L:int): return _native_saved(B, K*D, K, N, L)
+    def saved_shape(self, batch:int, groups:int, channels:int, states:int, length:int):
+        return _native_saved(batch, groups*channels, groups, states, length)
 
-    def forward(self, u:Tensor, delta:Tensor, A:Tensor, B:Tensor, C:Tensor, D:Tensor, delta_bias:Tensor,
-                delta_softplus:bool, h0:Tensor, save:bool):
-        return _native_fwd(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save)
+    def forward(self, *inputs): return _native_fwd(*inputs)  # as `Backend.forward`
 
-    def backward(self, gy:Tensor, glast:Tensor, u:Tensor, delta:Tensor, A:Tensor, B:Tensor, C:Tensor, D:Tensor,
-                 delta_bias:Tensor, delta_softplus:bool, h0:Tensor, saved:Tensor):
-        return _native_bwd(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved)
+    def backward(self, *inputs): return _native_bwd(*inputs)
 
-    def ss2d_saved_shape(self, B:int, K:int, D:int, N:int, L:int): return _native_saved(B, K*D, K, N, L)
+    def ss2d_saved_shape(self, batch:int, groups:int, channels:int, states:int, length:int):
+        return _native_saved(batch, groups*channels, groups, states, length)
 
-    def ss2d_forward(self, x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Tensor, dt_bias:Tensor, route:str,
-                     save:bool):
-        return _ss2d_native(x, x_dbl, dt_w, A, D, dt_bias, route, save)
+    def ss2d_forward(self, *inputs): return _ss2d_native(*inputs)
 
-    def ss2d_backward(self, gy:Tensor, x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Tensor, dt_bias:Tensor,
-                      saved:Tensor, route:str):
-        return _ss2d_native_bwd(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, route)
+    def ss2d_backward(self, *inputs): return _ss2d_native_bwd(*inputs)

@@ -27,26 +27,26 @@ MAX_RANK = 16  # a larger low-rank step is expanded by a matrix product instead
 def _blocks(width, channels): return -(-width//channels)
 def _wide(width): return 64 if width>32 else 32
 
-def chunking(B:int, # Batch size
-    K:int,          # Directions or groups, 1 where they share a launch's programs
-    D:int,          # Channels of each
-    L:int,          # Steps
+def chunking(batch:int, # Batch size
+    groups:int,         # Directions or groups, 1 where they share a launch's programs
+    channels:int,       # Channels of each
+    length:int,         # Steps
     steps:dict=STEPS, # Block sizes
-) -> tuple:         # Steps a chunk, number of chunks
+) -> tuple:             # Steps a chunk, number of chunks
     "How a sequence is cut: a function of the shape alone."
-    programs = B*K*_blocks(D, _wide(D))
-    chunk = next((n for n in steps['chunks'] if programs*-(-L//n)>=steps['warps']), steps['chunks'][-1])
-    return chunk,-(-L//chunk)
+    programs = batch*groups*_blocks(channels, _wide(channels))
+    chunk = next((n for n in steps['chunks'] if programs*-(-length//n)>=steps['warps']), steps['chunks'][-1])
+    return chunk,-(-length//chunk)
 
-def triton_saved(B:int, # Batch size
-    K:int,              # Directions or groups
-    D:int,              # Channels of each
-    N:int,              # States
-    L:int,              # Steps
-    merged:bool=False,  # The fused 2-D scan
-) -> tuple:             # `(B, chunks, N, K*D)`
+def triton_saved(batch:int, # Batch size
+    groups:int,             # Directions or groups
+    channels:int,           # Channels of each
+    states:int,             # States
+    length:int,             # Steps
+    merged:bool=False,      # The fused 2-D scan
+) -> tuple:                 # `(batch, chunks, states, groups*channels)`
     "Shape of the chunk starts that a forward keeps for its backward."
-    return B, chunking(B, 1 if merged else K, D, L)[1], N, K*D
+    return batch, chunking(batch, 1 if merged else groups, channels, length)[1], states, groups*channels
 
 def triton_device() -> str:
     """The type of device the kernels run on: `cuda`, `cpu` when they were made for the interpreter, empty without

@@ -182,14 +182,14 @@ def _na_forward(q, k, v, rpb, kernel, tile):
         out[:,:,:,i:j] = p.to(v.dtype)@vb
     return _from_tiles(out, t.ay, t.ax, t.H, t.W).contiguous()
 
-def _na_backward(g, q, k, v, rpb, kernel, tile):
+def _na_backward(grad, q, k, v, rpb, kernel, tile):
     t = _Tiles(q, k, v, rpb, kernel, tile)
     ay,ax = t.ay,t.ax
-    g,sums = _to_tiles(g, ay, ax),{}
+    grad,sums = _to_tiles(grad, ay, ax),{}
     gq,gk,gv = (o.new_zeros(o.shape, dtype=torch.float32 if t.half else o.dtype) for o in (t.q, t.k, t.v))
     for i,j in t.bands():
         p,qb,kb,vb = t.band(i, j)
-        gb = g[:,:,:,i:j]
+        gb = grad[:,:,:,i:j]
         dp = gb@vb.mT
         ds = p*(dp-(p*dp).sum(-1, keepdim=True))
         gq[:,:,:,i:j] = ds.to(kb.dtype)@kb
@@ -225,16 +225,16 @@ def _na_op(q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], kernel:list[int],
     with torch.autocast(q.device.type, enabled=False): return _na_forward(q, k, v, rpb, kernel, tile)
 
 @torch.library.custom_op('rgbx_seg::neighborhood_attention_backward', mutates_args=())
-def _na_bwd_op(g:Tensor, q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], kernel:list[int],
+def _na_bwd_op(grad:Tensor, q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], kernel:list[int],
                tile:list[int]) -> tuple[Tensor,Tensor,Tensor,Tensor]:
-    with torch.autocast(q.device.type, enabled=False): gs = _na_backward(g, q, k, v, rpb, kernel, tile)
+    with torch.autocast(q.device.type, enabled=False): gs = _na_backward(grad, q, k, v, rpb, kernel, tile)
     return (*gs[:3], q.new_empty(0) if rpb is None else gs[3])
 
 @_na_op.register_fake
 def _(q, k, v, rpb, kernel, tile, backend): return torch.empty(v.shape, dtype=v.dtype, device=v.device)
 
 @_na_bwd_op.register_fake
-def _(g, q, k, v, rpb, kernel, tile):
+def _(grad, q, k, v, rpb, kernel, tile):
     return tuple(torch.empty(t.shape if t is not None else (0,), dtype=q.dtype if t is None else t.dtype,
                              device=q.device) for t in (q, k, v, rpb))
 
@@ -242,9 +242,9 @@ def _setup(ctx, inputs, output):
     *ts,ctx.kernel,ctx.tile,_ = inputs
     ctx.save_for_backward(*ts)
 
-def _backward(ctx, g):
+def _backward(ctx, grad):
     q,k,v,rpb = ctx.saved_tensors
-    gq,gk,gv,grpb = torch.ops.rgbx_seg.neighborhood_attention_backward(g, q, k, v, rpb, ctx.kernel, ctx.tile)
+    gq,gk,gv,grpb = torch.ops.rgbx_seg.neighborhood_attention_backward(grad, q, k, v, rpb, ctx.kernel, ctx.tile)
     return gq,gk,gv,None if rpb is None else grpb,None,None,None
 
 _na_op.register_autograd(_backward, setup_context=_setup)
@@ -255,9 +255,9 @@ def _kept_op(q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], kernel:list[int
     return _triton().na_forward(q, k, v, rpb, kernel, True)
 
 @torch.library.custom_op('rgbx_seg::neighborhood_attention_kept_backward', mutates_args=())
-def _kept_bwd_op(g:Tensor, q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], o:Tensor, lse:Tensor, kernel:list[int],
-                 bias:bool) -> tuple[Tensor,Tensor,Tensor,Tensor]:
-    gradients = _triton().na_backward(g, q, k, v, rpb, o, lse, kernel, bias)
+def _kept_bwd_op(grad:Tensor, q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], out:Tensor, lse:Tensor,
+                 kernel:list[int], bias:bool) -> tuple[Tensor,Tensor,Tensor,Tensor]:
+    gradients = _triton().na_backward(grad, q, k, v, rpb, out, lse, kernel, bias)
     return *gradients[:3],gradients[3] if bias else q.new_empty(0)
 
 @_kept_op.register_fake
@@ -265,7 +265,7 @@ def _(q, k, v, rpb, kernel):
     return torch.empty(v.shape, dtype=v.dtype, device=v.device),q.new_empty(q.shape[:4], dtype=torch.float32)
 
 @_kept_bwd_op.register_fake
-def _(g, q, k, v, rpb, o, lse, kernel, bias):
+def _(grad, q, k, v, rpb, out, lse, kernel, bias):
     same = tuple(torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (q, k, v))
     return *same,torch.empty(rpb.shape, dtype=rpb.dtype, device=rpb.device) if bias else q.new_empty(0)
 
@@ -275,10 +275,10 @@ def _kept_setup(ctx, inputs, output):
     ctx.bias = ts[3] is not None and ts[3].requires_grad
     ctx.set_materialize_grads(False)
 
-def _kept_backward(ctx, g, _):
-    if g is None: return (None,)*5
+def _kept_backward(ctx, grad, _):
+    if grad is None: return (None,)*5
     op = torch.ops.rgbx_seg.neighborhood_attention_kept_backward
-    gq,gk,gv,grpb = op(g, *ctx.saved_tensors, ctx.kernel, ctx.bias)
+    gq,gk,gv,grpb = op(grad, *ctx.saved_tensors, ctx.kernel, ctx.bias)
     return gq,gk,gv,grpb if ctx.bias else None,None
 
 _kept_op.register_autograd(_kept_backward, setup_context=_kept_setup)

@@ -40,10 +40,10 @@ def _normalising(points):
     scale = np.sqrt(2)/max(np.linalg.norm(points-middle, axis=1).mean(), 1e-9)
     return np.array([[scale, 0, -scale*middle[0]], [0, scale, -scale*middle[1]], [0, 0, 1.]])
 
-def _design(rgb, x, model):
+def _design(rgb, other, model):
     "Linear equations A h = b of the model's parameters for the normalised points."
     ones,zeros = np.ones(len(rgb)),np.zeros(len(rgb))
-    (u,v),(a,b) = rgb.T,x.T
+    (u,v),(a,b) = rgb.T,other.T
     if model == 'translation':
         rows = np.stack([ones, zeros]),np.stack([zeros, ones])
         return np.hstack(rows).T,np.r_[a-u, b-v]
@@ -194,24 +194,24 @@ def disparity(cameras:dict, # Of `read_cameras`
 
 # %% ../../../nbs/data/align/40_points.ipynb #930606af
 def depth_to_points(depth:np.ndarray, # (H, W), metres, 0: missing
-    K:np.ndarray,                     # (3, 3)
+    camera:np.ndarray,                # (3, 3)
 ) -> np.ndarray:                      # (n, 3), metres, in the camera's frame
     "The points of a depth image."
     y,x = np.nonzero(np.isfinite(depth) & (depth > 0))
-    rays = np.stack([x, y, np.ones_like(x)], 1)@np.linalg.inv(K).T
+    rays = np.stack([x, y, np.ones_like(x)], 1)@np.linalg.inv(camera).T
     return rays*depth[y,x][:,None]
 
 def project_points(points:np.ndarray, # (n, 3), metres, in the sensor's frame
-    K:np.ndarray,                     # (3, 3) of the image
-    R:np.ndarray,                     # (3, 3) and
-    t:np.ndarray,                     # (3,): P_image = R P_sensor + t
+    camera:np.ndarray,                # (3, 3) of the image
+    rotation:np.ndarray,              # (3, 3) and
+    translation:np.ndarray,           # (3,): P_image = rotation P_sensor + translation
     size:tuple,                       # (height, width) of the image
     splat:int=2,                      # Pixels that one point covers, each way
 ) -> np.ndarray:                      # (height, width) float32, metres; 0: no point
     "Depth as the image's camera sees it, nearest point first."
-    seen = np.asarray(points, np.float64)@np.asarray(R).T+np.asarray(t)
+    seen = np.asarray(points, np.float64)@np.asarray(rotation).T+np.asarray(translation)
     seen = seen[seen[:,2] > 1e-6]
-    place = np.rint(map_points(K, seen[:,:2]/seen[:,2:])).astype(int)
+    place = np.rint(map_points(camera, seen[:,:2]/seen[:,2:])).astype(int)
     buffer = np.full(size, np.inf, np.float32)
     first = -((splat-1)//2)
     for down in range(first, first+splat):

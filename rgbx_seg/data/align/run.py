@@ -33,12 +33,12 @@ class AlignSettings:
     force:bool=False        # Apply it although it cannot be trusted
 
 # %% ../../../nbs/data/align/60_run.ipynb #14499810
-def _sensor(dataset, x):
+def _sensor(dataset, modality):
     "The modality to register, and the first modality."
     first,*others = dataset.modalities
     loose = [name for name in others if dataset.card.modalities[name].align is None]
-    if x is not None:
-        return first,choose(x, {name: name for name in others}, f'modality of {dataset.root}, after {first}:')
+    if modality is not None:
+        return first,choose(modality, {name: name for name in others}, f'modality of {dataset.root}, after {first}:')
     if len(loose) == 1: return first,loose[0]
     raise RGBXError(f'modalities of {dataset.root}', ', '.join(dataset.modalities), 'one X to register at a time',
                     f"Name it: --x {(loose or others or ['thermal'])[0]}")
@@ -49,9 +49,9 @@ def _spread(names, most, only):
     if not names: raise RGBXError('--only', only, 'a pattern that fits some items of the training list')
     return [names[k] for k in np.unique(np.linspace(0, len(names)-1, min(most, len(names))).round().astype(int))]
 
-def _stored(dataset, names, first, x):
+def _stored(dataset, names, first, modality):
     "[(name, RGB, X)] before any registration."
-    return [(name, dataset.read(first, name), dataset.read(x, name)) for name in bar(names)]
+    return [(name, dataset.read(first, name), dataset.read(modality, name)) for name in bar(names)]
 
 def of_one_size(read:list # [(name, RGB, X)]
 ) -> tuple:               # Those, and the names of the others
@@ -78,39 +78,40 @@ def _grey(image): return np.rint(image.astype(np.float32).mean(2)).astype(int)
 
 # %% ../../../nbs/data/align/60_run.ipynb #2c8941b8
 def rig_items(dataset:'DataSet',   # Open
-    x:str,               # A modality
+    modality:str,        # A modality
     pairs:int=64,        # At most
     only:str=None,       # Pattern of names
 ) -> tuple:              # [(name, RGB, X)] before any registration, and the names of other sizes
     "Pairs of one rig, spread over the list."
     names = _spread(dataset.names, pairs, only)
-    read = _stored(dataset, names, dataset.modalities[0], x)
-    return of_one_size(_check_images(read, f'{x} of {dataset.root}'))
+    read = _stored(dataset, names, dataset.modalities[0], modality)
+    return of_one_size(_check_images(read, f'{modality} of {dataset.root}'))
 
 # %% ../../../nbs/data/align/60_run.ipynb #7dc41959
-def _copied(read, first, x, sizes):
+def _copied(read, first, modality, sizes):
     "The record of an X that is RGB."
-    return Alignment(x, np.eye(3), *sizes, 'translation', 'given', first, check=dict(verdict='yes', note='same image'))
+    return Alignment(modality, np.eye(3), *sizes, 'translation', 'given', first,
+                     check=dict(verdict='yes', note='same image'))
 
-def _searched(read, first, x, sizes, model, start, span):
+def _searched(read, first, modality, sizes, model, start, span):
     "The record of a search."
-    pairs = RigPairs([rgb for _,rgb,_ in read], [image for _,_,image in read], kind_of(x))
+    pairs = RigPairs([rgb for _,rgb,_ in read], [image for _,_,image in read], kind_of(modality))
     found = estimate(pairs, model, start, *span)
     judged = trust(pairs, found.H)
     check = judged.to_dict()
     if not judged: check['cause'] = likely_cause(judged, found)
     names = [name for name,_,_ in read]
-    return Alignment(x, found.H, *sizes, found.model, 'search', first, pairs=names, rho=found.rho,
+    return Alignment(modality, found.H, *sizes, found.model, 'search', first, pairs=names, rho=found.rho,
                      rho_pairs=found.rho_pairs, check=check)
 
-def _from_points(file, first, x, sizes, model, seed):
+def _from_points(file, first, modality, sizes, model, seed):
     "The record of points."
     points = read_points(file)
     H,inliers = matrix_from_points(points, *sizes, model=model, seed=seed, where=str(file))
     check = dict(points=len(points), inliers=float(inliers.mean()), verdict='yes')
-    return Alignment(x, H, *sizes, model, 'points', first, check=check, seed=seed)
+    return Alignment(modality, H, *sizes, model, 'points', first, check=check, seed=seed)
 
-def _from_cameras(file, first, x, sizes):
+def _from_cameras(file, first, modality, sizes):
     "The record of a calibration."
     cameras = read_cameras(file)
     off = {metres: round(disparity(cameras, metres), 2) for metres in (2, 5, 10, 50)} if 'n' not in cameras else {}
@@ -118,7 +119,7 @@ def _from_cameras(file, first, x, sizes):
         print('far things lie on each other; off are '
               + ', '.join(f'{px:g} px at {metres} m' for metres,px in off.items()))
     check = dict(disparity_px={str(metres): px for metres,px in off.items()}, verdict='yes')
-    return Alignment(x, matrix_from_cameras(cameras), *sizes, 'homography', 'cameras', first, check=check)
+    return Alignment(modality, matrix_from_cameras(cameras), *sizes, 'homography', 'cameras', first, check=check)
 
 # %% ../../../nbs/data/align/60_run.ipynb #1e3d8be6
 def _refuse(record, force):
@@ -209,17 +210,17 @@ def align_data(data:str,      # Folder, or open data set
     return record
 
 # %% ../../../nbs/data/align/60_run.ipynb #0c6a9f75
-def _estimated(read, first, x, model, points, cameras, start, settings, seed):
+def _estimated(read, first, modality, model, points, cameras, start, settings, seed):
     "The record by the way that the user chose."
     sizes = read[0][1].shape[:2],read[0][2].shape[:2]
     if points and cameras: raise RGBXError('align', '--points and --cameras', 'one of them')
-    if points: record = _from_points(points, first, x, sizes, model, seed)
-    elif cameras: record = _from_cameras(cameras, first, x, sizes)
-    elif _same_image(read): record = _copied(read, first, x, sizes)
+    if points: record = _from_points(points, first, modality, sizes, model, seed)
+    elif cameras: record = _from_cameras(cameras, first, modality, sizes)
+    elif _same_image(read): record = _copied(read, first, modality, sizes)
     else:
         if len(read) < 2 and not settings.force:
-            raise RGBXError(f'pairs of {x}', f'{len(read)} pair', 'two or more, 16 that differ are good',
+            raise RGBXError(f'pairs of {modality}', f'{len(read)} pair', 'two or more, 16 that differ are good',
                             'Give --points FILE.csv, or --force')
         begin = None if start is None else read_alignment(start).H
-        record = _searched(read, first, x, sizes, model, begin, (settings.scale, settings.rotation))
+        record = _searched(read, first, modality, sizes, model, begin, (settings.scale, settings.rotation))
     return replace(record, outside=settings.outside)

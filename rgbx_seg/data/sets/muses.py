@@ -87,16 +87,16 @@ _LAYOUTS = dict(
 # %% ../../../nbs/data/sets/32_muses.ipynb #7cd02d49
 def project(xyz:np.ndarray, # (N, 3) points of the sensor
     values:np.ndarray,      # (N, 3) what their pixels get
-    K:np.ndarray,           # (3, 3) of the camera, for an image of this size
-    T:np.ndarray,           # (4, 4) sensor to camera
+    camera:np.ndarray,      # (3, 3) of the camera, for an image of this size
+    pose:np.ndarray,        # (4, 4) sensor to camera
     size:tuple,             # (height, width)
 ) -> np.ndarray:            # (H, W, 3) float32, 0 where nothing is
     "Points on the camera's image; of several on one pixel the last one stays."
     height,width = size
-    points = np.asarray(T, float)[:3] @ np.concatenate([xyz, np.ones((len(xyz), 1))], 1).T
+    points = np.asarray(pose, float)[:3] @ np.concatenate([xyz, np.ones((len(xyz), 1))], 1).T
     ahead = points[2] > 0
     values,points = values[ahead],points[:,ahead]
-    u,v = ((np.asarray(K, float) @ points)/points[2])[:2]
+    u,v = ((np.asarray(camera, float) @ points)/points[2])[:2]
     inside = (u > 0) & (u < width-1) & (v > 0) & (v < height-1)
     image = np.zeros((height, width, 3), np.float32)
     image[v[inside].astype(int),u[inside].astype(int)] = values[inside]
@@ -114,15 +114,15 @@ def dilate(image:np.ndarray, # (H, W, 3): range, intensity, height; 0 where ther
     return out
 
 def project_lidar(points:np.ndarray, # (N, 6): x, y, z, intensity, ring, time
-    K:np.ndarray,                    # (3, 3) of the camera, for an image of this size
-    T:np.ndarray,                    # (4, 4) LiDAR to camera
+    camera:np.ndarray,               # (3, 3) of the camera, for an image of this size
+    pose:np.ndarray,                 # (4, 4) LiDAR to camera
     size:tuple,                      # (height, width)
     enlarge:int=2,                   # Side of the box of the dilation; 1: none
 ) -> np.ndarray:                     # (H, W, 3) float32: range (m), intensity, height (m)
     "LiDAR points on the camera's image."
     points = points[np.linalg.norm(points[:,:3], axis=1) >= 1]
     distance = np.linalg.norm(points[:,:3], axis=1)
-    return dilate(project(points[:,:3], np.stack([distance, points[:,3], points[:,2]], 1), K, T, size), enlarge)
+    return dilate(project(points[:,:3], np.stack([distance, points[:,3], points[:,2]], 1), camera, pose, size), enlarge)
 
 # %% ../../../nbs/data/sets/32_muses.ipynb #4b265a0c
 def count_events(columns:np.ndarray, # (N,) pixel, to the right
@@ -166,14 +166,14 @@ def radar_points(scan:np.ndarray, # (11 + bins, 400) uint8, or transposed
     return np.stack([plane.ravel() for plane in planes], 1)
 
 def project_radar(points:np.ndarray, # (N, 4) of `radar_points`
-    K:np.ndarray,                    # (3, 3) of the camera, for an image of this size
-    T:np.ndarray,                    # (4, 4) radar to camera
+    camera:np.ndarray,               # (3, 3) of the camera, for an image of this size
+    pose:np.ndarray,                 # (4, 4) radar to camera
     size:tuple,                      # (height, width)
     enlarge:int=9,                   # Side of the box of the dilation; 1: none
 ) -> np.ndarray:                     # (H, W, 3) float32: range (m), strength, 0
     "Radar bins on the camera's image."
     distance = np.linalg.norm(points[:,:3], axis=1)
-    return dilate(project(points[:,:3], np.stack([distance, points[:,3], 0*distance], 1), K, T, size), enlarge)
+    return dilate(project(points[:,:3], np.stack([distance, points[:,3], 0*distance], 1), camera, pose, size), enlarge)
 
 # %% ../../../nbs/data/sets/32_muses.ipynb #2912351f
 @lru_cache(4)
