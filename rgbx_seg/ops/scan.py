@@ -123,8 +123,8 @@ def fastest_backend(device:str, # Type of the device
     return next(b.name for b in _backends() if b.available(device) and b.takes(dtype))
 
 # %% ../../nbs/ops/10_scan.ipynb #ee384c50
-def _forward(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, name):
-    y,last,saved = backend_named(name).forward(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save)
+def _forward(*inputs, save, name): # as `Backend.forward`
+    y,last,saved = backend_named(name).forward(*inputs, save)
     return y,last,saved if save else saved.new_empty(0)
 
 def _gradients(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved, name):
@@ -141,7 +141,7 @@ def _gradients(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, 
 @torch.library.custom_op('rgbx_seg::scan', mutates_args=())
 def _scan_op(u:Tensor, delta:Tensor, A:Tensor, B:Tensor, C:Tensor, D:Optional[Tensor], delta_bias:Optional[Tensor],
              delta_softplus:bool, h0:Optional[Tensor], save:bool, backend:str) -> tuple[Tensor,Tensor,Tensor]:
-    return _forward(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, backend)
+    return _forward(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save=save, name=backend)
 
 @torch.library.custom_op('rgbx_seg::scan_backward', mutates_args=())
 def _scan_bwd_op(gy:Tensor, glast:Optional[Tensor], u:Tensor, delta:Tensor, A:Tensor, B:Tensor,
@@ -162,11 +162,11 @@ def _(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, backend):
     return y,last,u.new_empty(way.saved_shape(b, k, kd//k, n, L) if save else 0, dtype=f)
 
 @_scan_bwd_op.register_fake
-def _(gy, glast, u, delta, A, B, C, D, delta_bias, *others):
-    _,h0,_,backend = others
+def _(gy, glast, *inputs):
+    *tensors,_,h0,_,backend = inputs
     last = backend_named(backend).channels_last
-    return tuple(u.new_empty(0) if t is None else _empty(t, t.dtype, last and i<2)
-                 for i,t in enumerate((u, delta, A, B, C, D, delta_bias, h0)))
+    return tuple(tensors[0].new_empty(0) if tensor is None else _empty(tensor, tensor.dtype, last and i<2)
+                 for i,tensor in enumerate((*tensors, h0)))
 
 # %% ../../nbs/ops/10_scan.ipynb #e683afd7
 def _setup(ctx, inputs, output):
