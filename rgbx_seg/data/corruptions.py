@@ -303,8 +303,27 @@ def corrupt(image:np.ndarray,         # (H, W, C) or (H, W) uint8, RGB order
     x = _ON_FLOAT[name](a.astype(np.float32)/255, c, r)
     return (np.clip(x, 0, 1)*255).astype(np.uint8).reshape(image.shape)                      # cut off, as published
 
+# %% ../../nbs/data/70_corruptions.ipynb #608c66d2
+class _Damage:
+    "An item of a data set, damaged."
+    def _rng(self, index): return corruption_rng(self.ds.name(index), self.corruption, self.severity, self.seed)
+
+    def _warped(self, index, images, mask, modalities):
+        field = elastic_field(*images[0].shape[:2], self.severity, self._rng(index))
+        moved = [_warp(a, field, nearest=m.bits == 32) for a,m in zip(images, modalities)]
+        return *moved,None if mask is None else _warp(mask, field, nearest=True)
+
+    def _one(self, index, array, modality):
+        r = self._rng(index)
+        def damaged(image:np.ndarray): return corrupt(np.ascontiguousarray(image), self.corruption, self.severity, r)
+        if modality.cmap and array.shape[2] > 1:  # one channel, repeated
+            return np.repeat(damaged(array[...,:1]), array.shape[2], 2)
+        if modality.order == 'bgr' and array.shape[2] == 3:
+            return np.ascontiguousarray(damaged(array[...,::-1])[...,::-1])
+        return damaged(array)
+
 # %% ../../nbs/data/70_corruptions.ipynb #de9d3d87
-class Corrupted:
+class Corrupted(_Damage):
     "A data set whose images are damaged as they are read."
     def __init__(self, ds:'DataSet',    # `DataFolder`, or anything like it
         name:str,             # A corruption
@@ -335,22 +354,6 @@ class Corrupted:
         if self.corruption == 'elastic_transform' and self.warp_all:
             return self._warped(index, images, mask, modalities)
         return *(self._one(index, a, m) if m.name in self.which else a for a,m in zip(images, modalities)),mask
-
-    def _rng(self, index): return corruption_rng(self.ds.name(index), self.corruption, self.severity, self.seed)
-
-    def _warped(self, index, images, mask, modalities):
-        field = elastic_field(*images[0].shape[:2], self.severity, self._rng(index))
-        moved = [_warp(a, field, nearest=m.bits == 32) for a,m in zip(images, modalities)]
-        return *moved,None if mask is None else _warp(mask, field, nearest=True)
-
-    def _one(self, index, array, modality):
-        r = self._rng(index)
-        def damaged(image:np.ndarray): return corrupt(np.ascontiguousarray(image), self.corruption, self.severity, r)
-        if modality.cmap and array.shape[2] > 1:  # one channel, repeated
-            return np.repeat(damaged(array[...,:1]), array.shape[2], 2)
-        if modality.order == 'bgr' and array.shape[2] == 3:
-            return np.ascontiguousarray(damaged(array[...,::-1])[...,::-1])
-        return damaged(array)
 
 # %% ../../nbs/data/70_corruptions.ipynb #fd760f5e
 def _check_modality(name, modality):

@@ -42,9 +42,9 @@ class Problem:
 # %% ../../nbs/data/80_doctor.ipynb #c92b9484
 _COLOURS = dict(error='#c00', warning='#a60', note='#555')
 
-# %% ../../nbs/data/80_doctor.ipynb #e65bceeb
-class _ReportText:
-    "A report as text and as HTML."
+# %% ../../nbs/data/80_doctor.ipynb #a95484cc
+class _Frequencies:
+    "How often every class occurs."
     def _frequencies(self):
         "(head, rows) of % of the pixels per class and split."
         splits,card = list(self.pixels),self.card
@@ -61,6 +61,9 @@ class _ReportText:
         width = max(len(row[0]) for row in [head, *rows])
         return '\n'.join(row[0].ljust(width)+''.join(str(cell).rjust(9) for cell in row[1:]) for row in [head, *rows])
 
+# %% ../../nbs/data/80_doctor.ipynb #e65bceeb
+class _ReportText(_Frequencies):
+    "A report as text and as HTML."
     def __str__(self):
         levels = [problem.level for problem in self.problems]
         counts = ', '.join(f'{levels.count(level)} {level}s' for level in ('error', 'warning', 'note'))
@@ -96,29 +99,9 @@ class _ReportText:
         return (f'<b>{e(card.name)}</b> {e(card.layout.name)} {e(str(self.items))}: {len(self.errors)} '
                 f'errors<ul>{problems}</ul>{table}')
 
-# %% ../../nbs/data/80_doctor.ipynb #6dcd8477
-@dataclass(repr=False)
-class DoctorReport(_ReportText):
-    "What `check_data` found."
-    card:Card                    # Of the data set; for a folder without one, the proposal
-    root:Path                    # Its folder
-    items:dict                   # {split: number of items}
-    pixels:dict                  # {split: (256,) pixels per train id}
-    sizes:dict                   # {(height, width): items}
-    problems:list                # Of `Problem`, errors first
-    proposed:bool=False          # Whether the card is a proposal
-
-    def absent(self, split:str # That was read
-    ) -> list:                 # Of str
-        "Classes without a pixel in what was read."
-        counts = self.pixels.get(split)
-        return [] if counts is None else [name for i,name in enumerate(self.card.classes) if not counts[i]]
-
-    def in_order(self): # Itself
-        "Errors first."
-        self.problems.sort(key=lambda problem: ('error', 'warning', 'note').index(problem.level))
-        return self
-
+# %% ../../nbs/data/80_doctor.ipynb #f81a55b8
+class _Verdict(_ReportText):
+    "What a report comes down to."
     @property
     def errors(self) -> list: # Of `Problem`
         "What makes results wrong."
@@ -148,6 +131,29 @@ class DoctorReport(_ReportText):
     def status(self) -> int: # 0 or 1
         "Exit status of the command."
         return int(not self.ok)
+
+# %% ../../nbs/data/80_doctor.ipynb #6dcd8477
+@dataclass(repr=False)
+class DoctorReport(_Verdict):
+    "What `check_data` found."
+    card:Card                    # Of the data set; for a folder without one, the proposal
+    root:Path                    # Its folder
+    items:dict                   # {split: number of items}
+    pixels:dict                  # {split: (256,) pixels per train id}
+    sizes:dict                   # {(height, width): items}
+    problems:list                # Of `Problem`, errors first
+    proposed:bool=False          # Whether the card is a proposal
+
+    def absent(self, split:str # That was read
+    ) -> list:                 # Of str
+        "Classes without a pixel in what was read."
+        counts = self.pixels.get(split)
+        return [] if counts is None else [name for i,name in enumerate(self.card.classes) if not counts[i]]
+
+    def in_order(self): # Itself
+        "Errors first."
+        self.problems.sort(key=lambda problem: ('error', 'warning', 'note').index(problem.level))
+        return self
 
     @property
     def codes(self) -> set: # Of str

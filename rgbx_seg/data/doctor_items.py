@@ -14,8 +14,28 @@ from .doctor_images import probe_item
 from .codecs import IMAGE_EXTS
 from .names import split_names
 
+# %% ../../nbs/data/86_doctor_items.ipynb #27dae12d
+class _Gathered:
+    "Errors and label values by item."
+    def _add_error(self, kind, error, probe):
+        "An error of a file, or of files that do not fit together."
+        sizes = ', '.join(f'{kind} {width} x {height}' for kind,(height,width) in probe['sizes'].items())
+        if kind == 'item' and len(set(probe['sizes'].values())) > 1:
+            self.unequal.append((f"{probe['name']}: {sizes}", error))
+        else: self.bad.setdefault((kind, _kind(error)), []).append(error)
+
+    def _add_values(self, name, counts):
+        self.values += counts
+        for value in np.nonzero(counts)[0].tolist():
+            names = self.holders.setdefault(value, [])
+            if len(names) < 5: names.append(name)
+
+    def items_with(self, values): # Of labels on disk -> sorted names
+        "The first items that hold one of the values."
+        return sorted({name for value in values for name in self.holders.get(value, ())})
+
 # %% ../../nbs/data/86_doctor_items.ipynb #98c82b57
-class SplitItems:
+class SplitItems(_Gathered):
     "What the items of a split have in common."
     def __init__(self,
         ds:'DataFolder', # An open split
@@ -47,23 +67,6 @@ class SplitItems:
         if probe['ids'] is not None: self.ids += probe['ids']
         if probe['edges']:
             self.looks.append((probe['edges'], probe['border'], next(iter(probe['sizes'].values()), None)))
-
-    def _add_error(self, kind, error, probe):
-        "An error of a file, or of files that do not fit together."
-        sizes = ', '.join(f'{kind} {width} x {height}' for kind,(height,width) in probe['sizes'].items())
-        if kind == 'item' and len(set(probe['sizes'].values())) > 1:
-            self.unequal.append((f"{probe['name']}: {sizes}", error))
-        else: self.bad.setdefault((kind, _kind(error)), []).append(error)
-
-    def _add_values(self, name, counts):
-        self.values += counts
-        for value in np.nonzero(counts)[0].tolist():
-            names = self.holders.setdefault(value, [])
-            if len(names) < 5: names.append(name)
-
-    def items_with(self, values): # Of labels on disk -> sorted names
-        "The first items that hold one of the values."
-        return sorted({name for value in values for name in self.holders.get(value, ())})
 
 # %% ../../nbs/data/86_doctor_items.ipynb #fd60bf1c
 def read_items(ds:'DataSet',  # An open split

@@ -16,26 +16,9 @@ from .items import missing_file, read_item
 from .names import image_names
 from .video import Frame, Video, is_video
 
-# %% ../../nbs/data/12_item_files.ipynb #ae7b676b
-class ItemFiles:
-    "Lists of files as a data set: item i is made of the i-th file of every list."
-    def __init__(self,
-        files:dict, # {modality: file, film, folder or [file, ...]}, and 'label' for masks
-        card:Card,  # Says how each modality is read
-    ):
-        folders = {kind for kind,value in files.items() if isinstance(value, (str,Path)) and os.path.isdir(value)}
-        for kind in files:
-            if kind != 'label': choose(kind, card.modalities, f'modality of {card.name!r}')
-        files = _matched({kind: _listed(value) for kind,value in files.items()}, folders)
-        self.label_files = files.get('label')
-        self.files = {kind: files[kind] for kind in card.modalities if kind in files}
-        if not self.files: raise RGBXError('inputs', 'no files', f"lists for {', '.join(card.modalities)}")
-        _check_lengths(self.files if self.label_files is None else self.files | dict(label=self.label_files))
-        self.card,self.modalities,self.labels = card,tuple(self.files),self.label_files is not None
-        self.names = _names(next(iter(self.files.values())))
-
-    def __len__(self): return len(self.names)
-
+# %% ../../nbs/data/12_item_files.ipynb #b275831e
+class _ByNumber:
+    "What is known of an item without opening a file."
     def name(self, index:int # Index
     ) -> str:
         "An item's name: that of its first file."
@@ -45,19 +28,6 @@ class ItemFiles:
     ) -> str:
         "An item's condition, or None."
         return self.card.conditions.of(self.names[index])
-
-    def __getitem__(self, index):
-        images,mask,_ = self.with_holes(index)
-        return *images,mask
-
-    def with_holes(self, index:int # Index
-    ) -> tuple:          # (images, mask or None, (H, W) bool of pixels without data, or None)
-        "One item, with the places where it has no data; there the mask is void."
-        paths = {kind: files[index] for kind,files in self.files.items()}
-        item = read_item(paths, self.card, lambda kind, memo: self._read(kind, index, memo))
-        mask = None if self.label_files is None else self._mask(self.label_files[index])
-        if mask is not None: mask = item.fitted(mask, None, self.label_files[index], 'label')
-        return item.done(mask, self.card.layout.ignore)
 
     def path(self, kind:str, # A modality
         index:int,           # Index
@@ -73,15 +43,42 @@ class ItemFiles:
                 for i,name in enumerate(self.names)}
         return {name: files for name,files in gone.items() if files}
 
+# %% ../../nbs/data/12_item_files.ipynb #ae7b676b
+class ItemFiles(_ByNumber):
+    "Lists of files as a data set: item i is made of the i-th file of every list."
+    def __init__(self,
+        files:dict, # {modality: file, film, folder or [file, ...]}, and 'label' for masks
+        card:Card,  # Says how each modality is read
+    ):
+        folders = {kind for kind,value in files.items() if isinstance(value, (str,Path)) and os.path.isdir(value)}
+        for kind in files:
+            if kind != 'label': choose(kind, card.modalities, f'modality of {card.name!r}')
+        files = _matched({kind: _listed(value) for kind,value in files.items()}, folders)
+        self.label_files = files.get('label')
+        self.files = {kind: files[kind] for kind in card.modalities if kind in files}
+        if not self.files: raise RGBXError('inputs', 'no files', f"lists for {', '.join(card.modalities)}")
+        _check_lengths(self.files if self.label_files is None else self.files | dict(label=self.label_files))
+        self.card,self.modalities,self.labels = card,tuple(self.files),self.label_files is not None
+        self.names = _names(next(iter(self.files.values())))
+    def __len__(self): return len(self.names)
+    def __getitem__(self, index):
+        images,mask,_ = self.with_holes(index)
+        return *images,mask
+    def with_holes(self, index:int # Index
+    ) -> tuple:          # (images, mask or None, (H, W) bool of pixels without data, or None)
+        "One item, with the places where it has no data; there the mask is void."
+        paths = {kind: files[index] for kind,files in self.files.items()}
+        item = read_item(paths, self.card, lambda kind, memo: self._read(kind, index, memo))
+        mask = None if self.label_files is None else self._mask(self.label_files[index])
+        if mask is not None: mask = item.fitted(mask, None, self.label_files[index], 'label')
+        return item.done(mask, self.card.layout.ignore)
     def __repr__(self):
         return ', '.join(f'{kind} {_in_words(files)}' for kind,files in self.files.items())
-
     def _read(self, kind, index, memo):
         path,modality = self.files[kind][index],self.card.modalities[kind]
         if isinstance(path, Frame): return path.read(modality, memo)
         if not path.is_file(): raise missing_file(path, kind, self.names[index], kind == self.modalities[0])
         return read_modality(path, modality, memo)
-
     def _mask(self, path):
         card = self.card
         return read_label(path, card.num_classes, card.layout.label_shift, card.layout.ignore,

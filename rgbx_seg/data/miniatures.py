@@ -81,8 +81,31 @@ def disk_label(card:'Card',  # Of the layout
     if card.layout.void: disk[0],ids[0] = void,card.layout.ignore
     return disk,ids
 
+# %% ../../nbs/data/95_miniatures.ipynb #8a11d1e7
+class _MiniatureFiles:
+    "How a scene becomes files."
+    def content(self, scene:dict, # What `scene` gave
+        modality:'Modality',                 # `Modality`
+        name:str,                 # Of the item
+    ):                            # Array as it is stored: RGB order
+        "What a modality's file holds."
+        return toy_content(scene, modality)
+
+    def write_file(self, path:Path, modality:'Modality', scene:dict, name:str): # The file, its `Modality`, and the item
+        "Write one image."
+        put_file(path, self.content(scene, modality, name))
+
+    def write_label(self, path:Path, card:'Card', label:np.ndarray): # The file, the card, (H, W) as on disk
+        "Write one label."
+        if card.layout.label_decode == 'red': label = np.dstack([label, 0*label, 0*label, np.full_like(label, 255)])
+        put_file(path, label)
+
+    def write(self, root:Path, card:'Card', items:list, size:tuple): # Folder, card of the layout, `MiniatureItem`s, (height, width)
+        "Write all files and lists."
+        write_layout(self, root, card, items, size)
+
 # %% ../../nbs/data/95_miniatures.ipynb #61d97fc6
-class Miniature:
+class Miniature(_MiniatureFiles):
     "Names of the items and contents of the files of a data set's miniature; a data set's class has one."
     sensors = ()   # Of the toy scenes, besides RGB
     apart = ()     # Decoders whose values the page of the data set itself tests
@@ -114,26 +137,6 @@ class Miniature:
             scene['thermal'] = encode('thermal', scene['thermal'])
         if 'depth' in scene: scene['metres'] = np.minimum(scene['depth'].astype(np.float32)/1000, 8)
         return scene
-
-    def content(self, scene:dict, # What `scene` gave
-        modality:'Modality',                 # `Modality`
-        name:str,                 # Of the item
-    ):                            # Array as it is stored: RGB order
-        "What a modality's file holds."
-        return toy_content(scene, modality)
-
-    def write_file(self, path:Path, modality:'Modality', scene:dict, name:str): # The file, its `Modality`, and the item
-        "Write one image."
-        put_file(path, self.content(scene, modality, name))
-
-    def write_label(self, path:Path, card:'Card', label:np.ndarray): # The file, the card, (H, W) as on disk
-        "Write one label."
-        if card.layout.label_decode == 'red': label = np.dstack([label, 0*label, 0*label, np.full_like(label, 255)])
-        put_file(path, label)
-
-    def write(self, root:Path, card:'Card', items:list, size:tuple): # Folder, card of the layout, `MiniatureItem`s, (height, width)
-        "Write all files and lists."
-        write_layout(self, root, card, items, size)
 
 # %% ../../nbs/data/95_miniatures.ipynb #f0e2bbc8
 @dataclass

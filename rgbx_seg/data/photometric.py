@@ -121,6 +121,7 @@ def rescale(image:np.ndarray, # (H, W) or (H, W, C)
     if image.ndim == 2 or image.shape[2] <= 4: return one(image)
     return np.concatenate([one(image[...,i:i+3]) for i in range(0, image.shape[2], 3)], 2)
 
+# %% ../../nbs/data/25_photometric.ipynb #05cde261
 def standardise(image:np.ndarray, # (H, W, C)
     mean:float|tuple,         # Subtracted, per channel or one for all
     std:float|tuple,          # Divided by, likewise

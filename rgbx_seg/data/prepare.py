@@ -29,13 +29,11 @@ class _Steps:
         if found not in (self.source, *self.sources):
             raise RGBXError(root, f'{name} in its {found} layout', f'its {self.source} layout')
         return found,root
-
     def target_card(self, card:'Card', # Of the target layout
         tile:int,               # Side of the tiles
     ):                          # `Card`
         "The card that is written beside the files."
         return card
-
     def convert(self, modality:'Modality', # As the target has it
         image:np.ndarray,                  # (H, W, C)
         options:dict,           # size, inpaint ...
@@ -44,7 +42,6 @@ class _Steps:
         if modality.name == 'thermal' and options['inpaint']: image = _inpainted(image)
         one_channel = modality.bits == 8 and (modality.grey or modality.name == 'thermal')
         return np.ascontiguousarray(image[...,0]) if one_channel and image.ndim == 3 else image
-
     def item(self, ds:'DataSet', # The source, a split
         index:int,     # Index
         split:str,     # Its name
@@ -54,7 +51,6 @@ class _Steps:
     ) -> int:          # How many files were written
         "Prepare one item."
         return prepare_item(self, ds, index, split, card, dst, options)
-
     def finish(self, root:Path, # Of the source
         dst:Path, # Of the target
     ):

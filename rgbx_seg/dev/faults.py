@@ -13,6 +13,7 @@ from pathlib import Path
 _ENV = dict(OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1', MPLBACKEND='agg', NO_COLOR='1')
 _TRAIN = ['--model', 'sigma_nano', '--bs', '4', '--augment', 'flip', '--device', 'cpu', '--set', 'model.args.head_kw.drop_path=0']
 
+# %% ../../nbs/dev/42_faults.ipynb #48c26025
 class Command:
     "A running `rgbx`, in a group of processes of its own."
     def __init__(self,
@@ -26,27 +27,22 @@ class Command:
         path = os.pathsep.join(part for part in sys.path if part)
         self.process = subprocess.Popen(whole, stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.out,
                                         env=os.environ | _ENV | dict(PYTHONPATH=path) | env, start_new_session=True)
-
     @property
     def text(self) -> str: # So far
         "What it said."
         self.out.seek(0)
         return self.out.read().decode('utf-8', 'replace')
-
     def wait(self, seconds:float=240) -> int: # At most so long
         "Its exit status."
         return self.process.wait(seconds)
-
     def kill(self, number:int=signal.SIGKILL): # A signal
         "To all of its group."
         with contextlib.suppress(ProcessLookupError): os.killpg(self.process.pid, number)
-
     def until(self, file:Path, seconds:float=120): # That it writes, and how long to wait
         "Wait for a file."
         end = time.time()+seconds
         while not file.exists() and time.time() < end and self.process.poll() is None: time.sleep(.02)
         if not file.exists(): raise TimeoutError(f'{file} does not come: {self.text[-500:]}')
-
     def children(self) -> list: # Numbers of processes, with their children
         "All processes below it."
         found,new = [],[self.process.pid]

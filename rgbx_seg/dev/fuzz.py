@@ -153,6 +153,7 @@ def _serve(seed):
             print(json.dumps(_run_input(KINDS[name], given, folder, watch)), file=answers, flush=True)
     finally: shutil.rmtree(folder, ignore_errors=True)
 
+# %% ../../nbs/dev/40_fuzz.ipynb #82f68e03
 class _Reader:
     "The process that reads; a new one where the last one ended."
     def __init__(self, seed):

@@ -294,6 +294,7 @@ def _command(words):
     except SystemExit as e: return e.code or 0
     finally: sys.argv = before
 
+# %% ../../nbs/dev/38_records.ipynb #f4312b78
 def read_words(path:Path # A list of words
 ) -> list:               # The exit status
     "A command; its words are no affair of the shell."

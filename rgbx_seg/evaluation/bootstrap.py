@@ -44,9 +44,34 @@ def _score(totals, n_classes, score, classes, absent):
         if absent=='zero': return np.nan_to_num(values).mean(1)
         return np.nansum(values, 1)/(~np.isnan(values)).sum(1)
 
+# %% ../../nbs/evaluation/34_bootstrap.ipynb #8d701a5e
+class _Interval(Tables):
+    "What the draws say."
+    @property
+    def difference(self) -> float: # b - a, in 0..1
+        "The difference on the images themselves."
+        return self.values[1]-self.values[0]
+
+    @property
+    def interval(self) -> tuple: # (low, high)
+        "Where `level` of the draws are."
+        return tuple(np.quantile(self.draws, [(1-self.level)/2, (1+self.level)/2]))
+
+    @property
+    def p(self) -> float: # 0..1
+        "Two-sided: how often chance among the images would turn the sign."
+        other_side = min((self.draws<=0).sum(), (self.draws>=0).sum())
+        return min(1., 2*(other_side+1)/(len(self.draws)+1))
+
+    def verdict(self) -> str:
+        "One sentence."
+        (low,high),(a,b) = self.interval,self.names
+        if low<=0<=high: return f'no difference beyond chance between {a} and {b}'
+        return f'{b} is {"better" if self.difference>0 else "worse"} than {a} by more than chance'
+
 # %% ../../nbs/evaluation/34_bootstrap.ipynb #23ba61d6
 @dataclass(eq=False, repr=False)
-class Difference(Tables):
+class Difference(_Interval):
     "The difference of two reports, with its bootstrap interval."
     names:tuple          # Of both reports
     score:str            # 'miou', 'macc' or 'aacc'
@@ -56,24 +81,6 @@ class Difference(Tables):
     draws:np.ndarray     # Differences b - a of the draws
     level:float=.95      # Of the interval
     synthetic:bool=False # Generated scenes
-    @property
-    def difference(self) -> float: # b - a, in 0..1
-        "The difference on the images themselves."
-        return self.values[1]-self.values[0]
-    @property
-    def interval(self) -> tuple: # (low, high)
-        "Where `level` of the draws are."
-        return tuple(np.quantile(self.draws, [(1-self.level)/2, (1+self.level)/2]))
-    @property
-    def p(self) -> float: # 0..1
-        "Two-sided: how often chance among the images would turn the sign."
-        other_side = min((self.draws<=0).sum(), (self.draws>=0).sum())
-        return min(1., 2*(other_side+1)/(len(self.draws)+1))
-    def verdict(self) -> str:
-        "One sentence."
-        (low,high),(a,b) = self.interval,self.names
-        if low<=0<=high: return f'no difference beyond chance between {a} and {b}'
-        return f'{b} is {"better" if self.difference>0 else "worse"} than {a} by more than chance'
     def heading(self) -> list: # Lines
         "The verdict, and what it rests on."
         how = f'paired bootstrap, {len(self.draws)} draws of {self.n} images; of the training nothing is drawn'

@@ -73,6 +73,11 @@ class _Share(torch.utils.data.Dataset):
 
 def _as_it_is(item): return item
 
+def _loader(dataset, share, num_workers):
+    "Items of a share, read one by one."
+    return DataLoader(_Share(dataset, share), batch_size=None, collate_fn=_as_it_is, num_workers=num_workers,
+                      worker_init_fn=leave_signals)
+
 def _batches(items, bs):
     "Stacks of up to `bs` consecutive items of one size (0: as many as profit from it): yields lists."
     group = []
@@ -145,8 +150,37 @@ def _nearest(array, size):
     if array.shape==tuple(size): return array
     return cv2_().resize(array, tuple(size)[::-1], interpolation=cv2_().INTER_NEAREST)
 
+# %% ../../nbs/evaluation/32_evaluate.ipynb #2a864867
+class _Counted:
+    "What one item adds, and what all of them come to."
+    def _one(self, index, mask, prediction, scores):
+        name,condition = _name(self.dataset, index),self.conditions[index]
+        labels = _nearest(mask, prediction.shape)                    # scored at the protocol's size
+        labels = np.where(np.isin(labels, self.void), self.how['ignore'], labels) if self.void else labels
+        weight = _nearest(self.dataset.label_confidence(name), prediction.shape) if self.weighted else None
+        try: counts = self._new().add(prediction, labels.astype(np.int64), weight).counts
+        except RGBXError as e: raise RGBXError(name, e.found, e.expected, e.fix) from e
+        self.matrices[condition].counts += counts
+        flat = counts.reshape(-1)
+        at = flat.nonzero()[:,0]
+        key = name if name not in self.images else f'{name} #{index}'
+        self.images[key] = (condition, at.numpy(), flat[at].numpy())
+        if self.save is None: return
+        if prediction.shape!=mask.shape: prediction = _nearest(prediction.astype(np.uint8), mask.shape)
+        save_prediction(self.save, name, prediction, self.dataset.card, scores)
+
+    def all_images(self):
+        "Those of all processes, in the order of the data set."
+        images,world = self.images,_processes()[1]
+        if world > 1:
+            parts = [None]*world
+            dist.all_gather_object(parts, images)
+            images = {name: counts for part in parts for name,counts in part.items()}
+        order = {_name(self.dataset, i): i for i in range(len(self.dataset))}
+        return dict(sorted(images.items(), key=lambda image: order.get(image[0], len(order))))
+
 # %% ../../nbs/evaluation/32_evaluate.ipynb #ad9b4836
-class _Count:
+class _Count(_Counted):
     "Counts predictions by condition and item, and saves them."
     def __init__(self, dataset:'DataSet', protocol:'Protocol', conditions, save=None):
         self.dataset = dataset
@@ -165,30 +199,6 @@ class _Count:
         for k,((i,item),prediction) in enumerate(zip(group, predictions)):
             self._one(i, np.asarray(item[-1]), prediction, None if scores is None else scores[k])
         self.seconds += time.perf_counter()-start
-    def _one(self, index, mask, prediction, scores):
-        name,condition = _name(self.dataset, index),self.conditions[index]
-        labels = _nearest(mask, prediction.shape)                    # scored at the protocol's size
-        labels = np.where(np.isin(labels, self.void), self.how['ignore'], labels) if self.void else labels
-        weight = _nearest(self.dataset.label_confidence(name), prediction.shape) if self.weighted else None
-        try: counts = self._new().add(prediction, labels.astype(np.int64), weight).counts
-        except RGBXError as e: raise RGBXError(name, e.found, e.expected, e.fix) from e
-        self.matrices[condition].counts += counts
-        flat = counts.reshape(-1)
-        at = flat.nonzero()[:,0]
-        key = name if name not in self.images else f'{name} #{index}'
-        self.images[key] = (condition, at.numpy(), flat[at].numpy())
-        if self.save is None: return
-        if prediction.shape!=mask.shape: prediction = _nearest(prediction.astype(np.uint8), mask.shape)
-        save_prediction(self.save, name, prediction, self.dataset.card, scores)
-    def all_images(self):
-        "Those of all processes, in the order of the data set."
-        images,world = self.images,_processes()[1]
-        if world > 1:
-            parts = [None]*world
-            dist.all_gather_object(parts, images)
-            images = {name: counts for part in parts for name,counts in part.items()}
-        order = {_name(self.dataset, i): i for i in range(len(self.dataset))}
-        return dict(sorted(images.items(), key=lambda image: order.get(image[0], len(order))))
 
 # %% ../../nbs/evaluation/32_evaluate.ipynb #8f7c55ca
 def _stacks(group, picks, dataset):
@@ -260,8 +270,7 @@ def evaluate(
     count = _Count(dataset, protocol, _conditions(dataset, conditions), Path(save) if save else None)
     (rank,world),clock = _processes(),dict(load=0., forward=0.)
     share = list(range(rank, len(dataset), world))
-    loader = DataLoader(_Share(dataset, share), batch_size=None, collate_fn=_as_it_is, num_workers=num_workers,
-                        worker_init_fn=leave_signals)
+    loader = _loader(dataset, share, num_workers)
     groups = _ahead(_batches(loader, 1 if protocol.mode=='slide' or protocol.arithmetic else bs), ahead, clock)
     groups = bar(groups, progress and rank==0, -(-len(share)//(bs or 1)))
     try:

@@ -31,13 +31,11 @@ class ConfusionMatrix:
         self.absent = absent
         self.outside = outside
         self.reset()
-
     def reset(self):
         "Forget all counts."
         self.counts = torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64)
         self._total = None
         self._seen = None
-
     def add(self,
         pred:'np.ndarray', # Class indices (..., H, W), or logits (B, num_classes, h, w), which are resized (bilinear) to the label's size
         y:'np.ndarray|Tensor', # Labels (..., H, W), integers
@@ -57,6 +55,7 @@ class ConfusionMatrix:
         self._total = None
         return self
 
+# %% ../../nbs/evaluation/00_metrics.ipynb #1113cbd6
 def _outside(what, values, num_classes, more=''):
     vals = values.unique()[:5].tolist()
     return RGBXError('ConfusionMatrix.add',

@@ -213,6 +213,7 @@ def _scene(job, index, stack):
     item,holes = _item_with_holes(job.dataset, index)
     return Whole(list(item[:-1]), holes, job.grid(index))
 
+# %% ../../nbs/evaluation/40_predict.ipynb #0df25be2
 class _Overview:
     "A scene, looked at: keeps every k-th pixel of what is read and of the classes."
     def __init__(self, scene:'Scene|Whole', side:int=640):
@@ -365,6 +366,7 @@ def _job(run, dataset, out, protocol, drop, kinds, maps, device, effort):
     job.model = for_inference(run.model, effort.bf16)
     return job
 
+# %% ../../nbs/evaluation/40_predict.ipynb #94215605
 def predict(
     run:'Run|Callable|str|Path', # A run folder, a saved model or a `Run`; a model, or any function of the modalities' tensors to logits
     inputs:'DataSet|dict|str|Path', # A folder, {modality: file, film, folder or [file, ...]} (with 'label' for masks), or an open data set

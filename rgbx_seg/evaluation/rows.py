@@ -41,6 +41,7 @@ class _PngRows:
         self._chunk(b'IEND', b'')
         self.file.close()
 
+# %% ../../nbs/evaluation/44_rows.ipynb #0d9dfcbe
 class _TiffRows:
     "A GeoTIFF of one band that is written row by row."
     def __init__(self, path:Path, grid:Grid, dtype:str, palette=None, scale=None):
@@ -65,39 +66,9 @@ class _TiffRows:
         "Finish the file."
         self.file.close()
 
-# %% ../../nbs/evaluation/44_rows.ipynb #58baa1bf
-class Target:
-    "The files of a result: of the classes, and of each map as 8 bits (times `full`; without data `void`) or as floats."
-    def __init__(self,
-        shape:tuple,     # (height, width)
-        num_classes:int, # Before the maps
-    ):
-        self.shape,self.num_classes = shape,num_classes
-        self.writers,self.counts,self.begun = [],np.zeros(256, np.int64),None
-        self.wanted = [('classes', None, 255, np.uint8)]       # (what, factor, void, type) of each plane
-
-    def add(self,
-        stack:ExitStack, # Closes the file
-        path:Path,       # Of the file
-        what:'int|str'='classes', # Or the number of a map
-        **how            # grid, dtype, palette, scale of a GeoTIFF; full, void of 8 bits; palette of a PNG
-    ):
-        "One more file."
-        unfinished = stack.enter_context(atomic_path(path))
-        full,void = how.pop('full', 250),how.pop('void', 255)
-        if 'grid' in how:
-            dtype = how.pop('dtype', 'uint8')
-            writer = _TiffRows(unfinished, how.pop('grid'), dtype, **how)
-        else: writer,dtype = _PngRows(unfinished, self.shape, **how),'uint8'
-        stack.callback(writer.close)
-        plane = ('classes', None, 255, np.uint8) if what == 'classes' else (what, full, void, np.dtype(dtype).type)
-        if plane not in self.wanted: self.wanted.append(plane)
-        self.writers.append((self.wanted.index(plane), writer))
-
-    def tell(self, writer:object): # With `rows(y, rows)`
-        "Someone else who gets the classes."
-        self.writers.append((0, writer))
-
+# %% ../../nbs/evaluation/44_rows.ipynb #5fcf0325
+class _Bands:
+    "A row of tiles, from its first part to the file."
     def begin(self, height:int): # Of the finished part
         "Start a row."
         self.begun = [np.full((height, self.shape[1]), np.nan if kind == np.float32 else void, kind)
@@ -117,3 +88,34 @@ class Target:
         "Write the row."
         for plane,writer in self.writers: writer.rows(top, self.begun[plane])
         self.counts += np.bincount(self.begun[0].ravel(), minlength=256)
+
+# %% ../../nbs/evaluation/44_rows.ipynb #58baa1bf
+class Target(_Bands):
+    "The files of a result: of the classes, and of each map as 8 bits (times `full`; without data `void`) or as floats."
+    def __init__(self,
+        shape:tuple,     # (height, width)
+        num_classes:int, # Before the maps
+    ):
+        self.shape,self.num_classes = shape,num_classes
+        self.writers,self.counts,self.begun = [],np.zeros(256, np.int64),None
+        self.wanted = [('classes', None, 255, np.uint8)]       # (what, factor, void, type) of each plane
+    def add(self,
+        stack:ExitStack, # Closes the file
+        path:Path,       # Of the file
+        what:'int|str'='classes', # Or the number of a map
+        **how            # grid, dtype, palette, scale of a GeoTIFF; full, void of 8 bits; palette of a PNG
+    ):
+        "One more file."
+        unfinished = stack.enter_context(atomic_path(path))
+        full,void = how.pop('full', 250),how.pop('void', 255)
+        if 'grid' in how:
+            dtype = how.pop('dtype', 'uint8')
+            writer = _TiffRows(unfinished, how.pop('grid'), dtype, **how)
+        else: writer,dtype = _PngRows(unfinished, self.shape, **how),'uint8'
+        stack.callback(writer.close)
+        plane = ('classes', None, 255, np.uint8) if what == 'classes' else (what, full, void, np.dtype(dtype).type)
+        if plane not in self.wanted: self.wanted.append(plane)
+        self.writers.append((self.wanted.index(plane), writer))
+    def tell(self, writer:object): # With `rows(y, rows)`
+        "Someone else who gets the classes."
+        self.writers.append((0, writer))

@@ -143,22 +143,9 @@ def _order(line, name):
     if value is None or value != value: return 2, 0, ''
     return (0, -value, '') if isinstance(value, (int, float)) else (1, 0, _word(value))
 
-# %% ../../nbs/evaluation/58_run_list.ipynb #0a99428d
-class RunList(Tables):
-    "Runs with scores and settings."
-    def __init__(self,
-        folder:Path,     # Where they lie
-        lines:list,      # A dict for each run
-        damaged:dict,    # {file: why it cannot be read}
-        total:int,       # How many runs there are, with those left out
-        settings:tuple=()# Paths of settings that have a column
-    ):
-        self.folder = folder
-        self.lines = lines
-        self.damaged = damaged
-        self.total = total
-        self.settings = tuple(settings)
-
+# %% ../../nbs/evaluation/58_run_list.ipynb #da83942e
+class _RunRows(Tables):
+    "Runs as a table."
     def heading(self) -> list: # Lines
         "How many."
         count = f'{len(self.lines)} of {self.total}' if len(self.lines) < self.total else str(self.total)
@@ -183,6 +170,22 @@ class RunList(Tables):
         return [line['name'], *(line[name] or '-' for name in ('data', 'model', 'recipe')),
                 f"{line['epochs']}/{_word(line['planned'])}", shown, pct(line['miou'], digits) + other, date,
                 *(_word(_value(line, name)) for name in self.settings)]
+
+# %% ../../nbs/evaluation/58_run_list.ipynb #0a99428d
+class RunList(_RunRows):
+    "Runs with scores and settings."
+    def __init__(self,
+        folder:Path,     # Where they lie
+        lines:list,      # A dict for each run
+        damaged:dict,    # {file: why it cannot be read}
+        total:int,       # How many runs there are, with those left out
+        settings:tuple=()# Paths of settings that have a column
+    ):
+        self.folder = folder
+        self.lines = lines
+        self.damaged = damaged
+        self.total = total
+        self.settings = tuple(settings)
 
     def to_pandas(self): # `DataFrame`
         "A row for each run: scores from 0 to 1, and every setting by its path."

@@ -123,8 +123,34 @@ def _cut(raster, window, path):
         if raster.colorinterp[0] == rasterio.enums.ColorInterp.palette: part.write_colormap(1, raster.colormap(1))
         if mask and not alpha: part.write_mask(raster.dataset_mask(window=window))
 
+# %% ../../nbs/evaluation/45_tiles.ipynb #5176d185
+class _Windows:
+    "Parts of the files of an item."
+    def images(self,
+        *box:int # First row, first column, rows, columns
+    ) -> tuple:  # ([(h, w, C) image per modality], (h, w) bool of pixels without data, or None)
+        "A part of the scene, as any file is read; None where one file shows nothing of that place."
+        places = {}
+        for name,raster in self.sets.items():
+            window = _window_of(raster, self.first, box)
+            if window is None: return None,None
+            places[name] = self.folder/f'{name}.tif'
+            self._cut(name, window, places[name], box)
+        item = read_item(places, self.card,
+                         lambda kind, memo: read_modality(places[kind], self.card.modalities[kind], memo))
+        images,_,holes = item.done(None, self.card.layout.ignore)
+        return images,holes
+
+    def _cut(self, name, window, path, box):
+        rasterio = need('rasterio', 'geo', path)
+        try: _cut(self.sets[name], window, path)
+        except rasterio.errors.RasterioError as e:
+            raise RGBXError(self.files[name],
+                            f'unreadable at row {box[0]}, column {box[1]} ({str(e.__cause__ or e)[:100]})',
+                            'a complete file') from None
+
 # %% ../../nbs/evaluation/45_tiles.ipynb #3cb7c6a2
-class Scene:
+class Scene(_Windows):
     """One or several GeoTIFFs as the modalities of a run; a context manager. `scene.images(top, left, height, width)`
     gives a part of them."""
     def __init__(self,
@@ -158,29 +184,6 @@ class Scene:
         return self
 
     def __exit__(self, *_): self.stack.close()
-
-    def images(self,
-        *box:int # First row, first column, rows, columns
-    ) -> tuple:  # ([(h, w, C) image per modality], (h, w) bool of pixels without data, or None)
-        "A part of the scene, as any file is read; None where one file shows nothing of that place."
-        places = {}
-        for name,raster in self.sets.items():
-            window = _window_of(raster, self.first, box)
-            if window is None: return None,None
-            places[name] = self.folder/f'{name}.tif'
-            self._cut(name, window, places[name], box)
-        item = read_item(places, self.card,
-                         lambda kind, memo: read_modality(places[kind], self.card.modalities[kind], memo))
-        images,_,holes = item.done(None, self.card.layout.ignore)
-        return images,holes
-
-    def _cut(self, name, window, path, box):
-        rasterio = need('rasterio', 'geo', path)
-        try: _cut(self.sets[name], window, path)
-        except rasterio.errors.RasterioError as e:
-            raise RGBXError(self.files[name],
-                            f'unreadable at row {box[0]}, column {box[1]} ({str(e.__cause__ or e)[:100]})',
-                            'a complete file') from None
 
 # %% ../../nbs/evaluation/45_tiles.ipynb #094dbd0a
 @dataclass
@@ -248,7 +251,6 @@ class Blend:
         # rows that the next row of tiles shares
         self.rest = [y+tile[0]-following for y,following in zip(ys, ys[1:])]+[0]
         self.above = self.down = self.right = None
-
     def add(self,
         row:int,       # Row of the tile
         column:int,    # Its column
@@ -293,6 +295,7 @@ def tile_count(shape:tuple, # (height, width) of a scene
     "How many tiles cover a scene."
     return math.prod(len(tile_starts(n, tile, overlap)) for n in shape)
 
+# %% ../../nbs/evaluation/45_tiles.ipynb #a334c491
 def in_tiles(scene:Scene|Whole, # `Scene` or `Whole`
     scores_of:callable, # Stacks (B, h, w, C) per modality -> `(B, classes + maps, h, w)`
     target:Target,      # Where the result goes

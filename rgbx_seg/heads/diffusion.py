@@ -101,6 +101,7 @@ def _noises(count:int, seed, like:Tensor):
     generator = torch.Generator().manual_seed(seed)
     return lambda: torch.randn(shape, generator=generator).to(like)
 
+# %% ../../nbs/heads/72_diffusion.ipynb #dcd6bb33
 class _Sampling(_Denoising):
     "Prediction: from pure noise to a mask."
     def sample(self,

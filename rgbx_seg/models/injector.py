@@ -55,6 +55,7 @@ class InjectedViT(nn.Module):
         levels = [self.up(levels[0])+finest, *levels]
         return [norm(level+resize(f, level.shape[-2:])) for norm,level,f in zip(self.norms, levels, maps)]
 
+# %% ../../nbs/models/24_injector.ipynb #c67fbd90
 class _Level(nn.Module):
     "One of the four maps."
     def __init__(self, number):

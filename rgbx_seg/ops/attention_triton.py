@@ -116,6 +116,8 @@ if triton is not None:
         hi = tl.where(i0+T-1>=H-K, H-1, tl.minimum(i0+T-1+K//2, H-1))
         return lo,hi
 
+# %% ../../nbs/ops/34_attention_triton.ipynb #1b12c68b
+if triton is not None:
     @triton.jit
     def keys_kernel(q, k, v, rpb, g, lse, delta, dk, dv, sq, sk, sv, sg, H, W, heads, n_tiles, C: tl.constexpr,
                     CV: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr, TH: tl.constexpr, TW: tl.constexpr,

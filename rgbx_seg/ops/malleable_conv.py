@@ -186,9 +186,7 @@ class MalleableConv2d(_ByDepth):
     ):
         if kernel%2 == 0: raise RGBXError('MalleableConv2d', f'kernel={kernel}', 'an odd number')
         super().__init__(in_channels, out_channels, kernel, stride, padding, dilation, pixel_size)
-        self.scale_const = scale_const
-        self.fix_center = fix_center
-        self.adjust_to_scale = adjust_to_scale
+        self.scale_const,self.fix_center,self.adjust_to_scale = scale_const,fix_center,adjust_to_scale
         self.quirks = check_quirks(quirks, 'MalleableConv2d', 'metre_bounds')
         self.depth_anchor = nn.Parameter(torch.arange(-2.,3.).view(1,5,1,1))
         self.temperature = nn.Parameter(torch.ones(1))

@@ -126,7 +126,6 @@ class _Scan:
     rev:int=0                  # bit k: direction k runs backwards along its line
     ways:tuple=((0,),)         # directions that share a line
     merged:bool=False          # do all directions share x and y?
-
     def chunks(self): return chunking(self.b, 1 if self.merged else self.K, self.D, self.L, STEPS)
     def new(self, *shape): return self.A.new_empty(shape)
     def flags(self):

@@ -248,22 +248,18 @@ class Checkpoint(Callback):
         self.every_batches = every_batches
         self.every_seconds = every_seconds
         self.settings = _plain(settings or {})
-
     def stateful(self):
         return {cb.name: cb for cb in self.learn.cbs if cb is not self and hasattr(type(cb), 'load_state_dict')}
-
     def before_fit(self):
         if not rank_distrib():  # left by a kill
             [f.unlink(missing_ok=True) for f in self.path.parent.glob(f'.{self.path.stem}-*{self.path.suffix}')]
         self.last = time.monotonic()
         if self.resume and self.path.exists(): self.load()
-
     def before_train(self):
         epoch,it,first,_ = self.learn.begin
         mid = it and self.epoch==epoch
         self.first = first if mid else rng_state(self.dls)  # the generators as this epoch begins
         if mid: self.learn.train_iter,self.learn.pct_train = self.counts
-
     def after_batch(self):
         # half a sum of gradients is not saved
         n,done = getattr(getattr(self.learn, 'accumulate', None), 'n', 1),self.iter+1
@@ -273,7 +269,6 @@ class Checkpoint(Callback):
         if self.every_seconds and (ranks()[1]==1 or done//n%10==0):
             due |= all_sum(ranks()[0]==0 and time.monotonic()-self.last>self.every_seconds)[0]>0
         if due: self.save(self.epoch, done)
-
     def after_epoch(self):
         if self.learn.in_fit: self.save(self.epoch+1, 0)
 

@@ -13,36 +13,9 @@ from torch import nn, Tensor
 from ..core import RGBXError, nearest
 from ..registry import LOSSES
 
-# %% ../../nbs/training/00_losses.ipynb #b82e1fbe
-@LOSSES('ce')
-class SegLoss(nn.Module):
-    """Mean cross entropy over valid pixels, plus `aux` times that of each auxiliary output; see `decodes` and
-    `activation` for fastai."""
-    def __init__(self,
-        aux=.4,                # Factor of the auxiliary outputs: a number, or one per output
-        ignore:int=255,        # Label value of the pixels that do not count
-        weight=None,           # Weight per class (num_classes,); see `class_weights`
-        # 'mean': one number; 'none': one per image (B,), each the mean over its own valid pixels; 'all': the sum over
-        # valid pixels by the number of all
-        reduction:str='mean'
-    ):
-        super().__init__()
-        if reduction not in ('mean','none','all'):
-            raise RGBXError('SegLoss', f'reduction={reduction!r}', "'mean', 'none' or 'all'")
-        self.aux,self.ignore,self.reduction = aux,ignore,reduction
-        self.weight = None if weight is None else torch.as_tensor(weight, dtype=torch.float32)
-
-    def forward(self,
-        pred:torch.Tensor,     # Logits (B, C, h, w), or a tuple (logits, aux, ...)
-        label:Tensor # Labels (B, H, W), integers: 0 ... C-1 or `ignore`
-    ) -> Tensor:     # Scalar, or (B,) for reduction 'none'
-        "The loss. Raises `RGBXError` on a label outside the classes or a wrong shape."
-        main,*aux = pred if isinstance(pred, (tuple,list)) else (pred,)
-        f = self.aux if isinstance(self.aux, (tuple,list)) else [self.aux]*len(aux)
-        if len(f)!=len(aux):
-            raise RGBXError('SegLoss', f'{len(aux)} auxiliary outputs', f'{len(f)}, as many as there are factors')
-        return self.cross_entropy(main, label) + sum(k*self.cross_entropy(a, label) for k,a in zip(f,aux))
-
+# %% ../../nbs/training/00_losses.ipynb #c1570926
+class _CrossEntropy(nn.Module):
+    "The loss of one output, and what its mean divides by."
     def cross_entropy(self, logits:Tensor, label:Tensor):
         "The loss of one output."
         self.check(logits, label)
@@ -80,14 +53,40 @@ class SegLoss(nn.Module):
         if self.weight is not None and len(self.weight)!=logits.shape[1]:
             raise RGBXError('SegLoss', f'{len(self.weight)} class weights', f'{logits.shape[1]}, one per class')
 
+# %% ../../nbs/training/00_losses.ipynb #b82e1fbe
+@LOSSES('ce')
+class SegLoss(_CrossEntropy):
+    """Mean cross entropy over valid pixels, plus `aux` times that of each auxiliary output; see `decodes` and
+    `activation` for fastai."""
+    def __init__(self,
+        aux=.4,                # Factor of the auxiliary outputs: a number, or one per output
+        ignore:int=255,        # Label value of the pixels that do not count
+        weight=None,           # Weight per class (num_classes,); see `class_weights`
+        # 'mean': one number; 'none': one per image (B,), each the mean over its own valid pixels; 'all': the sum over
+        # valid pixels by the number of all
+        reduction:str='mean'
+    ):
+        super().__init__()
+        if reduction not in ('mean','none','all'):
+            raise RGBXError('SegLoss', f'reduction={reduction!r}', "'mean', 'none' or 'all'")
+        self.aux,self.ignore,self.reduction = aux,ignore,reduction
+        self.weight = None if weight is None else torch.as_tensor(weight, dtype=torch.float32)
+    def forward(self,
+        pred:torch.Tensor,     # Logits (B, C, h, w), or a tuple (logits, aux, ...)
+        label:Tensor # Labels (B, H, W), integers: 0 ... C-1 or `ignore`
+    ) -> Tensor:     # Scalar, or (B,) for reduction 'none'
+        "The loss. Raises `RGBXError` on a label outside the classes or a wrong shape."
+        main,*aux = pred if isinstance(pred, (tuple,list)) else (pred,)
+        f = self.aux if isinstance(self.aux, (tuple,list)) else [self.aux]*len(aux)
+        if len(f)!=len(aux):
+            raise RGBXError('SegLoss', f'{len(aux)} auxiliary outputs', f'{len(f)}, as many as there are factors')
+        return self.cross_entropy(main, label) + sum(k*self.cross_entropy(a, label) for k,a in zip(f,aux))
     def decodes(self, pred:torch.Tensor):
         "Class indices (B, H, W) from logits (or from probabilities)."
         return _main(pred).argmax(1)
-
     def activation(self, pred:torch.Tensor):
         "Probabilities (B, C, H, W) from logits."
         return _main(pred).float().softmax(1)
-
     def extra_repr(self):
         return f'aux={self.aux}, ignore={self.ignore}, weight={None if self.weight is None else self.weight.tolist()}'
 

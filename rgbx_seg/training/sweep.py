@@ -40,6 +40,7 @@ def _choice(params, axes):
     return {name: params[name] if isinstance(values, SearchRange) else json.loads(params[name])
             for name,values in axes.items()}
 
+# %% ../../nbs/training/84_sweep.ipynb #dbbe1304
 def _study(optuna, out, search, seed):
     "(The study of a folder, was it made just now?)"
     out.mkdir(parents=True, exist_ok=True)
@@ -131,6 +132,7 @@ def _one_line(error):
     "An error for a table."
     return ' '.join(str(error).split())[:300] or type(error).__name__
 
+# %% ../../nbs/training/84_sweep.ipynb #18554ac0
 def _do(optuna, study, trial, job):
     "Take a cell to its end, and tell the study."
     choice = _choice(trial.params, job.axes)

@@ -77,8 +77,27 @@ def _best_shift(rho, overlap, size_rgb, size_canvas, least):
     row,column = np.unravel_index(score.argmax(), score.shape)
     return float(score[row,column]),np.array([shifts[1][column], shifts[0][row]])
 
+# %% ../../../nbs/data/align/20_estimate.ipynb #8ffdd962
+class _Candidates:
+    "The best of the candidates."
+    def best(self) -> Found: # After one refinement at half steps
+        "The best candidate."
+        first = max((self.candidate(k, r) for k in self.scales for r in self.rotations), key=lambda f: f.score)
+        step = math.sqrt(self.scales[1]/self.scales[0]) if len(self.scales) > 1 else 1
+        turn = self.rotations[-1]/2
+        grid = {(first.scale*step**i, first.rotation+turn*j) for i in (-1, 0, 1) for j in (-1, 0, 1)}
+        grid -= {(first.scale, first.rotation)}
+        return max([first, *(self.candidate(*place) for place in grid)], key=lambda f: f.score)
+
+    def at_edge(self,
+        found:Found, # Of `best`
+    ) -> bool:       # Is there perhaps more beyond?
+        "Does the best candidate lie at the end of the scales that were tried?"
+        low,high = self.scales[[0, -1]]
+        return len(self.scales) > 1 and not low*1.01 < found.scale < high/1.01
+
 # %% ../../../nbs/data/align/20_estimate.ipynb #a1f24917
-class Search:
+class Search(_Candidates):
     "Coarse search of one rig: scales, rotations and all shifts."
     def __init__(self,
         pairs:RigPairs,         # Of one rig
@@ -110,22 +129,6 @@ class Search:
         moved = np.array([[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1]])@self.to_level
         H = np.linalg.inv(np.vstack([affine, [0, 0, 1]]))@moved
         return Found(score, H/H[2,2], scale, rotation)
-
-    def best(self) -> Found: # After one refinement at half steps
-        "The best candidate."
-        first = max((self.candidate(k, r) for k in self.scales for r in self.rotations), key=lambda f: f.score)
-        step = math.sqrt(self.scales[1]/self.scales[0]) if len(self.scales) > 1 else 1
-        turn = self.rotations[-1]/2
-        grid = {(first.scale*step**i, first.rotation+turn*j) for i in (-1, 0, 1) for j in (-1, 0, 1)}
-        grid -= {(first.scale, first.rotation)}
-        return max([first, *(self.candidate(*place) for place in grid)], key=lambda f: f.score)
-
-    def at_edge(self,
-        found:Found, # Of `best`
-    ) -> bool:       # Is there perhaps more beyond?
-        "Does the best candidate lie at the end of the scales that were tried?"
-        low,high = self.scales[[0, -1]]
-        return len(self.scales) > 1 and not low*1.01 < found.scale < high/1.01
 
 # %% ../../../nbs/data/align/20_estimate.ipynb #f8a26343
 def _change(theta, model):
@@ -176,11 +179,9 @@ def correlations(maps_rgb:torch.Tensor, # (n, 2, h, w)
 # %% ../../../nbs/data/align/20_estimate.ipynb #84fa7817
 _POST = {64: 1.5, 128: 1.2, 256: .8, 512: .8}
 
-# %% ../../../nbs/data/align/20_estimate.ipynb #1aee4636
-class _Refiner:
-    "Climbs the quotient of one rig."
-    def __init__(self, pairs, model): self.pairs,self.model,self._kept = pairs,model,{}
-
+# %% ../../../nbs/data/align/20_estimate.ipynb #7511faa1
+class _Levels:
+    "Maps of both sensors at every level."
     def finest(self, H:np.ndarray):
         "The finest level, px: neither RGB's own pixels nor 1.2 of X's are undercut."
         return min(self.pairs.longer, self.pairs.longer*scale_of(H, self.pairs.size_rgb)/1.2)
@@ -198,6 +199,11 @@ class _Refiner:
         maps_rgb,from_rgb,maps_x,to_x = self.maps(H, min(side, self.finest(H)), .8)
         turn = torch.tensor(angle_of(H, self.pairs.size_rgb))
         with torch.no_grad(): return correlations(maps_rgb, maps_x, to_x@torch.from_numpy(H)@from_rgb, turn)
+
+# %% ../../../nbs/data/align/20_estimate.ipynb #1aee4636
+class _Refiner(_Levels):
+    "Climbs the quotient of one rig."
+    def __init__(self, pairs, model): self.pairs,self.model,self._kept = pairs,model,{}
 
     def climb(self, H:np.ndarray, model:str, side:float, post:float, steps:int=40):
         "Forty steps of Adam at one level."

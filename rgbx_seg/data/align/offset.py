@@ -96,6 +96,7 @@ def _place(modality, size_rgb, size_x, where):
 def _spread(names, count):
     return [names[k] for k in np.unique(np.linspace(0, len(names)-1, min(count, len(names))).astype(int))]
 
+# %% ../../../nbs/data/align/65_offset.ipynb #9902e909
 def loose_sensors(dataset:'DataSet' # Open
 ) -> list:                          # Of modalities
     "The modalities that have edges to compare with those of the first."

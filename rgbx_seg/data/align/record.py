@@ -50,17 +50,14 @@ class Alignment:
         self.H = check_matrix(self.H, self.size_rgb, self.size_x, where)
         if self.outside not in OUTSIDE: raise RGBXError(where, f'outside={self.outside!r}', "'keep', 'void' or 'crop'")
         if self.method not in _METHODS: raise RGBXError(where, f'method={self.method!r}', ', '.join(_METHODS))
-
     @property
     def coverage(self) -> float:
         "The share of RGB that X sees."
         return coverage(self.H, self.size_rgb, self.size_x)
-
     @property
     def shift_px(self) -> float:
         "The largest displacement of a corner against equal fields of view, px of RGB."
         return float(corner_distances(self.H, start_matrix(self.size_rgb, self.size_x), self.size_rgb).max())
-
     def __str__(self):
         told = f'{self.x} onto {self.rgb}: {self.model} by {self.method}'
         if self.pairs: told += f' over {len(self.pairs)} pairs'
@@ -97,6 +94,7 @@ def alignment_from_dict(data:dict, # Of `alignment_dict`
         raise RGBXError(where, 'an H that is no matrix', 'three rows of three numbers') from None
     with within(where): return Alignment(H=H, **known)
 
+# %% ../../../nbs/data/align/50_record.ipynb #6d44840d
 def read_alignment(file:Path # alignment.json
 ) -> Alignment:
     "The record of a file."

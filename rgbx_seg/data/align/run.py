@@ -159,6 +159,7 @@ def _check_empty(folder, force):
     if force or not folder.is_dir() or not any(folder.iterdir()): return
     raise RGBXError(folder, 'files', 'an empty folder, or none', 'Move it away, or --force writes over it')
 
+# %% ../../../nbs/data/align/60_run.ipynb #f630403b
 def _resample(dataset, record):
     "Write the warped files of all splits."
     root,x = dataset.root,record.x

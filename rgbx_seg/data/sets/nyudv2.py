@@ -115,20 +115,16 @@ class NYUOriginal(ArchiveFolder):
         n = len(self._get('images'))
         ranges = self.card.splits.get(split, dict(ids=[[0, n]]))['ids']
         return [str(i) for i in range(n) if any(a <= i <= b for a,b in ranges)]
-
     def path(self, kind:str, name:str): # The one file
         "Where everything is."
         return self.root/_MAT
-
     def _get(self, key):
         file = self._open(self.root/_MAT)
         if key not in file:
             raise RGBXError(self.root/_MAT, f"no entry {key!r} among {', '.join(file)}",
                             'NYU Depth V2, the labelled part')
         return file[key]
-
     def _metres(self, key, number): return np.ascontiguousarray(self._get(key)[number].T.astype(np.float32))
-
     def read(self, kind:str, name:str, memo:dict=None): # (H, W, C)
         "One modality of a frame."
         i,modality = int(name),self.card.modalities[kind]
@@ -137,7 +133,6 @@ class NYUOriginal(ArchiveFolder):
             return np.ascontiguousarray(image[...,::-1] if modality.order == 'bgr' else image)
         if kind == 'hha': return hha(self._metres('depths', i), raw=self._metres('rawDepths', i))
         return repeat(self._metres(dict(depth='depths', raw_depth='rawDepths')[kind], i), modality.channels)
-
     def file_mask(self, name:str): # (H, W) train ids of a frame
         "The label of a frame, in 40 classes."
         if self._table is None: self._table = _class_table(self.root/'classMapping40.mat')

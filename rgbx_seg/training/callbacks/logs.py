@@ -23,7 +23,29 @@ def _writer(folder, purge):
                         "pip install 'rgbx_seg[log]'") from None
     return SummaryWriter(str(folder), purge_step=purge)
 
-class StepLog(Callback):
+# %% ../../../nbs/training/callbacks/60_logs.ipynb #851d1a90
+class _StepFiles(Callback):
+    "The files of a log: begun, written by epoch, closed."
+    def start(self):
+        "Open the files before the first line is written: what is there of earlier steps stays."
+        self.told = True
+        rows = list(csv.reader(self.path.open(newline='')))[1:] if self.step and self.path.exists() else []
+        write_text(self.path, '\n'.join(','.join(r) for r in [self.columns]+[r for r in rows if len(r)==len(
+            self.columns) and int(r[0])<self.step])+'\n')
+        if self.tensorboard: self.board = _writer(self.path.parent/'tensorboard', self.step)
+
+    def after_epoch(self):
+        if self.board and self.learn.in_fit:
+            [self.board.add_scalar(f'epoch/{k}', v, self.step)
+             for k,v in self.learn.history.rows[-1].items() if isinstance(v, float)]
+            self.board.flush()
+
+    def after_fit(self):
+        if self.board: self.board.close()
+        self.board,self.told = None,False
+
+# %% ../../../nbs/training/callbacks/60_logs.ipynb #6a33fb59
+class StepLog(_StepFiles):
     """Writes every so many optimiser steps a line to `steps.csv`, and to TensorBoard; the last step belongs to the
     checkpoint."""
     order = 65                                              # after the optimiser, before Checkpoint
@@ -40,13 +62,6 @@ class StepLog(Callback):
         self.step = 0
         self.board = None
         self.told = False
-    def start(self):
-        "Open the files before the first line is written: what is there of earlier steps stays."
-        self.told = True
-        rows = list(csv.reader(self.path.open(newline='')))[1:] if self.step and self.path.exists() else []
-        write_text(self.path, '\n'.join(','.join(r) for r in [self.columns]+[r for r in rows if len(r)==len(
-            self.columns) and int(r[0])<self.step])+'\n')
-        if self.tensorboard: self.board = _writer(self.path.parent/'tensorboard', self.step)
     def after_batch(self):
         if not self.training: return
         loss = self.learn.step_loss if hasattr(self.learn, 'step_loss') else self.learn.loss.detach()
@@ -59,14 +74,6 @@ class StepLog(Callback):
                                       '' if norm is None else float(norm))))
         with self.path.open('a', newline='') as f: csv.DictWriter(f, self.columns, lineterminator='\n').writerow(row)
         if self.board: [self.board.add_scalar(f'train/{k}', row[k], self.step) for k in self.columns[2:] if row[k]!='']
-    def after_epoch(self):
-        if self.board and self.learn.in_fit:
-            [self.board.add_scalar(f'epoch/{k}', v, self.step)
-             for k,v in self.learn.history.rows[-1].items() if isinstance(v, float)]
-            self.board.flush()
-    def after_fit(self):
-        if self.board: self.board.close()
-        self.board,self.told = None,False
     def state_dict(self): return {'step': self.step}
     def load_state_dict(self, state:dict): self.step = state['step']
 
