@@ -152,14 +152,14 @@ def init_adapter(module:nn.Module): # Applied to every module
     if isinstance(module, MSDeformAttn): module.reset_parameters()
 
 # %% ../../nbs/fusion/50_sam_adapter.ipynb #f8ac10ac
-def spatial_prior(width:int=48, # Channels at stride 4
+def spatial_prior(p:int=48,     # Channels at stride 4
     in_channels:int=3,          # Of the image
-) -> Encoder:                   # Channels (width, 2*width, 4*width, 4*width)
+) -> Encoder:                   # Channels (p, 2*p, 4*p, 4*p)
     "ViT-Adapter's spatial prior module (arXiv 2205.08534)."
     def _convolution(c_in, c_out, stride=1): return conv_bn_relu(c_in, c_out, 3, stride, bias=False)
-    first = [*_convolution(in_channels, width, 2), *_convolution(width, width), *_convolution(width, width)]
+    first = [*_convolution(in_channels, p, 2), *_convolution(p, p), *_convolution(p, p)]
     stem = nn.Sequential(*first, nn.MaxPool2d(3, 2, 1))
-    channels = (width, 2*width, 4*width, 4*width)
+    channels = (p, 2*p, 4*p, 4*p)
     stages = [nn.Identity(), *(_convolution(i, o, 2) for i,o in zip(channels, channels[1:]))]
     return Encoder(stem, stages, channels, in_channels=in_channels)
 
