@@ -171,27 +171,30 @@ class _Preparation(Preparation):
 class _Miniature(Miniature):
     apart = 'isprs_height',
     def splits(self, layout:str): return 'train', 'test'
-    def item(self, layout:str, split:str, i:int): return str(dict(train=_TRAIN_V, test=_TEST_V)[split][i]),'clear'
+    names = dict(train=_TRAIN_V, test=_TEST_V)
+    def item(self, layout:str, split:str, i:int):
+        name = str(self.names[split][i])
+        return f"{split}/{name.replace('/', '_')}_0000_0000" if layout == 'tiles' else name,'clear'
     def scene(self, seed:int, condition, size:tuple):
         scene = toy_scene(seed, condition, ('optical', 'sar'), size)
         heights = np.random.default_rng(seed).uniform(0, 12, 7)
         return scene | dict(rgb=scene['optical'][...,2::-1],
                             metres=(250+heights[scene['label'] % 7]).astype(np.float32))
     def content(self, scene, modality:'Modality', name:str):
-        if modality.name == 'dsm': return scene['metres']
+        if modality.name == 'dsm': return scene['metres']-(0 if modality.decode else scene['metres'].min())
         if modality.name == 'ndsm': return np.rint(10*(scene['metres']-250)).astype(np.uint8)
         if modality.decode: return np.dstack([scene['rgb'], scene['optical'][...,3]])
-        return scene['rgb']
+        return scene['optical'][...,3] if modality.name == 'nir' else scene['rgb']
     def write_label(self, path, card, label):
         colours = np.concatenate([np.array(_PALETTE), np.zeros((250, 3))]).astype(np.uint8)
-        put_file(path, colours[label])
+        put_file(path, colours[label] if card.layout.label_decode else label)
 
 def _two_digits(name): return '/'.join(part.zfill(2) for part in name.split('/'))
 
 class _PotsdamMiniature(_Miniature):
-    def item(self, layout:str, split:str, i:int): return dict(train=_TRAIN_P, test=_TEST_P)[split][i],'clear'
+    names = dict(train=_TRAIN_P, test=_TEST_P)
     def write_file(self, path, modality, scene, name):
-        if modality.name in _PADDED:
+        if modality.name in _PADDED and 'potsdam' in modality.path:
             path = path.parent/fill_pattern(modality.path, _two_digits(name)).rpartition('/')[2]
         super().write_file(path, modality, scene, name)
 
@@ -218,4 +221,5 @@ class Potsdam(PublishedFolder):
         name:str,            # An item's name
     ):                       # The file, whether it is there or not
         "Where an item's file is; heights have two digits."
-        return super().path(kind, _two_digits(name) if kind in _PADDED else name)
+        padded = kind in _PADDED and self.card.layout.name != 'tiles'
+        return super().path(kind, _two_digits(name) if padded else name)
