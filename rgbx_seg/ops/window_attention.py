@@ -218,12 +218,12 @@ def _triton(): return importlib.import_module('rgbx_seg.ops.attention_triton')  
 def _triton_device(): return importlib.import_module('rgbx_seg.ops.triton_scan').triton_device()
 _KINDS = torch.float32,torch.bfloat16,torch.float16
 def _fused(q): return q.dtype in _KINDS and q.device.type==_triton_device()
-def _compiled(q): return q.dtype in _KINDS and q.device.type=='cpu' and window_kernel()
+def _compiled(queries): return queries.dtype in _KINDS and queries.device.type=='cpu' and window_kernel()
 
-def _fastest(q, fits) -> str: # The backend for these queries
-    if q.device.type=='cpu': return 'native' if _compiled(q) else 'tiles'
-    if q.is_cuda and fits() and attention_backends(q.device)[0]=='natten': return 'natten'
-    return 'triton' if _fused(q) else 'tiles'
+def _fastest(queries, fits) -> str: # The backend for these queries
+    if queries.device.type=='cpu': return 'native' if _compiled(queries) else 'tiles'
+    if queries.is_cuda and fits() and attention_backends(queries.device)[0]=='natten': return 'natten'
+    return 'triton' if _fused(queries) else 'tiles'
 
 @torch.library.custom_op('rgbx_seg::neighborhood_attention', mutates_args=())
 def _na_op(q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], kernel:list[int], tile:list[int], backend:str) -> Tensor:
