@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from ..core import need, RGBXError
-from .codecs import check_pixels
+from .exr import check_pixels
 
 # %% ../../nbs/data/32_annotations.ipynb #f90f2ae4
 ANNOTATIONS = 'coco','cvat','labelme'   # forms that `label_decode` may name
