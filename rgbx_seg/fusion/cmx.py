@@ -149,11 +149,11 @@ class CMXPair(nn.Module):
         self.frm, self.ffm = RectifyModule(dim, lam), FuseModule(dim, heads)
         self.norm_rgb, self.norm_x = (LayerNorm2d(dim, eps=1e-5) if norm else nn.Identity() for _ in range(2))
     def forward(self, rgb:Tensor, # `(B, C, H, W)`
-        x:Tensor, # Same shape
-    ) -> tuple: # fused, rgb', x': same shapes
+        other:Tensor, # Same shape
+    ) -> tuple: # fused, rgb', other': same shapes
         "Rectify both, fuse what results."
-        rgb,x = self.frm(rgb, x)
-        return self.ffm(self.norm_rgb(rgb), self.norm_x(x)), rgb, x
+        rgb,other = self.frm(rgb, other)
+        return self.ffm(self.norm_rgb(rgb), self.norm_x(other)), rgb, other
 
 # %% ../../nbs/fusion/20_cmx.ipynb #dae12ba1
 @FUSIONS('cmx')

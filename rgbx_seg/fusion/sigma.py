@@ -53,14 +53,14 @@ class CrossScan(nn.Module):
         return getattr(self, f'out_norm_{branch}')(y)
 
     def forward(self,
-        rgb:Tensor, # `(B, H, W, D)`
-        x:Tensor,   # `(B, H, W, D)`
-    ) -> tuple:     # Two of that shape
+        rgb:Tensor,   # `(B, H, W, D)`
+        other:Tensor, # `(B, H, W, D)`
+    ) -> tuple:       # Two of that shape
         "Both pictures scanned, each read by the other's C."
         sizes = (self.rank+self.d_state, self.d_state)
         own1,C1 = self.x_proj_1(rgb).split(sizes, -1)
-        own2,C2 = self.x_proj_2(x).split(sizes, -1)
-        return self._read(rgb, torch.cat([own1, C2], -1), 1),self._read(x, torch.cat([own2, C1], -1), 2)
+        own2,C2 = self.x_proj_2(other).split(sizes, -1)
+        return self._read(rgb, torch.cat([own1, C2], -1), 1),self._read(other, torch.cat([own2, C1], -1), 2)
 
 # %% ../../nbs/fusion/10_sigma.ipynb #83e1aba7
 class CroMB(nn.Module):
@@ -147,9 +147,9 @@ class SigmaPair(nn.Module):
     ):
         super().__init__()
         self.cross,self.concat = CroMB(dim, d_state),ConMB(dim, d_state)
-    def forward(self, rgb:Tensor, x:Tensor): # `(B, C, H, W)` each
-        a,b = self.cross(rgb.permute(0,2,3,1), x.permute(0,2,3,1))
-        return self.concat(a, b).permute(0,3,1,2), rgb, x
+    def forward(self, rgb:Tensor, other:Tensor): # `(B, C, H, W)` each
+        a,b = self.cross(rgb.permute(0,2,3,1), other.permute(0,2,3,1))
+        return self.concat(a, b).permute(0,3,1,2), rgb, other
 
 # %% ../../nbs/fusion/10_sigma.ipynb #7558dc2b
 @FUSIONS('sigma')

@@ -227,6 +227,7 @@ def _fastest(queries, fits) -> str: # The backend for these queries
     if queries.is_cuda and fits() and attention_backends(queries.device)[0]=='natten': return 'natten'
     return 'triton' if _fused(queries) else 'tiles'
 
+# %% ../../nbs/ops/30_window_attention.ipynb #479df4c4
 @torch.library.custom_op('rgbx_seg::neighborhood_attention', mutates_args=())
 def _na_op(q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], kernel:list[int], tile:list[int], backend:str) -> Tensor:
     if backend=='triton': return _triton().na_forward(q, k, v, rpb, kernel)[0]

@@ -31,19 +31,19 @@ class Trust:
         return {key: None if value != value else value for key,value in asdict(self).items()}
 
 # %% ../../../nbs/data/align/30_trust.ipynb #9538ed17
-def _on_rgb(pairs, H, side=256):
+def _on_rgb(pairs, matrix, side=256):
     "Complex maps of both sensors on RGB's pixels (n, h, w), where X is (h, w), and px of RGB per pixel."
     cv2 = cv2_()
-    scale = scale_of(H, pairs.size_rgb)
+    scale = scale_of(matrix, pairs.size_rgb)
     side = min(side, pairs.longer, pairs.longer*scale/1.2)
     maps_rgb,to_rgb,maps_x,to_x = pairs.level(side, scale, .8)
     height,width = maps_rgb.shape[-2:]
-    between = to_x@H@np.linalg.inv(to_rgb)
+    between = to_x@matrix@np.linalg.inv(to_rgb)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     def warped(plane:np.ndarray): return cv2.warpPerspective(plane, between, (width, height), flags=flags)
     inside = warped(np.ones(maps_x.shape[-2:], np.float32)) > .99
     parts = [np.stack([warped(maps[part]) for maps in maps_x]) for part in (0, 1)]
-    turned = (parts[0]+1j*parts[1])*np.exp(-2j*angle_of(H, pairs.size_rgb))*inside
+    turned = (parts[0]+1j*parts[1])*np.exp(-2j*angle_of(matrix, pairs.size_rgb))*inside
     return maps_rgb[:,0]+1j*maps_rgb[:,1],turned,inside,1/to_rgb[0,0]
 
 def _shifted_products(window, around, reach):
@@ -146,10 +146,10 @@ def _verdict(pairs, half, inliers, psr, windows, width):
 
 # %% ../../../nbs/data/align/30_trust.ipynb #6418a10d
 def trust(pairs:RigPairs, # Of one rig
-    H:np.ndarray,         # (3, 3), RGB to X
+    matrix:np.ndarray,    # (3, 3), RGB to X
 ) -> Trust:
     "Measure how far a matrix can be trusted."
-    maps_rgb,maps_x,inside,px = _on_rgb(pairs, H)
+    maps_rgb,maps_x,inside,px = _on_rgb(pairs, matrix)
     windows = _windows(maps_rgb, maps_x, inside)
     width = pairs.size_rgb[1]
     near = np.linalg.norm(windows[:,2:4], axis=1)*px < max(1.5, .01*width)
