@@ -24,6 +24,10 @@ def _git(folder, *words):
     except (OSError, subprocess.TimeoutExpired): return None
     return None if done.returncode else done.stdout.decode('utf-8', 'replace').rstrip('\n')
 
+def _difference(folder, how):
+    "What tracked files differ in from the commit; notebooks change whenever they run, and do not count."
+    return _git(folder, 'diff', '--no-ext-diff', '--no-textconv', how, 'HEAD', '--', ':/', ':(exclude,top)*.ipynb') or ''
+
 def code_state(
     folder:'Path|str'=None # In a checkout; None: the package's, else the current folder
 ) -> dict:                 # commit, branch, changed, difference; empty: no checkout
@@ -32,12 +36,11 @@ def code_state(
     for place in places:
         commit = _git(place, 'rev-parse', 'HEAD')
         if commit is None: continue
-        changed = _git(place, 'diff', '--no-ext-diff', '--no-textconv', '--name-only', 'HEAD') or ''
+        changed = _difference(place, '--name-only')
         state = dict(commit=commit, branch=_git(place, 'rev-parse', '--abbrev-ref', 'HEAD'),
                      changed=changed.splitlines()[:50])
         if not changed: return state
-        difference = _git(place, 'diff', '--no-ext-diff', '--no-textconv', '--binary', 'HEAD') or ''
-        return state | dict(difference=hashlib.sha256(difference.encode()).hexdigest())
+        return state | dict(difference=hashlib.sha256(_difference(place, '--binary').encode()).hexdigest())
     return {}
 
 # %% ../../nbs/training/43_made_from.ipynb #dbbe2c7a

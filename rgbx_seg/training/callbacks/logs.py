@@ -34,8 +34,9 @@ class StepLog(Callback):
         self.step = 0
         self.tracking = None
         self.told = False
-    def before_fit(self):
-        if self.track and not ranks()[0] and self.learn.in_fit: self.tracking = Tracking(self.track, self.path.parent, self.step)
+    def before_train(self):                                 # the checkpoint has said by now which step comes next
+        if not self.track or self.tracking or ranks()[0]: return
+        self.tracking = Tracking(self.track, self.path.parent, self.step)
     def start(self):
         "Open the files before the first line is written: what is there of earlier steps stays."
         self.told = True

@@ -26,12 +26,12 @@ class _TensorBoard:
     "Event files in the folder of the run; what a killed run wrote after its checkpoint is overruled."
     def __init__(self, folder, settings, step, known):
         board = need('torch.utils.tensorboard', 'log', '--track tensorboard')
-        self.board,self.name = board.SummaryWriter(str(folder/'tensorboard'), purge_step=step),'tensorboard'
+        self.board,self.name = board.SummaryWriter(str(folder/'tensorboard'), purge_step=step+1),'tensorboard'
         if not known: self.board.add_text('config', f'```json\n{json.dumps(settings, indent=1)}\n```', step)
-    def numbers(self, values, step):
+    def numbers(self, values:dict, step:int):
         for name,value in values.items(): self.board.add_scalar(name, value, step)
         self.board.flush()
-    def close(self, failed): self.board.close()
+    def close(self, failed:bool): self.board.close()
 
 # %% ../../../nbs/training/callbacks/62_track.ipynb #28a6713d
 class _WandB:
@@ -42,8 +42,8 @@ class _WandB:
         self.run = wandb.init(project=_project('WANDB_PROJECT'), name=folder.name, dir=str(folder), id=known or None,
                               resume='allow', config=settings, settings=quiet)
         self.name = self.run.id
-    def numbers(self, values, step): self.run.log(values, step=step)
-    def close(self, failed): self.run.finish(exit_code=int(failed))
+    def numbers(self, values:dict, step:int): self.run.log(values, step=step)
+    def close(self, failed:bool): self.run.finish(exit_code=int(failed))
 
 class _Trackio:
     "Trackio, on this machine."
@@ -52,8 +52,8 @@ class _Trackio:
         self.run = trackio.init(project=_project('TRACKIO_PROJECT'), name=known or None, resume='allow' if known else 'never',
                                 config={name: value for name,value in _flat(settings).items()}, embed=False)
         self.name = self.run.name
-    def numbers(self, values, step): self.run.log(values, step=step)
-    def close(self, failed): self.run.finish()
+    def numbers(self, values:dict, step:int): self.run.log(values, step=step)
+    def close(self, failed:bool): self.run.finish()
 
 # %% ../../../nbs/training/callbacks/62_track.ipynb #0563ab22
 _LONGEST = 500   # characters of a setting that every store of MLflow takes
@@ -74,10 +74,10 @@ class _MLflow:
         make = self.mlflow.entities.Param
         words = [make(name, str(value)[:_LONGEST]) for name,value in _flat(settings).items()]
         for first in range(0, len(words), 100): self.client.log_batch(self.name, params=words[first:first+100])
-    def numbers(self, values, step):
+    def numbers(self, values:dict, step:int):
         make,now = self.mlflow.entities.Metric,int(time.time()*1000)
         self.client.log_batch(self.name, metrics=[make(name, value, now, step) for name,value in values.items()])
-    def close(self, failed): self.client.set_terminated(self.name, 'FAILED' if failed else 'FINISHED')
+    def close(self, failed:bool): self.client.set_terminated(self.name, 'FAILED' if failed else 'FINISHED')
 
 # %% ../../../nbs/training/callbacks/62_track.ipynb #6a2c7733
 TRACKERS = dict(tensorboard=_TensorBoard, wandb=_WandB, mlflow=_MLflow, trackio=_Trackio)
@@ -89,6 +89,15 @@ def check_trackers(
     names = (names,) if isinstance(names, str) else tuple(names or ())
     for name in names: choose(name, TRACKERS, 'tracker')
     return tuple(dict.fromkeys(names))
+
+def _first_line(error):
+    "The beginning of an error, in one line."
+    return ' '.join(f'{type(error).__name__}: {error}'.split())[:160]
+
+def _known(folder):
+    "{tracker: the name it gave the run}"
+    try: return read_json(folder/'tracking.json', 'what training wrote')
+    except RGBXError: return {}
 
 # %% ../../../nbs/training/callbacks/62_track.ipynb #75f58d1a
 class Tracking:
@@ -131,12 +140,3 @@ class Tracking:
             except Exception as e:
                 del self.open[name]
                 print(f'--track {name} failed and is left out; the run goes on ({_first_line(e)})')
-
-def _first_line(error):
-    "The beginning of an error, in one line."
-    return ' '.join(f'{type(error).__name__}: {error}'.split())[:160]
-
-def _known(folder):
-    "{tracker: the name it gave the run}"
-    try: return read_json(folder/'tracking.json', 'what training wrote')
-    except RGBXError: return {}
