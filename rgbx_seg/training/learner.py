@@ -158,6 +158,7 @@ def _frozen(model, words, progress):
     if progress: print(f'trains {trained:,} of {all_of_them:,} parameters')
     return [KeepFrozen()]
 
+# %% ../../nbs/training/45_learner.ipynb #45d1a001
 def rgbx_learner(
     dls:'DataLoaders', # `DataLoaders` of batches (image, ..., mask); with `card` and `modalities` when from `dataloaders`
     model:nn.Module,           # From `create_model`, or any model with `num_classes` that takes the images
