@@ -213,7 +213,9 @@ def _use_page(tab, files, shots):
     for file in files: _drop(tab, file)
     tab.js("[...document.querySelectorAll('button')].find(b=>b.innerText==='predict').click()")
     tab.wait(f'{_PICTURES}.length==5', 60)
+    tab.wait("[...document.querySelectorAll('.grid-container img')].every(i=>i.complete&&i.naturalWidth)", 60)
     whole = tab.js(_PICTURES)
+    time.sleep(2)                                       # the page fades in
     tab.shot(shots/'8_app.png')
     tab.js("document.querySelectorAll('input[type=checkbox]')[1].click()")
     tab.wait(f'{_PICTURES}.length==4 && {_PICTURES}[0]!=={json.dumps(whole[0])}', 60)

@@ -71,7 +71,7 @@ def app_page(
             off = gradio.CheckboxGroup(names, label='withhold')
             opacity = gradio.Slider(0, 1, .5, step=.05, label='opacity of the mask')
         button = gradio.Button('predict', variant='primary')
-        pictures = gradio.Gallery(label='what the run says', columns=3, height='auto', object_fit='contain', format='png')
+        pictures = gradio.Gallery(label='what the run says', columns=3, height=620, object_fit='contain', format='png')
         shares = gradio.Label(label='share of the pixels', num_top_classes=8)
         inputs = [*files, off, opacity]
         for event in (button.click, off.change, opacity.release): event(_answer(run, gradio), inputs, [pictures, shares])

@@ -80,7 +80,8 @@ def read_out(
         return image[int(spot[1]*height), int(spot[0]*width)]
     if view.mask is not None: rows.append(('mask', _class_word(int(at(view.mask)), card)))
     for name,result in view.results.items():
-        rows.append((name, f'{_class_word(int(at(result.pred)), card)}, {100*float(at(result.confidence)):.0f} %'))
+        what = name if len(view.results)>1 else 'prediction'
+        rows.append((what, f'{_class_word(int(at(result.pred)), card)}, {100*float(at(result.confidence)):.0f} %'))
     for name,image in zip(modalities, view.item):
         if name in view.setting.off: continue
         numbers,scale = np.atleast_1d(at(np.asarray(image))),scale_of(card.modalities[name])

@@ -37,7 +37,7 @@ class Places(Pointer):
         self._lay_out()
 
     def _make_controls(self):
-        small = dict(layout=W.Layout(width='100%'), style=dict(description_width='60px'))
+        small = dict(layout=W.Layout(width='calc(100% - 4px)'), style=dict(description_width='60px'))
         box = W.Layout(width='100%', height='28px', margin='0')
         self.on = {name: W.Checkbox(True, description=name, indent=False, layout=box) for name in self.have}
         self.kind = {name: W.Dropdown(options=['none',*DAMAGE_KINDS], description='damage', **small)
