@@ -43,6 +43,7 @@ class Layout:
     label_ext:str|None=None       # None: the reader looks
     label_path:str|None=None      # Pattern of the labels; None: label_folder/{id}ext
     label_decode:str|None=None    # A decoder, as of a `Modality`
+    confidence_path:str|None=None # Pattern of 8-bit images that say how sure a label is, 255: wholly; None: there are none
     label_shift:Literal[0, -1]=0  # Added to a label on disk
     label_map:dict[int, int]|None=None  # {value on disk: train id}, instead of label_shift
     ignore:int=255                # The void train id
@@ -60,6 +61,7 @@ class Layout:
         if self.size is not None and min(self.size) < 1: raise RGBXError('size', f'{self.size}', '(height, width)')
         if self.label_folder is not None: safe_name(self.label_folder, 'label_folder')
         if self.label_path is not None: check_pattern(self.label_path, 'label_path')
+        if self.confidence_path is not None: check_pattern(self.confidence_path, 'confidence_path')
         check_ending(self.label_ext, 'label_ext')
         for mark in self.marks: safe_name(mark, 'marks')
 

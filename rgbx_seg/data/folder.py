@@ -99,6 +99,16 @@ class _Labels(_Files):
         if not annotation_form(decode)[0]: return raw_label(path, decode)
         return annotated_label(path, decode, self.path(self.modalities[0], name))
 
+    def label_confidence(self, name:str # An item's name
+    ) -> np.ndarray:                    # (H, W) uint8, 255: wholly sure
+        "How sure the label of an item is, where the data set says so."
+        pattern = self.card.layout.confidence_path
+        if not pattern:
+            raise RGBXError(self.root, f'no confidence of labels in the {self.card.layout.name or "folder"} layout',
+                            'confidence_path in the card', 'A protocol without `weighted` does not need it')
+        path = self.root/fill_pattern(pattern, name)
+        return raw_label(existing_file(path, f'the confidence of the label of item {name!r}'))
+
     def mask(self, name:str,    # An item's name
         values:np.ndarray=None, # What `label_values` gave, if that was asked before
     ) -> np.ndarray:            # (H, W) uint8 train ids

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader
-from ..core import RGBXError, bar, cv2_, leave_signals, worker_error
+from ..core import RGBXError, bar, choose, cv2_, leave_signals, worker_error
 from .inference import as_run, infer, infer_mask, model_inputs, named, open_for, real_names
 from .metrics import ConfusionMatrix
 from .prepared import for_inference
@@ -155,6 +155,9 @@ class _Count:
         self.images = {}
         self.seconds = 0.
         self.how = dict(ignore=dataset.card.layout.ignore, outside=protocol.outside)
+        numbers = {name: i for i,name in enumerate(dataset.card.classes)}
+        self.void = [choose(name, numbers, f'class of {dataset.card.name!r}') for name in protocol.void]
+        self.weighted = protocol.weighted
         self.matrices = {condition: self._new() for condition in _in_order(conditions, dataset.card)}
     def _new(self): return ConfusionMatrix(len(self.dataset.card.classes), **self.how)
     def __call__(self, group, predictions, scores):
@@ -165,7 +168,9 @@ class _Count:
     def _one(self, i, mask, prediction, scores):
         name,condition = _name(self.dataset, i),self.conditions[i]
         labels = _nearest(mask, prediction.shape)                    # scored at the protocol's size
-        try: counts = self._new().add(prediction, labels.astype(np.int64)).counts
+        labels = np.where(np.isin(labels, self.void), self.how['ignore'], labels) if self.void else labels
+        weight = _nearest(self.dataset.label_confidence(name), prediction.shape) if self.weighted else None
+        try: counts = self._new().add(prediction, labels.astype(np.int64), weight).counts
         except RGBXError as e: raise RGBXError(name, e.found, e.expected, e.fix) from e
         self.matrices[condition].counts += counts
         flat = counts.reshape(-1)
@@ -213,14 +218,15 @@ def _pipeline(model, groups, count, picks, stats, how, scores, ahead, clock):
             while len(waiting)>ahead: waiting.pop(0).result()
         for task in waiting: task.result()
 
+# %% ../../nbs/evaluation/32_evaluate.ipynb #8e8ff2f7
 def check_classes(
     model:'Callable', # With `num_classes`, or any function
     card:'Card'       # Of the data
 ):
     "Raise `RGBXError` unless the model has as many classes as the data."
-    n = getattr(model, 'num_classes', None)
-    if n is None or n==len(card.classes): return
-    found,expected = f'a model of {n} classes',f'{len(card.classes)}, the classes of {card.name!r}'
+    number = getattr(model, 'num_classes', None)
+    if number is None or number==len(card.classes): return
+    found,expected = f'a model of {number} classes',f'{len(card.classes)}, the classes of {card.name!r}'
     raise RGBXError('evaluate', found, expected, 'build the model with num_classes of the data')
 
 # %% ../../nbs/evaluation/32_evaluate.ipynb #6735c7f2

@@ -18,8 +18,8 @@ from ..data.modality import IMAGENET
 from ..data.open import open_data
 from .protocol import Protocol, get_protocol
 from .published import ARITHMETICS
-from .scales import (Forward, at_scale, fitting_batch, shared_size, map_present, mirrored,
-                                        to_tensor)
+from .scales import (Forward, at_scale, fitting_batch, map_present, mean_and_std, mirrored,
+                                        shared_size, to_tensor)
 from ..models.runs import Run, load_run
 from ..ops.layers import resize
 from ..ops.windows import windows
@@ -31,7 +31,7 @@ def _forward_scores(forward, images, protocol):
         logits = forward(images)
         return logits.softmax(1) if protocol.combine=='softmax' else logits
     if not protocol.flip: return scores(images)
-    return (scores(images) + scores(mirrored(images)).flip(-1))/2
+    return (scores(images) + scores(mirrored(images, forward.stats)).flip(-1))/2
 
 def _one_scale(
     forward,              # `Forward`
@@ -66,7 +66,7 @@ def _late_scores(forward, images, protocol, size, bs):
     plain = dataclasses.replace(protocol, combine='logits', flip=False)
     def scores(images:list): return resize(_one_scale(forward, images, plain, bs), size).softmax(1)
     if not protocol.flip: return scores(images)
-    return (scores(images) + scores(mirrored(images)).flip(-1))/2
+    return (scores(images) + scores(mirrored(images, forward.stats)).flip(-1))/2
 
 # %% ../../nbs/evaluation/20_inference.ipynb #24dff04e
 def _in_order(model, images):
@@ -84,7 +84,7 @@ def _in_order(model, images):
     return names,list(images)
 
 def _in_order_stats(names, images, stats):
-    "(mean, std) of every image in the model's order."
+    "What normalises every image, a `Modality` or (mean, std), in the model's order."
     stats = getattr(stats, 'modalities', IMAGENET if stats is None else stats)      # a card
     if isinstance(stats, dict): stats = [stats.get(name) for name in names]
     elif isinstance(stats, tuple): stats = [stats]*len(images)
@@ -93,7 +93,7 @@ def _in_order_stats(names, images, stats):
         if image is not None and one is None:
             raise RGBXError('infer', f'no mean and std of modality {name!r}',
                             f'a pair or a Modality for each of {names}')
-    return [one if one is None or isinstance(one, (tuple,list)) else (one.mean,one.std) for one in stats]
+    return stats
 
 def _common_size(images):
     sizes = {tuple(image.shape[:2]) for image in images if image is not None}
@@ -104,10 +104,11 @@ def _common_size(images):
 # %% ../../nbs/evaluation/20_inference.ipynb #93494ada
 def _scores_at(forward, items, s, protocol, stats, size, bs):
     "Scores of one scale, (B, classes, *size)."
-    if protocol.arithmetic: return ARITHMETICS[protocol.arithmetic](forward, items, s, protocol, stats, size)
+    pairs = [mean_and_std(one) for one in stats]
+    if protocol.arithmetic: return ARITHMETICS[protocol.arithmetic](forward, items, s, protocol, pairs, size)
     def tensors(stack:np.ndarray, mean_std:tuple):
         return torch.stack([to_tensor(at_scale(o, s, protocol), *mean_std) for o in stack])
-    images = map_present(tensors, items, stats)
+    images = map_present(tensors, items, pairs)
     if protocol.combine=='late': return _late_scores(forward, images, protocol, size, bs)
     return resize(_one_scale(forward, images, protocol, bs), size)
 
@@ -119,7 +120,7 @@ def _scale_tensors(model, images, protocol, stats, device, bs):
     items = map_present(lambda image: image if stacked else image[None], images)
     size = _common_size(map_present(lambda stack: stack[0], items))
     if protocol.at_size: size = protocol.size
-    with Forward(model, device) as forward:
+    with Forward(model, device, stats) as forward:
         for s in protocol.scales: yield s,_scores_at(forward, items, s, protocol, stats, size, bs)
 
 # %% ../../nbs/evaluation/20_inference.ipynb #1fd1a637
@@ -261,12 +262,11 @@ def model_inputs(
     card:'Card|str',        # The data set's card: means and standard deviations
     have:'list|tuple'=None, # Modalities of the items, in their order; default: the card's
     drop:list=()            # Names that are to be missing
-) -> tuple:                 # (picks, stats): positions in the item and (mean, std), or None, per modality of the model
+) -> tuple:                 # (picks, stats): position in the item and `Modality`, or None, per modality of the model
     "What `item_images` and `infer` need to run `model` on items of `card`."
     have = list(card.modalities if have is None else have)
     picks = pick_modalities(getattr(model, 'modalities', None), have, drop)
-    read = [None if i is None else card.modalities[have[i]] for i in picks]
-    return picks,[None if modality is None else (modality.mean,modality.std) for modality in read]
+    return picks,[None if i is None else card.modalities[have[i]] for i in picks]
 
 def item_images(
     item:tuple,        # `(rgb, x1, ..., mask)` as a data set gives it

@@ -14,7 +14,8 @@ from ..registry import PROTOCOLS
 
 # %% ../../nbs/evaluation/10_protocol.ipynb #0cb05c9e
 _FORM = dict(crop=tuple[int, int]|int|None, stride=float, scales=tuple[float, ...]|float, flip=bool, pad=bool,
-             fit=tuple[int, int]|None, multiple=int, size=tuple[int, int]|None, at_size=bool, f1=bool)   # the others are words
+             fit=tuple[int, int]|None, multiple=int, size=tuple[int, int]|None, at_size=bool, f1=bool, void=tuple[str, ...],
+             weighted=bool)   # the others are words
 _CHOICES = dict(mode=('whole','slide'), arithmetic=('','sigma','furnace','cmnext'), absent=('ignore','zero'),
                 outside=('error','ignore'))
 _SCORES = dict(sigma='exponent of summed logits', cmnext='softmax, corners aligned')  # of the published evaluators
@@ -39,11 +40,14 @@ class Protocol:
     absent:str='ignore'      # Classes without a pixel: 'ignore' leaves them out of a mean, 'zero' counts them as 0
     outside:str='error'      # Labels beyond the classes: 'error', or 'ignore'
     f1:bool=False            # Also tell F1 scores, as aerial benchmarks do
+    void:tuple=()            # Names of classes that do not count: their labels are void, no mean has them
+    weighted:bool=False      # A pixel counts by the confidence of its label, where a data set has that
     about:str=dataclasses.field(default='', compare=False)   # What it stands for, in a line
 
     def __post_init__(self):
         if isinstance(self.crop, int): self._put('crop', (self.crop, self.crop))
         self._put('scales', tuple(float(s) for s in np.atleast_1d(self.scales)))
+        self._put('void', (self.void,) if isinstance(self.void, str) else tuple(self.void))
         for field in ('crop','fit','size'): self._put(field, self._pair(field))
         self._check()
 
@@ -103,7 +107,8 @@ class Protocol:
             how = f'published {self.arithmetic} arithmetic ({scores})' + f', crop {crop}'*bool(crop)
         scales = f"scale{'s' if len(self.scales)>1 else ''} {' '.join(f'{s:g}' for s in self.scales)}"
         more = [', scored there'*self.at_size, f', {scales}', ', flip'*self.flip,
-                ', absent classes count as 0'*(self.absent=='zero')]
+                ', absent classes count as 0'*(self.absent=='zero'),
+                f", without {', '.join(self.void)}" if self.void else '', ', weighted by confidence'*self.weighted]
         return f'{self.name}: {how}{self._resizing()}{"".join(more)}'
 
 # %% ../../nbs/evaluation/10_protocol.ipynb #8c657ce1
