@@ -40,19 +40,20 @@ class ConfusionMatrix:
 
     def add(self,
         pred:'np.ndarray', # Class indices (..., H, W), or logits (B, num_classes, h, w), which are resized (bilinear) to the label's size
-        y:'np.ndarray|Tensor' # Labels (..., H, W), integers
+        y:'np.ndarray|Tensor', # Labels (..., H, W), integers
+        weight:'np.ndarray|Tensor'=None # Whole numbers (..., H, W): what each pixel counts; None: 1
     ):                        # itself
         "Count one batch of any size. Raises `RGBXError` on unequal shapes and on values outside the classes."
         pred,y = _indices(torch.as_tensor(pred), torch.as_tensor(y), self.num_classes)
+        weight = _weights(weight, y)
         n,y,pred = self.num_classes,y.reshape(-1).long(),pred.reshape(-1).long()
-        keep = y!=self.ignore
+        bad = (y!=self.ignore) & ((y<0) | (y>=n))
+        if self.outside=='error' and bad.any(): raise _outside('label', y[bad], n, f' or {self.ignore} (ignore)')
+        keep = (y!=self.ignore) & ~bad
         y,pred = y[keep],pred[keep]
-        bad = (y<0) | (y>=n)
-        if bad.any():
-            if self.outside=='error': raise _outside('label', y[bad], n, f' or {self.ignore} (ignore)')
-            y,pred = y[~bad],pred[~bad]
         if len(pred) and (pred.min()<0 or pred.max()>=n): raise _outside('prediction', pred[(pred<0)|(pred>=n)], n)
-        self.counts += torch.bincount(n*y+pred, minlength=n*n).reshape(n, n).cpu()
+        counts = torch.bincount(n*y+pred, None if weight is None else weight[keep], minlength=n*n)
+        self.counts += counts.round().long().reshape(n, n).cpu() if weight is not None else counts.reshape(n, n).cpu()
         self._total = None
         return self
 
@@ -61,6 +62,14 @@ def _outside(what, v, n, more=''):
     return RGBXError('ConfusionMatrix.add',
                      f'{what} value{"s" if len(vals)>1 else ""} {", ".join(map(str, vals))} ({len(v)} pixels)',
                      f'0 ... {n-1}{more}', 'check the number of classes and the label shift of the data set')
+
+def _weights(weight, labels):
+    "Flat float64 of a weight for each pixel, or None."
+    if weight is None: return None
+    weight = torch.as_tensor(weight)
+    if weight.shape==labels.shape: return weight.reshape(-1).double()
+    raise RGBXError('ConfusionMatrix.add', f'weight {tuple(weight.shape)} and label {tuple(labels.shape)}',
+                    'equal shapes')
 
 def _indices(pred, y, n):
     if pred.ndim==y.ndim+1:

@@ -90,12 +90,18 @@ def n(self:Report, row:str='all') -> int: # Number of items
     "How many items a row rests on."
     return sum(self.items[condition] for condition in self.conditions_of(row))
 
-# %% ../../nbs/evaluation/30_report.ipynb #7c9f1572
+# %% ../../nbs/evaluation/30_report.ipynb #e7a467d4
+@patch
+def _counted(self:Report):
+    "The classes that the protocol counts, or None: all."
+    void = self.protocol.get('void')
+    return [i for i,name in enumerate(self.classes) if name not in void] if void else None
+
 @patch
 def class_ids(self:Report, classes:list) -> list: # Names or numbers of classes, or None -> numbers, or None
-    "The numbers of some classes."
+    "The numbers of some classes; of None, those that the protocol counts."
     known = {name: i for i,name in enumerate(self.classes)}
-    if classes is None: return None
+    if classes is None: return self._counted()
     return [choose(c, known, f'class of {self.name!r}') if isinstance(c, str) else c for c in classes]
 
 @patch
@@ -117,12 +123,12 @@ def iou(self:Report, row:str='all') -> dict: # {class: IoU in 0..1, NaN where un
 @patch(as_prop=True)
 def miou(self:Report) -> float:
     "Mean IoU over all items, 0..1."
-    return self.matrix().miou()
+    return self.mean_iou()
 
 @patch(as_prop=True)
 def macc(self:Report) -> float:
     "Mean class accuracy over all items, 0..1."
-    return self.matrix().macc()
+    return self.matrix().macc(self._counted())
 
 @patch(as_prop=True)
 def aacc(self:Report) -> float:
@@ -140,7 +146,7 @@ def scores(self:Report) -> dict: # {row: {'miou', 'macc', 'aacc', 'kappa', 'item
     for row in self.rows:
         matrix = self.matrix(row)
         sets = {name: self.mean_iou(classes, row) for name,classes in self.class_sets.items()}
-        out[row] = dict(miou=matrix.miou(), macc=matrix.macc(), aacc=matrix.aacc(), kappa=matrix.kappa(),
+        out[row] = dict(miou=self.mean_iou(None, row), macc=matrix.macc(self._counted()), aacc=matrix.aacc(), kappa=matrix.kappa(),
                         items=self.n(row), **{f'miou_{other}': self.mean_iou(None, row, other)}, sets=sets)
     return out
 

@@ -21,7 +21,7 @@ from ..data.items import read_item
 from .inference import as_probabilities, as_run, item_images, score_tensor
 from .protocol import Protocol
 from .rows import Target
-from .scales import Forward, map_present, shared_size, to_tensor
+from .scales import Forward, map_present, mean_and_std, shared_size, to_tensor
 from ..heads.diffusion import uncertainty
 from ..ops.layers import resize
 
@@ -214,7 +214,7 @@ def _sampled(forward, images, draws):
 
 def _draws(model, images, stats, device, draws):
     "Samples of a diffusion head for stacks (B, h, w, C)."
-    def tensors(stack:np.ndarray, mean_std:tuple): return torch.stack([to_tensor(image, *mean_std) for image in stack])
+    def tensors(stack:np.ndarray, stats): return torch.stack([to_tensor(image, *mean_and_std(stats)) for image in stack])
     with torch.no_grad(),Forward(model, device) as forward:
         return _sampled(forward, map_present(tensors, images, stats), draws)
 
@@ -331,7 +331,7 @@ def _check_options(run, tile, overlap, draws, maps):
 def tile_scores(
     model:'Callable', # Or any function of images
     protocol:Protocol,# How a tile is predicted
-    stats:list,       # (mean, std) per modality of the model, or None
+    stats:list,       # `Modality` or (mean, std) per modality of the model, or None
     picks:list,       # Which of a tile's images each modality of the model is, or None
     maps:tuple=(),    # Of `MAPS`
     draws:int=1,      # Samples of a diffusion head
@@ -366,7 +366,7 @@ def predict_scene(
         names = list(scene.modalities)
         wanted = list(getattr(run.model, 'modalities', card.modalities))
         picks = [names.index(name) if name in names else None for name in wanted]
-        stats = [(card.modalities[name].mean, card.modalities[name].std) if name in names else None for name in wanted]
+        stats = [card.modalities[name] if name in names else None for name in wanted]
         target = Target(scene.shape, card.num_classes)
         target.add(stack, out, grid=scene.grid, palette=card.palette)
         for number,path in enumerate(maps.values()): target.add(stack, path, number, grid=scene.grid, scale=1/250)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from ..core import RGBXError
 from ..evaluation.inference import infer, item_images, model_inputs
-from ..evaluation.scales import Forward, to_tensor
+from ..evaluation.scales import Forward, mean_and_std, to_tensor
 from .maps import item_index, model_and_data
 from ..show.colours import signed_picture
 from ..show.grid import item_pictures, picture_grid
@@ -47,7 +47,7 @@ def _inputs(model, item, card, modalities, device):
     have = list(modalities or card.modalities)
     picks,stats = model_inputs(model, card, have)
     forward = Forward(model, device)
-    images = [to_tensor(item[k], *constants)[None].to(forward.device) for k,constants in zip(picks, stats)]
+    images = [to_tensor(item[k], *mean_and_std(one))[None].to(forward.device) for k,one in zip(picks, stats)]
     return [have[k] for k in picks],images,forward
 
 def region_score(

@@ -78,7 +78,7 @@ def error_table(names:list) -> PageTable: # Names of cases that are there
 
 # %% ../../nbs/parity/05_outputs.ipynb #8f1eb8e5
 def disturbed_error(name:str, # Case name
-    amount:float=.01,         # Of noise, in standard deviations
+    amount:float=.01,         # Of noise, relative to each number
 ) -> float:                   # The largest relative error
     "What a case says of the same run with noise in its largest array of weights, or of inputs where it has no weights."
     case,inputs,stored = load_case(name)
@@ -86,6 +86,6 @@ def disturbed_error(name:str, # Case name
     arrays = weights or inputs
     largest = max(arrays, key=lambda key: arrays[key].size)
     noise = np.random.default_rng(0).standard_normal(arrays[largest].shape)
-    arrays[largest] = (arrays[largest] + amount*arrays[largest].std()*noise).astype(arrays[largest].dtype)
+    arrays[largest] = (arrays[largest]*(1 + amount*noise)).astype(arrays[largest].dtype)
     ours = outputs(case, weights, inputs)
     return max(relative_error(ours[key], stored[key]) for key in stored)

@@ -6,9 +6,10 @@
 __all__ = []
 
 # %% ../../../nbs/data/sets/36_kitti360.ipynb #52d3b602
+import numpy as np
 from ..cards import Card, Facts, Layout
 from ..mistakes import Mistakes
-from ..miniatures import Miniature, toy_hha
+from ..miniatures import Miniature, put_file, toy_hha
 from .base import PublishedFolder, ZERO_ONE, another_layout, by_name, by_pattern
 from .cityscapes import CITY19, CITY_PALETTE
 from ..toy import encode
@@ -26,11 +27,13 @@ _NOTES = ['depth, event and LiDAR pictures of CMNeXt are not distributed',
           'test labels are withheld']
 _RGB = 'data_2d_raw/{0}/image_00/data_rect/{1}.png'
 _LABEL = 'data_2d_semantics/train/{0}/image_00/semantic/{1}.png'
+_CONFIDENCE = _LABEL.replace('/semantic/', '/confidence/')
 _FRAMES = 'data_2d_semantics/train/2013_05_28_drive_{}_frames.txt'
 _original = Card(
     'kitti360', CITY19, CITY_PALETTE, by_name(by_pattern('rgb', _RGB)),
     splits={split: _FRAMES.format(split) for split in ('train', 'val')},
-    layout=Layout('original', label_folder='data_2d_semantics', label_path=_LABEL, list_columns=True,
+    layout=Layout('original', label_folder='data_2d_semantics', label_path=_LABEL, confidence_path=_CONFIDENCE,
+                  list_columns=True,
                   label_map={value: _IDS.get(value, 255) for value in range(45)},
                   marks=['data_2d_raw', 'data_2d_semantics'], size=(376, 1408)),
     facts=Facts(task='RGB-D-E-L', source='Liao et al., PAMI 2022', citation=_CITATION,
@@ -65,6 +68,11 @@ class _Miniature(Miniature):
     def content(self, scene, modality:'Modality', name:str):
         if modality.name == 'depth': return toy_hha(scene['metres'])
         return scene['rgb'] if modality.name == 'rgb' else encode(modality.name, scene[modality.name])
+    def write_label(self, path, card, label):
+        super().write_label(path, card, label)
+        sure = np.full(label.shape, 255, np.uint8)
+        sure[:,::2] = 51
+        put_file(path.parents[1]/'confidence'/path.name, sure)
     def write(self, root, card, items, size):
         super().write(root, card.with_changes(splits={}), items, size)
         for split,file in card.splits.items():
