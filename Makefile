@@ -9,7 +9,7 @@ VENV ?= $(or $(shell git config rgbx.venv 2>/dev/null),.venv)
 BIN  := $(VENV)/bin
 OK   := $(VENV)/.installed
 
-# `make docs` writes a static site to _docs; `make test-browser` drives JupyterLab in a headless Chromium
+# `make docs` writes a static site to _docs; `make test-browser` drives JupyterLab in a headless Chromium (ALL=1: every tutorial)
 
 .PHONY: demo test test-all test-browser fuzz docs lint lint-fast lab new hooks in-step bench readme export clean env
 .DEFAULT_GOAL := demo
@@ -38,7 +38,7 @@ test-all: $(OK)
 	$(BIN)/python -m rgbx_seg.dev.tests --flags 'slow ddp cuda'
 
 test-browser: $(OK)
-	$(BIN)/python -m rgbx_seg.dev.browser --need
+	$(BIN)/python -m rgbx_seg.dev.browser --need $(if $(ALL),--tutorials all)
 
 fuzz: $(OK)   # make fuzz N=10000 SEED=1 KINDS='picture card'; make fuzz ONE=picture:1234 shows one again
 	$(BIN)/python -m rgbx_seg.dev.fuzz -n $(or $(N),1000) --seed $(or $(SEED),0) $(if $(KINDS),--kinds $(KINDS)) $(if $(ONE),--one $(ONE))
