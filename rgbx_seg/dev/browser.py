@@ -6,159 +6,12 @@
 __all__ = []
 
 # %% ../../nbs/dev/20_browser.ipynb #c58e5abf
-import argparse, base64, itertools, json, os, re, shutil, socket, subprocess, sys, tempfile, time, urllib.request
+import argparse, base64, importlib.util, json, os, struct, subprocess, sys, tempfile, time
 from pathlib import Path
 from ..core import repo_root
+from .lab import Lab, WIDGET, free_port, get_browser, http, open_tab, poll, run_all, stop
 
-# %% ../../nbs/dev/20_browser.ipynb #ac4e56a0
-class Tab:
-    "One page of the browser, driven over DevTools."
-    def __init__(self, url): # WebSocket address of the page
-        import websocket
-        self.ws = websocket.create_connection(url, timeout=120, suppress_origin=True)
-        self.n = itertools.count(1)
-        self.log = []
-    def __call__(self, method, **params):
-        i = next(self.n)
-        self.ws.send(json.dumps(dict(id=i, method=method, params=params)))
-        while True:
-            m = json.loads(self.ws.recv())
-            if m.get('method')=='Runtime.exceptionThrown':
-                self.log.append(str(m['params']['exceptionDetails'].get('text')))
-            if m.get('id')!=i: continue
-            if 'error' in m: raise RuntimeError(f"{method}: {m['error']}")
-            return m['result']
-    def js(self, expr:str): # JavaScript
-        "The value of an expression; promises are awaited."
-        r = self('Runtime.evaluate', expression=expr, awaitPromise=True, returnByValue=True)
-        if 'exceptionDetails' in r:
-            raise RuntimeError(r['exceptionDetails'].get('exception',
-                                                         {}).get('description', r['exceptionDetails']['text']))
-        return r['result'].get('value')
-    def wait(self, expr:str, timeout:float=120., every:float=.25): # JavaScript, seconds, seconds
-        "Until an expression is true."
-        t,err = time.time(),None
-        while time.time()-t < timeout:
-            try: v,err = self.js(expr),None
-            except RuntimeError as e: v,err = None,e
-            if v: return v
-            time.sleep(every)
-        raise TimeoutError(f'{expr}\nlast error: {err}')
-    def key(self, key:str, code:str): # e.g. 'ArrowRight', 39
-        "Press and release a key."
-        for t in ('keyDown','keyUp'):
-            self('Input.dispatchKeyEvent', type=t, key=key, code=key, windowsVirtualKeyCode=code)
-    def shot(self, path:Path): # A PNG
-        "Write a screenshot."
-        Path(path).write_bytes(base64.b64decode(self('Page.captureScreenshot')['data']))
-
-# %% ../../nbs/dev/20_browser.ipynb #a30651cf
-def _http(url, method='GET'):
-    return urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=5).read()
-def _free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1',0))
-        return s.getsockname()[1]
-def _poll(f, procs, timeout=180):
-    t = time.time()
-    while True:
-        try: return f()
-        except Exception:
-            if any(p.poll() is not None for p in procs) or time.time()-t>timeout: raise
-            time.sleep(.3)
-def _stop(p):
-    p.terminate()
-    try: p.wait(15)
-    except subprocess.TimeoutExpired:
-        p.kill()
-        p.wait()
-
-def find_browser() -> str: # Its path, or None
-    "Chromium or Chrome, where there is one."
-    return next((p for n in ('chromium','chromium-browser','google-chrome','google-chrome-stable')
-                 if (p := shutil.which(n))), None)
-
-def get_browser() -> str: # Its path, or None
-    "The browser; where there is none and the system is Debian's and we are root, it is installed."
-    if (b := find_browser()) or not shutil.which('apt-get') or not hasattr(os, 'geteuid') or os.geteuid(): return b
-    cmd = ['apt-get','install','-y','--no-install-recommends','chromium','fonts-dejavu-core']
-    env = os.environ|dict(DEBIAN_FRONTEND='noninteractive')
-    for c in (cmd, ['apt-get','update'], cmd):
-        print('$', *c, flush=True)
-        if (subprocess.run(c, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode==0
-            and find_browser()):
-            break
-    return find_browser()
-
-# %% ../../nbs/dev/20_browser.ipynb #7ae19ee2
-def runnable_copy(nb:dict, # A notebook
-    to:str|Path                # Where the copy goes
-) -> Path:            # The copy
-    "A copy without outputs, and without the cells that the tests leave out."
-    d = json.loads(Path(nb).read_text(encoding='utf-8'))
-    skip = re.compile(r'^#\|\s*(slow|cuda|ddp|browser|eval:\s*false)|nbdev_export\(', re.M)
-    d['cells'] = [c | (dict(outputs=[]) if c['cell_type']=='code' else {})
-                  for c in d['cells'] if c['cell_type']!='code' or not skip.search(''.join(c['source']))]
-    to = Path(to)
-    to.write_text(json.dumps(d), encoding='utf-8')
-    return to
-
-# %% ../../nbs/dev/20_browser.ipynb #d1d30ad4
-class Lab:
-    "A JupyterLab server and a browser with one notebook open; a context manager that gives the `Tab`."
-    def __init__(self,
-        nb:dict,          # The notebook; a copy is opened
-        chrome,      # Path of the browser
-        size:str='1280,1500' # Of the window
-    ):
-        self.nb = Path(nb)
-        self.chrome = chrome
-        self.size = size
-        self.procs = []
-    def __enter__(self):
-        self.tmp = Path(tempfile.mkdtemp(prefix='rgbx-browser-'))
-        try: return self._start()
-        except BaseException:
-            self.__exit__()
-            raise
-    def _start(self):
-        tmp,port = self.tmp,_free_port()
-        (tmp/'nb').mkdir()
-        nb = runnable_copy(self.nb, tmp/'nb'/self.nb.name)
-        dirs = ('JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR JUPYTER_RUNTIME_DIR IPYTHONDIR JUPYTERLAB_SETTINGS_DIR '
-                'JUPYTERLAB_WORKSPACES_DIR'.split())
-        path = os.pathsep.join(filter(None, [str(repo_root()), os.environ.get('PYTHONPATH')]))
-        env = os.environ | {v: f'{tmp}/{v}' for v in dirs} | dict(PYTHONPATH=path, MPLBACKEND='')
-        for plugin,cfg in (('apputils-extension/notification', dict(fetchNews='false', checkForUpdates=False)),
-                           ('notebook-extension/tracker', dict(windowingMode='none'))):
-            f = tmp/'JUPYTERLAB_SETTINGS_DIR'/'@jupyterlab'/f'{plugin}.jupyterlab-settings'
-            f.parent.mkdir(parents=True, exist_ok=True)
-            f.write_text(json.dumps(cfg))
-        lab = [sys.executable,'-m','jupyterlab','--no-browser','--allow-root','--ip=127.0.0.1',f'--port={port}',
-               '--ServerApp.port_retries=0','--IdentityProvider.token=',f'--ServerApp.root_dir={nb.parent}',
-               '--expose-app-in-browser']
-        web = [self.chrome,'--headless=new','--no-sandbox','--disable-gpu','--disable-dev-shm-usage','--no-first-run',
-               f'--window-size={self.size}','--remote-debugging-port=0',f'--user-data-dir={tmp}/chrome','about:blank']
-        self.procs.append(subprocess.Popen(lab, env=env, stdin=subprocess.DEVNULL, stdout=open(tmp/'lab.log', 'w'),
-                                           stderr=subprocess.STDOUT))
-        self.procs.append(subprocess.Popen(web, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        _poll(lambda: _http(f'http://127.0.0.1:{port}/api/status'), self.procs)
-        dp = _poll(lambda: int((tmp/'chrome'/'DevToolsActivePort').read_text().split()[0]), self.procs)
-        tab = Tab(json.loads(_poll(lambda: _http(f'http://127.0.0.1:{dp}/json/new?about:blank', 'PUT'),
-                                   self.procs))['webSocketDebuggerUrl'])
-        tab('Page.enable')
-        tab('Runtime.enable')
-        tab('Emulation.setFocusEmulationEnabled', enabled=True)
-        tab('Page.navigate', url=f'http://127.0.0.1:{port}/doc/tree/{nb.name}?reset')
-        return tab
-    def __exit__(self, kind=None, *exc):
-        for p in self.procs[::-1]: _stop(p)
-        if kind and (self.tmp/'lab.log').exists():
-            print('end of the server log:\n'+(self.tmp/'lab.log').read_text()[-3000:])
-        shutil.rmtree(self.tmp, ignore_errors=True)
-
-# %% ../../nbs/dev/20_browser.ipynb #7f4ab32d
-_W = 'window.jupyterapp.shell.currentWidget'
+# %% ../../nbs/dev/20_browser.ipynb #c7de2a07
 _BYTES = """(async()=>{
 const hash=async image=>{
  const bytes=new Uint8Array(await (await fetch(image.src)).arrayBuffer());
@@ -166,20 +19,6 @@ const hash=async image=>{
  for(const byte of bytes)sum=(sum*31+byte)>>>0;
  return bytes.length+':'+sum};
 return await Promise.all([...document.querySelectorAll('img.widget-image')].map(hash))})()"""
-
-def run_all(tab:Tab,    # From `Lab`
-    timeout:float=600.  # Seconds
-):
-    "Run every cell and wait; raises with the message of a cell that failed."
-    tab.wait(f"{_W}?.context?.isReady && {_W}.sessionContext?.session?.kernel?.status==='idle'", 180)
-    tab.js("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    cells = f"{_W}.content.widgets.filter(c=>c.model.type==='code')"
-    err = (f"{cells}.flatMap(c=>c.model.outputs.toJSON()).filter(o=>o.output_type==='error')"
-           ".map(o=>o.ename+': '+o.evalue)")
-    done = (f"{cells}.every(c=>c.model.executionCount) && "
-            f"{_W}.sessionContext.session.kernel.status==='idle'")
-    tab.wait(f"({err}).length || ({done})", timeout)
-    if e := tab.js(err): raise AssertionError(f'{len(e)} cells raised: {e[0][:500]}')
 
 def _slider(tab, text):
     "JavaScript: the handle of the first slider with this description."
@@ -206,10 +45,45 @@ def _change(tab, what, act, table=True):
         b = tab.js(_BYTES)
         if sum(x!=y for x,y in zip(a, b))==0 or table and tab.js(text)==t: raise AssertionError(f'{what}: no change')
         return sum(x!=y for x,y in zip(a, b))
-    k = _poll(differ, [], 60)
+    k = poll(differ, [], 60)
     print(f'ok   {what}: {k} of {len(a)} pictures'+(' and the table' if table else '')
           +f' changed, {time.time()-n:.1f} s', flush=True)
     _settled(tab)
+
+# %% ../../nbs/dev/20_browser.ipynb #c7de1a51
+_IN_SIGHT = "document.querySelector('.rgbx-frame').scrollIntoView({block:'center'})"
+def _pointer(tab, shots):
+    "Hover, click, wheel and keys on the first picture."
+    tab.js(_IN_SIGHT)
+    left,top,width,height = tab.box('.rgbx-frame')
+    middle = left+width/2,top+height/2
+    tab.mouse('Moved', middle)
+    tab.wait("document.querySelector('.rgbx-tip')?.innerText.includes('thermal')", 30)
+    print('ok   under the pointer:', tab.js("document.querySelector('.rgbx-tip').innerText").split('\n'), flush=True)
+    tab.click(middle)
+    tab.wait(f"document.querySelector('.rgbx-frame').getBoundingClientRect().width>{2*width}", 30)
+    tab.mouse('Moved', middle)
+    tab.shot(shots/'5_large.png')
+    tab.mouse('Wheel', middle, deltaX=0, deltaY=-400)
+    tab.wait("document.querySelector('.rgbx-pointer.rgbx-zoomed')", 30)
+    tab.wait("document.querySelectorAll('.rgbx-frame img')[1].naturalWidth>0", 30)
+    tab.shot(shots/'6_zoomed.png')
+    for key,code in (('0',48),('Escape',27)): tab.key(key, code)
+    tab.wait(f"document.querySelector('.rgbx-frame').getBoundingClientRect().width<{1.1*width}", 30)
+    _change(tab, 'the key n', lambda: tab.key('n', 78))
+
+def _shapes(tab, shots):
+    "A phone, and wide screens."
+    for width,height in ((390,844), (1200,1500), (1600,1500)):
+        tab('Emulation.setDeviceMetricsOverride', width=width, height=height, deviceScaleFactor=1, mobile=width<600)
+        time.sleep(.5)
+        tab.js(_IN_SIGHT)
+        boxes = tab.js("[...document.querySelectorAll('.rgbx-frame')].map(f=>f.getBoundingClientRect())"
+                       ".filter(b=>b.width).map(b=>[b.left,b.right])")
+        assert boxes and all(0<=left<right<=width for left,right in boxes), (width, boxes)
+        tab.shot(shots/f'7_width_{width}.png')
+        print(f'ok   {width} pixels wide: {len({round(left) for left,_ in boxes})} pictures beside each other', flush=True)
+    tab('Emulation.clearDeviceMetricsOverride')
 
 # %% ../../nbs/dev/20_browser.ipynb #5245495e
 def explorer_in_browser(chrome:str, # Path of the browser
@@ -225,7 +99,7 @@ def explorer_in_browser(chrome:str, # Path of the browser
             run_all(tab)
             print('ok   all cells ran', flush=True)
             tab.wait("document.querySelectorAll('img.widget-image').length>=6", 60)
-            tab.js("document.querySelector('img.widget-image').scrollIntoView({block:'center'})")
+            tab.js("document.querySelector('.rgbx-frame').scrollIntoView({block:'center'})")
             def press(text:str, n:int):
                 tab.js(_slider(tab, text)+'.focus()')
                 [tab.key('ArrowRight', 39) for _ in range(n)]
@@ -244,10 +118,132 @@ def explorer_in_browser(chrome:str, # Path of the browser
             _change(tab, 'thermal off', lambda: tab.js(box))
             tab.shot(shots/'4_thermal_off.png')
             _change(tab, 'thermal on again', lambda: tab.js(box))
+            _pointer(tab, shots)
+            _shapes(tab, shots)
             assert not tab.log, tab.log
         except BaseException:
             tab.shot(shots/'failure.png')
             raise
+
+# %% ../../nbs/dev/20_browser.ipynb #c7de1a53
+_SEEN = """(async()=>{
+const plain=image=>{
+ const c=document.createElement('canvas'); c.width=c.height=32;
+ const g=c.getContext('2d'); g.drawImage(image,0,0,32,32);
+ return new Set(new Uint32Array(g.getImageData(0,0,32,32).data.buffer)).size<2};
+const out={};
+for(const cell of %s.content.widgets){
+ if(cell.model.type!=='code')continue;
+ const images=[...cell.node.querySelectorAll('.jp-RenderedImage img')];
+ await Promise.all(images.map(i=>i.decode().catch(()=>0)));
+ out[cell.model.id]={pictures:images.map(i=>[i.naturalWidth,i.naturalHeight,i.offsetWidth>0&&!plain(i)]),
+  panels:[...cell.node.querySelectorAll('.jp-OutputArea-output>.jupyter-widgets')].map(w=>w.offsetHeight)}}
+return out})()""" % WIDGET
+
+# %% ../../nbs/dev/20_browser.ipynb #5af280d6
+def _stored(file):
+    "{cell: (sizes of its PNGs, number of widgets)} of a notebook."
+    found = {}
+    for cell in json.loads(Path(file).read_text(encoding='utf-8'))['cells']:
+        data = [output.get('data', {}) for output in cell.get('outputs', ())]
+        sizes = [list(struct.unpack('>II', base64.b64decode(''.join(d['image/png']))[16:24])) for d in data
+                 if 'image/png' in d]
+        found[cell['id']] = sizes,sum('application/vnd.jupyter.widget-view+json' in d for d in data)
+    return found
+
+# %% ../../nbs/dev/20_browser.ipynb #ec085e56
+def tutorial_in_browser(nb:Path, # A notebook with stored outputs
+    chrome:str,                  # Path of the browser
+    shots:Path,                  # Folder for the screenshot
+    timeout:float=1200.          # Seconds for all cells
+):
+    "Run all cells; raises where a picture or a panel is stored and not seen, or has another size."
+    with Lab(nb, chrome) as tab:
+        run_all(tab, timeout)
+        time.sleep(1)
+        seen,wrong,pictures,panels = tab.js(_SEEN),[],0,0
+        for cell,(sizes,widgets) in _stored(nb).items():
+            if cell not in seen: continue                                   # a slow cell is left out of the copy
+            now,heights = seen[cell]['pictures'],seen[cell]['panels']
+            pictures,panels = pictures+len(sizes),panels+widgets
+            same = len(now)==len(sizes) and all(_near(a, b) for a,b in zip(sizes, now))
+            if not same or sum(height>20 for height in heights)<widgets:
+                wrong.append(f'{cell}: stored {sizes} and {widgets} panels, seen {now} and {heights}')
+        tab.shot(Path(shots)/f'tutorial_{Path(nb).stem}.png')
+    if wrong: raise AssertionError(f'{Path(nb).name}: '+'; '.join(wrong))
+    print(f'ok   {Path(nb).name}: {pictures} pictures and {panels} panels seen as stored', flush=True)
+
+def _near(stored, seen):
+    "The size of before, give or take a legend's line, and something on it."
+    return seen[2] and all(abs(a-b)<=max(24, .1*a) for a,b in zip(stored, seen))
+
+# %% ../../nbs/dev/20_browser.ipynb #c7de1a55
+_TOY_RUN = """import json, sys
+from pathlib import Path
+from rgbx_seg.data.folder import DataFolder
+from rgbx_seg.data.reading import Reading
+from rgbx_seg.data.toy import write_toy
+from rgbx_seg.models.create import create_model
+from rgbx_seg.models.weights import save_weights
+folder = Path(sys.argv[1])
+train = DataFolder(write_toy(folder/'toy', n=(2,0,2), size=(96,128)), 'train')
+model = create_model('vmamba_nano+gated+segformer', 11, ('rgb','thermal'))
+(folder/'run').mkdir()
+save_weights(model, folder/'run'/'model.safetensors')
+config = dict(model=model.config, card=train.card.to_dict(), reading=Reading.of(train).to_dict())
+(folder/'run'/'config.json').write_text(json.dumps(config))
+print(*(train.path(name, train.name(0)) for name in ('rgb','thermal')), sep=chr(10))
+"""
+
+# %% ../../nbs/dev/20_browser.ipynb #f596563c
+_PICTURES = "[...document.querySelectorAll('.grid-container img')].map(image=>image.src)"
+
+def _drop(tab, file):
+    "Give a file to the first place of the page that has none."
+    places = "document.querySelectorAll('input[type=file]').length"
+    before = tab.js(places)
+    root = tab('DOM.getDocument', depth=0)['root']['nodeId']
+    node = tab('DOM.querySelector', nodeId=root, selector='input[type=file]')['nodeId']
+    tab('DOM.setFileInputFiles', nodeId=node, files=[file])
+    tab.wait(f'{places}<{before}', 60)
+
+def _use_page(tab, files, shots):
+    "Drop the files, predict, withhold the second sensor."
+    tab.wait("document.querySelectorAll('input[type=file]').length>=2", 60)
+    for file in files: _drop(tab, file)
+    tab.js("[...document.querySelectorAll('button')].find(b=>b.innerText==='predict').click()")
+    tab.wait(f'{_PICTURES}.length==5', 60)
+    tab.wait("[...document.querySelectorAll('.grid-container img')].every(i=>i.complete&&i.naturalWidth)", 60)
+    whole = tab.js(_PICTURES)
+    time.sleep(2)                                       # the page fades in
+    tab.shot(shots/'8_app.png')
+    tab.js("document.querySelectorAll('input[type=checkbox]')[1].click()")
+    tab.wait(f'{_PICTURES}.length==4 && {_PICTURES}[0]!=={json.dumps(whole[0])}', 60)
+    tab.shot(shots/'9_app_withheld.png')
+    foreign = "performance.getEntriesByType('resource').map(r=>new URL(r.name).hostname).filter(h=>h!=='127.0.0.1')"
+    assert not tab.js(foreign), tab.js(foreign)
+    print('ok   the page of a run: 5 pictures of two files, 4 with thermal withheld', flush=True)
+
+# %% ../../nbs/dev/20_browser.ipynb #d5f7c263
+def app_in_browser(chrome:str, # Path of the browser
+    shots:Path                 # Folder for the screenshots
+):
+    "The page of a toy run, used."
+    if importlib.util.find_spec('gradio') is None:
+        print('left out: the page of a run (pip install "rgbx_seg[app]")')
+        return
+    procs,port = [],free_port()
+    with tempfile.TemporaryDirectory() as tmp:
+        made = subprocess.run([sys.executable,'-c',_TOY_RUN,tmp], capture_output=True, text=True, check=True)
+        files = made.stdout.split()
+        try:
+            procs.append(subprocess.Popen([sys.executable,'-m','rgbx_seg','app',f'{tmp}/run','--port',str(port)]))
+            poll(lambda: http(f'http://127.0.0.1:{port}/'), procs)
+            tab = open_tab(chrome, Path(tmp), procs, '1200,1100')
+            tab('Page.navigate', url=f'http://127.0.0.1:{port}/')
+            _use_page(tab, files, Path(shots))
+        finally:
+            for process in procs[::-1]: stop(process)
 
 # %% ../../nbs/dev/20_browser.ipynb #d5c64f1a
 def _main() -> int: # 1 where there is no browser and one is needed
@@ -256,12 +252,17 @@ def _main() -> int: # 1 where there is no browser and one is needed
     parser.add_argument('--shots', type=Path,
                         help='folder for the screenshots; runs/browser in the repository by default')
     parser.add_argument('--need', action='store_true', help='fail where there is no browser, instead of skipping')
+    parser.add_argument('--tutorials', nargs='*', default=['40_reading_a_fusion'],
+                        help="names of tutorials to run, or 'all'; one by default")
     args,chrome = parser.parse_args(),get_browser()
     if chrome is None:
         print('skipped: no chromium or google-chrome (Debian: apt-get install chromium)')
         return int(args.need)
     started,shots = time.time(),args.shots or repo_root()/'runs'/'browser'
     explorer_in_browser(chrome, shots)
+    for nb in sorted((repo_root()/'nbs'/'tutorials').glob('*.ipynb')):
+        if nb.stem in args.tutorials or 'all' in args.tutorials: tutorial_in_browser(nb, chrome, shots)
+    app_in_browser(chrome, shots)
     print(f'passed in {time.time()-started:.0f} s; screenshots in {os.path.relpath(shots)}')
     return 0
 
