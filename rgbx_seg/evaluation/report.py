@@ -15,6 +15,7 @@ import torch
 from fastcore.basics import patch
 from ..core import RGBXError, choose, write_text
 from ..data.schema import fit_value, within
+from .calibration import bin_rows, expected_error, read_bins
 from .metrics import ConfusionMatrix
 from .protocol import Protocol
 from ..show.tables import NOTE, Tables, pct
@@ -37,6 +38,7 @@ class Report(Tables):
     class_sets:dict=field(default_factory=dict)  # {name: [class, ...]}: other sets to average over
     images:dict=field(default_factory=dict)      # {item: (condition, where its flat matrix is not 0, the counts there)}
     timing:dict=field(default_factory=dict)      # Seconds of loading, forward and metric, and of the whole
+    bins:dict=field(default_factory=dict)        # {condition: (3, bins)}, see `evaluation.calibration`; {}: not asked for
 
     def __post_init__(self):
         self.classes = list(self.classes)
@@ -48,6 +50,7 @@ class Report(Tables):
             raise RGBXError(f'report {self.name!r}', found, f'{square}, the number of classes squared')
         self.class_sets = {name: list(classes)
                            for name,classes in self.class_sets.items() if list(classes)!=self.classes}
+        self.bins = {condition: np.asarray(bins, float) for condition,bins in self.bins.items()}
         self.images = {item: (c, np.asarray(at, np.int64), np.asarray(n, np.int64))
                        for item,(c,at,n) in self.images.items()}
         self.subsets = {name: list(conditions)
@@ -197,7 +200,28 @@ def class_table(self:Report, digits:int=1) -> tuple: # (head, rows)
 def tables(self:Report, digits:int=1) -> list: # (name, head, rows) of each
     "Conditions, then classes; F1 scores where the protocol asks for them."
     more = [('F1', *self.f1_table(digits))] if self.protocol.get('f1') else []
+    more += [('calibration', *self.calibration_table(digits))] if self.bins else []
     return [('conditions', *self.condition_table(digits)), ('classes', *self.class_table(digits)), *more]
+
+# %% ../../nbs/evaluation/30_report.ipynb #c7e5a702
+@patch
+def calibration(self:Report, row:str='all') -> np.ndarray: # (3, bins): pixels, right ones, sum of confidences; None: not counted
+    "How sure and how right, in a row."
+    if not self.bins: return None
+    return sum(self.bins[condition] for condition in self.conditions_of(row))
+
+@patch
+def ece(self:Report, row:str='all') -> float: # 0..1; NaN where confidences were not counted
+    "The expected calibration error of a row."
+    return math.nan if not self.bins else expected_error(self.calibration(row))
+
+@patch
+def calibration_table(self:Report, digits:int=1) -> tuple: # (head, rows)
+    "Confidence against accuracy over all items, as strings; the last row is the expected calibration error."
+    rows = [[f'{low:.0%} to {high:.0%}', f'{100*share:.2f}', pct(sure, digits), pct(right, digits)]
+            for low,high,share,sure,right in bin_rows(self.calibration())]
+    errors = [[f'expected calibration error, {row}', '', '', pct(self.ece(row), digits)] for row in self.rows]
+    return ['confidence', 'pixels %', 'mean confidence', 'accuracy'],rows+errors
 
 # %% ../../nbs/evaluation/30_report.ipynb #5c6406b7
 @patch
@@ -239,11 +263,13 @@ def to_dict(self:Report,
                 macc=without_nan(self.macc), aacc=without_nan(self.aacc), scores=scores, classes=self.classes,
                 palette=palette,
                 subsets=self.subsets, items=self.items, counts={c: matrix.tolist() for c,matrix in self.counts.items()},
-                class_sets=self.class_sets, timing=self.timing, images=items)
+                class_sets=self.class_sets, timing=self.timing, images=items,
+                bins={condition: bins.tolist() for condition,bins in self.bins.items()})
 
 _FORM = dict(name=str, classes=list[str], counts=dict, items=dict, subsets=dict[str, list[str]], protocol=dict,
              modalities=tuple[str, ...], dropped=tuple[str, ...], data=str, synthetic=bool,
-             palette=list[tuple[int, int, int]]|None, class_sets=dict[str, list[str]], images=dict, timing=dict)
+             palette=list[tuple[int, int, int]]|None, class_sets=dict[str, list[str]], images=dict, timing=dict,
+             bins=dict)
 
 def _whole_numbers(values, place):
     "Counts as int64."
@@ -262,6 +288,7 @@ def _fields_of(data):
     for name,number in fields['items'].items(): fit_value(number, int, f'items[{name}]')
     if set(fields['items']) != set(fields['counts']):
         raise RGBXError('items', ', '.join(fields['items'])[:80], 'a number for each of counts')
+    if 'bins' in fields: fields['bins'] = read_bins(fields['bins'], fields['counts'])
     for name,image in fields.get('images', {}).items():
         condition,places,numbers = fit_value(image, tuple[str, Any, Any], f'images[{name}]')
         if condition not in fields['counts']: raise RGBXError(f'images[{name}]', repr(condition), 'one of counts')

@@ -27,9 +27,11 @@ from .callbacks.freeze import KeepFrozen, freeze, trained_parameters
 from .groups import optimizer
 from .callbacks.guards import batch_error, memory_error, nonfinite_error, rehearse
 from .callbacks.logs import EpochLines, StepLog
+from .callbacks.track import check_trackers
 from .callbacks.stop import StopWhenAsked, remembering
 from .folder import check_folder, files_of_run, run_lock
 from .losses import SegLoss
+from .made_from import made_from, noted_before
 from .callbacks.lr_find import find_lr
 from .callbacks.precision import Autocast, ClipNorm
 from .callbacks.modality_dropout import ModalityDropout
@@ -106,7 +108,7 @@ class RunSettings:
     every_seconds:float=120.        # Checkpoint within epochs, by the clock; None = only at their ends
     every_epochs:int=0              # Also keep the weights after every so many epochs, as `epoch-<n>.safetensors`; 0: not
     log_every:int=0                 # A line of `steps.csv` every so many optimiser steps; 0: none
-    tensorboard:bool=False          # The same numbers, and the epochs' scores, for TensorBoard (extra `log`)
+    track:tuple=()                  # Where the same numbers, and the epochs' scores, go as well: names of `TRACKERS`
     pictures:object=True            # True: `predictions.png` by `show_results`; a function (learn, out) of your own; False: none
     progress:bool=True              # Progress bars and a table
     accumulate:int=1                # Batches in an optimiser step; the step has batch x processes x accumulate images
@@ -114,6 +116,7 @@ class RunSettings:
 
     def __post_init__(self):
         if self.keep not in ('best','last'): raise RGBXError('train_run', f'keep={self.keep!r}', "'best' or 'last'")
+        object.__setattr__(self, 'track', check_trackers(self.track))
         for name,least in dict(accumulate=1, every_epochs=0, log_every=0).items():
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
@@ -155,6 +158,7 @@ def _frozen(model, words, progress):
     if progress: print(f'trains {trained:,} of {all_of_them:,} parameters')
     return [KeepFrozen()]
 
+# %% ../../nbs/training/45_learner.ipynb #45d1a001
 def rgbx_learner(
     dls:'DataLoaders', # `DataLoaders` of batches (image, ..., mask); with `card` and `modalities` when from `dataloaders`
     model:nn.Module,           # From `create_model`, or any model with `num_classes` that takes the images
@@ -255,11 +259,13 @@ def _begin(learn, out, repeat, run, resume, force):
     if resume: _check_resume(out, repeat)
     elif force:
         for name in files_of_run(out): (out/name).unlink()
+    before = noted_before(out) if resume else {}
     card,reading = getattr(learn.dls, 'card', None),getattr(learn.dls, 'reading', None)
     content = dict(model=getattr(learn.model, 'config', None) or None,
                    card=card.to_dict() if hasattr(card, 'to_dict') else None)
     if reading is not None: content['reading'] = reading.to_dict()
     if getattr(learn.model, 'started_from', None): content['started_from'] = learn.model.started_from
+    content['made_from'] = made_from(learn.dls, before)
     _dump(out/'config.json', content | dict(train=repeat | dict(monitor=run.monitor, keep=run.keep)))
 
 def _fit(learn, out, epochs, rate, optim, run, state, cbs):
@@ -269,7 +275,7 @@ def _fit(learn, out, epochs, rate, optim, run, state, cbs):
     best = KeepBest(out/files['best'], run.monitor, 'min' if 'loss' in run.monitor else 'max')
     average = [EMA(optim.ema)] if optim.ema else []
     more = [KeepEpochs(out, run.every_epochs)] if run.every_epochs else []
-    if run.log_every or run.tensorboard: more.append(StepLog(out, run.log_every or 50, run.tensorboard))
+    if run.log_every or run.track: more.append(StepLog(out, run.log_every or 50, run.track))
     if next(learn.model.parameters()).is_cuda: rehearse(learn)
     with learn.distrib_ctx(accumulate=run.accumulate, by=run.accumulate_by), remembering() as heard:
         learn.fit(epochs, cbs=[rate, *average, history, best, *more, state, StopWhenAsked(heard, state), *cbs])

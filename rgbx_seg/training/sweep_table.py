@@ -47,12 +47,14 @@ class Sweep(Tables):
         axes:dict,        # {name: values}
         cells:list,       # dicts: `name`, `choice`, `state` ('complete', 'running', 'waiting', 'fail'), `score`, `seconds`, `error`
         costs:dict=None,  # {configuration: what `measure_costs` gave}
-        baseline:str=None # A configuration; None: the first
+        baseline:str=None,# A configuration; None: the first
+        kept:dict=None    # What an earlier look at the same sweep has read and computed; filled
     ):
         self.folder = folder
         self.axes = axes
         self.cells = cells
         self.costs = costs or {}
+        self.kept = {} if kept is None else kept
         names = list(dict.fromkeys(configuration(cell['choice']) for cell in cells))
         if baseline is not None: choose(baseline, dict.fromkeys(names), 'configuration')
         self.baseline = baseline or (names[0] if names else None)
@@ -63,7 +65,9 @@ class Sweep(Tables):
         found = {}
         for cell in self.cells:
             if cell['state'] != 'complete': continue
-            report = Report.load(self.folder/cell['name']/'report.json')
+            key = 'report',cell['name']
+            if key not in self.kept: self.kept[key] = Report.load(self.folder/cell['name']/'report.json')
+            report = self.kept[key]
             found.setdefault(configuration(cell['choice']), {})[cell['choice'].get('seed', 0)] = report
         return found
 
@@ -76,7 +80,11 @@ def difference(self:Sweep,
     ours,theirs = self.reports.get(name, {}),self.reports.get(self.baseline, {})
     common = sorted(set(ours)&set(theirs))
     if not common or name == self.baseline or len(next(iter(ours.values())).images) < 2: return None
-    return bootstrap(*(_pooled([reports[seed] for seed in common]) for reports in (theirs, ours)))
+    key = 'difference',name,self.baseline,tuple(common)
+    if key not in self.kept:
+        pooled = [_pooled([reports[seed] for seed in common]) for reports in (theirs, ours)]
+        self.kept[key] = bootstrap(*pooled)
+    return self.kept[key]
 
 @patch
 def heading(self:Sweep) -> list: # Lines
