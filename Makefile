@@ -4,7 +4,8 @@
 # Idle OpenMP threads sleep instead of spinning: on a machine that does something else as well, spinning costs a factor of ten and more.
 export OMP_WAIT_POLICY ?= passive
 
-VENV ?= .venv
+# `make VENV=... hooks` keeps its own environment in git's configuration, so that a commit uses it
+VENV ?= $(or $(shell git config rgbx.venv 2>/dev/null),.venv)
 BIN  := $(VENV)/bin
 OK   := $(VENV)/.installed
 
@@ -56,6 +57,7 @@ new: $(OK)   # make new NAME=fusion/60_mine
 
 hooks: $(OK)   # what a commit runs, and how git merges notebooks
 	$(BIN)/pre-commit install
+	git config rgbx.venv '$(VENV)'
 	git config merge.nbdev-merge.name 'notebooks, cell by cell'
 	git config merge.nbdev-merge.driver '$(BIN)/nbdev-merge %O %A %B %P'
 

@@ -238,7 +238,10 @@ def _inputs(words):
         if not equals or not file:
             raise RGBXError('INPUTS', repr(word), 'one folder, or MODALITY=FILE for each modality',
                             'e.g. rgb=night.jpg thermal=night.tif; a film or a folder of frames will do')
-    return {modality: file for modality,_,file in pairs}
+    files = {modality: file for modality,_,file in pairs}
+    if len(files) < len(pairs):
+        raise RGBXError('INPUTS', ' '.join(words), 'each modality once', 'Several images: a folder of each')
+    return files
 
 def _written(*,
     out:str='predictions',  # Folder for the masks

@@ -33,7 +33,7 @@ class Scale:
         value = self.gain/number if self.inverse else self.gain*number+self.offset
         return f'{value:.4g} {self.unit}'.strip()
 
-def scale_of(
+def zoom_scale(
     modality:'Modality' # A card's
 ) -> Scale:
     "What a modality's numbers mean; plain numbers where it does not say."
@@ -54,7 +54,7 @@ def colour_bar_html(
 ) -> str:
     "Colours of a sensor with three values in its unit; nothing for colour images."
     if modality.cmap is None: return ''
-    scale,span = scale_of(modality),(0, 255)
+    scale,span = zoom_scale(modality),(0, 255)
     if modality.bits==32: span = modality.span or (0, 1)
     colours = mapped_picture(np.linspace(0, 1, 9)[None], modality.cmap)[0]
     stops = ','.join('rgb({},{},{})'.format(*colour) for colour in colours)
@@ -84,7 +84,7 @@ def read_out(
         rows.append((what, f'{_class_word(int(at(result.pred)), card)}, {100*float(at(result.confidence)):.0f} %'))
     for name,image in zip(modalities, view.item):
         if name in view.setting.off: continue
-        numbers,scale = np.atleast_1d(at(np.asarray(image))),scale_of(card.modalities[name])
+        numbers,scale = np.atleast_1d(at(np.asarray(image))),zoom_scale(card.modalities[name])
         if scale.unit: rows.append((name, scale.text(float(numbers[0]))))
         else: rows.append((name, ' '.join(f'{number:.4g}' for number in numbers[:4].tolist())))
     return rows
