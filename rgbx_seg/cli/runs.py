@@ -239,7 +239,8 @@ def _inputs(words):
             raise RGBXError('INPUTS', repr(word), 'one folder, or MODALITY=FILE for each modality',
                             'e.g. rgb=night.jpg thermal=night.tif; a film or a folder of frames will do')
     files = {modality: file for modality,_,file in pairs}
-    if len(files) < len(pairs): raise RGBXError('INPUTS', ' '.join(words), 'each modality once', 'Several images: a folder of each')
+    if len(files) < len(pairs):
+        raise RGBXError('INPUTS', ' '.join(words), 'each modality once', 'Several images: a folder of each')
     return files
 
 def _written(*,

@@ -91,6 +91,7 @@ def stop(process:subprocess.Popen):
         process.kill()
         process.wait()
 
+# %% ../../nbs/dev/18_lab.ipynb #e46ad13e
 def find_browser() -> str: # Its path, or None
     "Chromium or Chrome, where there is one."
     return next((p for n in ('chromium','chromium-browser','google-chrome','google-chrome-stable')

@@ -313,7 +313,7 @@ def measure(root:Path, # The folder with `settings.ini`
 def _figure(value): return len(value) if isinstance(value, list) else value
 
 def _report(found, limits, show, top, changed=()):
-    "Print every figure with its ceiling; return those that exceed it. Of them the places in what was `changed` come alone."
+    "Print every figure with its ceiling; return those that exceed it, of which places in `changed` come alone."
     bad = []
     for key, value in found.items():
         number, limit = _figure(value), limits.get(key)
@@ -321,7 +321,7 @@ def _report(found, limits, show, top, changed=()):
         if over: bad.append(f'{key} {number} > {limit}')
         print(f"{'OVER' if over else '    '} {key:36} {number:>8}{'' if limit is None else f'   limit {limit}'}")
         if isinstance(value, list) and (over or key in show or 'all' in show):
-            mine = [line for line in value if re.split(r'[ :\[]', line)[0].startswith(changed)] if over and changed else []
+            mine = [line for line in value if over and changed and re.split(r'[ :\[]', line)[0].startswith(changed)]
             shown = mine or value[:top]
             for line in shown: print(f'         {line}')
             if len(value) > len(shown): print(f'         ... {len(value) - len(shown)} more')

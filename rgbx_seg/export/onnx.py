@@ -8,6 +8,7 @@ __all__ = ['export_program', 'export_onnx', 'OnnxModel']
 # %% ../../nbs/export/00_onnx.ipynb #25762afc
 import dataclasses, json, math
 from pathlib import Path
+from unittest.mock import patch
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -99,6 +100,20 @@ def _standard(model, kernels): # an exported graph with its scans written, folde
     optimizer.remove_unused_nodes(model)
     if kernels: model.opset_imports['rgbx_seg'] = 1
     else: model.opset_imports.pop('rgbx_seg', None)
+
+def _as_slices(tensor, size:int, dim:int=0): # `aten.split` of a known length
+    op,length = need('onnxscript', 'export', 'ONNX export').opset18,tensor.shape[dim]
+    def at(place:int): return op.Constant(value_ints=[place])
+    return [op.Slice(tensor, at(start), at(min(start+size, length)), at(dim)) for start in range(0, length, size)]
+
+def _translated(program, kernels, dynamic, **names): # the program in ONNX; at one size our operators go the exporter's own way
+    table = _onnx_operators(kernels)
+    form = dict(dynamo=True, opset_version=18, verbose=False, optimize=False, **names)
+    with sdpa_kernel(SDPBackend.MATH):  # attention as products and softmax
+        if dynamic: return torch.onnx.export(program.run_decompositions(table), (), None, **form)
+        with patch.dict(torch._decomp.decomposition_table, table):
+            split = {torch.ops.aten.split.Tensor: _as_slices}
+            return torch.onnx.export(program, (), None, custom_translation_table=split, **form)
 
 # %% ../../nbs/export/00_onnx.ipynb #a010cf25
 @dataclasses.dataclass
@@ -215,10 +230,8 @@ def export_onnx(model:nn.Module,   # A `RGBXSegmenter`
     if kernels: kernel_file()
     onnx,_ = need('onnx', 'export', 'ONNX export'),need('onnxscript', 'export', 'ONNX export')
     program = _program(model, size, dynamic, names, form)
-    with sdpa_kernel(SDPBackend.MATH):  # attention as products and softmax
-        program = program.run_decompositions(_onnx_operators(kernels))
-    made = torch.onnx.export(program, (), None, dynamo=True, opset_version=18, input_names=list(names),
-                             output_names=['classes' if argmax else 'logits'], verbose=False, optimize=False)
+    made = _translated(program, kernels, dynamic, input_names=list(names),
+                       output_names=['classes' if argmax else 'logits'])
     _standard(made.model, kernels)
     proto = made.model_proto
     m = proto.metadata_props.add()
