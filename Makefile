@@ -4,11 +4,12 @@
 # Idle OpenMP threads sleep instead of spinning: on a machine that does something else as well, spinning costs a factor of ten and more.
 export OMP_WAIT_POLICY ?= passive
 
-VENV ?= .venv
+# `make VENV=... hooks` keeps its own environment in git's configuration, so that a commit uses it
+VENV ?= $(or $(shell git config rgbx.venv 2>/dev/null),.venv)
 BIN  := $(VENV)/bin
 OK   := $(VENV)/.installed
 
-# `make docs` writes a static site to _docs; `make test-browser` drives JupyterLab in a headless Chromium
+# `make docs` writes a static site to _docs; `make test-browser` drives JupyterLab in a headless Chromium (ALL=1: every tutorial)
 
 .PHONY: demo test test-all test-browser fuzz docs lint lint-fast lab new hooks in-step bench readme export clean env
 .DEFAULT_GOAL := demo
@@ -37,7 +38,7 @@ test-all: $(OK)
 	$(BIN)/python -m rgbx_seg.dev.tests --flags 'slow ddp cuda'
 
 test-browser: $(OK)
-	$(BIN)/python -m rgbx_seg.dev.browser --need
+	$(BIN)/python -m rgbx_seg.dev.browser --need $(if $(ALL),--tutorials all)
 
 fuzz: $(OK)   # make fuzz N=10000 SEED=1 KINDS='picture card'; make fuzz ONE=picture:1234 shows one again
 	$(BIN)/python -m rgbx_seg.dev.fuzz -n $(or $(N),1000) --seed $(or $(SEED),0) $(if $(KINDS),--kinds $(KINDS)) $(if $(ONE),--one $(ONE))
@@ -56,6 +57,7 @@ new: $(OK)   # make new NAME=fusion/60_mine
 
 hooks: $(OK)   # what a commit runs, and how git merges notebooks
 	$(BIN)/pre-commit install
+	git config rgbx.venv '$(VENV)'
 	git config merge.nbdev-merge.name 'notebooks, cell by cell'
 	git config merge.nbdev-merge.driver '$(BIN)/nbdev-merge %O %A %B %P'
 

@@ -141,3 +141,14 @@ API void rgbx_ss2d_backward(const rgbx_ss2d_args* p) {
     int64_t nb = (a.P + PACK-1)/PACK;
     run(a.B*a.K*nb, a.threads, [&](int64_t i, int) { int64_t l = i % nb * PACK, g = i/nb; k.ss2d_reduce(a, g/a.K, g%a.K, l, std::min(a.P, l + PACK)); });
 }
+
+API void rgbx_window_forward(const rgbx_window_args* p) {
+    const rgbx_window_args& a = *p; const RgbxKernels& k = kernels(); const int64_t heads = a.B*a.heads;
+    big(a.kplanes, heads*a.rows*a.C*a.pitch); big(a.vplanes, heads*a.rows*a.Cv*a.pitch);
+    run(heads*a.rows*2, a.threads, [&](int64_t i, int) { const int64_t g = i/2/a.rows; k.window_pack(a, i%2, g/a.heads, g%a.heads, i/2%a.rows); });
+    const int64_t Q = k.window_height, nb = (a.rows + Q-1)/Q, threads = std::max<int64_t>(1, std::min(a.threads, heads*nb));
+    const int64_t each = Q*(a.C + a.Cv + (a.kh + Q-1)*(2*a.kw-1))*k.width;
+    float* mem = (float*)aligned_alloc(64, (threads*each*4 + 63)/64*64);
+    run(heads*nb, threads, [&](int64_t i, int t) { const int64_t g = i/nb; k.window_rows(a, g/a.heads, g%a.heads, i%nb*Q, mem + t*each); });
+    free(mem);
+}

@@ -44,3 +44,13 @@ struct rgbx_ss2d_args {
     float *gdtw, *gA, *gD, *gbias;      // [B, K, D, R], [B, K*D, N], [B, K*D], [B, K*D]
     int64_t groups;
 };
+
+// Attention to a window: q, k [B, heads, rows, columns, C], v [.., Cv], all with strides of the first four axes and channels side by side;
+// bias [heads, 2kh-1, 2kw-1] or null; y [B, rows, columns, heads, Cv]. Windows are odd, held back by the border, cut where the map is smaller.
+struct rgbx_window_args {
+    const float *q, *k, *v, *bias;
+    float *kplanes, *vplanes;           // scratch [B, heads, rows, C (Cv), pitch], pitch >= columns + 2*(kw-1) + 2*16
+    float *y;
+    int64_t qs[4], ks[4], vs[4];
+    int64_t B, heads, rows, columns, C, Cv, kh, kw, pitch, threads;
+};

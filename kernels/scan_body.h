@@ -786,6 +786,8 @@ static void ss2d_bwd(const rgbx_ss2d_args& a, int64_t b, int64_t g) {
     }
 }
 
+#include "window_body.h"
+
 // Vector multiply-adds a second can be counted with this: 16 n of them, independent enough to fill the ports.
 static __attribute__((noinline)) float fma_loop(int64_t n) {
     vf a[16], m = splat(.999f), c = splat(.001f);
@@ -799,6 +801,6 @@ static __attribute__((noinline)) float fma_loop(int64_t n) {
 }
 
 extern const RgbxKernels table;
-const RgbxKernels table = { W, CK, pack_bc, scan_fwd, scan_bwd, reduce_bc, ss2d_pack, ss2d_fwd, ss2d_bwd, ss2d_reduce, fma_loop };
+const RgbxKernels table = { W, CK, pack_bc, scan_fwd, scan_bwd, reduce_bc, ss2d_pack, ss2d_fwd, ss2d_bwd, ss2d_reduce, window_pack, window_rows, Q, fma_loop };
 
 }  // namespace NS

@@ -132,7 +132,7 @@ def _folder(*,
     force:bool=False,           # Start over in a folder that holds a run
     every_epochs:int=0,         # Keep the weights after every so many epochs, for `rgbx eval --epochs`; 0: do not
     log_every:int=0,            # A line of steps.csv every so many steps; 0: none
-    tensorboard:bool=False,     # Also write logs for TensorBoard
+    track:Names=(),             # Also keep its numbers with tensorboard, wandb, mlflow or trackio; default: in the folder alone
 ):
     "the run"
 
@@ -157,7 +157,7 @@ def _train(data:str, # DATA: a folder of images, or the folder of a known data s
 ):
     "Train a model into a run folder, by a publication's recipe or by settings of your own."
     settings,device = _settings(given),given['device']
-    kept = {name: given[name] for name in ('out', 'resume', 'force', 'every_epochs', 'log_every', 'tensorboard')}
+    kept = {name: given[name] for name in ('out', 'resume', 'force', 'every_epochs', 'log_every', 'track')}
     how = {name: given[name] for name in ('card', 'seed', 'workers', 'recompute', 'accumulate')}
     parallel = package.training.distributed
     with parallel.distributed(device and _device(device)) as (rank,_):   # alone, or as one of a launcher's processes
@@ -171,6 +171,10 @@ def _conditions(words):
     "`easy=easy.txt` and `hard.txt` as `{condition: list}`."
     pairs = (word.split('=', 1) if '=' in word else (Path(word).stem, word) for word in words or ())
     return dict(pairs) or None
+
+def _is_page(out):
+    "Is a report written as a page, which shows how sure a model is?"
+    return out is not None and Path(out).suffix == '.html'
 
 def _masks(*,
     save:str=None,          # Also write the masks to this folder; default: no masks
@@ -217,10 +221,10 @@ def _eval(run:str,          # RUN: a run folder, a saved model, or a checkpoint 
         by = by or _class_recipe(opened)
         dataset = _open(opened, data, split or (by.data.test if by else 'test'), given['card'], drop, by)
         how = dict(protocol=protocol or (by.judge.protocol if by else None) or None, bs=given['bs'], drop=drop,
-                   num_workers=given['workers'], name=Path(run).name, conditions=_conditions(conditions),
+                   num_workers=given['workers'], name=opened.name, conditions=_conditions(conditions),
                    save=given['save'] or '', scores=given['scores'])
         if _whole_images(dataset.card): report = _judge_classes(by, opened, dataset, given['bs'] or 1)
-        elif epochs is None: report = rx.evaluate(opened, dataset, **how)
+        elif epochs is None: report = rx.evaluate(opened, dataset, calibration=_is_page(given['out']), **how)
         else: report = package.evaluation.epochs.evaluate_epochs(run, dataset, epochs, device=_device(device), **how)
         whole = epochs is None and not _whole_images(dataset.card)
         _say(report, given['out'], **(dict(run=opened, data=dataset) if whole else {}))
@@ -234,7 +238,10 @@ def _inputs(words):
         if not equals or not file:
             raise RGBXError('INPUTS', repr(word), 'one folder, or MODALITY=FILE for each modality',
                             'e.g. rgb=night.jpg thermal=night.tif; a film or a folder of frames will do')
-    return {modality: file for modality,_,file in pairs}
+    files = {modality: file for modality,_,file in pairs}
+    if len(files) < len(pairs):
+        raise RGBXError('INPUTS', ' '.join(words), 'each modality once', 'Several images: a folder of each')
+    return files
 
 def _written(*,
     out:str='predictions',  # Folder for the masks
@@ -350,5 +357,5 @@ def _robust(run:str,        # RUN: a run folder, a saved model, or a checkpoint 
     opened = _run(run, data, given, given['device'])
     dataset = _open(opened, data, split, given['card'])
     result = rx.robustness(opened, dataset, given['what'], protocol=protocol, bs=given['bs'], n=n or None,
-                           num_workers=given['workers'], seed=given['seed'], name=Path(run).name, **benchmark)
+                           num_workers=given['workers'], seed=given['seed'], name=opened.name, **benchmark)
     _say(result, out)

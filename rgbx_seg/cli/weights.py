@@ -20,7 +20,7 @@ def _size(row):
 def _line(row):
     "A row of the list."
     where_is = package.models.published.where_is
-    builds = (row.loads or {}).get('model') or (row.loads or {}).get('encoder') or '-'
+    builds = (row.loads or {}).get('model') or (row.loads or {}).get('encoder') or row.status.replace('_', ' ')
     score = f"{row.score['value']:g}" if row.score and row.score.get('value') is not None else ''
     return f'{row.name:32} {builds:20} {score:>6} {_size(row):>10}  {where_is(row):9} {row.licence[:38]}'
 
@@ -32,7 +32,7 @@ def _facts(row):
                  licence=f'{row.licence} (commercial use: {row.commercial})',
                  score=' '.join(f'{value}' for value in score.values() if value not in (None, '-')),
                  tensors=row.entries, size=_size(row),
-                 loads=row.loads, read_as=row.input, where=published.where_is(row),
+                 loads=row.loads, missing=published.what_is_missing(row), read_as=row.input, where=published.where_is(row),
                  file=published.cached_file(row.name))
     yield from (f'{key:12} {value}' for key,value in shown.items() if value)
     for source in row.sources:

@@ -312,8 +312,8 @@ def measure(root:Path, # The folder with `settings.ini`
 # %% ../../nbs/dev/30_lint.ipynb #992fd857
 def _figure(value): return len(value) if isinstance(value, list) else value
 
-def _report(found, limits, show, top):
-    "Print every figure with its ceiling; return those that exceed it, with both numbers."
+def _report(found, limits, show, top, changed=()):
+    "Print every figure with its ceiling; return those that exceed it, of which places in `changed` come alone."
     bad = []
     for key, value in found.items():
         number, limit = _figure(value), limits.get(key)
@@ -321,12 +321,21 @@ def _report(found, limits, show, top):
         if over: bad.append(f'{key} {number} > {limit}')
         print(f"{'OVER' if over else '    '} {key:36} {number:>8}{'' if limit is None else f'   limit {limit}'}")
         if isinstance(value, list) and (over or key in show or 'all' in show):
-            for line in value[:top]: print(f'         {line}')
-            if len(value) > top: print(f'         ... {len(value) - top} more')
+            mine = [line for line in value if over and changed and re.split(r'[ :\[]', line)[0].startswith(changed)]
+            shown = mine or value[:top]
+            for line in shown: print(f'         {line}')
+            if len(value) > len(shown): print(f'         ... {len(value) - len(shown)} more')
     for key in sorted(set(limits) - set(found)): print(f'     {key:36} not measured')
     return bad
 
 # %% ../../nbs/dev/30_lint.ipynb #ab1bf086
+def _changed(root):
+    "Modules and notebooks that the next commit changes, as figures name them."
+    run = subprocess.run(['git', 'diff', '--name-only', 'HEAD'], cwd=root, capture_output=True, text=True)
+    paths = [Path(line) for line in run.stdout.splitlines()]      # none outside of git
+    modules = ['.'.join(path.with_suffix('').parts[1:]) for path in paths if path.suffix == '.py']
+    return tuple(modules + [path.relative_to('nbs').as_posix() for path in paths if path.suffix == '.ipynb'])
+
 def _main() -> int: # 1 where a ceiling is exceeded
     "Print the figures of the house, with their ceilings and offenders."
     p = argparse.ArgumentParser(description='Figures of the house: floors, sizes, names, notebooks, import time.')
@@ -342,7 +351,7 @@ def _main() -> int: # 1 where a ceiling is exceeded
     root = Path(args.root).resolve()
     given = json.loads(Path(args.limits).read_text(encoding='utf-8')) if args.limits else {}
     found = measure(root, args.package, given.get('rooms', ROOMS), None if args.no_time else args.python)
-    bad = _report(found, given.get('limits', {}), set(args.show.split(',')), args.top)
+    bad = _report(found, given.get('limits', {}), set(args.show.split(',')), args.top, _changed(root))
     if args.save:
         figures = {k: _figure(v) for k, v in found.items()}
         Path(args.save).write_text(json.dumps({'limits': figures}, indent=1) + '\n', encoding='utf-8')

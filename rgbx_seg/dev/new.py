@@ -47,7 +47,7 @@ _FUSION += '''--
 #: exporti
 @FUSIONS('{name}')
 def {name}_fusion(channels:tuple, # Channels per stage
-    n:int=2,             # Number of modalities
+    modalities:int=2,    # How many
 ) -> list:               # One `{Class}Fusion` per stage
     "Fuse by the maximum."
     return [{Class}Fusion(width) for width in channels]

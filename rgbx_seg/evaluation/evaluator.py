@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader
 from ..core import RGBXError, bar, choose, cv2_, leave_signals, worker_error
+from .calibration import confidence_of, count_bins, no_bins
 from .inference import as_run, infer, infer_mask, model_inputs, named, open_for, real_names
 from .metrics import ConfusionMatrix
 from .prepared import for_inference
@@ -148,7 +149,7 @@ def _nearest(array, size):
 # %% ../../nbs/evaluation/32_evaluate.ipynb #ad9b4836
 class _Count:
     "Counts predictions by condition and item, and saves them."
-    def __init__(self, dataset:'DataSet', protocol:'Protocol', conditions, save=None):
+    def __init__(self, dataset:'DataSet', protocol:'Protocol', conditions, save=None, sure=False):
         self.dataset = dataset
         self.conditions = conditions
         self.save = save
@@ -159,16 +160,24 @@ class _Count:
         self.void = [choose(name, numbers, f'class of {dataset.card.name!r}') for name in protocol.void]
         self.weighted = protocol.weighted
         self.matrices = {condition: self._new() for condition in _in_order(conditions, dataset.card)}
+        self.bins = {condition: no_bins() for condition in self.matrices} if sure else {}
     def _new(self): return ConfusionMatrix(len(self.dataset.card.classes), **self.how)
-    def __call__(self, group, predictions, scores):
+    def __call__(self, group, predictions, scores, confidence=None):
         start = time.perf_counter()
         for k,((i,item),prediction) in enumerate(zip(group, predictions)):
-            self._one(i, np.asarray(item[-1]), prediction, None if scores is None else scores[k])
+            mask = np.asarray(item[-1])
+            labels = self._labels(i, mask, prediction.shape)
+            self._one(i, mask, labels, prediction, None if scores is None else scores[k])
+            if confidence is None: continue
+            there = labels != self.how['ignore']
+            right = prediction[there] == labels[there]
+            self.bins[self.conditions[i]] += count_bins(confidence[k][there], right)
         self.seconds += time.perf_counter()-start
-    def _one(self, i, mask, prediction, scores):
+    def _labels(self, i, mask, size):
+        labels = _nearest(mask, size)                                # scored at the protocol's size
+        return np.where(np.isin(labels, self.void), self.how['ignore'], labels) if self.void else labels
+    def _one(self, i, mask, labels, prediction, scores):
         name,condition = _name(self.dataset, i),self.conditions[i]
-        labels = _nearest(mask, prediction.shape)                    # scored at the protocol's size
-        labels = np.where(np.isin(labels, self.void), self.how['ignore'], labels) if self.void else labels
         weight = _nearest(self.dataset.label_confidence(name), prediction.shape) if self.weighted else None
         try: counts = self._new().add(prediction, labels.astype(np.int64), weight).counts
         except RGBXError as e: raise RGBXError(name, e.found, e.expected, e.fix) from e
@@ -180,6 +189,13 @@ class _Count:
         if self.save is None: return
         if prediction.shape!=mask.shape: prediction = _nearest(prediction.astype(np.uint8), mask.shape)
         save_prediction(self.save, name, prediction, self.dataset.card, scores)
+    def all_bins(self):
+        "Those of all processes, added up."
+        bins,world = self.bins,_processes()[1]
+        if world < 2 or not bins: return bins
+        parts = [None]*world
+        dist.all_gather_object(parts, bins)
+        return {condition: sum(part[condition] for part in parts) for condition in bins}
     def all_images(self):
         "Those of all processes, in the order of the data set."
         images,world = self.images,_processes()[1]
@@ -207,14 +223,16 @@ def _pipeline(model, groups, count, picks, stats, how, scores, ahead, clock):
             stacks = _stacks(group, picks, count.dataset)
             start = time.perf_counter()
             with named(', '.join(_name(count.dataset, i) for i,_ in group)):
-                result = infer(model, stacks, how[0], stats, *how[1:]) if scores else None
+                result = infer(model, stacks, how[0], stats, *how[1:]) if scores or count.bins else None
                 predictions = (infer_mask(model, stacks, how[0], stats, *how[1:]) if result is None
                                else result.argmax(-1))
+            sure = confidence_of(result, how[0]) if count.bins else None
             clock['forward'] += time.perf_counter()-start
+            result = result if scores else None
             if not ahead:
-                count(group, predictions, result)
+                count(group, predictions, result, sure)
                 continue
-            waiting.append(pool.submit(count, group, predictions, result))
+            waiting.append(pool.submit(count, group, predictions, result, sure))
             while len(waiting)>ahead: waiting.pop(0).result()
         for task in waiting: task.result()
 
@@ -245,6 +263,7 @@ def evaluate(
     save:str='',                    # Folder for the predictions: `mask/` and `color/`
     scores:bool=False,              # With `save`: also what the argmax was taken of, in `scores/`
     ahead:int=3,                    # Batches that reading and counting may be away from the network; 0: all in turns
+    calibration:bool=False,         # Also count how sure the model is where it is right: `Report.calibration`
     split:str=None,                 # Of a folder; None: the last of train, val and test that is there
     card:'Card'=None                # What a folder is, where it does not say so itself
 ) -> Report:
@@ -256,7 +275,7 @@ def evaluate(
     if not len(dataset): raise RGBXError('evaluate', 'no items', 'a split with at least one item')
     check_classes(model, card)
     picks,stats = model_inputs(model, card, have, drop)
-    count = _Count(dataset, protocol, _conditions(dataset, conditions), Path(save) if save else None)
+    count = _Count(dataset, protocol, _conditions(dataset, conditions), Path(save) if save else None, calibration)
     (rank,world),clock = _processes(),dict(load=0., forward=0.)
     share = list(range(rank, len(dataset), world))
     loader = DataLoader(_Share(dataset, share), batch_size=None, collate_fn=_as_it_is, num_workers=num_workers,
@@ -280,4 +299,4 @@ def _report(count, name, protocol, seen, picks, subsets, clock):
         name, card.classes, {condition: matrix.total().numpy() for condition,matrix in count.matrices.items()},
         {condition: count.conditions.count(condition) for condition in count.matrices}, subsets, protocol.to_dict(),
         tuple(seen), withheld, card.name, bool(card.facts.synthetic), np.asarray(card.palette).tolist(),
-        dict(card.facts.class_sets), count.all_images(), clock)
+        dict(card.facts.class_sets), count.all_images(), clock, count.all_bins())

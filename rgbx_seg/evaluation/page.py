@@ -9,10 +9,12 @@ __all__ = ['worst_items', 'html_page']
 import base64, html, io
 from operator import itemgetter
 import numpy as np
+from .calibration import bin_rows
 from .inference import infer_mask
 from .metrics import ConfusionMatrix
 from .protocol import Protocol
 from ..show.bars import plot_conditions, plot_confusion
+from ..show.reliability import plot_reliability
 from ..show.grid import prediction_grid
 from ..show.tables import html_table, pct
 
@@ -54,6 +56,13 @@ def _worst(report, run, data, most):
     return table+_picture(figure)
 
 # %% ../../nbs/evaluation/36_page.ipynb #dd1e6b19
+def _reliability(reports):
+    "Accuracy over confidence of every name, over all its seeds; nothing where that was not counted."
+    counted = {name: [report.calibration() for report in some if report.bins] for name,some in reports.items()}
+    shown = {f'{name}, ECE {pct(np.mean([report.ece() for report in reports[name] if report.bins]))} %': bin_rows(sum(bins))
+             for name,bins in counted.items() if bins}
+    return '<h2>How sure, and how right</h2>'+_picture(plot_reliability(shown)) if any(shown.values()) else ''
+
 def html_page(
     result:'Report|Comparison', # What is shown
     run:'Run'=None,             # What was judged, for pictures of the worst items
@@ -65,9 +74,10 @@ def html_page(
     parts = [f'<h1>{html.escape(title)}</h1>', *(f'<p>{html.escape(line)}</p>' for line in lines)]
     for name,head,rows in result.tables():
         parts.append(f'<h2>{html.escape(name)}</h2>'+html_table(head, rows, result.colours()))
-    if hasattr(result, 'reports'): parts.append(_picture(plot_conditions(result.reports)))
+    if hasattr(result, 'reports'): parts += [_picture(plot_conditions(result.reports)), _reliability(result.reports)]
     else:
         parts += [_picture(plot_conditions(result)), '<h2>What is taken for what</h2>',
-                  _picture(plot_confusion(result)), _worst(result, run, data, worst)]
+                  _picture(plot_confusion(result)), _reliability({result.name: [result]}),
+                  _worst(result, run, data, worst)]
     return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
             f'<style>{_STYLE}</style></head><body>{"".join(parts)}</body></html>')

@@ -14,7 +14,6 @@ import numpy as np
 from ..core import RGBXError, bar, need, write_text
 from ..data.cards import Card, Layout
 from ..data.codecs import image_size
-from ..data.files import read_label
 from ..data.folder import DataFolder
 from ..data.grids import Grid, grid_of
 from ..data.items import missing_file
@@ -45,8 +44,7 @@ def _mask_of(dataset, i, item):
     if item[-1] is not None or not isinstance(dataset, DataFolder) or dataset.card.layout.label_folder is None:
         return item[-1]
     file = dataset.path('label', dataset.name(i))
-    return (read_label(file, len(dataset.card.classes), dataset.card.layout.label_shift, dataset.card.layout.ignore)
-            if file.is_file() else None)
+    return dataset.mask(dataset.name(i)) if file.is_file() else None
 
 def _without(dataset, model, drop):
     "A folder without the modalities that are dropped: nothing of them need be there."

@@ -90,6 +90,13 @@ def _best(rows, metrics, monitor):
 _COLUMNS = ('name', 'data', 'model', 'recipe', 'epochs', 'planned', 'validation', 'monitor', 'miou',
             'judged_on', 'date')
 
+def _origin(config):
+    "What a run is made from, as two words: its commit, with a + where files differed, and the fingerprint of its data."
+    commit,data = _at(config, 'made_from.code.commit', str),_at(config, 'made_from.data.fingerprint', str)
+    changed = '+' if _at(config, 'made_from.code.changed', list) else ''
+    words = {'made_from.commit': commit and commit[:12]+changed, 'made_from.fingerprint': data}
+    return {path: word for path,word in words.items() if word}
+
 def _line(name, files):
     "A run as `{column: value}`, with `settings` and `synthetic`; None where the folder holds no run."
     config = files.record('config.json')
@@ -107,7 +114,7 @@ def _line(name, files):
               _best(rows, metrics, monitor), monitor, _number(report, 'miou'), _at(report, 'data', str),
               files.date())
     synthetic = bool(_at(config, 'card.facts.synthetic') or report.get('synthetic'))
-    return dict(zip(_COLUMNS, values)) | dict(settings=_settings(train, recipe), synthetic=synthetic)
+    return dict(zip(_COLUMNS, values)) | dict(settings=_settings(train, recipe) | _origin(config), synthetic=synthetic)
 
 # %% ../../nbs/evaluation/58_run_list.ipynb #0855ce10
 def _value(line, name):

@@ -13,21 +13,20 @@ import ipywidgets as W
 from fastcore.basics import patch
 from ..core import RGBXError, atomic_path, write_text
 from ..evaluation.protocol import get_protocol
-from .state import (DAMAGE_KINDS, Setting, StepWorker, check_fit, damage_image, explorer_data,
-                                     modalities_used, named_runs, predict_sample, sensor_effects)
-from .view import (View, blank_png, effect_html, error_text, iou_html, legend_html, message_html,
-                                    png_bytes, sensor_picture, state_html, view_figure, view_numbers)
-from ..show.colours import error_picture, mapped_picture, mask_picture
-from ..show.tables import SHORT_NOTE
+from .look import difference_picture, read_out_html
+from .places import Screen
+from .state import (Setting, StepWorker, check_fit, damage_image, explorer_data, modalities_used,
+                                     named_runs, predict_sample, sensor_effects)
+from .view import (View, blank_png, effect_html, error_text, iou_html, message_html, sensor_picture,
+                                    state_html, view_figure, view_numbers)
+from ..show.colours import error_picture, mapped_picture, mask_picture, overlay
 
 # %% ../../nbs/explorer/14_panel.ipynb #6ef406a2
-_CSS = ('<style>.rgbx-pic{image-rendering:pixelated;margin:0;border:1px solid #999} .rgbx-tab '
-        'table{font-size:12px;border-collapse:collapse} .rgbx-tab td,.rgbx-tab th{padding:0 8px;line-height:1.5} '
-        '.rgbx-small .widget-readout{min-width:20px;width:20px}</style>')
 _WORKING,_READY,_UNABLE = '#D55E00','#060','#B00'   # colours of the panel's state
+_KEYS = dict(n='next', ArrowRight='next', p='previous', ArrowLeft='previous', w='worst', Escape='small')
 
 # %% ../../nbs/explorer/14_panel.ipynb #99227c02
-class Explorer(W.VBox):
+class Explorer(Screen):
     "The panel as a widget. Raises `RGBXError` when models and data do not fit; `explore` shows a message instead."
     def __init__(self,
         models:dict,        # {name: model}; two are compared
@@ -39,7 +38,7 @@ class Explorer(W.VBox):
         out:str='explored'  # Folder for what is saved
     ):
         check_fit(models, dataset)
-        super().__init__()
+        super().__init__(self._pointed)
         self.models = dict(models)
         self.dataset = dataset
         self.card = dataset.card
@@ -50,13 +49,12 @@ class Explorer(W.VBox):
         self.out = out
         self.worker = StepWorker(threaded, self._failed)
         self.scores = {name: {} for name in models}            # {model: {item: mIoU}}
-        self.times,self.view,self.error = deque(maxlen=256),None,None
+        self.times,self.view,self.error,self.now = deque(maxlen=256),None,None,None
         self._is_moving,self._last_item = False,(None,None)
-        self.blank = blank_png((3,4), width)
         self.conditions = [dataset.condition(i) or '' for i in range(len(dataset))]
         self.shown = list(range(len(dataset)))
-        self._make_controls()
-        self._lay_out()
+        self._make_navigation()
+        self._make_places()
         self._listen()
         self.refresh()
 
@@ -76,22 +74,6 @@ class Explorer(W.VBox):
         super().close()
 
 # %% ../../nbs/explorer/14_panel.ipynb #1c01f77c
-@patch
-def _make_controls(self:Explorer):
-    "Everything that can be moved, and the texts."
-    self._make_navigation()
-    small = dict(layout=W.Layout(width=f'{self.width}px'), style=dict(description_width='60px'))
-    box = W.Layout(width=f'{self.width}px', height='28px', margin='0')
-    self.on = {name: W.Checkbox(True, description=name, indent=False, layout=box) for name in self.have}
-    self.kind = {name: W.Dropdown(options=['none',*DAMAGE_KINDS], description='damage', **small) for name in self.have}
-    self.severity = {name: W.IntSlider(3, 1, 5, description='severity', disabled=True, **small) for name in self.have}
-    self.folder = W.Text(str(self.out), description='folder', layout=W.Layout(width='220px'))
-    self.button = W.Button(description='save figure and numbers', layout=W.Layout(width='210px'))
-    self.title,self.state,self.message = W.HTML(),W.HTML(layout=W.Layout(width='200px')),W.HTML()
-    self.saved,self.iou_table,self.effect_table = W.HTML(),W.HTML(),W.HTML()
-    for table in (self.iou_table, self.effect_table): table.add_class('rgbx-tab')
-    for slider in self.severity.values(): slider.add_class('rgbx-small')
-
 @patch
 def _make_navigation(self:Explorer):
     "What chooses the sample."
@@ -118,11 +100,18 @@ def _damage_changed(self:Explorer, name, kind):
     self.refresh()
 
 @patch
+def _overlay_changed(self:Explorer):
+    "Draw the sensors anew."
+    self.opacity.disabled = self.overlay.value is None
+    if self.now is not None: self._show_sensors(self.now)
+
+@patch
 def _listen(self:Explorer):
     "Connect the controls."
     for control in (self.condition, self.order): control.observe(lambda change: self._reorder(), 'value')
     self.position.observe(lambda change: self._is_moving or self.refresh(), 'value')
     self.find.observe(lambda change: self._go_to(change['new']), 'value')
+    for control in (self.overlay, self.opacity): control.observe(lambda change: self._overlay_changed(), 'value')
     for name in self.have:
         for control in (self.on[name], self.severity[name]): control.observe(lambda change: self.refresh(), 'value')
         self.kind[name].observe(lambda change, name=name: self._damage_changed(name, change['new']), 'value')
@@ -136,43 +125,6 @@ def setting(self:Explorer) -> Setting:
                    for name in self.have if self.kind[name].value not in (None,'none'))
     return Setting(self.shown[self.position.value], off, damage)
 
-# %% ../../nbs/explorer/14_panel.ipynb #0d571a8a
-@patch
-def _place(self:Explorer, key, caption):
-    "A captioned place of a picture, which `self.image[key]` holds."
-    self.image[key] = W.Image(format='png', layout=W.Layout(width=f'{self.width}px'))
-    self.image[key].add_class('rgbx-pic')
-    words = W.HTML(f'<span style="font-size:12px">{html.escape(caption)}</span>',
-                   layout=W.Layout(height='28px', margin='0'))
-    return W.VBox([words, self.image[key]], layout=W.Layout(margin='0 4px 4px 0'))
-
-@patch
-def _model_row(self:Explorer, name):
-    "The places of one model's pictures."
-    captions = {'prediction': 'prediction', 'errors': 'errors', 'confidence': 'confidence: bright is sure'}
-    used = modalities_used(self.models[name], self.have)
-    if len(used)>1: captions |= {sensor: f'without {sensor}' for sensor in used}
-    places = [self._place((name,key), caption) for key,caption in captions.items()]
-    head = [W.HTML(f'<b>{html.escape(name)}</b>')]*(len(self.models)>1)
-    return W.VBox([*head, W.HBox(places, layout=W.Layout(flex_flow='row wrap'))])
-
-@patch
-def _lay_out(self:Explorer):
-    "The places of the pictures, and everything around them."
-    self.image,sensors = {},[]
-    for name in self.have:
-        place = self._place(name, name)
-        place.children = (self.on[name], self.image[name], self.kind[name], self.severity[name])
-        sensors.append(place)
-    sensors += [self._place('mask', 'mask'), W.HTML(legend_html(self.card))]
-    note = f'<i style="color:#555">{SHORT_NOTE}</i>' if self.card.facts.synthetic else ''
-    def line(*widgets): return W.HBox(widgets, layout=W.Layout(flex_flow='row wrap'))
-    self.children = (W.HTML(_CSS), line(self.condition, self.order, self.find),
-                     line(self.position, self.state, self.progress),
-                     W.HBox([self.title, W.HTML(note)]), self.message, line(*sensors),
-                     *map(self._model_row, self.models),
-                     line(self.iou_table, self.effect_table), line(self.folder, self.button, self.saved))
-
 # %% ../../nbs/explorer/14_panel.ipynb #d5174d90
 @patch
 def _item(self:Explorer, i):
@@ -181,15 +133,30 @@ def _item(self:Explorer, i):
     return self._last_item[1]
 
 @patch
-def _show(self:Explorer, key, picture):
-    "Put a picture in its place; None empties it."
-    self.image[key].value = self.blank if picture is None else png_bytes(picture, self.width)
+def _laid_over(self:Explorer, view):
+    "Class numbers that are laid over the sensors, or None."
+    what = self.overlay.value
+    if what is None: return None
+    if what=='mask': return view.mask
+    result = view.results.get(what[0])
+    return None if result is None else result.pred
+
+@patch
+def _show_sensors(self:Explorer, view):
+    "The sensors that are on."
+    classes = self._laid_over(view)
+    for name,image in zip(self.have, view.item):
+        off = name in view.setting.off
+        picture = sensor_picture(image, self.card.modalities[name], off)
+        if classes is not None: picture = overlay(picture, mask_picture(classes, self.card), self.opacity.value)
+        self._show(name, picture.astype('uint8'))
+        for part in self.places[name].children[1:]: self._hide(part, off)
 
 @patch
 def _show_sample(self:Explorer, view):
     "The sensors, the mask and the name of the sample."
-    for name,image in zip(self.have, view.item):
-        self._show(name, sensor_picture(image, self.card.modalities[name], name in view.setting.off))
+    self.now = view
+    self._show_sensors(view)
     self._show('mask', None if view.mask is None else mask_picture(view.mask, self.card))
     n,condition = len(self.shown),f', {html.escape(view.condition)}' if view.condition else ''
     self.title.value = f'<b>{html.escape(view.name)}</b>{condition} &nbsp; ({n} sample{"s" if n!=1 else ""}) &nbsp;'
@@ -199,7 +166,7 @@ def _show_sample(self:Explorer, view):
 def _show_result(self:Explorer, name, result, mask):
     "Prediction, errors and confidence of a model; nothing if it has none."
     if result is None:
-        for key in self.image:
+        for key in self.images:
             if isinstance(key, tuple) and key[0]==name: self._show(key, None)
         return
     self._show((name,'prediction'), mask_picture(result.pred, self.card))
@@ -208,13 +175,22 @@ def _show_result(self:Explorer, name, result, mask):
 
 @patch
 def _show_effects(self:Explorer, view):
-    "What each model says without each sensor, and the table of it."
+    "What each model says without each sensor, and the table of it; a sensor that is off has no place."
     for name,result in view.results.items():
         for sensor in modalities_used(self.models[name], self.have):
-            if (name,sensor) not in self.image: continue
+            if (name,sensor) not in self.images: continue
             pred = result.effects.get(sensor, {}).get('pred')
             self._show((name,sensor), None if pred is None else mask_picture(pred, self.card))
+            self._hide(self.places[name,sensor], pred is None and bool(view.setting.off))
     self.effect_table.value = effect_html(view.results)
+
+@patch
+def _show_difference(self:Explorer, view):
+    "Which of two models is right."
+    if 'difference' not in self.images: return
+    predictions = [result.pred for result in view.results.values()]
+    both = len(predictions)==2
+    self._show('difference', difference_picture(*predictions, view.mask, self.card.layout.ignore) if both else None)
 
 # %% ../../nbs/explorer/14_panel.ipynb #f315ff64
 @patch
@@ -242,6 +218,8 @@ def _job(self:Explorer, setting):
         yield
     self.message.value = ''.join(map(message_html, failures))
     self.error = failures[0] if failures else None
+    if self.overlay.value is not None: self._show_sensors(view)
+    self._show_difference(view)
     self.iou_table.value = iou_html(self.card, view.results, view.mask)
     yield
     for name,result in view.results.items():
@@ -254,11 +232,31 @@ def _job(self:Explorer, setting):
 @patch
 def _failed(self:Explorer, error):
     "A job raised: say it in the panel."
-    self.error,self.exception,self.view = error_text(error),error,None
-    for key in self.image: self._show(key, None)
+    self.error,self.exception,self.view,self.now = error_text(error),error,None,None
+    for key in self.images: self._show(key, None)
     self.iou_table.value = self.effect_table.value = ''
     self.message.value = message_html(self.error)
     self.state.value = state_html('could not do that', _UNABLE)
+
+# %% ../../nbs/explorer/14_panel.ipynb #aa51c0df
+@patch
+def _pointed(self:Explorer, kind, key, spot):
+    "What the browser tells."
+    if kind=='click': self.enlarge(None if self.large==key else key)
+    elif kind=='zoom': self._zoomed(spot[0])
+    elif kind=='key': self._key(_KEYS.get(key))
+    elif self.now is not None: self.tip.value = read_out_html(self.now, self.card, self.have, spot)
+
+@patch
+def _key(self:Explorer, word):
+    "Next, previous, worst, all small."
+    if word=='small': self.enlarge()
+    elif word in ('next', 'previous'):
+        step = 1 if word=='next' else -1
+        self.position.value = (self.position.value+step)%len(self.shown)
+    elif word=='worst':
+        if self.order.value=='worst first': self.position.value = 0
+        else: self.order.value = 'worst first'
 
 # %% ../../nbs/explorer/14_panel.ipynb #f93b3949
 @patch

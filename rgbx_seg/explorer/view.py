@@ -9,11 +9,12 @@ __all__ = []
 import html, math
 from dataclasses import dataclass
 import numpy as np
-from ..core import RGBXError, cv2_
+from ..core import RGBXError
 from .state import Setting
 from ..data.cards import VOID_COLOUR
 from ..show.colours import error_picture, mapped_picture, mask_picture, modality_picture
 from ..show.grid import picture_grid
+from ..show.pointer import png_bytes
 from ..show.tables import SHORT_NOTE, html_table, pct
 
 # %% ../../nbs/explorer/12_view.ipynb #6d4fea30
@@ -32,18 +33,6 @@ class View:
         return self.item[-1]
 
 # %% ../../nbs/explorer/12_view.ipynb #fe84b187
-def png_bytes(
-    picture:np.ndarray, # (H, W, 3) uint8
-    width:int           # Pixels on the screen
-) -> bytes:
-    "PNG of a picture, large ones reduced to twice what is shown."
-    cv2,(height,own_width) = cv2_(),picture.shape[:2]
-    if own_width>2*width:
-        size = 2*width,max(1, round(height*2*width/own_width))
-        how = cv2.INTER_AREA if len(np.unique(picture[::7,::7]))>64 else cv2.INTER_NEAREST
-        picture = cv2.resize(picture, size, interpolation=how)
-    return cv2.imencode('.png', np.ascontiguousarray(picture[...,::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes()
-
 def blank_png(
     shape:tuple, # (H, W, ...) of the sample
     width:int    # Pixels on the screen

@@ -175,12 +175,16 @@ def _checkpoint(file, model, card):
     return Run(model, reading, card, Path(file).stem, dict(model=getattr(model, 'config', None)))
 
 # %% ../../nbs/models/30_runs.ipynb #bab45ba8
-def _published_card(row, modalities):
-    "The card of a row's data set, in the form its recipe was trained on; None where the data set is not known."
+def published_card(row:'Weights', # Of the table
+    modalities:tuple,               # What its model takes
+):                                  # A `Card`, or None
+    "The card of a row's data set, in the form and with the constants of its recipe; None where it is not known."
     from rgbx_seg.data.sets.base import layout_card
     if row.name in RECIPES:
         data = RECIPES[row.name].data
-        return layout_card(data.name, data.layout) if data.name in DATASETS else None
+        if data.name not in DATASETS: return None
+        card = layout_card(data.name, data.layout)
+        return card.normalised(data.system) if data.system else card
     data = row.name.partition('/')[2].partition('-')[0]
     layouts = DATASETS[data].layouts if data in DATASETS else {}
     return next((card for card in layouts.values() if set(modalities) <= set(card.modalities)), None)
@@ -222,7 +226,7 @@ def published_model(name:str, # In `WEIGHTS`
     if row.kind == 'encoder':
         raise RGBXError(f'weights {name}', 'an encoder alone: the head is missing', 'a trained model',
                         f'Train from it: rgbx train DATA --model NAME --pretrained {name}')
-    card = _published_card(row, row.loads['modalities'])
+    card = published_card(row, row.loads['modalities'])
     return _published_model(row, card, classes), card
 
 def _by_name(name):

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from ..core import RGBXError, constant_result
+from .window_native import native_window, window_kernel
 
 # %% ../../nbs/ops/30_window_attention.ipynb #94fb0b8e
 def window_index(L:int, # Length of the axis
@@ -215,11 +216,19 @@ def _bias_grad(sums, t): # {kind: (heads, cols, T, Lk)} -> (heads, 2kh-1, 2kw-1)
 def _triton(): return importlib.import_module('rgbx_seg.ops.attention_triton')     # ops/34_attention_triton, loaded when first used
 @constant_result
 def _triton_device(): return importlib.import_module('rgbx_seg.ops.triton_scan').triton_device()
-def _fused(q): return q.dtype in (torch.float32, torch.bfloat16, torch.float16) and q.device.type==_triton_device()
+_KINDS = torch.float32,torch.bfloat16,torch.float16
+def _fused(q): return q.dtype in _KINDS and q.device.type==_triton_device()
+def _compiled(queries): return queries.dtype in _KINDS and queries.device.type=='cpu' and window_kernel()
+
+def _fastest(queries, fits) -> str: # The backend for these queries
+    if queries.device.type=='cpu': return 'native' if _compiled(queries) else 'tiles'
+    if queries.is_cuda and fits() and attention_backends(queries.device)[0]=='natten': return 'natten'
+    return 'triton' if _fused(queries) else 'tiles'
 
 @torch.library.custom_op('rgbx_seg::neighborhood_attention', mutates_args=())
 def _na_op(q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], kernel:list[int], tile:list[int], backend:str) -> Tensor:
     if backend=='triton': return _triton().na_forward(q, k, v, rpb, kernel)[0]
+    if backend=='native': return native_window(q, k, v, rpb, kernel)
     with torch.autocast(q.device.type, enabled=False): return _na_forward(q, k, v, rpb, kernel, tile)
 
 @torch.library.custom_op('rgbx_seg::neighborhood_attention_backward', mutates_args=())
@@ -229,7 +238,10 @@ def _na_bwd_op(g:Tensor, q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], ker
     return (*gs[:3], q.new_empty(0) if rpb is None else gs[3])
 
 @_na_op.register_fake
-def _(q, k, v, rpb, kernel, tile, backend): return torch.empty(v.shape, dtype=v.dtype, device=v.device)
+def _(q, k, v, rpb, kernel, tile, backend):
+    if backend!='native': return torch.empty(v.shape, dtype=v.dtype, device=v.device)
+    B,heads,H,W,Cv = v.shape
+    return torch.empty(B, H, W, heads, Cv, dtype=v.dtype, device=v.device).permute(0,3,1,2,4)
 
 @_na_bwd_op.register_fake
 def _(g, q, k, v, rpb, kernel, tile):
@@ -305,8 +317,9 @@ def _natten(device:str): # (qk, av) of NATTEN, or None: not installed, other fun
 def attention_backends(device:str='cpu') -> list[str]: # Fastest first
     "The backends of `neighborhood_attention` that work here."
     device = torch.device(device)
-    return (['natten'] if device.type=='cuda' and _natten(str(device))
-            else [])+(['triton'] if device.type=='cuda' and _triton_device()=='cuda' else [])+['tiles','reference']
+    return [name for name,works in (('natten', device.type=='cuda' and _natten(str(device))),
+                                    ('triton', device.type=='cuda' and _triton_device()=='cuda'),
+                                    ('native', device.type=='cpu' and window_kernel())) if works]+['tiles','reference']
 
 def _autocast(t): # what torch does to the inputs of its own attention
     dev = t.device.type
@@ -321,7 +334,7 @@ def neighborhood_attention(q:Tensor, # `(B, heads, H, W, C)`, scaled by the call
     dilation:int=1,            # One number or `(dh, dw)`
     rpb:Optional[Tensor]=None, # `(heads, 2kh-1, 2kw-1)`: relative position bias
     clip:bool=False,           # Accept a map smaller than window times dilation: pad, hide the padding, crop
-    backend:Optional[str]=None,# 'tiles', 'triton', 'reference' or 'natten'; the fastest that applies by default
+    backend:Optional[str]=None,# 'native', 'tiles', 'triton', 'reference' or 'natten'; the fastest that applies by default
     tile:tuple=(4,8),          # Block of queries of 'tiles', `(rows, columns)`
 ) -> Tensor: # `(B, heads, H, W, Cv)`
     """Neighbourhood attention as NATTEN 0.17 defines it ([arXiv 2204.07143](https://arxiv.org/abs/2204.07143));
@@ -332,15 +345,14 @@ def neighborhood_attention(q:Tensor, # `(B, heads, H, W, C)`, scaled by the call
     if q.numel()==0: return torch.zeros_like(v)+0*q.sum()
     def fits(): # asked where it matters: each question narrows the sizes of an exported program
         return q.shape[2]>=ks[0]*ds[0] and q.shape[3]>=ks[1]*ds[1]
-    if backend is None:
-        backend = 'natten' if q.is_cuda and fits() and attention_backends(
-            q.device)[0]=='natten' else 'triton' if q.device.type!='cpu' and _fused(q) else 'tiles'
+    if backend is None: backend = _fastest(q, fits)
     if backend=='reference': return na_reference(q, k, v, ks, ds, rpb)
     if backend=='natten':
         if not (fits() and (f := _natten(str(q.device)))):
             raise RGBXError('neighborhood_attention, backend', 'natten', f"one of {attention_backends(q.device)}")
         return f[1](f[0](q, k, kernel_size=ks, dilation=ds, rpb=rpb).softmax(-1), v, kernel_size=ks, dilation=ds)
-    if backend not in ('tiles','triton') or backend=='triton' and not _fused(q):
+    takes = dict(tiles=True, triton=_fused(q), native=_compiled(q))
+    if not takes.get(backend):
         raise RGBXError('neighborhood_attention, backend', f'{backend!r} for {q.dtype} on {q.device}',
                         f'one of {attention_backends(q.device)}')
     if ds==(1,1): return _attend(q, k, v, rpb, ks, tile, backend)

@@ -75,3 +75,17 @@ def error_table(names:list) -> PageTable: # Names of cases that are there
         errors,missing = parity_errors(name)
         rows.append([name, load_case(name)[0]['system'], len(errors), f'{max(errors.values()):.1e}', len(missing)])
     return PageTable(['case', 'system', 'outputs', 'largest relative error', 'not returned'], rows)
+
+# %% ../../nbs/parity/05_outputs.ipynb #8f1eb8e5
+def disturbed_error(name:str, # Case name
+    amount:float=.01,         # Of noise, relative to each number
+) -> float:                   # The largest relative error
+    "What a case says of the same run with noise in its largest array of weights, or of inputs where it has no weights."
+    case,inputs,stored = load_case(name)
+    weights = make_state_dict(case)
+    arrays = weights or inputs
+    largest = max(arrays, key=lambda key: arrays[key].size)
+    noise = np.random.default_rng(0).standard_normal(arrays[largest].shape)
+    arrays[largest] = (arrays[largest]*(1 + amount*noise)).astype(arrays[largest].dtype)
+    ours = outputs(case, weights, inputs)
+    return max(relative_error(ours[key], stored[key]) for key in stored)

@@ -12,7 +12,7 @@ from ..core import RGBXError, process_lives, sweep_parts
 
 # %% ../../nbs/training/42_folder.ipynb #9caa92a2
 RUN_FILES = ('config.json', 'history.csv', 'metrics.json', 'model.safetensors', 'last.safetensors', 'best.safetensors',
-             'predictions.png', 'checkpoint.pt', 'steps.csv')
+             'predictions.png', 'checkpoint.pt', 'steps.csv', 'tracking.json')
 
 def files_of_run(out:Path # A folder
 ) -> list:                # Names

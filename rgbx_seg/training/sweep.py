@@ -115,6 +115,7 @@ class _Job:
     protocol:object      # By which
     progress:bool        # A line for each cell?
     settings:dict        # For `train`
+    kept:dict            # What was read and computed of the cells that are done, see `Sweep`
 
 def _run_cell(job, choice, folder):
     "Train and judge one cell; its validation score and its report."
@@ -127,6 +128,7 @@ def _run_cell(job, choice, folder):
     best = learn.results.get('best') or {}
     return best.get(learn.results['chosen_by'], report.miou),report
 
+# %% ../../nbs/training/84_sweep.ipynb #84d1a001
 def _one_line(error):
     "An error for a table."
     return ' '.join(str(error).split())[:300] or type(error).__name__
@@ -181,7 +183,7 @@ def _read_sweep(study, job, baseline=None):
         notes = trial.user_attrs
         cells.append(dict(name=name, choice=choice, state=trial.state.name.lower(), score=trial.value,
                           seconds=notes.get('seconds'), error=notes.get('error', '')))
-    return Sweep(job.out, job.axes, cells, study.user_attrs.get('costs'), baseline)
+    return Sweep(job.out, job.axes, cells, study.user_attrs.get('costs'), baseline, job.kept)
 
 def _measure(study, job):
     "Measure what each configuration costs, when all cells are done."
@@ -219,7 +221,7 @@ def sweep(
         raise RGBXError('sweep', f'a range and trials={trials!r}', 'how many trials to draw', '--trials 20')
     split = split or (recipe.data.test if recipe else 'test')
     open_data(data, split, card=settings.get('card'), recipe=recipe)  # what is wrong with all cells is said once
-    job = _Job(data, recipe, Path(out), axes, split, protocol, progress, settings)
+    job = _Job(data, recipe, Path(out), axes, split, protocol, progress, settings, {})
     words = dict(data=str(data), over={name: str(values) for name,values in axes.items()},
                  recipe=str(recipe and recipe.name), trials=trials, split=split,
                  settings={name: str(value) for name,value in settings.items() if name != 'device'})

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['METRES', 'ZERO_ONE', 'THERMAL_OF_IMAGENET', 'PublishedFolder', 'list_datasets', 'layout_card', 'layout_of',
            'number_ranges', 'hex_colours', 'by_name', 'of_255', 'by_pattern', 'another_layout', 'halves', 'flat_name',
-           'read_subset', 'subset_files', 'benchmark']
+           'benchmark']
 
 # %% ../../../nbs/data/sets/00_base.ipynb #bcb7e10c
 import fnmatch, os, zipfile
