@@ -262,12 +262,22 @@ def _with_palette(indices, colours):
     return table[indices]
 
 # %% ../../nbs/data/03_codecs.ipynb #8eed4f25
+def _check_block(path, block, size, most):
+    "A deflated block ends where it says, with its checksum, and holds `size` to `most` bytes."
+    stream = zlib.decompressobj()
+    try: n = len(stream.decompress(block, size)+stream.decompress(stream.unconsumed_tail, most-size+1))
+    except zlib.error as e:
+        raise RGBXError(path, f'a block that does not unpack ({e})', 'a whole file', _AGAIN) from None
+    if size <= n <= most and stream.eof: return
+    found = f'a block of {n} bytes instead of {size}' if n < size else 'a block that does not end'
+    raise RGBXError(path, found, 'a whole file', _AGAIN)
+
 def _check_blocks(path, file):
     "Every block of a deflated TIFF unpacks to all of its numbers: GDAL leaves the rest as the memory was."
     height,width = file.block_shapes[0]
-    if file.tags(1, ns='IMAGE_STRUCTURE').get('NBITS'): return
     whole = file.interleaving is not None and 'pixel' in str(file.interleaving).lower()
-    size = width*np.dtype(file.dtypes[0]).itemsize*(file.count if whole else 1)
+    bits = int(file.tags(1, ns='IMAGE_STRUCTURE').get('NBITS', 8*np.dtype(file.dtypes[0]).itemsize))
+    size = (width*bits*(file.count if whole else 1)+7)//8         # of a row
     longest = os.path.getsize(path)
     with open(path, 'rb') as data:
         for band in [1] if whole else file.indexes:
@@ -277,11 +287,7 @@ def _check_blocks(path, file):
                 if None in place: continue                        # a block that was never written: zeros
                 data.seek(int(place[0]))
                 rows = height if file.profile.get('tiled') else window.height
-                try: n = len(zlib.decompressobj().decompress(data.read(min(int(place[1]), longest)), rows*size))
-                except zlib.error as e:
-                    raise RGBXError(path, f'a block that does not unpack ({e})', 'a whole file', _AGAIN) from None
-                if n < rows*size:
-                    raise RGBXError(path, f'a block of {n} bytes instead of {rows*size}', 'a whole file', _AGAIN)
+                _check_block(path, data.read(min(int(place[1]), longest)), rows*size, height*size)
 
 # %% ../../nbs/data/03_codecs.ipynb #68215c30
 def _by_rasterio(path, rasterio, indices):
