@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
 from ..core import cv2_, need, RGBXError
-from .exr import check_pixels, exr_pixels
+from .exr import check_pixels, exr_pixels, file_bytes
 
 # %% ../../nbs/data/03_codecs.ipynb #284e0dd9
 _PNG,_NPY,_EXR = b'\x89PNG\r\n\x1a\n',b'\x93NUMPY',b'v/1\x01'
@@ -29,17 +29,6 @@ class Stored:
     holes:np.ndarray=None   # (H, W) bool: pixels without data; None: there are none
     alpha:bool=False        # Is the last channel one of opacity?
     radiometric:bool=False  # A thermal camera's JPEG: its picture is a painting, the temperatures lie beside it
-
-def file_bytes(path:Path, # A file
-    count:int=-1,         # So many of the first; -1: all
-) -> bytes:               # At least one
-    "The bytes of a file that must be there and not be empty."
-    try:
-        with open(path, 'rb') as file: data = file.read(count)
-    except (FileNotFoundError, NotADirectoryError): raise RGBXError(path, 'no such file', 'an image') from None
-    except OSError as e: raise RGBXError(path, f'a file that cannot be read ({e.strerror})', 'an image') from None
-    if not data: raise RGBXError(path, 'an empty file', 'an image')
-    return data
 
 # %% ../../nbs/data/03_codecs.ipynb #d72169d3
 def _kind(data):
