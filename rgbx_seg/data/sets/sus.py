@@ -27,7 +27,7 @@ _original = Card(
     layout=Layout('original', label_folder='labels', label_path='labels/{id}.png', label_shift=-1,
                   marks=['seperated_images', 'labels']),
     facts=Facts(task='RGB-T', source='TUNI-v2', url='https://github.com/xiaodonguo/TUNI-v2',
-                norms=dict(tuni=dict(thermal=THERMAL_OF_IMAGENET)), notes=_NOTES))
+                licence='no terms found', norms=dict(tuni=dict(thermal=THERMAL_OF_IMAGENET)), notes=_NOTES))
 _LAYOUTS = dict(original=_original, six=another_layout(
     _original, 'six', list(_original.modalities.values()), 'labels/{id}.png',
     [*_original.layout.marks, 'binary', 'boundary'], classes=['unlabelled', *_CLASSES], palette=[(0,0,0), *_PALETTE],

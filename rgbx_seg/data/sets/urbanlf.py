@@ -37,7 +37,7 @@ _real = Card('urbanlf', _CLASSES, _PALETTE, by_name(*_views('real')),
              layout=Layout('real', label_folder='real', label_path='real/{0}/{1}/label.png', label_decode=_COLOURS,
                            void=False, marks=['real'], default=['rgb', '5_1', '5_9'], size=(432, 623)),
              facts=Facts(task='light field', source='Sheng et al., TCSVT 2022', citation=_CITATION,
-                         url='https://github.com/HAWKEYE-Group/UrbanLF',
+                         url='https://github.com/HAWKEYE-Group/UrbanLF', licence='no terms found',
                          norms=dict(cmnext={view: ZERO_ONE for view in _VIEWS}), notes=_NOTES))
 _LAYOUTS = dict(real=_real, syn=another_layout(
     _real, 'syn', _views('Syn'), 'Syn/{0}/{1}/5_5_label.npy', ['Syn'], label_decode=None, label_shift=-1, void=True,
