@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
 from ..core import cv2_, need, RGBXError
-from .exr import exr_pixels
+from .exr import check_pixels, exr_pixels, file_bytes
 
 # %% ../../nbs/data/03_codecs.ipynb #284e0dd9
 _PNG,_NPY,_EXR = b'\x89PNG\r\n\x1a\n',b'\x93NUMPY',b'v/1\x01'
@@ -30,17 +30,6 @@ class Stored:
     alpha:bool=False        # Is the last channel one of opacity?
     radiometric:bool=False  # A thermal camera's JPEG: its picture is a painting, the temperatures lie beside it
 
-def file_bytes(path:Path, # A file
-    n:int=-1,             # So many of the first; -1: all
-) -> bytes:               # At least one
-    "The bytes of a file that must be there and not be empty."
-    try:
-        with open(path, 'rb') as file: data = file.read(n)
-    except (FileNotFoundError, NotADirectoryError): raise RGBXError(path, 'no such file', 'an image') from None
-    except OSError as e: raise RGBXError(path, f'a file that cannot be read ({e.strerror})', 'an image') from None
-    if not data: raise RGBXError(path, 'an empty file', 'an image')
-    return data
-
 # %% ../../nbs/data/03_codecs.ipynb #d72169d3
 def _kind(data):
     "What a file is, by its first bytes."
@@ -50,23 +39,6 @@ def _kind(data):
     if data[:6] == _NPY or data[:4] == b'PK\x03\x04': return 'npy'
     if data[:4] == _EXR: return 'exr'
     return 'bmp' if data[:2] == b'BM' else 'other'
-
-def max_pixels() -> int: # Of one image; `RGBX_SEG_MAX_PIXELS` sets it
-    "How large a file may say it is: 13377 x 13377 (Pillow's limit), unless told otherwise."
-    text = os.environ.get('RGBX_SEG_MAX_PIXELS', '178956970')
-    if not text.isdecimal(): raise RGBXError('RGBX_SEG_MAX_PIXELS', repr(text), 'a number of pixels')
-    return int(text)
-
-def check_pixels(path:Path, # For the message
-    height:int,             # As the header says
-    width:int,              # As the header says
-    size:float=1,           # Bytes of one pixel; four are free
-):
-    "Refuse what would not fit, by what the header says."
-    if height*width*max(1, size/4) <= max_pixels(): return
-    raise RGBXError(path, f'a header that says {width} x {height} pixels (width x height), {size:g} bytes each',
-                    f'at most {max_pixels()} pixels of 4 bytes',
-                    'If that is true, set RGBX_SEG_MAX_PIXELS to a larger number')
 
 # %% ../../nbs/data/03_codecs.ipynb #e6e3a641
 def _damaged(path, data, what):
@@ -375,7 +347,7 @@ def _read_tiff(path, data, indices, grey):
 # %% ../../nbs/data/03_codecs.ipynb #456c4e82
 def _read_exr(path, data, indices, grey):
     "An OpenEXR file of scan lines, float32."
-    try: pixels = exr_pixels(path, data, check_pixels)
+    try: pixels = exr_pixels(path, data)
     except (struct.error, zlib.error, IndexError, ValueError, KeyError, TypeError, OverflowError) as e:
         if isinstance(e, RGBXError): raise
         raise RGBXError(path, f'an OpenEXR file that does not decode ({str(e)[:80]})', 'a complete file',

@@ -196,7 +196,7 @@ def _splits(root, rgb, names, group, notes):
     for i in range(slots):
         values = sorted({of[i] for of in rgb.place.files})
         if not all(value.lower() in SPLIT_WORDS for value in values): continue
-        def pattern(value): return '/'.join([*['*']*i, value, *['*']*(slots-i)])
+        def pattern(value:str): return '/'.join([*['*']*i, value, *['*']*(slots-i)])
         return dict(splits={SPLIT_WORDS[value.lower()]: dict(names=pattern(value)) for value in values})
     parts = divide(names, group=group)
     together = f'names that agree in {group!r}' if group else 'items of one folder' if slots else ''
