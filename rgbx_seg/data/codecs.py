@@ -81,7 +81,8 @@ def _tiff_tags(file):
         big = struct.unpack(end+'H', start[2:4])[0] == 43
         file.seek(struct.unpack(end+('Q' if big else 'I'), start[8:16] if big else start[4:8])[0])
         n = struct.unpack(end+('Q' if big else 'H'), file.read(8 if big else 2))[0]
-        entries,size,tags = file.read(n*(20 if big else 12)),20 if big else 12,{}
+        size,tags = 20 if big else 12,{}
+        entries = file.read(min(n, 65535)*size)               # a name of a tag has 16 bits
         for at in range(0, len(entries), size):
             tag,kind = struct.unpack(end+'HH', entries[at:at+4])
             if kind not in _TAG_TYPES: continue
@@ -324,11 +325,14 @@ def _by_tifffile(path, tifffile, indices):
     return bands,_holes(bands, [nodata]*len(bands), alpha),alpha
 
 # %% ../../nbs/data/03_codecs.ipynb #2d191824
+_MOST_BANDS = 4096   # GDAL takes minutes to describe more
+
 def _read_tiff(path, data, indices, grey):
     "A TIFF by rasterio, else by tifffile; what they give must be what the header says."
     with open(path, 'rb') as file: tags = _tiff_tags(file)
     height,width = tags.get(257, 0),tags.get(256, 0)
     check_pixels(path, height, width)
+    if tags.get(277, 1) > _MOST_BANDS: raise RGBXError(path, f'{tags[277]} bands', f'at most {_MOST_BANDS}')
     try: rasterio = importlib.import_module('rasterio')
     except ImportError: bands,holes,alpha = _by_tifffile(path, need('tifffile', 'geo', path), indices)
     else:
