@@ -42,7 +42,7 @@ def _says(kind, words): return has_word(kind.key, words) or has_word(kind.place.
 
 def _label_points(kind):
     look = kind.look
-    few = look.few_values or look.painted or look.planes > 0
+    few = look.few_values or look.painted or look.planes > 0 or look.smoothed and _says(kind, LABEL_WORDS)
     return (2*_says(kind, LABEL_WORDS)+few-2*(look.channels > 1 and not few)
             -2*(not few and look.channels == 1 and 'jpeg' not in look.kinds))
 
