@@ -7,11 +7,12 @@ __all__ = ['repeat', 'to_8_bit', 'map_label', 'read_label', 'write_mask', 'save_
 
 # %% ../../nbs/data/05_files.ipynb #585941f4
 import warnings
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from ..core import atomic_path, choose, cv2_, need, RGBXError
-from .codecs import Stored, decode_file
+from .codecs import Stored, array_holes, decode_file
 from .modality import Modality
 from .painted import by_colour, by_smoothed_colour, label_colours
 
@@ -119,11 +120,17 @@ def _opaque(stored, channels):
     clear = last == 0                        # a GeoTIFF that is cut out of a larger one
     return pixels[...,:-1],clear if holes is None else holes | clear
 
+def _channels_last(stored, channels):
+    "An array with channels first, with its channels last."
+    pixels = stored.pixels
+    if stored.kind != 'npy' or pixels.ndim == 2 or pixels.shape[2] == channels or pixels.shape[0] != channels:
+        return stored
+    pixels = np.ascontiguousarray(pixels.transpose(1, 2, 0))
+    return replace(stored, pixels=pixels, holes=array_holes(pixels))
+
 def _channels(path, pixels, stored, modality):
     "(H, W, channels) in the order of the modality."
     want = modality.channels
-    if pixels.ndim == 3 and pixels.shape[2] != want and pixels.shape[0] == want and stored.kind == 'npy':
-        pixels = np.ascontiguousarray(pixels.transpose(1, 2, 0))     # an array with channels first
     have = pixels.shape[2] if pixels.ndim == 3 else 1
     if have == 1: return repeat(pixels, want)
     if have == want: return _reordered(np.ascontiguousarray(pixels), stored.order, modality.order)
@@ -182,6 +189,7 @@ def to_modality(path:Path,    # For messages
     memo:dict=None,           # Holes are noted in it
 ) -> np.ndarray:              # (H, W, channels) uint8, with `bits=32` float32
     "The numbers of a file as a model gets them."
+    stored = _channels_last(stored, modality.channels)
     pixels,holes = _opaque(stored, modality.channels)
     image = _channels(path, _numbers(path, pixels, holes, modality), stored, modality)
     note_holes(memo, holes)

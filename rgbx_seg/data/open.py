@@ -112,7 +112,8 @@ def _guessed_card(root, reading):
     if found:
         name,card = found[0]
         return card,f'{name}, {card.layout.name} layout, by its folders'
-    try: return _proposed_for(propose_card(root), reading),'proposed from its files'
+    told = {} if reading is None or reading.group is None else dict(group=reading.group)
+    try: return _proposed_for(propose_card(root, told), reading),'proposed from its files'
     except RGBXError as e:
         if not why: raise
         raise RGBXError(e.where, e.found, e.expected, '. '.join([e.fix, *why]).strip('. ')) from None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
-from .codecs import decode_file
+from .codecs import array_holes, decode_file
 from .names import image_names
 from .painted import flat_places, label_colours, packed_colours
 from .thermal import flir_celsius
@@ -258,7 +258,7 @@ def _look_at(look, path, random):
     look.channels = max(look.channels, channels)
     look.types.add(str(pixels.dtype))
     look.sizes.add(pixels.shape[:2])
-    holes = stored.holes if stored.holes is not None and stored.holes.shape == pixels.shape[:2] else None
+    holes = array_holes(pixels) if stored.kind == 'npy' else stored.holes
     if channels == 1: _add_values(look, pixels, holes)
     if channels == 1 and stored.pixels.ndim == 3 and pixels.dtype == np.uint8: look.flat |= _flat_colours(pixels)
     elif stored.kind == 'npy' and _one_hot(pixels): look.planes = max(look.planes, channels)
