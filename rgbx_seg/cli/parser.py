@@ -8,6 +8,7 @@ __all__ = ['VERBS', 'package', 'Names', 'Size', 'Verb', 'verb']
 # %% ../../nbs/cli/00_parser.ipynb #c11a0003
 import argparse, importlib, inspect, io, math, textwrap, tokenize
 from dataclasses import dataclass
+from ..core import RGBXError
 
 # %% ../../nbs/cli/00_parser.ipynb #c11a0006
 class Names(tuple):
