@@ -112,6 +112,7 @@ def smoothed_label(pixels:np.ndarray, # (H, W) or (H, W, 3 or more) uint8, RGB
     numbers[passed] = np.where(_which(_is_passed, passed, packed, numbers, palette), 255, numbers[passed])
     return numbers,strange
 
+# %% ../../nbs/data/18_painted.ipynb #68575b18
 def by_smoothed_colour(path:Path, # For messages
     pixels:np.ndarray,            # (H, W) or (H, W, 3 or more) uint8, RGB
     colours:str,                  # 'rrggbb,rrggbb'
