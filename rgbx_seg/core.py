@@ -34,11 +34,11 @@ class RGBXError(ValueError):
 # %% ../nbs/00_core.ipynb #6c5f4f63
 def nearest(name:str, # What was asked for
     options:Iterable,          # The names that exist
-    n:int=4,          # How many to suggest
+    count:int=4,      # How many to suggest
 ) -> list:            # The closest options, best first (all of them when there are only a few)
-    "The `n` options closest to `name`, for error messages."
+    "The `count` options closest to `name`, for error messages."
     options = sorted(map(str, options))
-    return difflib.get_close_matches(str(name), options, n=n, cutoff=.4) or options[:max(n, 8)]
+    return difflib.get_close_matches(str(name), options, n=count, cutoff=.4) or options[:max(count, 8)]
 
 def choose(name:str, # What was asked for
     options:dict,    # `{name: value}`
@@ -94,9 +94,9 @@ def _full(folder):
     there = os.statvfs(folder)
     return there.f_bavail*there.f_frsize < 65536
 
-def _is_full(e):
+def _is_full(error):
     "Does an exception say so? Those of safetensors do in words alone."
-    return getattr(e, 'errno', None) in (errno.ENOSPC, errno.EDQUOT) or 'No space left' in str(e)
+    return getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT) or 'No space left' in str(error)
 
 _SWEPT = set()   # folders that this process has looked through
 
@@ -162,10 +162,10 @@ def leave_signals(*_:object): # What a loader hands to its workers' start
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _second_time)   # torch ends a worker that does not end by itself
 
-def worker_error(e:RuntimeError # From torch's loader, or from anywhere
-) -> RGBXError:                 # None where it is about something else
+def worker_error(error:RuntimeError # From torch's loader, or from anywhere
+) -> RGBXError:                     # None where it is about something else
     "What to say of a reading process that ended."
-    text = str(e)
+    text = str(error)
     if 'DataLoader worker' not in text: return None
     return RGBXError('a reading process (--workers)', text.splitlines()[0][:200], 'one that lives until the end',
                      'Was it killed for memory? Try fewer --workers or a smaller --bs; --resume goes on')
@@ -197,10 +197,10 @@ def bar(it:Iterable,             # Anything to go through
     return progress_bar(it, total=total)
 
 # %% ../nbs/00_core.ipynb #a17c0005
-def constant_result(f:Callable): # A function of plain values, e.g. "is the native kernel there?"
-    "Mark `f` as constant for `torch.compile`, without importing the compiler."
-    f._dynamo_marked_constant = True
-    return f
+def constant_result(function:Callable): # A function of plain values, e.g. "is the native kernel there?"
+    "Mark `function` as constant for `torch.compile`, without importing the compiler."
+    function._dynamo_marked_constant = True
+    return function
 
 # %% ../nbs/00_core.ipynb #b7304e8e
 def need(package:str, # To import

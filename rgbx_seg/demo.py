@@ -31,7 +31,7 @@ class Decoded:
         self.items = [dataset[i] for i in range(len(dataset))]
 
     def __len__(self): return len(self.items)
-    def __getitem__(self, i): return self.items[i]
+    def __getitem__(self, index): return self.items[index]
 
 def _scenes(data, split, modalities=None):
     "A split of the demo's scenes for one choice of modalities."
@@ -68,11 +68,11 @@ def gains(reports:dict) -> dict: # {'RGB': Report, 'RGB + thermal': Report}
 
 def demo_picture(models:dict, # {name: model}
     test:'DataSet',                   # Test set with all modalities
-    n:int=4,                  # Scenes, one per condition
+    count:int=4,              # Scenes, one per condition
 ):                            # Figure
     "Scenes of every condition with both predictions."
     conditions = [test.condition(i) for i in range(len(test))]
-    first = [conditions.index(condition) for condition in dict.fromkeys(conditions)][:n]
+    first = [conditions.index(condition) for condition in dict.fromkeys(conditions)][:count]
     return rx.show_predictions(models, test, first, errors=False)
 
 # %% ../nbs/96_demo.ipynb #ebd1ac90

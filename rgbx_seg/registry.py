@@ -38,7 +38,6 @@ class Registry(UserDict):
         self.what,self.rooms,self.loaded = what,rooms,False
         self.lock = threading.RLock()         # a second thread waits until the rooms are imported
         self.entries,self.homes = {},{}       # name -> entry, name -> the module that registered it
-
     @property
     def data(self) -> dict: # What every reading method of a dict looks at
         "The entries, after the rooms and the plug-ins were imported."
@@ -48,7 +47,6 @@ class Registry(UserDict):
                 for room in self.rooms: _import_room(f'rgbx_seg.{room}')
                 load_plugins()
         return self.entries
-
     def __call__(self, name:str): # The name to register under
         "A decorator that registers; a name that is taken raises `RGBXError`."
         def register(entry:object):
@@ -62,14 +60,11 @@ class Registry(UserDict):
             self.entries[name] = entry
             return entry
         return register
-
     def __missing__(self, name):
         near = nearest(name, self)
         more = ' ...' if len(self) > len(near) else ''
         raise RGBXError(f'{self.what} {name!r}', 'no such name', f"one of {', '.join(near)}{more}")
-
     def get(self, name:str, default:object=None): return self.data.get(name, default)
-
     def __repr__(self): return f"{len(self)} {self.what}s: {', '.join(map(str, self))}"
 
 # %% ../nbs/02_registry.ipynb #11e962f1

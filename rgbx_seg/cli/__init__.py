@@ -88,24 +88,24 @@ def _block(where, found, expected='', fix=''):
     rows = [('found', found), ('expected', expected), ('do', fix)]
     return '\n'.join([f'error: {where}'] + [f'  {name:9} {text}' for name,text in rows if text])
 
-def _explain(e):
+def _explain(error):
     "An exception in the words of a block."
-    if isinstance(e, RGBXError): return _block(e.where, e.found, e.expected, e.fix)
-    if isinstance(e, OSError) and e.errno:
-        expected,fix = _SYSTEM.get(e.errno, ('a path that can be read or written', ''))
-        return _block(e.filename or 'a file that was to be written', e.strerror, expected, fix)
-    if isinstance(e, MemoryError) or type(e).__name__ == 'OutOfMemoryError':
-        found = (str(e).splitlines() or ['no memory left'])[0]
+    if isinstance(error, RGBXError): return _block(error.where, error.found, error.expected, error.fix)
+    if isinstance(error, OSError) and error.errno:
+        expected,fix = _SYSTEM.get(error.errno, ('a path that can be read or written', ''))
+        return _block(error.filename or 'a file that was to be written', error.strerror, expected, fix)
+    if isinstance(error, MemoryError) or type(error).__name__ == 'OutOfMemoryError':
+        found = (str(error).splitlines() or ['no memory left'])[0]
         return _block('memory', found, 'enough of it', 'Try a smaller --bs or --size, or --recompute.')
-    if isinstance(e, ImportError) and not (e.name or '').startswith('rgbx_seg'):
-        return _block(e.name or 'a package', str(e), 'a package that is installed')
-    return _ours(e)
+    if isinstance(error, ImportError) and not (error.name or '').startswith('rgbx_seg'):
+        return _block(error.name or 'a package', str(error), 'a package that is installed')
+    return _ours(error)
 
 # %% ../../nbs/cli/90_main.ipynb #1e9a5580
-def _ours(e):
+def _ours(error):
     "What no user can have caused."
-    last = traceback.extract_tb(e.__traceback__)[-1]
-    found = f'{type(e).__name__}: {(str(e).splitlines() or [""])[0][:200]}'
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    found = f'{type(error).__name__}: {(str(error).splitlines() or [""])[0][:200]}'
     return _block(f'{Path(last.filename).name}, line {last.lineno}', found, 'none: a mistake of rgbx_seg',
                   '--debug shows all of it; please report that.')
 

@@ -27,12 +27,12 @@ def _picked(record, dataset):
     chosen = dict.fromkeys([order[0], order[len(order)//2], *order[-2:]])
     return [(names[k], dataset.read(record.rgb, names[k]), dataset.read(record.x, names[k])) for k in chosen]
 
-def _draw(data, x, folder):
+def _draw(data, modality, folder):
     "Write the picture of the record that is in the folder."
     dataset = rx.open_data(data, 'train', labels=False)
     files = sorted(folder.glob('alignment*.json'))
     records = [rx.data.align.record.read_alignment(file) for file in files]
-    record = next((record for record in records if record.x == x), records[0])
+    record = next((record for record in records if record.x == modality), records[0])
     picture = folder/'alignment.png'
     rx.show.alignment.alignment_figure(record, _picked(record, dataset)).savefig(picture)
     return picture

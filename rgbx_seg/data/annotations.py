@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from ..core import need, RGBXError
-from .codecs import check_pixels
+from .exr import check_pixels
 
 # %% ../../nbs/data/32_annotations.ipynb #f90f2ae4
 ANNOTATIONS = 'coco','cvat','labelme'   # forms that `label_decode` may name
@@ -29,9 +29,9 @@ def _json(path):
     except FileNotFoundError: raise RGBXError(path, 'no such file', 'annotations') from None
     except (OSError, ValueError) as e: raise RGBXError(path, f'text that is not JSON ({e})', 'annotations') from None
 
-def _broken(path, e):
+def _broken(path, error):
     "What a file that is not of its form comes down to."
-    return RGBXError(path, f'annotations that do not read ({type(e).__name__}: {e})',
+    return RGBXError(path, f'annotations that do not read ({type(error).__name__}: {error})',
                      'the form that the program writes')
 
 def _unpacked(text):
@@ -214,7 +214,7 @@ def _fields(form, names, **where):
 
 # %% ../../nbs/data/32_annotations.ipynb #5d9ba920
 def annotation_fields(root:Path, # Folder of a data set
-    rgb,                         # `Place` of its RGB images
+    rgb:'Place',                 # `Place` of its RGB images
 ) -> tuple:                      # (fields of `Card`, [what was decided, ...]); empty where there are none
     "How labels are read from annotation files."
     files = [path for path in sorted(Path(root).rglob('*')) if path.suffix in ('.json', '.xml') and path.name

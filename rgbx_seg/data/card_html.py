@@ -19,10 +19,10 @@ def _class_table(card):
     shown = min(card.num_classes, 200)
     columns = -(-shown//(10 if shown <= 60 else 25))
     rows = -(-shown//columns)
-    def cell(i:int):
-        if i >= shown: return ''
-        name = html.escape(card.classes[i])
-        return f'<td>{i}</td><td>{_swatch(card.palette[i])}</td><td style="text-align:left">{name}</td>'
+    def cell(number:int):
+        if number >= shown: return ''
+        name = html.escape(card.classes[number])
+        return f'<td>{number}</td><td>{_swatch(card.palette[number])}</td><td style="text-align:left">{name}</td>'
     return ''.join('<tr>'+''.join(cell(c*rows+r) for c in range(columns))+'</tr>' for r in range(rows))
 
 def _facts(card):

@@ -18,6 +18,7 @@ def trailing_number(name:str, # An item's name
     found = re.search(r'(\d+)$', name)
     return int(found[1]) if found else -1
 
+# %% ../../nbs/data/04_conditions.ipynb #570942ac
 @dataclass(frozen=True)
 class Conditions:
     "What a card says of an item by its name."
@@ -29,7 +30,6 @@ class Conditions:
     patterns:list[dict[str, str]]=field(default_factory=list)
     def __post_init__(self): check_fields(self)
     def __bool__(self): return bool(self.endings or self.parts or self.ids or self.patterns)
-
     @property
     def names(self) -> list: # Without repetition, in the card's order
         "The conditions an item can have."
@@ -37,7 +37,6 @@ class Conditions:
         inside = (['-'.join(words) for words in product(*(group.values() for group in self.patterns))]
                   if self.patterns else [])
         return list(dict.fromkeys([*self.endings.values(), *parts, *inside, *self.ids]))
-
     def of(self, name:str # An item's name
     ) -> str:             # Its condition, None where the name says nothing
         "By the parts of the name, by its number, or by the longest of the `endings` that fits."
@@ -52,7 +51,6 @@ class Conditions:
             return next(fits, None)
         endings = ((len(ending), c) for ending,c in self.endings.items() if name.endswith(ending))
         return max(endings, default=(0, None))[1]
-
     def _of_parts(self, words):
         "One word of each group, or None."
         found = []

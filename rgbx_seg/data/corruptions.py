@@ -112,12 +112,12 @@ def motion(image:np.ndarray, radius:float, sigma:float, angle:float) -> np.ndarr
 def _motion_blur(image, amount, rng): return motion(image, *amount, rng.uniform(-45, 45))
 
 # %% ../../nbs/data/70_corruptions.ipynb #7b1f4a31
-def _zoom(image, z):
-    "Enlarge the centre by z."
+def _zoom(image, factor):
+    "Enlarge the centre by `factor`."
     h,w = image.shape[:2]
-    ch,cw = math.ceil(h/z),math.ceil(w/z)
+    ch,cw = math.ceil(h/factor),math.ceil(w/factor)
     t,l = (h-ch)//2,(w-cw)//2
-    H,W = max(h, round(ch*z)),max(w, round(cw*z))
+    H,W = max(h, round(ch*factor)),max(w, round(cw*factor))
     cv2 = cv2_()
     y = cv2.resize(np.ascontiguousarray(image[t:t+ch,l:l+cw]), (W, H), interpolation=cv2.INTER_LINEAR)
     y = y.reshape(H, W, *image.shape[2:])
@@ -144,14 +144,14 @@ def _glass_blur(image, amount, rng):
     return gauss(y.astype(np.float32)/255, sigma)
 
 # %% ../../nbs/data/70_corruptions.ipynb #1328d763
-def plasma(n:int,  # Side, a power of two
-    wibble:float,  # Divisor of the roughness per level
-    r:np.random.Generator, # Of the item
-) -> np.ndarray:   # (n, n) float32 in 0..1, tileable
+def plasma(side:int, # Side, a power of two
+    wibble:float,    # Divisor of the roughness per level
+    rng:np.random.Generator, # Of the item
+) -> np.ndarray:     # (side, side) float32 in 0..1, tileable
     "A plasma fractal by the diamond-square rule."
-    a = np.zeros((n, n), np.float32)
-    step,k = n,100.
-    def noise(s): return s/4+k*r.uniform(-k, k, s.shape).astype(np.float32)
+    a = np.zeros((side, side), np.float32)
+    step,k = side,100.
+    def noise(total:np.ndarray): return total/4+k*rng.uniform(-k, k, total.shape).astype(np.float32)
     while step >= 2:
         h = step//2
         c = a[::step,::step]
@@ -181,33 +181,35 @@ def _snow(image, amount, rng):
     return k*image+(1-k)*np.maximum(image, 1.5*grey[...,None]+.5)+flakes+flakes[::-1,::-1]
 
 # %% ../../nbs/data/70_corruptions.ipynb #72dc7d44
-def _crystals(h, w, rng):
-    "Branching lines (h, w) float32."
-    image,side = np.zeros((h, w), np.uint8),max(h, w)
+def _crystals(height, width, rng):
+    "Branching lines (height, width) float32."
+    image,side = np.zeros((height, width), np.uint8),max(height, width)
     cv2 = cv2_()
-    def branch(p, angle, length, depth):
-        q = p+length*np.array([math.cos(angle), math.sin(angle)])
-        ends = [tuple(int(16*v) for v in end) for end in (p, q)]
+    def branch(start:np.ndarray, angle:float, length:float, depth:int):
+        q = start+length*np.array([math.cos(angle), math.sin(angle)])
+        ends = [tuple(int(16*v) for v in end) for end in (start, q)]
         cv2.line(image, *ends, int(rng.integers(90, 255)), max(1, 3-depth), cv2.LINE_AA, 4)
         if depth == 3: return
         for t in np.linspace(.2, 1, 5):
-            branch(p+t*(q-p), angle+rng.choice([-1, 1])*rng.uniform(.6, 1.1), length*rng.uniform(.25, .5), depth+1)
+            branch(start+t*(q-start), angle+rng.choice([-1, 1])*rng.uniform(.6, 1.1),
+                   length*rng.uniform(.25, .5), depth+1)
     for _ in range(26):
-        branch(np.array([rng.uniform(0, w), rng.uniform(0, h)]), rng.uniform(0, 6.28), side*rng.uniform(.12, .35), 0)
+        branch(np.array([rng.uniform(0, width), rng.uniform(0, height)]), rng.uniform(0, 6.28),
+               side*rng.uniform(.12, .35), 0)
     return image.astype(np.float32)
 
 @lru_cache(8)
-def frost_texture(h:int, # Height
-    w:int,               # Width
-    seed:int=0,          # Of the texture
-) -> np.ndarray:         # (h, w, 3) float32 in 0..255
+def frost_texture(height:int, # Height
+    width:int,                # Width
+    seed:int=0,               # Of the texture
+) -> np.ndarray:              # (height, width, 3) float32 in 0..255
     "Branching crystals over a blue-grey base: mean (112, 123, 134), standard deviation about 45."
-    r,side = np.random.default_rng([17, seed]),max(h, w)
+    r,side = np.random.default_rng([17, seed]),max(height, width)
     cv2 = cv2_()
-    crystals = _crystals(h, w, r)
+    crystals = _crystals(height, width, r)
     t = .6*cv2.GaussianBlur(crystals, (0, 0), max(.8, side/600))
     t = t+1.4*cv2.GaussianBlur(crystals, (0, 0), max(2, side/60))
-    t = t+20*cv2.resize(r.standard_normal((12, 16)).astype(np.float32), (w, h), interpolation=cv2.INTER_CUBIC)
+    t = t+20*cv2.resize(r.standard_normal((12, 16)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     t = (t-t.mean())/t.std()
     return np.clip(np.array([112, 123, 134], np.float32)+46*t[...,None]*np.array([1.02, 1, .98], np.float32), 0, 255)
 
@@ -216,62 +218,63 @@ def _frost(image, amount, rng):
     return amount[0]*image+amount[1]*(f if image.shape[2] == 3 else f.mean(2, keepdims=True))
 
 # %% ../../nbs/data/70_corruptions.ipynb #5ea8ce70
-def elastic_field(h:int, # Height
-    w:int,               # Width
-    severity:int,        # 1..5
-    r:np.random.Generator, # Of the item
-) -> tuple:                     # Maps (x, y), float32 (h, w): where each pixel comes from
+def elastic_field(height:int, # Height
+    width:int,                # Width
+    severity:int,             # 1..5
+    rng:np.random.Generator, # Of the item
+) -> tuple:                     # Maps (x, y), float32 (height, width): where each pixel comes from
     "The displacement of the elastic transform."
     amp,sigma,aff = CORRUPTION_TABLE['elastic_transform'][severity-1]
     cv2 = cv2_()
-    c,s = np.array([w/2, h/2]),min(h, w)//3
+    c,s = np.array([width/2, height/2]),min(height, width)//3
     a = np.float32([c+s, [c[0]+s, c[1]-s], c-s])
-    M = cv2.invertAffineTransform(cv2.getAffineTransform(a, (a+r.uniform(-aff, aff, a.shape)).astype(np.float32)))
+    M = cv2.invertAffineTransform(cv2.getAffineTransform(a, (a+rng.uniform(-aff, aff, a.shape)).astype(np.float32)))
     f = max(1, int(sigma//5))
-    H,W = -(-h//f)+1,-(-w//f)+1
+    H,W = -(-height//f)+1,-(-width//f)+1
     d = []
     for _ in range(2):
         # the mean of f x f independent values
-        n = r.uniform(-1, 1, (H, W)).astype(np.float32)/f
+        n = rng.uniform(-1, 1, (H, W)).astype(np.float32)/f
         n = cv2.GaussianBlur(n, (0, 0), sigma/f, borderType=cv2.BORDER_REFLECT)
-        d.append(amp*(n if f == 1 else cv2.resize(n, (W*f, H*f), interpolation=cv2.INTER_LINEAR))[:h,:w])
-    y,x = np.mgrid[:h,:w].astype(np.float32)
+        d.append(amp*(n if f == 1 else cv2.resize(n, (W*f, H*f), interpolation=cv2.INTER_LINEAR))[:height,:width])
+    y,x = np.mgrid[:height,:width].astype(np.float32)
     x,y = x+d[0],y+d[1]
     return (M[0,0]*x+M[0,1]*y+M[0,2]).astype(np.float32),(M[1,0]*x+M[1,1]*y+M[1,2]).astype(np.float32)
 
 # %% ../../nbs/data/70_corruptions.ipynb #56033ccf
-def _by_channel(image, f):
-    "`f` of a colour image, or of each channel of another."
-    if image.shape[2] == 3: return f(image)
-    return np.stack([f(np.ascontiguousarray(image[...,i])) for i in range(image.shape[2])], 2)
+def _by_channel(image, function):
+    "`function` of a colour image, or of each channel of another."
+    if image.shape[2] == 3: return function(image)
+    return np.stack([function(np.ascontiguousarray(image[...,i])) for i in range(image.shape[2])], 2)
 
-def _warp(a:np.ndarray, # (H, W) or (H, W, C)
-    field:tuple,       # Of `elastic_field`
-    nearest:bool=False,# For labels
+def _warp(array:np.ndarray, # (H, W) or (H, W, C)
+    field:tuple,        # Of `elastic_field`
+    nearest:bool=False, # For labels
 ) -> np.ndarray:
     "Move pixels; what comes from outside is mirrored."
     cv2 = cv2_()
     how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
     def moved(image:np.ndarray): return cv2.remap(image, *field, how, borderMode=cv2.BORDER_REFLECT_101)
-    if a.ndim == 2 or a.shape[2] <= 4: return moved(a).reshape(a.shape)
-    return _by_channel(a, moved)
+    if array.ndim == 2 or array.shape[2] <= 4: return moved(array).reshape(array.shape)
+    return _by_channel(array, moved)
 
-def _pixelate(a, amount, rng):
+def _pixelate(array, amount, rng):
     "Fewer, larger pixels (uint8): Pillow's box filter, down and up."
     from PIL import Image
-    h,w = a.shape[:2]
+    h,w = array.shape[:2]
     small = max(1, int(w*amount)),max(1, int(h*amount))
-    def box(image): return np.asarray(Image.fromarray(image).resize(small, Image.BOX).resize((w, h), Image.BOX))
-    return _by_channel(a, box)
+    def box(image:np.ndarray):
+        return np.asarray(Image.fromarray(image).resize(small, Image.BOX).resize((w, h), Image.BOX))
+    return _by_channel(array, box)
 
-def _jpeg(a, amount, rng):
+def _jpeg(array, amount, rng):
     "Compressed and read again (uint8); colours turned, as the codec wants them blue first."
     cv2 = cv2_()
     def coded(image:np.ndarray):
         data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, int(amount)])[1]
         return cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    if a.shape[2] == 3: return coded(np.ascontiguousarray(a[...,::-1]))[...,::-1]
-    return _by_channel(a, coded)
+    if array.shape[2] == 3: return coded(np.ascontiguousarray(array[...,::-1]))[...,::-1]
+    return _by_channel(array, coded)
 
 # %% ../../nbs/data/70_corruptions.ipynb #a706a409
 _ON_UINT8 = dict(pixelate=_pixelate, jpeg_compression=_jpeg)
@@ -281,11 +284,11 @@ _ON_FLOAT = OVERLAYS | dict(
     gaussian_blur=_gaussian_blur, snow=_snow, frost=_frost, fog=_fog, brightness=_brightness, contrast=_contrast,
     saturate=_saturate)
 
-def corrupt(image:np.ndarray, # (H, W, C) or (H, W) uint8, RGB order
-    name:str,                 # One of `CORRUPTION_TABLE`
-    severity:int=3,           # 1..5
-    rng=None,                 # A generator (`corruption_rng`), or a seed
-) -> np.ndarray:              # The same shape and type
+def corrupt(image:np.ndarray,         # (H, W, C) or (H, W) uint8, RGB order
+    name:str,                         # One of `CORRUPTION_TABLE`
+    severity:int=3,                   # 1..5
+    rng:np.random.Generator|int=None, # A generator (`corruption_rng`), or a seed
+) -> np.ndarray:                      # The same shape and type
     "A damaged copy of an image."
     choose(name, CORRUPTION_TABLE, 'corruption')
     where = f'corruption {name!r}'
@@ -300,8 +303,27 @@ def corrupt(image:np.ndarray, # (H, W, C) or (H, W) uint8, RGB order
     x = _ON_FLOAT[name](a.astype(np.float32)/255, c, r)
     return (np.clip(x, 0, 1)*255).astype(np.uint8).reshape(image.shape)                      # cut off, as published
 
+# %% ../../nbs/data/70_corruptions.ipynb #608c66d2
+class _Damage:
+    "An item of a data set, damaged."
+    def _rng(self, index): return corruption_rng(self.ds.name(index), self.corruption, self.severity, self.seed)
+
+    def _warped(self, index, images, mask, modalities):
+        field = elastic_field(*images[0].shape[:2], self.severity, self._rng(index))
+        moved = [_warp(a, field, nearest=m.bits == 32) for a,m in zip(images, modalities)]
+        return *moved,None if mask is None else _warp(mask, field, nearest=True)
+
+    def _one(self, index, array, modality):
+        r = self._rng(index)
+        def damaged(image:np.ndarray): return corrupt(np.ascontiguousarray(image), self.corruption, self.severity, r)
+        if modality.cmap and array.shape[2] > 1:  # one channel, repeated
+            return np.repeat(damaged(array[...,:1]), array.shape[2], 2)
+        if modality.order == 'bgr' and array.shape[2] == 3:
+            return np.ascontiguousarray(damaged(array[...,::-1])[...,::-1])
+        return damaged(array)
+
 # %% ../../nbs/data/70_corruptions.ipynb #de9d3d87
-class Corrupted:
+class Corrupted(_Damage):
     "A data set whose images are damaged as they are read."
     def __init__(self, ds:'DataSet',    # `DataFolder`, or anything like it
         name:str,             # A corruption
@@ -325,30 +347,18 @@ class Corrupted:
 
     def __len__(self): return len(self.ds)
 
-    def __getitem__(self, i):
-        i = range(len(self))[i]
-        *images,mask = self.ds[i]
+    def __getitem__(self, index):
+        index = range(len(self))[index]
+        *images,mask = self.ds[index]
         modalities = list(self.ds.card.modalities.values())
-        if self.corruption == 'elastic_transform' and self.warp_all: return self._warped(i, images, mask, modalities)
-        return *(self._one(i, a, m) if m.name in self.which else a for a,m in zip(images, modalities)),mask
-
-    def _rng(self, i): return corruption_rng(self.ds.name(i), self.corruption, self.severity, self.seed)
-
-    def _warped(self, i, images, mask, modalities):
-        field = elastic_field(*images[0].shape[:2], self.severity, self._rng(i))
-        moved = [_warp(a, field, nearest=m.bits == 32) for a,m in zip(images, modalities)]
-        return *moved,None if mask is None else _warp(mask, field, nearest=True)
-
-    def _one(self, i, a, m):
-        r = self._rng(i)
-        def damaged(image:np.ndarray): return corrupt(np.ascontiguousarray(image), self.corruption, self.severity, r)
-        if m.cmap and a.shape[2] > 1: return np.repeat(damaged(a[...,:1]), a.shape[2], 2)        # one channel, repeated
-        if m.order == 'bgr' and a.shape[2] == 3: return np.ascontiguousarray(damaged(a[...,::-1])[...,::-1])
-        return damaged(a)
+        if self.corruption == 'elastic_transform' and self.warp_all:
+            return self._warped(index, images, mask, modalities)
+        return *(self._one(index, a, m) if m.name in self.which else a for a,m in zip(images, modalities)),mask
 
 # %% ../../nbs/data/70_corruptions.ipynb #fd760f5e
-def _check_modality(name, m):
+def _check_modality(name, modality):
     "Raise where a corruption is not meant for a modality."
-    if m.bits == 32: raise RGBXError(f'modality {m.name!r}', 'float values', '8 bits', 'Its failures are among `fail`')
-    if name in ('saturate', 'spatter') and (m.cmap or m.channels != 3):
-        raise RGBXError(f'corruption {name!r}', f'modality {m.name!r}', 'a colour image')
+    if modality.bits == 32:
+        raise RGBXError(f'modality {modality.name!r}', 'float values', '8 bits', 'Its failures are among `fail`')
+    if name in ('saturate', 'spatter') and (modality.cmap or modality.channels != 3):
+        raise RGBXError(f'corruption {name!r}', f'modality {modality.name!r}', 'a colour image')

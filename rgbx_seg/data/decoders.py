@@ -18,10 +18,10 @@ from .thermal import flir_celsius, flir_visible
 from ..registry import DATASETS
 
 # %% ../../nbs/data/07_decoders.ipynb #8f1dc2b2
-def _once(memo, path, f):
-    "f(path), from `memo` if it was done before."
+def _once(memo, path, function):
+    "`function(path)`, from `memo` if it was done before."
     memo = {} if memo is None else memo
-    if path not in memo: memo[path] = f(path)
+    if path not in memo: memo[path] = function(path)
     return memo[path]
 
 def _four(path):

@@ -42,15 +42,15 @@ class Problem:
 # %% ../../nbs/data/80_doctor.ipynb #c92b9484
 _COLOURS = dict(error='#c00', warning='#a60', note='#555')
 
-# %% ../../nbs/data/80_doctor.ipynb #e65bceeb
-class _ReportText:
-    "A report as text and as HTML."
+# %% ../../nbs/data/80_doctor.ipynb #a95484cc
+class _Frequencies:
+    "How often every class occurs."
     def _frequencies(self):
         "(head, rows) of % of the pixels per class and split."
         splits,card = list(self.pixels),self.card
         totals = {split: max(1, counts.sum()) for split,counts in self.pixels.items()}
-        def share(split:str, i:int): return f'{100*self.pixels[split][i]/totals[split]:.2f}'
-        def seen(split:str, i:int): return share(split, i) if self.pixels[split][i] else '-'
+        def share(split:str, number:int): return f'{100*self.pixels[split][number]/totals[split]:.2f}'
+        def seen(split:str, number:int): return share(split, number) if self.pixels[split][number] else '-'
         rows = [(name, *(seen(split, i) for split in splits)) for i,name in enumerate(card.classes)]
         return ['class, % of pixels', *splits],[*rows,
                                                 ('void', *(share(split, card.layout.ignore) for split in splits))]
@@ -61,6 +61,9 @@ class _ReportText:
         width = max(len(row[0]) for row in [head, *rows])
         return '\n'.join(row[0].ljust(width)+''.join(str(cell).rjust(9) for cell in row[1:]) for row in [head, *rows])
 
+# %% ../../nbs/data/80_doctor.ipynb #e65bceeb
+class _ReportText(_Frequencies):
+    "A report as text and as HTML."
     def __str__(self):
         levels = [problem.level for problem in self.problems]
         counts = ', '.join(f'{levels.count(level)} {level}s' for level in ('error', 'warning', 'note'))
@@ -96,29 +99,9 @@ class _ReportText:
         return (f'<b>{e(card.name)}</b> {e(card.layout.name)} {e(str(self.items))}: {len(self.errors)} '
                 f'errors<ul>{problems}</ul>{table}')
 
-# %% ../../nbs/data/80_doctor.ipynb #6dcd8477
-@dataclass(repr=False)
-class DoctorReport(_ReportText):
-    "What `check_data` found."
-    card:Card                    # Of the data set; for a folder without one, the proposal
-    root:Path                    # Its folder
-    items:dict                   # {split: number of items}
-    pixels:dict                  # {split: (256,) pixels per train id}
-    sizes:dict                   # {(height, width): items}
-    problems:list                # Of `Problem`, errors first
-    proposed:bool=False          # Whether the card is a proposal
-
-    def absent(self, split:str # That was read
-    ) -> list:                 # Of str
-        "Classes without a pixel in what was read."
-        counts = self.pixels.get(split)
-        return [] if counts is None else [name for i,name in enumerate(self.card.classes) if not counts[i]]
-
-    def in_order(self): # Itself
-        "Errors first."
-        self.problems.sort(key=lambda problem: ('error', 'warning', 'note').index(problem.level))
-        return self
-
+# %% ../../nbs/data/80_doctor.ipynb #f81a55b8
+class _Verdict(_ReportText):
+    "What a report comes down to."
     @property
     def errors(self) -> list: # Of `Problem`
         "What makes results wrong."
@@ -148,6 +131,29 @@ class DoctorReport(_ReportText):
     def status(self) -> int: # 0 or 1
         "Exit status of the command."
         return int(not self.ok)
+
+# %% ../../nbs/data/80_doctor.ipynb #6dcd8477
+@dataclass(repr=False)
+class DoctorReport(_Verdict):
+    "What `check_data` found."
+    card:Card                    # Of the data set; for a folder without one, the proposal
+    root:Path                    # Its folder
+    items:dict                   # {split: number of items}
+    pixels:dict                  # {split: (256,) pixels per train id}
+    sizes:dict                   # {(height, width): items}
+    problems:list                # Of `Problem`, errors first
+    proposed:bool=False          # Whether the card is a proposal
+
+    def absent(self, split:str # That was read
+    ) -> list:                 # Of str
+        "Classes without a pixel in what was read."
+        counts = self.pixels.get(split)
+        return [] if counts is None else [name for i,name in enumerate(self.card.classes) if not counts[i]]
+
+    def in_order(self): # Itself
+        "Errors first."
+        self.problems.sort(key=lambda problem: ('error', 'warning', 'note').index(problem.level))
+        return self
 
     @property
     def codes(self) -> set: # Of str
@@ -195,7 +201,7 @@ def _check_lists(card, root, add):
 def check_counts(card:Card, # Of the data set
     items:dict,             # {split: number of items}
     full:bool,              # Is all of it meant to be there?
-    add,                    # Notes a problem
+    add:'Callable',         # Notes a problem
 ):
     "Numbers of items against the published ones."
     for split,published in card.facts.counts.items():
@@ -210,18 +216,21 @@ def check_counts(card:Card, # Of the data set
 # %% ../../nbs/data/80_doctor.ipynb #b5a2d8ea
 _ORDER = 'train', 'val', 'test', 'all'
 
-def _check_pair(a, b, names, digests, card, add):
+def _check_pair(first, second, names, digests, card, add):
     "Items, or equal images, that two splits have in common."
-    both = sorted(set(names[a]) & set(names[b]))
-    if both and b == 'val' and len(both) == len(names[b]):
-        add('note', 'val-in-train', f'all items of {b} are in {a} too ({card.facts.protocols.get(a, a)})',
+    both = sorted(set(names[first]) & set(names[second]))
+    if both and second == 'val' and len(both) == len(names[second]):
+        add('note', 'val-in-train',
+            f'all items of {second} are in {first} too ({card.facts.protocols.get(first, first)})',
             'Scores on val say nothing then')
         return
-    if both: add('error', 'overlap', f'items in both {a} and {b}', 'Test items must not be trained on', both, len(both))
-    same = {digest for digest in digests[a] if digest in digests[b]}-{digests[a].get(None)}
-    pairs = [f'{digests[a][d]} = {digests[b][d]}' for d in same if digests[a][d] != digests[b][d]]
+    if both:
+        add('error', 'overlap', f'items in both {first} and {second}', 'Test items must not be trained on',
+            both, len(both))
+    same = {digest for digest in digests[first] if digest in digests[second]}-{digests[first].get(None)}
+    pairs = [f'{digests[first][d]} = {digests[second][d]}' for d in same if digests[first][d] != digests[second][d]]
     if pairs:
-        add('error', 'duplicate', f'equal images under different names in {a} and {b}', 'Remove one of each',
+        add('error', 'duplicate', f'equal images under different names in {first} and {second}', 'Remove one of each',
             sorted(pairs), len(pairs))
 
 def _check_splits(names, digests, card, add):
@@ -233,7 +242,7 @@ def _check_splits(names, digests, card, add):
 # %% ../../nbs/data/80_doctor.ipynb #8af12ead
 def check_halves(ds:'DataSet', # An open split
     full:bool,       # Compare with the published numbers?
-    add,             # Notes a problem
+    add:'Callable',  # Notes a problem
 ):
     "Count RGB-easy and RGB-hard items, from names and lists."
     known = DATASETS.get(ds.card.name)
@@ -261,13 +270,13 @@ def check_halves(ds:'DataSet', # An open split
 # %% ../../nbs/data/80_doctor.ipynb #cc30ddc1
 class _Notes(list):
     "Problems, as they are found."
-    def add(self, level, code:str, text:str, fix:str='', where:tuple=(), n:int=1, error:RGBXError=None):
+    def add(self, level:str, code:str, text:str, fix:str='', where:tuple=(), n:int=1, error:RGBXError=None):
         self.append(Problem(level, code, text, fix, [str(item) for item in list(where)[:5]], n, error))
 
 def check_data(path:Path,     # Where the data set lies
-    card=None, # What it is, as for `open_data`: 'mfnet', 'mfnet/sigma', a file, a `Card`; None: its own card, or what it looks like
+    card:Card|str|Path=None, # What it is, as for `open_data`; None: its own card, or what it looks like
     modalities:list=None,     # Which to check; None: the card's default
-    splits=None,         # Which; None: all of the card that can be opened
+    splits:list=None,    # Which; None: all of the card that can be opened
     full:bool=True,      # False: a part of the data, whose counts and sizes are not compared with the card
     n:int=None,          # Items to read of each split, evenly spread; None: all
     workers:int=None,    # Threads; None: one per core

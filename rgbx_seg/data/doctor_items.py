@@ -14,8 +14,28 @@ from .doctor_images import probe_item
 from .codecs import IMAGE_EXTS
 from .names import split_names
 
+# %% ../../nbs/data/86_doctor_items.ipynb #27dae12d
+class _Gathered:
+    "Errors and label values by item."
+    def _add_error(self, kind, error, probe):
+        "An error of a file, or of files that do not fit together."
+        sizes = ', '.join(f'{kind} {width} x {height}' for kind,(height,width) in probe['sizes'].items())
+        if kind == 'item' and len(set(probe['sizes'].values())) > 1:
+            self.unequal.append((f"{probe['name']}: {sizes}", error))
+        else: self.bad.setdefault((kind, _kind(error)), []).append(error)
+
+    def _add_values(self, name, counts):
+        self.values += counts
+        for value in np.nonzero(counts)[0].tolist():
+            names = self.holders.setdefault(value, [])
+            if len(names) < 5: names.append(name)
+
+    def items_with(self, values): # Of labels on disk -> sorted names
+        "The first items that hold one of the values."
+        return sorted({name for value in values for name in self.holders.get(value, ())})
+
 # %% ../../nbs/data/86_doctor_items.ipynb #98c82b57
-class SplitItems:
+class SplitItems(_Gathered):
     "What the items of a split have in common."
     def __init__(self,
         ds:'DataFolder', # An open split
@@ -33,7 +53,7 @@ class SplitItems:
         self.unequal,self.looks,self.stats = [],[],{kind: {} for kind in ds.modalities}
         self.values,self.ids = np.zeros(256, np.int64),np.zeros(256, np.int64)
 
-    def add(self, probe):
+    def add(self, probe:dict):
         "One item's files."
         name = probe['name']
         self.digests[probe['digest']] = name
@@ -47,23 +67,6 @@ class SplitItems:
         if probe['ids'] is not None: self.ids += probe['ids']
         if probe['edges']:
             self.looks.append((probe['edges'], probe['border'], next(iter(probe['sizes'].values()), None)))
-
-    def _add_error(self, kind, error, probe):
-        "An error of a file, or of files that do not fit together."
-        sizes = ', '.join(f'{kind} {width} x {height}' for kind,(height,width) in probe['sizes'].items())
-        if kind == 'item' and len(set(probe['sizes'].values())) > 1:
-            self.unequal.append((f"{probe['name']}: {sizes}", error))
-        else: self.bad.setdefault((kind, _kind(error)), []).append(error)
-
-    def _add_values(self, name, counts):
-        self.values += counts
-        for value in np.nonzero(counts)[0].tolist():
-            names = self.holders.setdefault(value, [])
-            if len(names) < 5: names.append(name)
-
-    def items_with(self, values): # Of labels on disk -> sorted names
-        "The first items that hold one of the values."
-        return sorted({name for value in values for name in self.holders.get(value, ())})
 
 # %% ../../nbs/data/86_doctor_items.ipynb #fd60bf1c
 def read_items(ds:'DataSet',  # An open split
@@ -114,8 +117,8 @@ def _missing_fix(path):
 
 def check_files(found:SplitItems, # What was read
     split:str,                    # Its name
-    mistakes,                     # The data set's own `Mistakes`
-    add                           # Notes a problem
+    mistakes:'Mistakes',          # The data set's own `Mistakes`
+    add:'Callable'                # Notes a problem
 ):
     "Files that are missing, unreadable, or copies of others."
     for kind,paths in found.missing.items():
@@ -132,7 +135,7 @@ def check_files(found:SplitItems, # What was read
 
 def check_holes(found:SplitItems, # What was read
     split:str,                    # Its name
-    add                           # Notes a problem
+    add:'Callable'                # Notes a problem
 ):
     "Pixels without data."
     for kind,items in found.holes.items():
@@ -144,7 +147,7 @@ def check_holes(found:SplitItems, # What was read
 def check_sizes(found:SplitItems, # What was read
     split:str,                    # Its name
     full:bool,                    # Is the data set complete?
-    add                           # Notes a problem
+    add:'Callable'                # Notes a problem
 ):
     "Sizes within an item, and against the card."
     if found.unequal:
@@ -161,7 +164,7 @@ def check_sizes(found:SplitItems, # What was read
 def check_conditions(ds:'DataSet', # The open split
     split:str,           # Its name
     full:bool,           # Is the data set complete?
-    add                  # Notes a problem
+    add:'Callable'       # Notes a problem
 ):
     "Conditions by the names, and their published numbers."
     card,conditions = ds.card,[ds.condition(i) for i in range(len(ds))]
@@ -189,7 +192,7 @@ def _listed_stems(ds):
 
 def check_strays(ds:'DataSet', # The open split
     split:str,       # Its name
-    add              # Notes a problem
+    add:'Callable'   # Notes a problem
 ):
     "Images that no list has."
     first = next(iter(ds.card.modalities.values()))

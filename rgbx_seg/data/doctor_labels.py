@@ -71,7 +71,7 @@ def _check_borders(names, split, looks, add):
 def check_edges(card:'Card', # `Card`
     split:str,        # Its name
     looks:list,       # Of some items: (edges, borders, (height, width))
-    add,              # Notes a problem
+    add:'Callable',   # Notes a problem
 ):
     "Do the borders of the labels lie on edges?"
     names = [name for name in card.modalities if name not in SPARSE]
@@ -80,10 +80,10 @@ def check_edges(card:'Card', # `Card`
     _check_borders(names, split, looks, add)
 
 # %% ../../nbs/data/82_doctor_labels.ipynb #a19e1b36
-def _some(values, n=10):
+def _some(values, most=10):
     "The first few of some numbers."
     values = [int(value) for value in values]
-    return ', '.join(map(str, values[:n]))+(' ...' if len(values) > n else '')
+    return ', '.join(map(str, values[:most]))+(' ...' if len(values) > most else '')
 
 def _allowed(card):
     "Values that a label may have on disk."
@@ -121,8 +121,8 @@ def _wrong_values(card, seen, wrong, pixels, split):
 # %% ../../nbs/data/82_doctor_labels.ipynb #0f847822
 def check_label_values(card:'Card', # `Card`
     histogram:np.ndarray,    # (256,) pixels per value on disk
-    holders,                 # Function of values: the items that hold them
-    add,                     # Notes a problem
+    holders:'Callable',      # Function of values: the items that hold them
+    add:'Callable',          # Notes a problem
     split:str,               # Its name
 ):
     "Name the mistake that a histogram of raw label values shows."
@@ -154,12 +154,12 @@ def train_id_counts(card:'Card', # `Card`
     return counts
 
 # %% ../../nbs/data/82_doctor_labels.ipynb #2bf06333
-def _listed(names, n=8): return ', '.join(names[:n])+(' ...' if len(names) > n else '')
+def _listed(names, most=8): return ', '.join(names[:most])+(' ...' if len(names) > most else '')
 
 def check_class_pixels(card:'Card', # `Card`
     pixels:dict,             # {split: (256,) pixels per train id}
-    mistakes,                # `Mistakes` of the data set
-    add,                     # Notes a problem
+    mistakes:'Mistakes',     # `Mistakes` of the data set
+    add:'Callable',          # Notes a problem
 ):
     "Classes that are absent or rare, and void."
     for split,counts in pixels.items():

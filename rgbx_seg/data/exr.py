@@ -6,10 +6,28 @@
 __all__ = []
 
 # %% ../../nbs/data/14_exr.ipynb #9a669cb1
-import struct, zlib
+import os, struct, zlib
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
+
+# %% ../../nbs/data/14_exr.ipynb #5b7de014
+def max_pixels() -> int: # Of one image; `RGBX_SEG_MAX_PIXELS` sets it
+    "How large a file may say it is: 13377 x 13377 (Pillow's limit), unless told otherwise."
+    text = os.environ.get('RGBX_SEG_MAX_PIXELS', '178956970')
+    if not text.isdecimal(): raise RGBXError('RGBX_SEG_MAX_PIXELS', repr(text), 'a number of pixels')
+    return int(text)
+
+def check_pixels(path:Path, # For the message
+    height:int,             # As the header says
+    width:int,              # As the header says
+    size:float=1,           # Bytes of one pixel; four are free
+):
+    "Refuse what would not fit, by what the header says."
+    if height*width*max(1, size/4) <= max_pixels(): return
+    raise RGBXError(path, f'a header that says {width} x {height} pixels (width x height), {size:g} bytes each',
+                    f'at most {max_pixels()} pixels of 4 bytes',
+                    'If that is true, set RGBX_SEG_MAX_PIXELS to a larger number')
 
 # %% ../../nbs/data/14_exr.ipynb #3710e5b1
 def _exr_attributes(data):
@@ -53,7 +71,6 @@ def _exr_sorted(names):
 # %% ../../nbs/data/14_exr.ipynb #f1472a7f
 def exr_pixels(path:Path, # For messages
     data:bytes,           # The file
-    check:callable,       # (path, height, width): raises where that is too large
 ) -> np.ndarray:          # (H, W, C) float32
     "The pixels of a flat file of scan lines."
     head,at = _exr_attributes(data)
@@ -65,7 +82,7 @@ def exr_pixels(path:Path, # For messages
     height,width = bottom-top+1,right-left+1
     channels,lines = _exr_channels(head['channels']),16 if packing == 3 else 1
     if min(height, width) < 1 or not channels: raise struct.error(f'a window of {width} x {height} pixels')
-    check(path, height, width, 4*len(channels))
+    check_pixels(path, height, width, 4*len(channels))
     step = width*sum(np.dtype(kind).itemsize for _,kind in channels)
     planes = {name: np.empty((height, width), np.float32) for name,_ in channels}
     missing = set(range(top, bottom+1, lines))

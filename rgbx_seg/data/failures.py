@@ -12,9 +12,9 @@ from ..core import choose, cv2_
 from .corruptions import motion
 
 # %% ../../nbs/data/74_failures.ipynb #b6bde25b
-def _as_type(x, like):
+def _as_type(values, like):
     "Rounded and cut off where the image is of 8 bits."
-    return np.clip(np.rint(x), 0, 255).astype(np.uint8) if like.dtype == np.uint8 else x.astype(like.dtype)
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8) if like.dtype == np.uint8 else values.astype(like.dtype)
 
 def _exposed(image, gain): return _as_type(255*np.clip((image.astype(np.float32)/255)**2.2*gain, 0, 1)**(1/2.2), image)
 
@@ -62,11 +62,11 @@ FAILURE_KINDS = dict(
     motionblur=_motionblur, overexposure=_overexposure, underexposure=_underexposure, lidarjitter=_lidarjitter,
     eventlowres=_eventlowres, drop=_drop, noise=_noise, misalign=_misalign, sparse=_sparse)
 
-def fail(image:np.ndarray, # (H, W, C) uint8 or float32
-    kind:str,              # One of `FAILURE_KINDS`
-    rng=None,              # A generator or a seed
-    amount:float=None,     # Strength; None: the usual one of the kind
-) -> np.ndarray:           # The same shape and type
+def fail(image:np.ndarray,            # (H, W, C) uint8 or float32
+    kind:str,                         # One of `FAILURE_KINDS`
+    rng:np.random.Generator|int=None, # A generator or a seed
+    amount:float=None,                # Strength; None: the usual one of the kind
+) -> np.ndarray:                      # The same shape and type
     "An image of a failing sensor."
     r = rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng or 0)
     told = {} if amount is None else dict(amount=amount)
@@ -79,39 +79,39 @@ def missing_subsets(modalities:list) -> list: # Names -> tuples of what is left,
     return [left for k in range(len(names), 0, -1) for left in combinations(names, k)]
 
 def emm(scores:dict, # {subset left (tuple): score}
-    p:float=None,    # Probability that a modality fails; None: the plain mean
+    rate:float=None, # Probability that a modality fails; None: the plain mean
 ) -> float:
     "Mean or expected score over missing modalities (EMM)."
     n = max(map(len, scores))
-    weights = {left: 1. if p is None else p**(n-len(left))*(1-p)**len(left) for left in scores}
+    weights = {left: 1. if rate is None else rate**(n-len(left))*(1-rate)**len(left) for left in scores}
     return sum(weights[left]*score for left,score in scores.items())/sum(weights.values())
 
 # %% ../../nbs/data/74_failures.ipynb #d053e830
-def random_zero(x, # (B, C, H, W) tensor, normalised
-    r:float,       # Probability that an element is lost
-    generator=None,# torch generator
-):                 # A copy
+def random_zero(images:'torch.Tensor', # (B, C, H, W) tensor, normalised
+    rate:float,                        # Probability that an element is lost
+    generator:'torch.Generator'=None,  # torch generator
+):                                     # A copy
     "RMM: elements of a modality set to 0."
     import torch
-    return x*(torch.rand(x.shape, generator=generator, device=x.device) >= r)
+    return images*(torch.rand(images.shape, generator=generator, device=images.device) >= rate)
 
 _NM = dict(low=(.05, .1), mid=(.1, .2), high=(.2, .5))
 
-def noisy(x,        # (B, C, H, W) tensor, normalised
-    level:str='low',# 'low', 'mid' or 'high'
-    event:bool=False,# Events get no Gaussian noise
-    generator=None, # torch generator
-):                  # A copy
+def noisy(images:'torch.Tensor',      # (B, C, H, W) tensor, normalised
+    level:str='low',                  # 'low', 'mid' or 'high'
+    event:bool=False, # Events get no Gaussian noise
+    generator:'torch.Generator'=None, # torch generator
+):                                    # A copy
     "NM: salt and pepper, then Gaussian noise."
     import torch
     density,sigma = choose(level, _NM, 'level')
-    y = x.clone()
+    y = images.clone()
     flat = y.view(-1)
     n = int(density*flat.numel()/2)
-    def places(): return torch.randint(0, flat.numel(), (n,), generator=generator, device=x.device)
-    flat[places()] = x.max()
-    flat[places()] = x.min()
-    return y if event else y+sigma*torch.randn(x.shape, generator=generator, device=x.device)
+    def places(): return torch.randint(0, flat.numel(), (n,), generator=generator, device=images.device)
+    flat[places()] = images.max()
+    flat[places()] = images.min()
+    return y if event else y+sigma*torch.randn(images.shape, generator=generator, device=images.device)
 
 # %% ../../nbs/data/74_failures.ipynb #299ce541
 def _mean(scores): return sum(scores.values())/len(scores)

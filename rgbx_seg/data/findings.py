@@ -63,10 +63,10 @@ def _keep(ds, found, kind, error):
     if not path.is_file(): found.missing[kind] = path
 
 def read_problems(ds:'DataFolder', # Open
-    i:int,                         # Index of an item
+    index:int,                     # Index of an item
 ) -> ItemProblems:
     "Read one item as a training does; every error of its files, or the one of putting them together."
-    found = ItemProblems(ds.name(i))
+    found = ItemProblems(ds.name(index))
     _read_images(ds, found)
     mask = None
     if ds.labels and not ds.card.layout.classification:
@@ -80,30 +80,9 @@ def read_problems(ds:'DataFolder', # Open
     else: found.size = images[0].shape[:2]
     return found
 
-# %% ../../nbs/data/09_findings.ipynb #f8554e44
-class Findings:
-    "What was read of some items of a data set: errors, sizes, pixels of the classes."
-    def __init__(self,
-        dataset:'DataSet',         # Open
-        n:int=None,      # How many items, evenly spread; None: all
-        max_errors:int=None, # Stop after so many; None: do not
-    ):
-        self.dataset = dataset
-        self.errors = []
-        self.sizes = {}
-        self.count = np.zeros(256, np.int64)
-        some = n is not None and n < len(dataset)
-        self.indices = np.linspace(0, len(dataset)-1, n).astype(int).tolist() if some else list(range(len(dataset)))
-        for i in self.indices:
-            self._add(i)
-            if max_errors and len(self.errors) >= max_errors: break
-
-    def _add(self, i):
-        found = read_problems(self.dataset, i)
-        self.errors += [error for _,error in found.errors]
-        if found.size: self.sizes[found.size] = self.sizes.get(found.size, 0)+1
-        if found.mask is not None: self.count += np.bincount(found.mask.ravel(), minlength=256)
-
+# %% ../../nbs/data/09_findings.ipynb #a20f9b55
+class _Found:
+    "What was found, as an error or as numbers."
     @property
     def all_void(self) -> bool: # Labels, and no pixel of any class?
         "Is there nothing to learn from?"
@@ -127,3 +106,27 @@ class Findings:
         pixels = dict(zip(card.classes, self.count[:card.num_classes].tolist()))
         absent = [name for name,n in pixels.items() if not n] if self.dataset.labels else []
         return dict(items=len(self.indices), pixels=pixels, void=int(self.count[255]), absent=absent, sizes=self.sizes)
+
+# %% ../../nbs/data/09_findings.ipynb #f8554e44
+class Findings(_Found):
+    "What was read of some items of a data set: errors, sizes, pixels of the classes."
+    def __init__(self,
+        dataset:'DataSet',         # Open
+        n:int=None,      # How many items, evenly spread; None: all
+        max_errors:int=None, # Stop after so many; None: do not
+    ):
+        self.dataset = dataset
+        self.errors = []
+        self.sizes = {}
+        self.count = np.zeros(256, np.int64)
+        some = n is not None and n < len(dataset)
+        self.indices = np.linspace(0, len(dataset)-1, n).astype(int).tolist() if some else list(range(len(dataset)))
+        for i in self.indices:
+            self._add(i)
+            if max_errors and len(self.errors) >= max_errors: break
+
+    def _add(self, index):
+        found = read_problems(self.dataset, index)
+        self.errors += [error for _,error in found.errors]
+        if found.size: self.sizes[found.size] = self.sizes.get(found.size, 0)+1
+        if found.mask is not None: self.count += np.bincount(found.mask.ravel(), minlength=256)

@@ -30,15 +30,15 @@ class _Items:
         "The names of all items."
         return [name.decode() for name in self._names]
 
-    def name(self, i:int # Index
+    def name(self, index:int # Index
     ) -> str:
         "An item's name."
-        return self._names[i].decode()
+        return self._names[index].decode()
 
-    def condition(self, i:int # Index
+    def condition(self, index:int # Index
     ) -> str:
         "An item's condition, or None."
-        return self.card.conditions.of(self.name(i))
+        return self.card.conditions.of(self.name(index))
 
     def conditions(self) -> dict: # {condition or subset: [index, ...]}; empty where the card knows none
         "The items of each condition and each named subset of the card, from the names alone."
@@ -79,9 +79,9 @@ class _Files(_Items):
         if not path.is_file(): raise missing_file(path, kind, name, kind == self.modalities[0])
         return read_modality(path, self.card.modalities[kind], memo)
 
-# %% ../../nbs/data/10_folder.ipynb #50ad959c
-class _Labels(_Files):
-    "The labels of the items of a data set, by its card."
+# %% ../../nbs/data/10_folder.ipynb #05c4b71e
+class _LabelFiles(_Files):
+    "What the label files of an item say."
     def file_mask(self, name:str, # An item's name
         values:np.ndarray=None,   # What `label_values` gave, if that was asked before
     ) -> np.ndarray:              # (H, W) uint8
@@ -109,6 +109,9 @@ class _Labels(_Files):
         path = self.root/fill_pattern(pattern, name)
         return raw_label(existing_file(path, f'the confidence of the label of item {name!r}'))
 
+# %% ../../nbs/data/10_folder.ipynb #50ad959c
+class _Labels(_LabelFiles):
+    "The labels of the items of a data set, by its card."
     def mask(self, name:str,    # An item's name
         values:np.ndarray=None, # What `label_values` gave, if that was asked before
     ) -> np.ndarray:            # (H, W) uint8 train ids
@@ -133,13 +136,32 @@ class _Labels(_Files):
         if new_ids is not None: out._new_ids = new_ids if self._new_ids is None else new_ids[self._new_ids]
         return out
 
+# %% ../../nbs/data/10_folder.ipynb #c6ab48a6
+class _Complete(_Labels):
+    "Is everything there, and in order?"
+    def missing(self, kinds:list=None, # Modalities; None: all, and the labels
+    ) -> dict:                         # {item: [(kind, file), ...]}
+        "Items with a file that is not there."
+        kinds = [*self.modalities, *['label']*self.labels] if kinds is None else kinds
+        gone = {name: [(kind, path) for kind in kinds if not (path := self.path(kind, name)).is_file()]
+                for name in self.names}
+        return {name: files for name,files in gone.items() if files}
+
+    def check(self, n:int=None, # How many items to read, evenly spread; None: all
+        max_errors:int=None,    # Stop after so many; None: do not
+    ) -> dict:                  # 'items', 'pixels' {class: n}, 'void' pixels, 'absent' classes, 'sizes' {(H, W): n}
+        "Read ahead: everything that is wrong in one `RGBXError`, or what was found."
+        found = Findings(self, n, max_errors)
+        found.raise_errors()
+        return found.as_dict()
+
 # %% ../../nbs/data/10_folder.ipynb #100a4a7d
-class _Read(_Labels):
+class _Read(_Complete):
     "The items of a data set, read and compared with one another."
-    def with_holes(self, i:int # Index
+    def with_holes(self, index:int # Index
     ) -> tuple:          # (images, mask or None, (H, W) bool of pixels without data, or None)
         "One item, with the places where it has no data; there the mask is void."
-        name = self.name(range(len(self))[i])
+        name = self.name(range(len(self))[index])
         item = self._item(name, lambda kind, memo: self.read(kind, name, memo))
         return self._done(item, name, self.mask(name) if self.labels else None)
 
@@ -157,30 +179,14 @@ class _Read(_Labels):
         mask:np.ndarray,         # What `mask` gave, or None
     ) -> tuple:                  # As of `with_holes`
         "Files that were read one by one, as the item that they make."
-        def read(kind, memo):
+        def read(kind:str, memo:dict):
             note_holes(memo, holes.get(kind))
             return images[kind]
         return self._done(self._item(name, read), name, mask)
 
-    def __getitem__(self, i:int):
-        images,mask,_ = self.with_holes(i)
+    def __getitem__(self, index:int):
+        images,mask,_ = self.with_holes(index)
         return *images,mask
-
-    def missing(self, kinds=None, # Modalities; None: all, and the labels
-    ) -> dict:                    # {item: [(kind, file), ...]}
-        "Items with a file that is not there."
-        kinds = [*self.modalities, *['label']*self.labels] if kinds is None else kinds
-        gone = {name: [(kind, path) for kind in kinds if not (path := self.path(kind, name)).is_file()]
-                for name in self.names}
-        return {name: files for name,files in gone.items() if files}
-
-    def check(self, n:int=None, # How many items to read, evenly spread; None: all
-        max_errors:int=None,    # Stop after so many; None: do not
-    ) -> dict:                  # 'items', 'pixels' {class: n}, 'void' pixels, 'absent' classes, 'sizes' {(H, W): n}
-        "Read ahead: everything that is wrong in one `RGBXError`, or what was found."
-        found = Findings(self, n, max_errors)
-        found.raise_errors()
-        return found.as_dict()
 
 # %% ../../nbs/data/10_folder.ipynb #1b13c0ab
 class DataFolder(_Read):

@@ -19,8 +19,8 @@ class Grid:
     crs:object        # Coordinate system
     transform:object  # Affine map of (column, row)
     shape:tuple       # (height, width)
-    def same(self, other # Another `Grid`
-    ) -> bool:           # The same place for every pixel?
+    def same(self, other:'Grid' # Another `Grid`
+    ) -> bool:                  # The same place for every pixel?
         "Do two files have one grid?"
         if self.shape != other.shape: return False
         return self.crs == other.crs and np.allclose(self.transform, other.transform, rtol=1e-9, atol=1e-9)

@@ -30,39 +30,39 @@ def camera_matrix(fx:float, # Focal length in pixels, horizontal
     return np.array([[fx, 0, (size[1]+1)/2 if cx is None else cx],
                      [0, fx if fy is None else fy, (size[0]+1)/2 if cy is None else cy], [0, 0, 1]], float)
 
-def point_cloud(z:np.ndarray, # (H, W) depth, any unit
-    camera:np.ndarray,        # 3x3
-) -> np.ndarray:              # (3, H, W): x right, y down, z ahead, in the unit of z
+def point_cloud(depth:np.ndarray, # (H, W) depth, any unit
+    camera:np.ndarray,            # 3x3
+) -> np.ndarray:                  # (3, H, W): x right, y down, z ahead, in the unit of the depth
     "Every pixel's point."
-    v,u = np.arange(1., z.shape[0]+1)[:,None],np.arange(1., z.shape[1]+1)
-    return np.stack([(u-camera[0,2])*z/camera[0,0], (v-camera[1,2])*z/camera[1,1], z])
+    v,u = np.arange(1., depth.shape[0]+1)[:,None],np.arange(1., depth.shape[1]+1)
+    return np.stack([(u-camera[0,2])*depth/camera[0,0], (v-camera[1,2])*depth/camera[1,1], depth])
 
 # %% ../../nbs/data/60_hha.ipynb #3923c316
-def _run_sum(x, n):        # Sums of n neighbours along the last axis of a padded array; doubling: log2(n) additions
+def _run_sum(array, window): # Sums of neighbours along the last axis of a padded array, by doubling
     total = None
     at = 0
     width = 1
-    power = x
+    power = array
     while True:
-        if n & width:
+        if window & width:
             part = power[...,at:]
             total = part if total is None else total[...,:part.shape[-1]]+part[...,:total.shape[-1]]
             at += width
-        if 2*width > n: return total[...,:x.shape[-1]-n+1]
+        if 2*width > window: return total[...,:array.shape[-1]-window+1]
         power = power[...,:-width]+power[...,width:]
         width *= 2
 
-def box_sum(x:np.ndarray, # (..., H, W)
-    r:int,                # Radius: windows of 2r+1
-    one_by_one:bool=False,# Row by row, four values at a time, the rest one by one? (the order of `scipy.signal`)
-) -> np.ndarray:          # (..., H, W), zeros beyond the border
+def box_sum(array:np.ndarray, # (..., H, W)
+    radius:int,               # Radius: windows of 2r+1
+    one_by_one:bool=False,    # Row by row, four values at a time, the rest one by one? (the order of `scipy.signal`)
+) -> np.ndarray:              # (..., H, W), zeros beyond the border
     "Sums over square windows."
-    n = 2*r+1
-    p = np.pad(x, [(0,0)]*(x.ndim-2)+[(r,r)]*2)
-    H,W = x.shape[-2:]
+    n = 2*radius+1
+    p = np.pad(array, [(0,0)]*(array.ndim-2)+[(radius,radius)]*2)
+    H,W = array.shape[-2:]
     if not one_by_one: return np.swapaxes(_run_sum(np.swapaxes(_run_sum(p, n), -1, -2), n), -1, -2)
-    out = np.zeros_like(x)
-    def at(i:int, j): return p[...,i:i+H,j:j+W]
+    out = np.zeros_like(array)
+    def at(row:int, column:int): return p[...,row:row+H,column:column+W]
     for i in range(n):
         for j in range(0, n-n%4, 4): out += at(i,j)+at(i,j+1)+at(i,j+2)+at(i,j+3)
         for j in range(n-n%4, n): out += at(i,j)
@@ -70,13 +70,13 @@ def box_sum(x:np.ndarray, # (..., H, W)
 
 # %% ../../nbs/data/60_hha.ipynb #cc7ca105
 def window_rank(valid:np.ndarray, # (H, W) bool
-    r:int,                        # Radius
+    radius:int,                   # Radius
 ) -> np.ndarray:                  # (H, W): 0 no valid pixel in the window, 1 one, 2 several on one line, 3 enough for a plane
     "How many dimensions the valid pixels of each window span."
     i,j = (np.arange(float(n)) for n in valid.shape)
     i = i[:,None]
     m = valid.astype(float)
-    n,si,sj,sii,sjj,sij = box_sum(np.stack([m, m*i, m*j, m*i*i, m*j*j, m*i*j]), r)
+    n,si,sj,sii,sjj,sij = box_sum(np.stack([m, m*i, m*j, m*i*i, m*j*j, m*i*j]), radius)
     sii,sjj,sij = sii-2*i*si+n*i*i,sjj-2*j*sj+n*j*j,sij-i*sj-j*si+n*i*j
     si,sj = si-n*i,sj-n*j  # offsets from the centre: small whole numbers
     ii,jj,ij = n*sii-si*si,n*sjj-sj*sj,n*sij-si*sj
@@ -84,7 +84,7 @@ def window_rank(valid:np.ndarray, # (H, W) bool
 
 def plane_normals(points:np.ndarray, # (3, H, W) of every pixel
     valid:np.ndarray,                # (H, W) bool: which points count
-    r:int=3,                         # Radius of the window
+    radius:int=3,                    # Radius of the window
     quirks:tuple=(),                 # 'value_by_value': the published order of sums, and its noise in singular windows
 ) -> np.ndarray:                     # (3, H, W) unit normals that point away from the camera; NaN where there is none
     "The normal of the plane that fits best around every pixel (Gupta et al., ECCV 2014)."
@@ -94,7 +94,7 @@ def plane_normals(points:np.ndarray, # (3, H, W) of every pixel
         a,b = X/Z,Y/Z
         maps = np.stack([a*a, a*b, a, b*b, b, np.where(valid, 1., np.nan), X/(Z*Z), Y/(Z*Z), 1/Z])
         maps[~np.isfinite(maps)] = 0
-        aa,ab,a,bb,b,n,qx,qy,qz = box_sum(maps, r, one_by_one)
+        aa,ab,a,bb,b,n,qx,qy,qz = box_sum(maps, radius, one_by_one)
         A = bb*n-b*b
         B = a*b-ab*n
         C = ab*b-a*bb
@@ -103,7 +103,7 @@ def plane_normals(points:np.ndarray, # (3, H, W) of every pixel
         F = aa*bb-ab*ab
         N = np.stack([A*qx+B*qy+C*qz, B*qx+D*qy+E*qz, C*qx+E*qy+F*qz])
         N = N/np.sqrt(N[0]*N[0]+N[1]*N[1]+N[2]*N[2])
-    if not one_by_one: N[:,window_rank(valid, r) < 3] = np.nan
+    if not one_by_one: N[:,window_rank(valid, radius) < 3] = np.nan
     N = N*np.where(np.sign(N[2]) == 0, 1, np.sign(N[2]))
     s = np.sign((N*points).sum(0))
     return N*np.where((s == 0) | np.isnan(s), 1, s)
@@ -127,14 +127,14 @@ def gravity(normals:np.ndarray, # (3, H, W) or (3, n), NaN where unknown
         out.append(y)
     return out
 
-def rotation_to(y:np.ndarray, # Unit vector
-) -> np.ndarray:              # 3x3 R with R (0, 1, 0) = y; the identity below 0.1 degrees
-    "The rotation that tilts the vertical axis to y."
+def rotation_to(upright:np.ndarray, # Unit vector
+) -> np.ndarray:                    # 3x3 R with R (0, 1, 0) = upright; the identity below 0.1 degrees
+    "The rotation that tilts the vertical axis to `upright`."
     up = np.array([0.,1.,0.])
-    n = np.linalg.norm(y)
-    phi = np.rad2deg(np.arccos(np.clip(up @ y/n, -1, 1))) if n > 0 else 0.
+    n = np.linalg.norm(upright)
+    phi = np.rad2deg(np.arccos(np.clip(up @ upright/n, -1, 1))) if n > 0 else 0.
     if not phi > .1: return np.eye(3)
-    k = np.cross(up, y)
+    k = np.cross(up, upright)
     k = k/np.linalg.norm(k)
     K = np.array([[0,-k[2],k[1]], [k[2],0,-k[0]], [-k[1],k[0],0]])
     p = np.deg2rad(phi)

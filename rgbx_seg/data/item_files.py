@@ -16,8 +16,35 @@ from .items import missing_file, read_item
 from .names import image_names
 from .video import Frame, Video, is_video
 
+# %% ../../nbs/data/12_item_files.ipynb #b275831e
+class _ByNumber:
+    "What is known of an item without opening a file."
+    def name(self, index:int # Index
+    ) -> str:
+        "An item's name: that of its first file."
+        return self.names[index]
+
+    def condition(self, index:int # Index
+    ) -> str:
+        "An item's condition, or None."
+        return self.card.conditions.of(self.names[index])
+
+    def path(self, kind:str, # A modality
+        index:int,           # Index
+    ) -> 'Path|Frame':       # Whether it is there or not
+        "An item's file of a modality."
+        return self.files[kind][index]
+
+    def missing(self, kinds:list=None, # Modalities; None: all
+    ) -> dict:                         # {item: [(kind, file), ...]}
+        "Items with a file that is not there."
+        kinds = self.modalities if kinds is None else kinds
+        gone = {name: [(kind, self.files[kind][i]) for kind in kinds if not self.files[kind][i].is_file()]
+                for i,name in enumerate(self.names)}
+        return {name: files for name,files in gone.items() if files}
+
 # %% ../../nbs/data/12_item_files.ipynb #ae7b676b
-class ItemFiles:
+class ItemFiles(_ByNumber):
     "Lists of files as a data set: item i is made of the i-th file of every list."
     def __init__(self,
         files:dict, # {modality: file, film, folder or [file, ...]}, and 'label' for masks
@@ -33,55 +60,25 @@ class ItemFiles:
         _check_lengths(self.files if self.label_files is None else self.files | dict(label=self.label_files))
         self.card,self.modalities,self.labels = card,tuple(self.files),self.label_files is not None
         self.names = _names(next(iter(self.files.values())))
-
     def __len__(self): return len(self.names)
-
-    def name(self, i:int # Index
-    ) -> str:
-        "An item's name: that of its first file."
-        return self.names[i]
-
-    def condition(self, i:int # Index
-    ) -> str:
-        "An item's condition, or None."
-        return self.card.conditions.of(self.names[i])
-
-    def __getitem__(self, i):
-        images,mask,_ = self.with_holes(i)
+    def __getitem__(self, index):
+        images,mask,_ = self.with_holes(index)
         return *images,mask
-
-    def with_holes(self, i:int # Index
+    def with_holes(self, index:int # Index
     ) -> tuple:          # (images, mask or None, (H, W) bool of pixels without data, or None)
         "One item, with the places where it has no data; there the mask is void."
-        paths = {kind: files[i] for kind,files in self.files.items()}
-        item = read_item(paths, self.card, lambda kind, memo: self._read(kind, i, memo))
-        mask = None if self.label_files is None else self._mask(self.label_files[i])
-        if mask is not None: mask = item.fitted(mask, None, self.label_files[i], 'label')
+        paths = {kind: files[index] for kind,files in self.files.items()}
+        item = read_item(paths, self.card, lambda kind, memo: self._read(kind, index, memo))
+        mask = None if self.label_files is None else self._mask(self.label_files[index])
+        if mask is not None: mask = item.fitted(mask, None, self.label_files[index], 'label')
         return item.done(mask, self.card.layout.ignore)
-
-    def path(self, kind:str, # A modality
-        i:int,               # Index
-    ) -> 'Path|Frame':       # Whether it is there or not
-        "An item's file of a modality."
-        return self.files[kind][i]
-
-    def missing(self, kinds=None, # Modalities; None: all
-    ) -> dict:                    # {item: [(kind, file), ...]}
-        "Items with a file that is not there."
-        kinds = self.modalities if kinds is None else kinds
-        gone = {name: [(kind, self.files[kind][i]) for kind in kinds if not self.files[kind][i].is_file()]
-                for i,name in enumerate(self.names)}
-        return {name: files for name,files in gone.items() if files}
-
     def __repr__(self):
         return ', '.join(f'{kind} {_in_words(files)}' for kind,files in self.files.items())
-
-    def _read(self, kind, i, memo):
-        path,modality = self.files[kind][i],self.card.modalities[kind]
+    def _read(self, kind, index, memo):
+        path,modality = self.files[kind][index],self.card.modalities[kind]
         if isinstance(path, Frame): return path.read(modality, memo)
-        if not path.is_file(): raise missing_file(path, kind, self.names[i], kind == self.modalities[0])
+        if not path.is_file(): raise missing_file(path, kind, self.names[index], kind == self.modalities[0])
         return read_modality(path, modality, memo)
-
     def _mask(self, path):
         card = self.card
         return read_label(path, card.num_classes, card.layout.label_shift, card.layout.ignore,

@@ -76,7 +76,7 @@ class _Item:
         if grid is None or grid.same(self._grid): return image,holes
         return onto_grid(image, holes, path, grid, self._grid)
 
-    def fitted(self, image:np.ndarray, holes, path:Path, kind, fit:bool=False):
+    def fitted(self, image:np.ndarray, holes:np.ndarray, path:Path, kind:str, fit:bool=False):
         "An image with the size of the first."
         image,holes = self._same_grid(image, holes, path)
         size = self.images[0].shape[:2]
@@ -86,13 +86,13 @@ class _Item:
         if holes is not None: self.holes = holes if self.holes is None else self.holes | holes
         return image
 
-    def registered(self, image:np.ndarray, holes, path:Path, modality:'Modality'):
+    def registered(self, image:np.ndarray, holes:np.ndarray, path:Path, modality:'Modality'):
         "An image of another camera, on the first one's pixels."
         seen = Registered(image, holes, modality, self.images[0].shape[:2], path)
         if seen.crop: self._inside = seen.inside if self._inside is None else self._inside & seen.inside
         return seen.image,seen.holes
 
-    def done(self, mask:np.ndarray, ignore):
+    def done(self, mask:np.ndarray, ignore:int):
         "(images, mask, holes): the label without the pixels that have no data, all cropped where a card says so."
         if mask is not None and self.holes is not None: mask = np.where(self.holes, np.uint8(ignore), mask)
         if self._inside is None: return self.images,mask,self.holes

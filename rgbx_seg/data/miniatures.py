@@ -18,8 +18,8 @@ from .toy import encode, toy_scene
 from ..registry import DATASETS
 
 # %% ../../nbs/data/95_miniatures.ipynb #e0949eed
-def put_file(path, # The file to write
-    image,         # (H, W) or (H, W, C), RGB order
+def put_file(path:Path, # The file to write
+    image:np.ndarray,   # (H, W) or (H, W, C), RGB order
 ):
     "Write an array in the format that the file's ending says."
     path = Path(path)
@@ -81,40 +81,9 @@ def disk_label(card:'Card',  # Of the layout
     if card.layout.void: disk[0],ids[0] = void,card.layout.ignore
     return disk,ids
 
-# %% ../../nbs/data/95_miniatures.ipynb #61d97fc6
-class Miniature:
-    "Names of the items and contents of the files of a data set's miniature; a data set's class has one."
-    sensors = ()   # Of the toy scenes, besides RGB
-    apart = ()     # Decoders whose values the page of the data set itself tests
-
-    def splits(self, layout:str # Of the data set
-    ) -> tuple:
-        "Splits that have items."
-        return 'train', 'val', 'test'
-
-    def number(self, split:str, i:int) -> int: # Split, and place in it -> 0..., 100..., 200...
-        "A number for names, another one in each split."
-        return dict(train=0, val=100, test=200)[split]+i
-
-    def item(self, layout:str, # Of the data set
-        split:str,             # It belongs to
-        i:int,                 # Its place in the split
-    ) -> tuple:                # (name, toy condition)
-        "An item as the data set's owners would call it."
-        return f'{self.number(split, i):05d}','day'
-
-    def scene(self, seed:int, # Of the toy scene
-        condition:str,        # Of the toy scene
-        size:tuple,           # (height, width)
-    ) -> dict:                # {name: array}, and 'label'
-        "Toy scene with every modality the data set needs, under the names of the cards."
-        scene = toy_scene(seed, condition, ['rgb', *self.sensors], size)
-        if 'thermal' in scene:
-            scene['thermal_raw'] = encode('thermal_raw', scene['thermal'])
-            scene['thermal'] = encode('thermal', scene['thermal'])
-        if 'depth' in scene: scene['metres'] = np.minimum(scene['depth'].astype(np.float32)/1000, 8)
-        return scene
-
+# %% ../../nbs/data/95_miniatures.ipynb #8a11d1e7
+class _MiniatureFiles:
+    "How a scene becomes files."
     def content(self, scene:dict, # What `scene` gave
         modality:'Modality',                 # `Modality`
         name:str,                 # Of the item
@@ -134,6 +103,40 @@ class Miniature:
     def write(self, root:Path, card:'Card', items:list, size:tuple): # Folder, card of the layout, `MiniatureItem`s, (height, width)
         "Write all files and lists."
         write_layout(self, root, card, items, size)
+
+# %% ../../nbs/data/95_miniatures.ipynb #61d97fc6
+class Miniature(_MiniatureFiles):
+    "Names of the items and contents of the files of a data set's miniature; a data set's class has one."
+    sensors = ()   # Of the toy scenes, besides RGB
+    apart = ()     # Decoders whose values the page of the data set itself tests
+
+    def splits(self, layout:str # Of the data set
+    ) -> tuple:
+        "Splits that have items."
+        return 'train', 'val', 'test'
+
+    def number(self, split:str, place:int) -> int: # Split, and place in it -> 0..., 100..., 200...
+        "A number for names, another one in each split."
+        return dict(train=0, val=100, test=200)[split]+place
+
+    def item(self, layout:str, # Of the data set
+        split:str,             # It belongs to
+        place:int,             # Its place in the split
+    ) -> tuple:                # (name, toy condition)
+        "An item as the data set's owners would call it."
+        return f'{self.number(split, place):05d}','day'
+
+    def scene(self, seed:int, # Of the toy scene
+        condition:str,        # Of the toy scene
+        size:tuple,           # (height, width)
+    ) -> dict:                # {name: array}, and 'label'
+        "Toy scene with every modality the data set needs, under the names of the cards."
+        scene = toy_scene(seed, condition, ['rgb', *self.sensors], size)
+        if 'thermal' in scene:
+            scene['thermal_raw'] = encode('thermal_raw', scene['thermal'])
+            scene['thermal'] = encode('thermal', scene['thermal'])
+        if 'depth' in scene: scene['metres'] = np.minimum(scene['depth'].astype(np.float32)/1000, 8)
+        return scene
 
 # %% ../../nbs/data/95_miniatures.ipynb #f0e2bbc8
 @dataclass

@@ -17,7 +17,7 @@ class Mistakes:
     fixes = {}    # {code: what to do}, instead of the general advice
 
     def unrecognised(self, root:Path, # Folder that has the marks of none of the layouts
-        add,                          # Notes a problem
+        add:'Callable',               # Notes a problem
     ) -> bool:                        # Whether a known mistake was named
         "Known ways to unpack the data set wrongly."
         return False
@@ -25,7 +25,7 @@ class Mistakes:
     def incomplete(self, layout:str, # That was found
         root:Path,                   # Its folder
         modalities:list,                  # That are to be checked; None: the card's default
-        add,                         # Notes a problem
+        add:'Callable',              # Notes a problem
     ) -> bool:                       # Whether nothing more can be said
         "Known parts that may be missing."
         return False
@@ -40,7 +40,7 @@ class Mistakes:
     def modality(self, name:str, # Of the modality
         modality:Modality,       # Its facts
         stats:dict,              # {item: numbers of `image_stats`}
-        say,                     # Notes a problem: (level, code, items, text, fix, least share of the items)
+        say:'Callable',          # Notes a problem: (level, code, items, text, fix, least share of the items)
     ):
         "Contents that only this data set can have wrong."
 

@@ -86,27 +86,27 @@ def _constants(values, key, default, channels):
     if len(values) != channels: raise RGBXError(key, f'{len(values)} values of {key}', f'{channels}, one per channel')
     return tuple(map(float, values))
 
-def _check_numbers(m):
+def _check_numbers(modality):
     "Constants filled in, wrong ones refused."
-    if not 1 <= m.channels <= 4096: raise RGBXError('channels', f'channels={m.channels}', '1 to 4096')
-    mean,std = IMAGENET if m.channels == 3 else ((.5,)*m.channels, (.25,)*m.channels)
-    m.mean = _constants(m.mean, 'mean', mean, m.channels)
-    m.std = _constants(m.std, 'std', std, m.channels)
-    if min(m.std) <= 0: raise RGBXError('std', f'std={m.std}', 'positive values')
-    if m.span is not None and not m.span[0] < m.span[1]:
-        raise RGBXError('span', f'span={m.span}', '(lo, hi) with lo < hi')
-    if m.view is not None and not all(0 <= channel < m.channels for channel in m.view):
-        raise RGBXError('view', f'view={m.view}', f'channels of 0..{m.channels-1}')
-    if m.odd and not (m.bits == 32 and all(0 <= channel < m.channels for channel in m.odd)):
-        raise RGBXError('odd', f'odd={m.odd}, bits={m.bits}',
-                        f'channels of 0..{m.channels-1} of float values (bits 32)')
+    if not 1 <= modality.channels <= 4096: raise RGBXError('channels', f'channels={modality.channels}', '1 to 4096')
+    mean,std = IMAGENET if modality.channels == 3 else ((.5,)*modality.channels, (.25,)*modality.channels)
+    modality.mean = _constants(modality.mean, 'mean', mean, modality.channels)
+    modality.std = _constants(modality.std, 'std', std, modality.channels)
+    if min(modality.std) <= 0: raise RGBXError('std', f'std={modality.std}', 'positive values')
+    if modality.span is not None and not modality.span[0] < modality.span[1]:
+        raise RGBXError('span', f'span={modality.span}', '(lo, hi) with lo < hi')
+    if modality.view is not None and not all(0 <= channel < modality.channels for channel in modality.view):
+        raise RGBXError('view', f'view={modality.view}', f'channels of 0..{modality.channels-1}')
+    if modality.odd and not (modality.bits == 32 and all(0 <= channel < modality.channels for channel in modality.odd)):
+        raise RGBXError('odd', f'odd={modality.odd}, bits={modality.bits}',
+                        f'channels of 0..{modality.channels-1} of float values (bits 32)')
 
-def _check_modality(m):
+def _check_modality(modality):
     "Defaults filled in, wrong values refused."
-    check_fields(m)
-    if not m.name.strip(): raise RGBXError('name', repr(m.name), "a name such as 'thermal'")
-    _check_numbers(m)
-    safe_name(m.folder, 'folder')
-    check_ending(m.ext, 'ext')
-    if isinstance(m.align, str): safe_name(m.align, 'align')
-    if m.path is not None: check_pattern(m.path, 'path')
+    check_fields(modality)
+    if not modality.name.strip(): raise RGBXError('name', repr(modality.name), "a name such as 'thermal'")
+    _check_numbers(modality)
+    safe_name(modality.folder, 'folder')
+    check_ending(modality.ext, 'ext')
+    if isinstance(modality.align, str): safe_name(modality.align, 'align')
+    if modality.path is not None: check_pattern(modality.path, 'path')

@@ -86,7 +86,7 @@ class Listing:
     "The files of folders by their names without ending; looked up again where a folder has changed."
     def __init__(self): self.known = {}
 
-    def find(self, folder:Path, stem):
+    def find(self, folder:Path, stem:str):
         "The file of that name, or None; two of them are refused."
         folder = os.fspath(folder)
         try: changed = os.stat(folder).st_mtime_ns
@@ -141,12 +141,13 @@ def _read_list(path, columns=None):
     return names
 
 # %% ../../nbs/data/15_names.ipynb #ae148e10
-def _column_name(path, i, line, pattern):
+def _column_name(path, number, line, pattern):
     "The name in the first column of a line such as `RGB/12.jpg<TAB>Label/12.png`; a bare name is one, too."
     stem = _without_ending(line.split('\t')[0].split()[0])
     match = _component(os.path.splitext(pattern)[0], {})[1].fullmatch(stem)
     if match: return '/'.join(match[slot] for slot in sorted(match.groupdict()))
-    if '/' in stem: raise RGBXError(f'{path}, item {i+1}', repr(line), f'a path such as {pattern} in the first column')
+    if '/' in stem:
+        raise RGBXError(f'{path}, item {number+1}', repr(line), f'a path such as {pattern} in the first column')
     return stem
 
 # %% ../../nbs/data/15_names.ipynb #bd49afc0

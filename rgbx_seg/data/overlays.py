@@ -29,15 +29,15 @@ def _over(image, colour, alpha):
 
 # %% ../../nbs/data/72_overlays.ipynb #b936f602
 @lru_cache(16)
-def _noise_map(h, w, octaves, seed):
-    "Smooth noise (h, w) whose values are evenly spread over 0..1."
+def _noise_map(height, width, octaves, seed):
+    "Smooth noise (height, width) whose values are evenly spread over 0..1."
     r = np.random.default_rng([23, seed])
     cv2 = cv2_()
-    t = sum(cv2.resize(r.standard_normal((3*2**o, 4*2**o)).astype(np.float32), (w, h),
+    t = sum(cv2.resize(r.standard_normal((3*2**o, 4*2**o)).astype(np.float32), (width, height),
                        interpolation=cv2.INTER_CUBIC)/1.7**o for o in range(octaves))
     rank = np.empty(t.size, np.float32)
     rank[np.argsort(t, axis=None)] = (np.arange(t.size)+.5)/t.size
-    return rank.reshape(h, w)
+    return rank.reshape(height, width)
 
 def _sunglare(image, amount, rng):
     "A bright disk with rays and a line."
@@ -49,7 +49,7 @@ def _sunglare(image, amount, rng):
     a = np.interp(d, at, _GA).astype(np.float32)
     th = np.arctan2(dy, dx)
     t = np.linspace(-math.pi, math.pi, 2048)
-    def ray(strength, angle): return strength*np.exp(-(((t-angle+math.pi)%(2*math.pi)-math.pi)/.012)**2)
+    def ray(strength:float, angle:float): return strength*np.exp(-(((t-angle+math.pi)%(2*math.pi)-math.pi)/.012)**2)
     rays = sum(ray(rng.uniform(5, 15), rng.uniform(-math.pi, math.pi)) for _ in range(int(rng.integers(20, 41))))
     a += rays.astype(np.float32)[((th+math.pi)*(2047/(2*math.pi))).astype(int)]*np.exp(-d/.4)
     a += 14*np.exp(-(dy/.008)**2)*np.exp(-np.abs(dx)/.3)
@@ -67,22 +67,22 @@ def _wildfire_smoke(image, amount, rng):
 
 # %% ../../nbs/data/72_overlays.ipynb #79d6a5d1
 @lru_cache(8)
-def _streaks(h, w, seed, target=32.):
-    "Opacity (h, w) of rain, 0..255, with the given mean; denser in the middle rows."
+def _streaks(height, width, seed, target=32.):
+    "Opacity (height, width) of rain, 0..255, with the given mean; denser in the middle rows."
     r = np.random.default_rng([29, seed])
     cv2 = cv2_()
-    a = np.zeros((h, w), np.float32)
-    k = h/629
+    a = np.zeros((height, width), np.float32)
+    k = height/629
     for _ in range(40):
-        m = np.zeros((h, w), np.uint8)
+        m = np.zeros((height, width), np.uint8)
         for _ in range(80):
             n = math.exp(r.normal(math.log(24*k), .55))
             t = math.radians(r.normal(15, 2))
-            p = np.array([r.uniform(0, w), (.5+r.normal(0, .3))*h])
+            p = np.array([r.uniform(0, width), (.5+r.normal(0, .3))*height])
             q = p+n*np.array([math.sin(t), math.cos(t)])
             ends = [tuple(int(16*v) for v in end) for end in (p, q)]
-            grey,width = int(r.integers(60, 256)),int(r.choice([1, 2, 2, 3]))*max(1, round(k))
-            cv2.line(m, *ends, grey, width, cv2.LINE_AA, 4)
+            grey,thick = int(r.integers(60, 256)),int(r.choice([1, 2, 2, 3]))*max(1, round(k))
+            cv2.line(m, *ends, grey, thick, cv2.LINE_AA, 4)
         a = np.maximum(a, m)
         if cv2.GaussianBlur(a, (0, 0), .8*max(k, .5)).mean() >= target: break
     a = cv2.GaussianBlur(a, (0, 0), .8*max(k, .5))
@@ -122,8 +122,8 @@ def _waterdrop(image, amount, rng):
     n = cv2.resize(rng.random((256, 256, 4), np.float32), (w, h), interpolation=cv2.INTER_CUBIC)
     u,v = (np.arange(w, dtype=np.float32)+.5)/w,(np.arange(h, dtype=np.float32)+.5)/h
     u,v = np.meshgrid(u, v)
-    def look(a, b):
-        return cv2.remap(n, (a*w-.5).astype(np.float32), (b*h-.5).astype(np.float32), cv2.INTER_LINEAR,
+    def look(across:np.ndarray, down:np.ndarray):
+        return cv2.remap(n, (across*w-.5).astype(np.float32), (down*h-.5).astype(np.float32), cv2.INTER_LINEAR,
                          borderMode=cv2.BORDER_WRAP)
     n0 = look(.1*u, .1*v)
     mx,my = np.zeros_like(u),np.zeros_like(u)

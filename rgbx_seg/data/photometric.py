@@ -15,7 +15,7 @@ from .modality import IMAGENET
 from .transforms import Photometric, normalise
 
 # %% ../../nbs/data/25_photometric.ipynb #398801f6
-def _uint8(f): return np.clip(f, 0, 255).astype(np.uint8)
+def _uint8(values): return np.clip(values, 0, 255).astype(np.uint8)
 
 def brightness(image:np.ndarray, # (H, W, 3)
     beta:float,              # Added
@@ -42,7 +42,7 @@ def saturation(image:np.ndarray, # (H, W, 3); uint8 as meant, float32 gives the 
     order:str='rgb',         # 'rgb' or 'bgr'
 ) -> np.ndarray:             # The same dtype
     "`S * alpha`; float images end up with S of 0 or 1, as published."
-    def change(h): h[...,1] = _uint8(h[...,1].astype(np.float32)*np.float32(alpha))
+    def change(hsv:np.ndarray): hsv[...,1] = _uint8(hsv[...,1].astype(np.float32)*np.float32(alpha))
     return _hsv(image, order, change)
 
 def hue(image:np.ndarray, # (H, W, 3); uint8 as meant, float32 gives the published accident
@@ -50,7 +50,7 @@ def hue(image:np.ndarray, # (H, W, 3); uint8 as meant, float32 gives the publish
     order:str='rgb',  # 'rgb' or 'bgr'
 ) -> np.ndarray:      # The same dtype
     "`(H + shift) mod 180` in half degrees."
-    def change(h): h[...,0] = (h[...,0].astype(int)+int(shift))%180
+    def change(hsv:np.ndarray): hsv[...,0] = (hsv[...,0].astype(int)+int(shift))%180
     return _hsv(image, order, change)
 
 # %% ../../nbs/data/25_photometric.ipynb #435062e5
@@ -116,13 +116,15 @@ def rescale(image:np.ndarray, # (H, W) or (H, W, C)
     cv2 = cv2_()
     h,w = rescaled(image.shape[:2], scale)
     how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
-    def one(o): return cv2.resize(np.ascontiguousarray(o), (w,h), interpolation=how).reshape(h, w, *o.shape[2:])
+    def one(array:np.ndarray):
+        return cv2.resize(np.ascontiguousarray(array), (w,h), interpolation=how).reshape(h, w, *array.shape[2:])
     if image.ndim == 2 or image.shape[2] <= 4: return one(image)
     return np.concatenate([one(image[...,i:i+3]) for i in range(0, image.shape[2], 3)], 2)
 
+# %% ../../nbs/data/25_photometric.ipynb #05cde261
 def standardise(image:np.ndarray, # (H, W, C)
-    mean,                     # Subtracted, per channel or one for all
-    std,                      # Divided by, likewise
+    mean:float|tuple,         # Subtracted, per channel or one for all
+    std:float|tuple,          # Divided by, likewise
     divide:bool=True,         # By 255 first?
 ) -> np.ndarray:              # float32
     "`(a/255 - mean)/std`, or without the 255."
@@ -143,34 +145,34 @@ def pad_to(image:np.ndarray, # (H, W, C)
 
 # %% ../../nbs/data/25_photometric.ipynb #33a7903e
 def deliver_test(rgb:np.ndarray, # (H, W, 3), red first
-    x:np.ndarray,                # (H, W, 3), red first
+    other:np.ndarray,            # (H, W, 3), red first
     label:np.ndarray=None,       # (H, W)
     size:int=1024,               # Longest side, or `(a, b)`: see `rescaled`
 ) -> tuple:                      # float32 (h, w, 3) twice, label (h, w)
     "DELIVER: resize (1042 to 1024), normalise; X is divided by 255 alone. Scores are at this size, label included."
     fit = (size,size) if isinstance(size, int) else tuple(size)
-    rgb,x = (rescale(a.astype(np.float32), fit) for a in (rgb, x))
+    rgb,other = (rescale(a.astype(np.float32), fit) for a in (rgb, other))
     label = None if label is None else rescale(label.astype(np.uint8), fit, True)
-    return standardise(rgb, *IMAGENET),standardise(x, 0, 1),label
+    return standardise(rgb, *IMAGENET),standardise(other, 0, 1),label
 
 def muses_test(rgb:np.ndarray, # (H, W, 3), red first
-    x:np.ndarray,              # (H, W, 3): projected LiDAR or events, as stored
-    mean,                      # Of X, per channel, on its stored scale
-    std,                       # Likewise
+    other:np.ndarray,          # (H, W, 3): projected LiDAR or events, as stored
+    mean:tuple,                # Of X, per channel, on its stored scale
+    std:tuple,                 # Likewise
 ) -> tuple:                    # float32 (H, W, 3) twice
     "MUSES: no resize; X by its own statistics, neither divided by 255 nor reordered."
-    return standardise(rgb, *IMAGENET),standardise(x, mean, std, divide=False)
+    return standardise(rgb, *IMAGENET),standardise(other, mean, std, divide=False)
 
 quirk('pad_first', 'images are padded before they are normalised, so that the padding is not the mean colour',
       'they are padded after it')
 
 def fmb_test(rgb:np.ndarray, # (H, W, 3), red first
-    x:np.ndarray,            # (H, W, 3), red first
+    other:np.ndarray,        # (H, W, 3), red first
     size:int=800,            # Side of the square
     quirks:tuple=(),         # 'pad_first': pad before normalising
 ) -> tuple:                  # float32 (size, size, 3) twice
     "FMB: pad to the crop; cut the logits back to the image afterwards."
     square = size,size
     if check_quirks(quirks, 'fmb_test', 'pad_first'):
-        return standardise(pad_to(rgb, square), *IMAGENET),standardise(pad_to(x, square), 0, 1)
-    return pad_to(standardise(rgb, *IMAGENET), square),pad_to(standardise(x, 0, 1), square)
+        return standardise(pad_to(rgb, square), *IMAGENET),standardise(pad_to(other, square), 0, 1)
+    return pad_to(standardise(rgb, *IMAGENET), square),pad_to(standardise(other, 0, 1), square)

@@ -29,13 +29,11 @@ class _Steps:
         if found not in (self.source, *self.sources):
             raise RGBXError(root, f'{name} in its {found} layout', f'its {self.source} layout')
         return found,root
-
     def target_card(self, card:'Card', # Of the target layout
         tile:int,               # Side of the tiles
     ):                          # `Card`
         "The card that is written beside the files."
         return card
-
     def convert(self, modality:'Modality', # As the target has it
         image:np.ndarray,                  # (H, W, C)
         options:dict,           # size, inpaint ...
@@ -44,19 +42,17 @@ class _Steps:
         if modality.name == 'thermal' and options['inpaint']: image = _inpainted(image)
         one_channel = modality.bits == 8 and (modality.grey or modality.name == 'thermal')
         return np.ascontiguousarray(image[...,0]) if one_channel and image.ndim == 3 else image
-
     def item(self, ds:'DataSet', # The source, a split
-        i:int,         # Index
+        index:int,     # Index
         split:str,     # Its name
         card:'Card',          # Of the target
         dst:Path,      # Folder of the target
         options:dict,  # size, inpaint ...
     ) -> int:          # How many files were written
         "Prepare one item."
-        return prepare_item(self, ds, i, split, card, dst, options)
-
+        return prepare_item(self, ds, index, split, card, dst, options)
     def finish(self, root:Path, # Of the source
-        dst,               # Of the target
+        dst:Path, # Of the target
     ):
         "What else belongs to the target."
 
@@ -78,7 +74,7 @@ class Preparation(_Steps):
 
     def new_name(self, name:str, # Of the item in the source
         split:str,               # It belongs to
-        i:int,                   # Its place in the split
+        place:int,               # Its place in the split
         ds:'DataSet',                      # The source
     ) -> str:                    # Its name in the target
         "What an item is called after preparation."
@@ -96,8 +92,8 @@ class Preparation(_Steps):
         return modalities
 
 # %% ../../nbs/data/90_prepare.ipynb #b71399c7
-def link_file(src, # A file
-    dst,           # Its other name
+def link_file(src:Path, # A file
+    dst:Path,           # Its other name
 ):
     "The same file under another name: a hard link, else a copy."
     dst.parent.mkdir(parents=True, exist_ok=True)
@@ -180,17 +176,17 @@ def _prepared(preparation, ds, item, kind, card, options):
     return _resized(image, size)
 
 # %% ../../nbs/data/90_prepare.ipynb #b3be9e7d
-def prepare_item(preparation, # A `Preparation`
+def prepare_item(preparation:Preparation, # A `Preparation`
     ds:'DataSet',                       # The source, a split
-    i:int,                    # Index
-    split:str,                # Its name
+    index:int,                            # Index
+    split:str,                            # Its name
     card:'Card',                     # Of the target
-    dst:Path,                 # Folder of the target
-    options:dict,             # size, inpaint ...
-) -> int:                     # How many files were written
+    dst:Path,                             # Folder of the target
+    options:dict,                         # size, inpaint ...
+) -> int:                                 # How many files were written
     "What is there is skipped, what is the same is linked, the rest is read through the reader and written."
-    name = ds.name(i)
-    new = preparation.new_name(name, split, i, ds)
+    name = ds.name(index)
+    new = preparation.new_name(name, split, index, ds)
     kinds = [*options['modalities'], *(['label'] if ds.labels else [])]
     paths = {kind: dst/target_path(card, kind, new) for kind in kinds}
     missing = {kind: path for kind,path in paths.items() if not path.exists()}
@@ -205,22 +201,22 @@ def prepare_item(preparation, # A `Preparation`
         if same and old.suffix == path.suffix:
             link_file(old, path)
             continue
-        if item is None: item = ds[i]
+        if item is None: item = ds[index]
         save_array(path, _prepared(preparation, ds, item, kind, card, options))
     return len(missing)
 
 # %% ../../nbs/data/90_prepare.ipynb #5ac4ce07
 def prepare_data(name:str, # A name in `DATASETS`
-    src,               # Its original download
-    dst,               # Folder for the result
-    to:str=None,       # Target layout; None: as in the table
+    src:str|Path,           # Its original download
+    dst:str|Path,           # Folder for the result
+    to:str=None,            # Target layout; None: as in the table
     size:tuple=None,         # (height, width) to resize to; None: not (sunrgbd to sigma: 480 x 640)
-    inpaint:bool=False,# Fill holes of thermal images
-    tile:int=256,      # Side of the tiles, where scenes are cut
-    camera=None,       # (3, 3) for HHA; None: NYU's colour camera
-    workers:int=None,  # Threads; None: one per core
-    progress:bool=True,# Show a bar
-) -> Path:             # dst
+    inpaint:bool=False,     # Fill holes of thermal images
+    tile:int=256,           # Side of the tiles, where scenes are cut
+    camera:np.ndarray=None, # (3, 3) for HHA; None: NYU's colour camera
+    workers:int=None,       # Threads; None: one per core
+    progress:bool=True,     # Show a bar
+) -> Path:                  # dst
     "Write a processed layout; nothing is done twice, so that a stopped run goes on."
     known = choose(name, DATASETS, 'data set to prepare')
     preparation,src,dst = known.preparation,Path(src),Path(dst)

@@ -76,10 +76,10 @@ def _key(key, hint, place):
     raise RGBXError(place, f'the key {key!r}', 'a text that is not empty' if hint is str else 'whole numbers as keys')
 
 # %% ../../nbs/data/01_schema.ipynb #852c684f
-def fit_value(value, # Of a field
-    hint,            # Its type
-    place:str,       # Its name, for messages
-):                   # The value, lists and tuples as the hint says
+def fit_value(value:object, # Of a field
+    hint:object,            # Its type
+    place:str,              # Its name, for messages
+):                          # The value, lists and tuples as the hint says
     "The value if it is of its type, else an `RGBXError`."
     if hint is typing.Any: return value
     if hasattr(value, 'tolist'): value = value.tolist()
@@ -100,7 +100,7 @@ def fit_value(value, # Of a field
     return value
 
 # %% ../../nbs/data/01_schema.ipynb #e7cdb713
-def check_fields(record # A data class, frozen or not
+def check_fields(record:object # A data class, frozen or not
 ):
     "Every field as its hint says, or an `RGBXError` that names the field and an example of what to write."
     for name,hint in _hints(type(record)).items():
@@ -116,7 +116,8 @@ def read_record(kind:type, # A data class
     "A record from plain data; unknown and missing entries raise."
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for key in data: choose(key, fields, 'entry')
-    def needed(field): return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    def needed(field:dataclasses.Field):
+        return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     missing = [name for name,field in fields.items() if needed(field) and name not in data]
     if missing: raise RGBXError(f'entry {missing[0]!r}', 'nothing', _in_words(_hints(kind)[missing[0]]))
     return kind(**data)
@@ -129,8 +130,8 @@ def _once(pairs):
     if twice is not None: raise json.JSONDecodeError(f'{twice!r} twice in one object', '', 0)
     return dict(pairs)
 
-def read_json(path, # A file
-    expected:str,   # What it should hold, for messages
+def read_json(path:'Path', # A file
+    expected:str,          # What it should hold, for messages
 ) -> dict:
     "The object in a file; anything else is an `RGBXError` with its name."
     try: data = json.loads(path.read_text(encoding='utf-8-sig'), object_pairs_hook=_once)

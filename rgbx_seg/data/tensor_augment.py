@@ -97,10 +97,9 @@ class _TensorSettings:
 
     def __repr__(self): return f'TensorAugment(size={self.size}, ratio={self.ratio}, flip={self.flip})'
 
-# %% ../../nbs/data/28_tensor_augment.ipynb #526d7bcd
-class TensorAugment(_TensorSettings):
-    """Jitter, flip, blur, scale and crop of all modalities and the mask: uint8 (H, W, C) -> normalised float32 (C, h,
-    w)."""
+# %% ../../nbs/data/28_tensor_augment.ipynb #8df0db57
+class _Geometry(_TensorSettings):
+    "What is drawn for an item, and what it does to one image."
     def scaled_size(self, shape:tuple, # (H, W)
         ratio:float,                   # Drawn
     ) -> tuple:                        # (h, w)
@@ -139,6 +138,10 @@ class TensorAugment(_TensorSettings):
         if photo and draw['blur']: image = blur(image)
         return self.cut(image, draw)
 
+# %% ../../nbs/data/28_tensor_augment.ipynb #526d7bcd
+class TensorAugment(_Geometry):
+    """Jitter, flip, blur, scale and crop of all modalities and the mask: uint8 (H, W, C) -> normalised float32 (C, h,
+    w)."""
     def __call__(self,
         ims:list,                # One (H, W, C) uint8 array per modality
         mask:np.ndarray,         # (H, W) uint8, or None
@@ -148,7 +151,6 @@ class TensorAugment(_TensorSettings):
     ) -> tuple:                  # Arrays (C, h, w) float32, one each, and the mask (h, w)
         "Augment one item."
         return self.apply(ims, mask, modalities, self.draw(ims[0].shape[:2], rng), raw)
-
     def apply(self, ims:list, # As `__call__`
         mask:np.ndarray,      # As `__call__`
         modalities:list,      # As `__call__`
@@ -158,7 +160,7 @@ class TensorAugment(_TensorSettings):
         "Augment one item by a given draw."
         pictures = [self.picture(a, modality, draw) for a,modality in zip(ims, modalities)]
         inside = pictures[0].shape[:2]
-        def finished(image, modality:'Modality'):
+        def finished(image:np.ndarray, modality:'Modality'):
             if raw: return self.padded(planes(image), 0)
             if self.black_first: return normalise(self.padded(image, 0, False), modality)
             return self.padded(normalise(image, modality), 0)
@@ -166,9 +168,8 @@ class TensorAugment(_TensorSettings):
         if mask is not None:
             mask = self.padded(self.cut(mask[:,::-1] if draw['flip'] else mask, draw, True), self.ignore)
         return (out, mask, (0, 0, *(self.size if self.black_first else inside))) if raw else (out, mask)
-
     def padded(self, image:np.ndarray, # (..., h, w), or (h, w, C)
-        value,                     # At the right and at the bottom
+        value:float,               # At the right and at the bottom
         last:bool=True,            # Are height and width the last two axes?
     ) -> np.ndarray:               # In the size of the crop
         "Pad to the crop."

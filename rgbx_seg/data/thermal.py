@@ -35,9 +35,9 @@ class _Camera:
     offset:float=0x308
     r2:float=0x30c
 
-def _signal(T, camera):
-    "What the sensor counts of a black body at T kelvin."
-    return camera.r1/(camera.r2*(np.exp(camera.b/T)-camera.f))-camera.offset
+def _signal(kelvin, camera):
+    "What the sensor counts of a black body at `kelvin`."
+    return camera.r1/(camera.r2*(np.exp(camera.b/kelvin)-camera.f))-camera.offset
 
 def _transmission(camera):
     "Of half the distance through the air."

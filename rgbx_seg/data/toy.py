@@ -24,12 +24,12 @@ class _Streams:
     def __init__(self, seed:int): self.seed = seed
     def __call__(self, name): return np.random.default_rng([self.seed, _STREAMS.index(name)])
 
-def _street_scene(rng, condition, modalities, h, w, failure):
+def _street_scene(rng, condition, modalities, height, width, failure):
     "The modalities of a street that are asked for, and its label."
-    s = draw_street(rng('layout'), condition, h, w)
+    s = draw_street(rng('layout'), condition, height, width)
     ids = rasterise(s)
-    s.u,s.v = np.arange(w, dtype=np.float32)[None],np.arange(h, dtype=np.float32)[:,None]
-    s.n = texture(rng('texture'), h, w)
+    s.u,s.v = np.arange(width, dtype=np.float32)[None],np.arange(height, dtype=np.float32)[:,None]
+    s.n = texture(rng('texture'), height, width)
     out = dict(label=street_label(s, ids))
     if 'rgb' in modalities: out['rgb'] = sense_rgb(s, rng('rgb'), ids, failure)
     if 'thermal' in modalities: out['thermal'] = sense_thermal(s, rng('thermal'), ids)
@@ -40,11 +40,11 @@ def _street_scene(rng, condition, modalities, h, w, failure):
     if 'event' in modalities: out['event'] = sense_events(s, rng('event'), ids, failure == 'eventlowres')
     return out
 
-def _aerial_scene(rng, condition, modalities, h, w, failure):
+def _aerial_scene(rng, condition, modalities, height, width, failure):
     "The modalities of a landscape that are asked for, and its label."
-    label,cell = aerial_map(rng('layout'), h, w)
+    label,cell = aerial_map(rng('layout'), height, width)
     out = dict(label=label)
-    cloud,shadow = clouds(rng('clouds'), h, w) if condition == 'cloud' else np.zeros((2, h, w), bool)
+    cloud,shadow = clouds(rng('clouds'), height, width) if condition == 'cloud' else np.zeros((2, height, width), bool)
     if {'rgb', 'nir', 'optical'} & set(modalities):
         optical = sense_optical(rng('optical'), label, cell, cloud, shadow)
         out |= dict(optical=optical, rgb=optical[...,2::-1].copy(), nir=optical[...,3].copy())
@@ -86,7 +86,7 @@ def toy_scene(seed:int,           # Any non-negative integer
     return {name: out[name] for name in wanted} | dict(label=out['label'], seed=seed, condition=condition, world=world)
 
 # %% ../../nbs/data/54_toy.ipynb #4890deb1
-def _u8(x): return np.clip(np.rint(x), 0, 255).astype(np.uint8)
+def _u8(values): return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 def _encode_depth(array):
     return np.where(array > 0, _u8(637500/np.maximum(array, 1).astype(np.float32)), 0).astype(np.uint8)
@@ -114,13 +114,13 @@ def encode(modality:str, # 'rgb', 'thermal', 'depth', 'lidar', 'event', 'sar', '
 SPLIT_SEEDS = dict(train=10_000, val=800_000, test=900_000)
 
 def toy_items(split:str,  # 'train', 'val' or 'test'
-    n:int,                # How many
-    conditions=STREET_CONDITIONS, # Names, used in turn
+    count:int,            # How many
+    conditions:list|tuple=STREET_CONDITIONS, # Names, used in turn
     seed:int=0,           # Another data set per seed; the seeds of the splits stay disjoint below 100 000 items
 ) -> list:                # [(name, scene seed, condition)]
     "Names, seeds and conditions of a split."
     base = SPLIT_SEEDS[split]+10_000_000*seed
-    turns = [conditions[i%len(conditions)] for i in range(n)]
+    turns = [conditions[i%len(conditions)] for i in range(count)]
     return [(f'{base+i:06d}_{condition}', base+i, condition) for i,condition in enumerate(turns)]
 
 def _png(path, array):
@@ -173,7 +173,7 @@ def write_toy(root:Path,                   # The folder to make
     n:tuple=(400, 80, 160),           # Items of train, val, test; a split of 0 has no list
     size:tuple=(96, 128),             # (height, width)
     seed:int=0,                       # Another data set per seed
-    conditions=None,                  # Names, used in turn; None: all of the world's
+    conditions:list|tuple=None,       # Names, used in turn; None: all of the world's
     failure:str=None,                 # One of `FAILURES`
     overwrite:bool=False,             # Replace another toy data set that is there
 ) -> Path:                            # The folder

@@ -15,32 +15,34 @@ _E = np.array([1., .8, .5], np.float32)                                   # grou
 _GAMMA = (255*np.linspace(0, 1, 4096)**(1/2.2)).round().astype(np.uint8)
 LUMA = np.array([.299, .587, .114], np.float32)
 
-def _headlights(street, ids, u, v, z):
+def _headlights(street, ids, columns, rows, depth):
     "Illumination by night; the sky has none."
     k = 128/street.w
-    angle = np.arctan((u-street.cx)/street.f).astype(np.float32)
-    beam = .9*np.exp(-(angle/.3)**2)*np.exp(-((k*(v-street.v0)-12)/16)**2)/(1+(z/7)**2)
+    angle = np.arctan((columns-street.cx)/street.f).astype(np.float32)
+    beam = .9*np.exp(-(angle/.3)**2)*np.exp(-((k*(rows-street.v0)-12)/16)**2)/(1+(depth/7)**2)
     return 3*np.where(ids == 0, np.float32(.004), .006+beam)
 
-def _light(street, ids, u, v, n, albedo, gain=1.):
-    "Radiance (..., k) of pixels with surfaces `ids` at `u`, `v`, texture `n`, from an albedo table (S, k); no noise."
-    z = 1/inverse_depth(street.look_plane, ids, u, v)
-    light = _headlights(street, ids, u, v, z) if street.condition == 'night' else _E[street.shade].take(ids)
-    r = albedo.take(ids, 0)*((1+.1*n)*light)[...,None]
+def _light(street, ids, columns, rows, texture, albedo, gain=1.):
+    """Radiance (..., k) of pixels with surfaces `ids` at `columns`, `rows`, texture `texture`, from an albedo table (S,
+    k); no
+    noise."""
+    z = 1/inverse_depth(street.look_plane, ids, columns, rows)
+    light = _headlights(street, ids, columns, rows, z) if street.condition == 'night' else _E[street.shade].take(ids)
+    r = albedo.take(ids, 0)*((1+.1*texture)*light)[...,None]
     if street.condition == 'fog':
         t = np.exp(-np.float32(street.beta)*z)[...,None]
         r = r*t+.78*(1-t)
     if street.condition == 'overexp':
         x,y,reach = street.glare
-        r = r*street.gain+(1.2*np.exp(-np.hypot(u-x, v-y)/reach))[...,None]
+        r = r*street.gain+(1.2*np.exp(-np.hypot(columns-x, rows-y)/reach))[...,None]
     return (np.maximum(r, 0)*gain).astype(np.float32)
 
-def _camera(rng, r, N):
+def _camera(rng, light, electrons):
     "Sensor noise, gamma and 8 bits."
-    r = r+np.sqrt(r/N+.004**2)*rng.standard_normal(r.shape, dtype=np.float32)
-    return _GAMMA.take((np.clip(r, 0, 1)*4095).astype(np.int16))
+    light = light+np.sqrt(light/electrons+.004**2)*rng.standard_normal(light.shape, dtype=np.float32)
+    return _GAMMA.take((np.clip(light, 0, 1)*4095).astype(np.int16))
 
-def sense_rgb(street, rng:np.random.Generator, ids, failure=None):
+def sense_rgb(street:'_Street', rng:np.random.Generator, ids:np.ndarray, failure:str=None):
     "(h, w, 3) uint8."
     exposure = dict(overexposure=4., underexposure=.08).get(failure, 1.)
     r = _light(street, ids, street.u, street.v, street.n, street.albedo, exposure)
@@ -48,7 +50,7 @@ def sense_rgb(street, rng:np.random.Generator, ids, failure=None):
     return _camera(rng, r, 150 if street.condition == 'night' else 3000)
 
 # %% ../../nbs/data/52_toy_sensors.ipynb #c11519c1
-def sense_thermal(street, rng:np.random.Generator, ids):
+def sense_thermal(street:'_Street', rng:np.random.Generator, ids:np.ndarray):
     "(h, w) float32, degrees C."
     t = street.temp.take(ids)+.4*texture(rng, street.h, street.w)
     if street.condition == 'fog':
@@ -57,7 +59,7 @@ def sense_thermal(street, rng:np.random.Generator, ids):
     t = cv2_().GaussianBlur(t.astype(np.float32), (5, 5), .7)
     return t+.15*rng.standard_normal(t.shape, dtype=np.float32)+.1*rng.standard_normal((1, street.w), dtype=np.float32)
 
-def sense_depth(street, rng:np.random.Generator, ids):
+def sense_depth(street:'_Street', rng:np.random.Generator, ids:np.ndarray):
     "(h, w) uint16, mm; 0 where there is no measurement."
     iz = inverse_depth(street.plane, ids, street.u, street.v)
     k = 50*street.w/128
@@ -75,14 +77,14 @@ def sense_depth(street, rng:np.random.Generator, ids):
 _EL = np.deg2rad(np.linspace(-16, 8, 28))
 _AZ = np.deg2rad(np.arange(-32, 32.01, .75))
 
-def _pixel_of(street, e, a):
-    "(row, column) of a ray at elevation `e` and azimuth `a`."
-    row = np.rint(street.v0-street.f*np.tan(e)/np.cos(a)).astype(int)
-    return row,np.rint(street.cx+street.f*np.tan(a)).astype(int)
+def _pixel_of(street, elevation, azimuth):
+    "(row, column) of a ray at elevation `elevation` and azimuth `azimuth`."
+    row = np.rint(street.v0-street.f*np.tan(elevation)/np.cos(azimuth)).astype(int)
+    return row,np.rint(street.cx+street.f*np.tan(azimuth)).astype(int)
 
-def _inside(street, r, c): return (r >= 0) & (r < street.h) & (c >= 0) & (c < street.w)
+def _inside(street, row, column): return (row >= 0) & (row < street.h) & (column >= 0) & (column < street.w)
 
-def sense_lidar(street, rng:np.random.Generator, ids, jitter:bool=False):
+def sense_lidar(street:'_Street', rng:np.random.Generator, ids:np.ndarray, jitter:bool=False):
     "Points (N, 6) float64 and their pixels (row, column)."
     el,az = (o.ravel() for o in np.meshgrid(_EL, _AZ, indexing='ij'))
     ring = np.repeat(np.arange(len(_EL)), len(_AZ))
@@ -103,14 +105,14 @@ def sense_lidar(street, rng:np.random.Generator, ids, jitter:bool=False):
     time = .1*(az-_AZ[0])/(_AZ[-1]-_AZ[0])
     return np.stack([*xyz, intensity, ring.astype(float), time], 1)[ok],(r0[ok], c0[ok])
 
-def lidar_image(street, points, pixels):
+def lidar_image(street:'_Street', points:np.ndarray, pixels:tuple):
     "(h, w, 3) float32: range, intensity, height."
     image = np.zeros((street.h, street.w, 3), np.float32)
     image[pixels] = np.stack([np.linalg.norm(points[:,:3], axis=1), points[:,3], points[:,2]+1.5], 1)
     return image
 
 # %% ../../nbs/data/52_toy_sensors.ipynb #5a59ef31
-def sense_events(street, rng:np.random.Generator, ids, lowres:bool=False):
+def sense_events(street:'_Street', rng:np.random.Generator, ids:np.ndarray, lowres:bool=False):
     "(h, w, 2) uint8: positive and negative counts."
     then = rasterise(street, moved=True)
     r,c = np.nonzero(ids != then)
@@ -131,7 +133,7 @@ SIGMA0 = np.array([-10, -8.5, -10, -22, -4, -16], np.float64)             # dB, 
 _SPECTRA = np.array([(.05, .09, .07, .38), (.03, .05, .035, .30), (.12, .16, .20, .27), (0, 0, 0, 0),
                      (.12, .16, .20, .27), (.10, .11, .12, .15)], np.float32)   # B, G, R, NIR
 
-def sense_optical(rng:np.random.Generator, label, cell, cloud, shadow):
+def sense_optical(rng:np.random.Generator, label:np.ndarray, cell:np.ndarray, cloud:np.ndarray, shadow:np.ndarray):
     "(h, w, 4) uint8: B, G, R, NIR."
     h,w = label.shape
     r = _SPECTRA[label]
@@ -144,7 +146,7 @@ def sense_optical(rng:np.random.Generator, label, cell, cloud, shadow):
     r = r+np.sqrt(np.maximum(r, 0)/3000+.004**2)*rng.standard_normal(r.shape, dtype=np.float32)
     return _GAMMA.take((np.clip(1.1*r, 0, 1)*4095).astype(np.int16))
 
-def sense_sar(rng:np.random.Generator, label, looks:int=4):
+def sense_sar(rng:np.random.Generator, label:np.ndarray, looks:int=4):
     "(h, w) float32 amplitude."
     cv2 = cv2_()
     built = (label == 4).astype(np.uint8)

@@ -14,9 +14,9 @@ from .known_cards import TOY_CLASSES
 # %% ../../nbs/data/50_toy_world.ipynb #82e1a4cd
 class _Street:
     "Surfaces of a street scene in the order they are painted."
-    def __init__(self, h, w, v0):
-        self.h,self.w = h,w
-        self.f,self.cx,self.v0 = 100*w/128,(w-1)/2,v0
+    def __init__(self, height, width, v0):
+        self.h,self.w = height,width
+        self.f,self.cx,self.v0 = 100*width/128,(width-1)/2,v0
         self.polygons,self.rows = [],[]
         b = 1/(1.5*self.f)
         self.ground = 0.,b,-v0*b
@@ -26,12 +26,12 @@ class _Street:
         self.polygons.append((np.asarray(corners, np.float64), shift))
         self.rows.append((list(TOY_CLASSES).index(cls), *plane, *(look or plane), *albedo, temp, shade))
 
-    def face(self, cls, outline, X, Z, width:float, height, albedo, temp, **kw):
+    def face(self, cls, outline, across, ahead, width:float, height, albedo, temp, **kw):
         "A surface that looks at the camera; `outline` in units of its width and height, y up from the ground."
-        outline,scale = np.asarray(outline, np.float64),self.f/Z
-        u = self.cx+scale*(X+outline[:,0]*width)
+        outline,scale = np.asarray(outline, np.float64),self.f/ahead
+        u = self.cx+scale*(across+outline[:,0]*width)
         v = self.v0+scale*(1.5-outline[:,1]*height)
-        self.add(cls, np.stack([u, v], 1), kw.pop('plane', (0., 0., 1/Z)), albedo, temp, shade=1, **kw)
+        self.add(cls, np.stack([u, v], 1), kw.pop('plane', (0., 0., 1/ahead)), albedo, temp, shade=1, **kw)
 
     def done(self):
         "Turn the list into arrays, one row per surface."
@@ -52,19 +52,20 @@ _AMBIENT = dict(day=(12, 30), night=(0, 15), fog=(2, 14), overexp=(18, 32))   # 
 # K, times .3 (terrain), .8 (sidewalk), 1.2 (road)
 _SUN = dict(day=8., night=-.8, fog=2.4, overexp=8.)
 
-def draw_street(rng:np.random.Generator, condition, h, w):
+def draw_street(rng:np.random.Generator, condition:str, height:int, width:int):
     "Draw the surfaces of one street scene."
     U = rng.uniform
-    s = _Street(h, w, U(.375, .46)*h)
+    s = _Street(height, width, U(.375, .46)*height)
     lo,hi = _AMBIENT[condition]
     s.condition,s.amb,sun = condition,lo+(hi-lo)*U(),_SUN[condition]
-    s.beta,s.gain,s.glare = U(.06, .14),U(2.5, 5),(U(0, w), U(0, .7*h), U(15, 35)*w/128)
+    s.beta,s.gain,s.glare = U(.06, .14),U(2.5, 5),(U(0, width), U(0, .7*height), U(15, 35)*width/128)
     half,side,x0 = U(3, 4.5),U(1.5, 3),U(-1, 1)
-    s.add('sky', [(0,0), (w,0), (w,h), (0,h)], (0., 0., 1/80), (.5, .65, .9), s.amb-18)
-    s.add('terrain', [(0,s.v0), (w,s.v0), (w,h+2), (0,h+2)], s.ground, U(.8, 1.2, 3)*(.22, .33, .12), s.amb+.3*sun)
+    s.add('sky', [(0,0), (width,0), (width,height), (0,height)], (0., 0., 1/80), (.5, .65, .9), s.amb-18)
+    s.add('terrain', [(0,s.v0), (width,s.v0), (width,height+2), (0,height+2)], s.ground,
+          U(.8, 1.2, 3)*(.22, .33, .12), s.amb+.3*sun)
     greys = [np.full(3, U(lo, hi))*U(.95, 1.05, 3) for lo,hi in ((.35, .5), (.16, .26))]
     for cls,reach,heated,albedo in (('sidewalk', half+side, .8, greys[0]), ('road', half, 1.2, greys[1])):
-        X,v = np.array([x0-reach, x0+reach]),np.array([s.v0+1.5*s.f/80, h+2])
+        X,v = np.array([x0-reach, x0+reach]),np.array([s.v0+1.5*s.f/80, height+2])
         u = s.cx+X[:,None]*(v-s.v0)/1.5
         corners = [(u[0,0],v[0]), (u[1,0],v[0]), (u[1,1],v[1]), (u[0,1],v[1])]
         s.add(cls, corners, s.ground, albedo, s.amb+heated*sun)
@@ -125,8 +126,8 @@ def _draw_vehicles(street, rng, edge, x0, drawn):
             parts = (_CAR, albedo),(_SCREEN, .12*albedo+.02),(_STRIPE, .8-.6*albedo)
             drawn.append((Z, _vehicle, (street, cls, parts, X, Z, shift), kw))
 
-def _vehicle(street, cls, parts, X, Z, shift, **kw):
-    for outline,albedo in parts: street.face(cls, outline, X, Z, albedo=albedo, shift=shift, **kw)
+def _vehicle(street, cls, parts, across, ahead, shift, **kw):
+    for outline,albedo in parts: street.face(cls, outline, across, ahead, albedo=albedo, shift=shift, **kw)
 
 def _draw_obstacles(street, rng, edge, x0, sun, drawn):
     U = rng.uniform
@@ -139,23 +140,25 @@ def _draw_obstacles(street, rng, edge, x0, sun, drawn):
             drawn.append((Z if cls == 'obstacle' else 100+Z, street.face, ('obstacle', _BOX, X, Z), kw))
 
 # %% ../../nbs/data/50_toy_world.ipynb #c8a1a416
-def _building(street, Z, deep, X, width, height, albedo, temp, side):
+def _building(street, ahead, deep, across, width, height, albedo, temp, side):
     "A front and the wall along the road."
-    def corner(x, z, y): return street.cx+street.f*x/z,street.v0+street.f*(1.5-y)/z
-    a = 1/(street.f*X)
-    wall = [corner(X, Z, 0), corner(X, Z, height), corner(X, Z+deep, height), corner(X, Z+deep, 0)]
+    def corner(across:float, ahead:float, up:float):
+        return street.cx+street.f*across/ahead,street.v0+street.f*(1.5-up)/ahead
+    a = 1/(street.f*across)
+    wall = [corner(across, ahead, 0), corner(across, ahead, height), corner(across, ahead+deep, height),
+            corner(across, ahead+deep, 0)]
     street.add('building', wall, (a, 0., -street.cx*a), albedo, temp, shade=2)
-    X2 = X+side*width
-    front = [corner(X, Z, 0), corner(X, Z, height), corner(X2, Z, height), corner(X2, Z, 0)]
-    street.add('building', front, (0., 0., 1/Z), albedo, temp, shade=1)
+    X2 = across+side*width
+    front = [corner(across, ahead, 0), corner(across, ahead, height), corner(X2, ahead, height), corner(X2, ahead, 0)]
+    street.add('building', front, (0., 0., 1/ahead), albedo, temp, shade=1)
     # windows, for something to look at
     for floor in range(1, int(height//2), 2):
-        left,right,y = X+side*.8,X2-side*.8,floor*1.6
-        window = [corner(left, Z, y), corner(left, Z, y+1), corner(right, Z, y+1), corner(right, Z, y)]
-        street.add('building', window, (0., 0., 1/Z), .5*albedo, temp, shade=1)
+        left,right,y = across+side*.8,X2-side*.8,floor*1.6
+        window = [corner(left, ahead, y), corner(left, ahead, y+1), corner(right, ahead, y+1), corner(right, ahead, y)]
+        street.add('building', window, (0., 0., 1/ahead), .5*albedo, temp, shade=1)
 
 # %% ../../nbs/data/50_toy_world.ipynb #33c17d6c
-def rasterise(street, moved:bool=False):
+def rasterise(street:'_Street', moved:bool=False):
     "Map (h, w) of surface numbers."
     cv2 = cv2_()
     ids = np.zeros((street.h, street.w), np.int16)
@@ -165,57 +168,57 @@ def rasterise(street, moved:bool=False):
         if i == street.n_ground-1 and not moved: street.ground_ids = ids.copy()
     return ids
 
-def inverse_depth(plane, ids, u, v):
+def inverse_depth(plane, ids, columns, rows):
     "1/Z of each pixel, not below 1/80 m."
     a,b,c = (p.take(ids) for p in plane)
-    return np.maximum(a*u+b*v+c, np.float32(1/80))
+    return np.maximum(a*columns+b*rows+c, np.float32(1/80))
 
-def street_label(street, ids):
+def street_label(street:'_Street', ids:np.ndarray):
     "Train ids (h, w) uint8."
     label,decal = street.cls.take(ids),street.decal.take(ids)
     label[decal] = street.cls.take(street.ground_ids[decal])
     return label
 
 @lru_cache(4)
-def _bank(n=512):
+def _bank(side=512):
     "Smoothed noise of unit variance, tiled by every texture."
     cv2 = cv2_()
-    noise = np.random.default_rng(7).standard_normal((n, n)).astype(np.float32)
+    noise = np.random.default_rng(7).standard_normal((side, side)).astype(np.float32)
     noise = cv2.GaussianBlur(noise, (0, 0), 1.2, borderType=cv2.BORDER_REFLECT)
     return (noise-noise.mean())/noise.std()
 
-def texture(rng:np.random.Generator, h, w):
+def texture(rng:np.random.Generator, height:int, width:int):
     "A random crop of the bank."
     bank = _bank()
     n = len(bank)
     i,j = rng.integers(0, n, 2)
-    if i+h <= n and j+w <= n: return bank[i:i+h,j:j+w]
-    return bank[np.ix_((i+np.arange(h))%n, (j+np.arange(w))%n)]
+    if i+height <= n and j+width <= n: return bank[i:i+height,j:j+width]
+    return bank[np.ix_((i+np.arange(height))%n, (j+np.arange(width))%n)]
 
 # %% ../../nbs/data/50_toy_world.ipynb #aa5a4786
 def _fill(image, corners, value):
     cv2_().fillPoly(image, [np.rint(corners*16).astype(np.int32)], int(value), shift=4)
 
-def _blob(rng, r):
-    "Corners of a rounded polygon of radius about r."
+def _blob(rng, radius):
+    "Corners of a rounded polygon of a radius."
     t = np.linspace(0, 2*np.pi, 24, endpoint=False)
     k = rng.normal(size=(2, 3))*(.18, .12, .08)
-    radius = r*(1+sum(k[0,j]*np.cos((j+2)*t)+k[1,j]*np.sin((j+2)*t) for j in range(3)))
-    return np.stack([radius*np.cos(t), radius*np.sin(t)], 1)
+    reach = radius*(1+sum(k[0,j]*np.cos((j+2)*t)+k[1,j]*np.sin((j+2)*t) for j in range(3)))
+    return np.stack([reach*np.cos(t), reach*np.sin(t)], 1)
 
-def _cells(rng, h, w, n=24):
-    "The land use of each cell (n,), and the number of the cell of each pixel (h, w)."
-    points = rng.uniform(-.1, 1.1, (n, 2))*(w, h)
-    kind = rng.choice(3, n, p=(.5, .25, .25)).astype(np.uint8)
-    y,x = np.mgrid[:h,:w].astype(np.float32)
-    nearest,cell = np.full((h, w), np.inf, np.float32),np.zeros((h, w), np.int32)
+def _cells(rng, height, width, count=24):
+    "The land use of each cell (count,), and the number of the cell of each pixel (height, width)."
+    points = rng.uniform(-.1, 1.1, (count, 2))*(width, height)
+    kind = rng.choice(3, count, p=(.5, .25, .25)).astype(np.uint8)
+    y,x = np.mgrid[:height,:width].astype(np.float32)
+    nearest,cell = np.full((height, width), np.inf, np.float32),np.zeros((height, width), np.int32)
     for i,(px,py) in enumerate(points.astype(np.float32)):
         distance = (x-px)**2+(y-py)**2
         near = distance < nearest
         nearest[near],cell[near] = distance[near],i
     return kind,cell
 
-def _line(rng, h, w, amplitude):
+def _line(rng, height, width, amplitude):
     "A winding line across the scene, in pixels."
     t = np.linspace(-.1, 1.1, 30)
     offset = rng.uniform(.15, .85)
@@ -223,30 +226,31 @@ def _line(rng, h, w, amplitude):
     phase = rng.uniform(0, 6.3)
     turned = rng.random() < .5
     q = offset+swing*np.sin(5*t+phase)
-    return np.stack([q*w, t*h] if turned else [t*w, q*h], 1)
+    return np.stack([q*width, t*height] if turned else [t*width, q*height], 1)
 
 # %% ../../nbs/data/50_toy_world.ipynb #7d47e45a
-def aerial_map(rng:np.random.Generator, h, w):
-    "Class (h, w) uint8 and the number of the parcel (h, w) int32."
-    cv2,k = cv2_(),w/128
-    kind,cell = _cells(rng, h, w)
+def aerial_map(rng:np.random.Generator, height:int, width:int):
+    "Class (height, width) uint8 and the number of the parcel, the same shape, int32."
+    cv2,k = cv2_(),width/128
+    kind,cell = _cells(rng, height, width)
     label = kind[cell]
     river = 3,rng.uniform(3, 8)*k,rng.integers(0, 2),.12
     road = 5,rng.uniform(1, 2.4)*k,rng.integers(1, 3),.04
-    for cls,width,n,amplitude in (river, road):
+    for cls,thick,n,amplitude in (river, road):
         for _ in range(n):
-            line = np.rint(_line(rng, h, w, amplitude)*16).astype(np.int32)
-            cv2.polylines(label, [line], False, cls, max(1, round(width)), shift=4)
+            line = np.rint(_line(rng, height, width, amplitude)*16).astype(np.int32)
+            cv2.polylines(label, [line], False, cls, max(1, round(thick)), shift=4)
     for cls,radii,n in ((3, (5, 14), rng.integers(1, 4)), (4, (6, 16), rng.integers(1, 4))):
-        for _ in range(n): _fill(label, _blob(rng, rng.uniform(*radii)*k)+rng.uniform(0, 1, 2)*(w, h), cls)
+        for _ in range(n): _fill(label, _blob(rng, rng.uniform(*radii)*k)+rng.uniform(0, 1, 2)*(width, height), cls)
     return label,cell
 
 # %% ../../nbs/data/50_toy_world.ipynb #bac7840f
-def clouds(rng:np.random.Generator, h, w):
-    "Masks (h, w) of clouds and of their shadows."
-    k,mask,cover = w/128,np.zeros((h, w), np.uint8),rng.uniform(.08, .3)
-    while mask.mean() < cover: _fill(mask, _blob(rng, rng.uniform(6, 16)*k)+rng.uniform(0, 1, 2)*(w, h), 1)
+def clouds(rng:np.random.Generator, height:int, width:int):
+    "Masks (height, width) of clouds and of their shadows."
+    k,mask,cover = width/128,np.zeros((height, width), np.uint8),rng.uniform(.08, .3)
+    while mask.mean() < cover: _fill(mask, _blob(rng, rng.uniform(6, 16)*k)+rng.uniform(0, 1, 2)*(width, height), 1)
     dx,dy = (rng.choice([-1, 1], 2)*rng.uniform(8, 20, 2)*k).astype(int)
     shadow = np.zeros_like(mask)
-    shadow[max(0,dy):h+min(0,dy), max(0,dx):w+min(0,dx)] = mask[max(0,-dy):h-max(0,dy), max(0,-dx):w-max(0,dx)]
+    shadow[max(0,dy):height+min(0,dy),
+           max(0,dx):width+min(0,dx)] = mask[max(0,-dy):height-max(0,dy), max(0,-dx):width-max(0,dx)]
     return mask.astype(bool),shadow > mask

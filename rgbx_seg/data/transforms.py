@@ -19,38 +19,39 @@ def item_rng(seed:int, # Of the run
     "The random numbers of one item in one epoch."
     return np.random.default_rng([1, seed, epoch, index])
 
-def epoch_order(n:int, # Items
-    seed:int,          # Of the run
-    epoch:int,         # From 0
-) -> list:             # A permutation of range(n)
+def epoch_order(count:int, # Items
+    seed:int,              # Of the run
+    epoch:int,             # From 0
+) -> list:                 # A permutation of range(count)
     "The order of an epoch."
-    return np.random.default_rng([2, seed, epoch]).permutation(n).tolist()
+    return np.random.default_rng([2, seed, epoch]).permutation(count).tolist()
 
 # %% ../../nbs/data/20_transforms.ipynb #b3d31c63
 @lru_cache(64)
 def _table(mean, std): return ((np.arange(256)[:,None]/255-np.array(mean))/np.array(std)).astype(np.float32).T.copy()
 
-def normalise(a:np.ndarray, # (H, W, C) uint8; float32 for a modality with bits=32
-    modality:Modality,      # Whose mean and std
-) -> np.ndarray:            # (C, H, W) float32
+def normalise(array:np.ndarray, # (H, W, C) uint8; float32 for a modality with bits=32
+    modality:Modality,          # Whose mean and std
+) -> np.ndarray:                # (C, H, W) float32
     "What a model gets: `(v/255 - mean)/std`, channels first."
-    if a.dtype != (np.float32 if modality.bits == 32 else np.uint8) or a.ndim != 3 or a.shape[2] != modality.channels:
-        raise RGBXError(f'modality {modality.name!r}', f'{a.dtype} {a.shape}',
+    if (array.dtype != (np.float32 if modality.bits == 32 else np.uint8) or array.ndim != 3
+        or array.shape[2] != modality.channels):
+        raise RGBXError(f'modality {modality.name!r}', f'{array.dtype} {array.shape}',
                         f"{'float32' if modality.bits == 32 else 'uint8'} (H, W, {modality.channels})")
     if modality.bits == 32:
         m,s = (np.array(o)[:,None,None] for o in (modality.mean, modality.std))
-        return ((a.transpose(2, 0, 1)/255-m)/s).astype(np.float32)
+        return ((array.transpose(2, 0, 1)/255-m)/s).astype(np.float32)
     cv2,t = cv2_(),_table(modality.mean, modality.std)
-    out = np.empty((a.shape[2], *a.shape[:2]), np.float32)
-    for c,plane in enumerate(cv2.split(a)): out[c] = cv2.LUT(plane, t[c])
+    out = np.empty((array.shape[2], *array.shape[:2]), np.float32)
+    for c,plane in enumerate(cv2.split(array)): out[c] = cv2.LUT(plane, t[c])
     return out
 
-def denormalise(x:np.ndarray, # (C, H, W)
-    modality:Modality,        # Whose mean and std
-) -> np.ndarray:              # (H, W, C) uint8
+def denormalise(array:np.ndarray, # (C, H, W)
+    modality:Modality,            # Whose mean and std
+) -> np.ndarray:                  # (H, W, C) uint8
     "The image a normalised array came from; of a float modality, the picture that its `span` says."
     m,s = (np.array(o, np.float32)[:,None,None] for o in (modality.mean, modality.std))
-    v = (np.asarray(x, np.float32)*s+m)*255
+    v = (np.asarray(array, np.float32)*s+m)*255
     if modality.bits == 32:
         lo,hi = modality.span or (v.min(), max(v.max(), v.min()+1e-6))
         v = (v-lo)*(255/(hi-lo))
@@ -68,14 +69,14 @@ class Photometric:
         self.amounts,self.noise = (brightness, contrast, saturation),noise
 
     def __call__(self,
-        a:np.ndarray,            # (H, W, C) uint8
+        array:np.ndarray,        # (H, W, C) uint8
         rng:np.random.Generator, # Of the item
     ) -> np.ndarray:             # The same, changed
         "Apply a fresh draw."
         brightness,contrast,saturation = (1+k*rng.uniform(-1, 1) for k in self.amounts)
-        f = a.astype(np.float32)*brightness
+        f = array.astype(np.float32)*brightness
         grey = f.mean(2, keepdims=True)
-        f = (f-grey)*saturation+grey if a.shape[2] == 3 else f
+        f = (f-grey)*saturation+grey if array.shape[2] == 3 else f
         mean = grey.mean()
         f = (f-mean)*contrast+mean
         if self.noise: f += self.noise*rng.standard_normal(f.shape, dtype=np.float32)
@@ -86,19 +87,20 @@ class Photometric:
 # %% ../../nbs/data/20_transforms.ipynb #a187ac58
 SIGMA_SCALES = .5,.75,1.,1.25,1.5,1.75
 
-def _resize(a, size, nearest=False):
+def _resize(array, size, nearest=False):
     "uint8 (H, W) or (H, W, C) to (h, w)."
     cv2 = cv2_()
-    if a.shape[:2] == tuple(size): return a
-    if a.ndim == 3 and a.shape[2] > 4:
-        fours = [np.ascontiguousarray(a[...,i:i+4]) for i in range(0, a.shape[2], 4)]
+    if array.shape[:2] == tuple(size): return array
+    if array.ndim == 3 and array.shape[2] > 4:
+        fours = [np.ascontiguousarray(array[...,i:i+4]) for i in range(0, array.shape[2], 4)]
         return np.concatenate([_resize(four, size, nearest) for four in fours], 2)
-    resized = cv2.resize(a, (size[1], size[0]), interpolation=cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR)
-    return resized.reshape(*size, *a.shape[2:])
+    resized = cv2.resize(array, (size[1], size[0]), interpolation=cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR)
+    return resized.reshape(*size, *array.shape[2:])
 
-def _mirrored(a):
+def _mirrored(array):
     "The second axis the other way round."
-    return cv2_().flip(a, 1).reshape(a.shape) if a.ndim == 2 or a.shape[2] <= 4 else np.ascontiguousarray(a[:,::-1])
+    return (cv2_().flip(array, 1).reshape(array.shape) if array.ndim == 2 or array.shape[2] <= 4
+            else np.ascontiguousarray(array[:,::-1]))
 
 def mirror_image(image:np.ndarray, # (H, W, C)
     modality:'Modality',       # Says which channels are odd
@@ -114,18 +116,18 @@ def _box(shape, size, where='centre'):
     (h,w),(H,W) = shape,size
     return ((H-h)//2, (W-w)//2, h, w) if where == 'centre' else (0, 0, h, w)
 
-def _pad(a, size, value, where='centre'):
+def _pad(array, size, value, where='centre'):
     "Pad the last two axes around the centre, the odd one at the bottom and right; or there alone."
-    if a.shape[-2:] == tuple(size): return a
-    top,left,h,w = _box(a.shape[-2:], size, where)
-    out = np.full((*a.shape[:-2], *size), value, a.dtype)
-    out[...,top:top+h,left:left+w] = a
+    if array.shape[-2:] == tuple(size): return array
+    top,left,h,w = _box(array.shape[-2:], size, where)
+    out = np.full((*array.shape[:-2], *size), value, array.dtype)
+    out[...,top:top+h,left:left+w] = array
     return out
 
-def planes(a:np.ndarray, # (H, W, C)
-) -> np.ndarray:         # (C, H, W), the same values
+def planes(array:np.ndarray, # (H, W, C)
+) -> np.ndarray:             # (C, H, W), the same values
     "Channels first, in memory too."
-    return np.ascontiguousarray(a.transpose(2, 0, 1)) if a.shape[2] > 4 else np.stack(cv2_().split(a))
+    return np.ascontiguousarray(array.transpose(2, 0, 1)) if array.shape[2] > 4 else np.stack(cv2_().split(array))
 
 # %% ../../nbs/data/20_transforms.ipynb #833bf7f2
 class _JointSettings:
@@ -167,22 +169,22 @@ class _JointGeometry(_JointSettings):
         if self.scale_range: return rng.uniform(*self.scale_range)
         return self.scales[rng.integers(len(self.scales))] if self.scales else 1.
 
-    def _scaled(self, H, W, scale):
+    def _scaled(self, height, width, scale):
         "(h, w) of an image after scaling."
-        if self.base: return self._fitted(H, W, scale)
-        return tuple(max(1, int(side*scale)) for side in (H, W))
+        if self.base: return self._fitted(height, width, scale)
+        return tuple(max(1, int(side*scale)) for side in (height, width))
 
-    def _fitted(self, H, W, scale):
+    def _fitted(self, height, width, scale):
         "(h, w) of an image fitted into the base times a scale, its sides cut to whole pixels, as mmcv does."
         lo,hi = sorted(int(side*scale) for side in self.base)
-        k = min(hi/max(H, W), lo/min(H, W))
-        return tuple(max(1, int(side*k+.5)) for side in (H, W))
+        k = min(hi/max(height, width), lo/min(height, width))
+        return tuple(max(1, int(side*k+.5)) for side in (height, width))
 
     def _cut(self, shape, position):
         "The slices of the crop at a relative position in [0, 1) x [0, 1)."
-        def one(length, crop, p):
+        def one(length, crop, place):
             if length <= crop: return slice(None)
-            start = int(p*(length-crop+1+self.off_by_one))
+            start = int(place*(length-crop+1+self.off_by_one))
             return slice(start, min(start+crop, length))
         return tuple(one(*o) for o in zip(shape, self.size, position))
 

@@ -47,9 +47,9 @@ class Video:
 
     def __len__(self): return self._count
 
-    def __getitem__(self, i:int):
-        if not 0 <= i < self._count: raise IndexError(i)
-        return Frame(self, i)
+    def __getitem__(self, index:int):
+        if not 0 <= index < self._count: raise IndexError(index)
+        return Frame(self, index)
 
     def _counted(self):
         "How many frames: as the header says, else as many as there are."
@@ -62,16 +62,16 @@ class Video:
         if found: return found
         raise RGBXError(self.path, 'a film without frames', 'at least one')
 
-    def pixels(self, i:int # Number of a frame
-    ) -> np.ndarray:       # (H, W, 3) uint8: blue, green, red
+    def pixels(self, number:int # Number of a frame
+    ) -> np.ndarray:            # (H, W, 3) uint8: blue, green, red
         "A frame, decoded."
-        if self._open is None or i < self._next: self._open,self._next = _film(self.path),0
-        while self._next < i and self._open.grab(): self._next += 1
-        found,pixels = self._open.read() if self._next == i else (False, None)
+        if self._open is None or number < self._next: self._open,self._next = _film(self.path),0
+        while self._next < number and self._open.grab(): self._next += 1
+        found,pixels = self._open.read() if self._next == number else (False, None)
         self._next += 1
         if found: return pixels
         self._open = None
-        raise RGBXError(self.path, f'frame {i} does not decode', f'{self._count} frames, as the header says',
+        raise RGBXError(self.path, f'frame {number} does not decode', f'{self._count} frames, as the header says',
                         'Copy or write the film again')
 
 # %% ../../nbs/data/16_video.ipynb #46295fee

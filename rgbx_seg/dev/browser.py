@@ -100,9 +100,9 @@ def explorer_in_browser(chrome:str, # Path of the browser
             print('ok   all cells ran', flush=True)
             tab.wait("document.querySelectorAll('img.widget-image').length>=6", 60)
             tab.js("document.querySelector('.rgbx-frame').scrollIntoView({block:'center'})")
-            def press(text:str, n:int):
+            def press(text:str, times:int):
                 tab.js(_slider(tab, text)+'.focus()')
-                [tab.key('ArrowRight', 39) for _ in range(n)]
+                [tab.key('ArrowRight', 39) for _ in range(times)]
             _settled(tab)
             tab.shot(shots/'1_start.png')
             _change(tab, 'next samples', lambda: press('sample', 3))

@@ -104,6 +104,7 @@ def _tiff_files():
         found[name] = file.getvalue()
     return found
 
+# %% ../../nbs/dev/36_corpus.ipynb #fc369b95
 def _array_files():
     "Arrays of numpy, plain and packed, and two that hold objects."
     found = {}
@@ -142,6 +143,7 @@ def _exr_file(pixels, packed):
         body += struct.pack('<ii', row, len(line))+line
     return head+struct.pack(f'<{height}Q', *places)+body
 
+# %% ../../nbs/dev/36_corpus.ipynb #3d79b3dd
 _FLIR = {0x20: .95, 0x24: 2., 0x28: 293.15, 0x2c: 295.15, 0x30: 295.15, 0x34: 1., 0x3c: .5, 0x58: 14364.633,
          0x5c: 1385.4, 0x60: 1., 0x70: .006569, 0x74: .01262, 0x78: -.002276, 0x7c: -.00667, 0x80: 1.9, 0x30c: .0106}
 

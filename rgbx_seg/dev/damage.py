@@ -43,6 +43,7 @@ def _blank(data, rng):
     piece = data[at:at+n]
     data[at:at+n] = bytes(len(piece)) if rng.random() < .5 else rng.randbytes(len(piece))
 
+# %% ../../nbs/dev/39_damage.ipynb #85a4e5f3
 def _number(data, rng):
     "A number of the header is another one."
     at,form = rng.randrange(min(len(data), 400)),rng.choice('<B >B <H >H <I >I <Q >Q <f <d'.split())

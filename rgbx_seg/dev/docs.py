@@ -277,9 +277,9 @@ def page_html(page:Page, # The page
 ) -> str:                # A whole document
     "The page with navigation, contents, search, and links to the pages before and after."
     up,at = '../'*page.url.count('/'),pages.index(page)
-    def link(i:int, before:str, after:str):
-        if not 0<=i<len(pages): return '<span></span>'
-        return f'<a href="{up+pages[i].url}">{before}{html.escape(pages[i].title)}{after}</a>'
+    def link(number:int, before:str, after:str):
+        if not 0<=number<len(pages): return '<span></span>'
+        return f'<a href="{up+pages[number].url}">{before}{html.escape(pages[number].title)}{after}</a>'
     ends = link(at-1, '&larr; ', '')+link(at+1, '', ' &rarr;')
     return _DOCUMENT.format(title=html.escape(page.title), summary=html.escape(page.summary), up=up, ends=ends,
                             pages=navigation(pages, page), inner=with_contents(inner))

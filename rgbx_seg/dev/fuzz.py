@@ -153,6 +153,7 @@ def _serve(seed):
             print(json.dumps(_run_input(KINDS[name], given, folder, watch)), file=answers, flush=True)
     finally: shutil.rmtree(folder, ignore_errors=True)
 
+# %% ../../nbs/dev/40_fuzz.ipynb #82f68e03
 class _Reader:
     "The process that reads; a new one where the last one ended."
     def __init__(self, seed):
@@ -163,7 +164,7 @@ class _Reader:
         quiet = os.environ | dict(PYTHONWARNINGS='ignore')
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=quiet, text=True)
 
-    def ask(self, name, number):
+    def ask(self, name:str, number:int):
         "[outcome, words, bytes] of an input."
         if self.process is None: self._start()
         print(name, number, file=self.process.stdin, flush=True)
@@ -262,7 +263,7 @@ def _main() -> int: # 1 where something else than reading or refusing happened
     args = parser.parse_args()
     if args.serve: return _serve(args.seed)
     if args.one: return _show(args.one, args.seed, args.folder)
-    def say(line): print(line, flush=True)
+    def say(line:str): print(line, flush=True)
     tally = fuzz(args.n, args.seed, args.kinds, say)
     print(tally)
     again = f'make fuzz ONE={tally.bad[0][0]} SEED={args.seed}' if tally.bad else ''

@@ -10,14 +10,15 @@ import base64, itertools, json, os, re, shutil, socket, subprocess, sys, tempfil
 from pathlib import Path
 from ..core import repo_root
 
-# %% ../../nbs/dev/18_lab.ipynb #ac4e56a0
-class Tab:
-    "One page of the browser, driven over DevTools."
+# %% ../../nbs/dev/18_lab.ipynb #f2e73202
+class _Connection:
+    "A connection to the developer tools of one page."
     def __init__(self, url): # WebSocket address of the page
         import websocket
         self.ws = websocket.create_connection(url, timeout=120, suppress_origin=True)
         self.n = itertools.count(1)
         self.log = []
+
     def __call__(self, method, **params):
         i = next(self.n)
         self.ws.send(json.dumps(dict(id=i, method=method, params=params)))
@@ -28,6 +29,10 @@ class Tab:
             if m.get('id')!=i: continue
             if 'error' in m: raise RuntimeError(f"{method}: {m['error']}")
             return m['result']
+
+# %% ../../nbs/dev/18_lab.ipynb #ac4e56a0
+class Tab(_Connection):
+    "One page of the browser, driven over DevTools."
     def js(self, expr:str): # JavaScript
         "The value of an expression; promises are awaited."
         r = self('Runtime.evaluate', expression=expr, awaitPromise=True, returnByValue=True)
@@ -140,24 +145,9 @@ def open_tab(chrome:str, # Path of the browser
     tab('Emulation.setFocusEmulationEnabled', enabled=True)
     return tab
 
-# %% ../../nbs/dev/18_lab.ipynb #c7de1a50
-class Lab:
-    "A JupyterLab server and a browser with one notebook open; a context manager that gives the `Tab`."
-    def __init__(self,
-        nb:dict,          # The notebook; a copy is opened
-        chrome,      # Path of the browser
-        size:str='1280,1500' # Of the window
-    ):
-        self.nb = Path(nb)
-        self.chrome = chrome
-        self.size = size
-        self.procs = []
-    def __enter__(self):
-        self.tmp = Path(tempfile.mkdtemp(prefix='rgbx-browser-'))
-        try: return self._start()
-        except BaseException:
-            self.__exit__()
-            raise
+# %% ../../nbs/dev/18_lab.ipynb #388d1c8e
+class _Started:
+    "How the notebook server and the browser are started."
     def _start(self):
         tmp,port = self.tmp,free_port()
         (tmp/'nb').mkdir()
@@ -180,6 +170,25 @@ class Lab:
         tab = open_tab(self.chrome, tmp, self.procs, self.size)
         tab('Page.navigate', url=f'http://127.0.0.1:{port}/doc/tree/{nb.name}?reset')
         return tab
+
+# %% ../../nbs/dev/18_lab.ipynb #c7de1a50
+class Lab(_Started):
+    "A JupyterLab server and a browser with one notebook open; a context manager that gives the `Tab`."
+    def __init__(self,
+        nb:dict,          # The notebook; a copy is opened
+        chrome,      # Path of the browser
+        size:str='1280,1500' # Of the window
+    ):
+        self.nb = Path(nb)
+        self.chrome = chrome
+        self.size = size
+        self.procs = []
+    def __enter__(self):
+        self.tmp = Path(tempfile.mkdtemp(prefix='rgbx-browser-'))
+        try: return self._start()
+        except BaseException:
+            self.__exit__()
+            raise
     def __exit__(self, kind=None, *exc):
         for p in self.procs[::-1]: stop(p)
         if kind and (self.tmp/'lab.log').exists():

@@ -109,10 +109,10 @@ def _circles(edges):
     stack = []
     groups = []
 
-    def enter(v:object):
-        order[v] = low[v] = len(order)
-        stack.append(v)
-        return v, iter(sorted(graph[v]))
+    def enter(node:object):
+        order[node] = low[node] = len(order)
+        stack.append(node)
+        return node, iter(sorted(graph[node]))
 
     for start in sorted(graph):
         if start in order: continue

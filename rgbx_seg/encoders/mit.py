@@ -23,12 +23,14 @@ class ReducedAttention(nn.Module):
     "Multi-head attention whose keys and values come from a map reduced `r` times (SegFormer, section 3.1; PVT)."
     def __init__(self, dim:int, # Channels
         heads:int, # Heads; divides `dim`
-        r:int=1, # Reduction of each side of the key map
+        reduction:int=1, # Reduction of each side of the key map
     ):
         super().__init__()
-        self.heads, self.r = heads, r
+        self.heads, self.r = heads, reduction
         self.q, self.kv, self.proj = nn.Linear(dim, dim), nn.Linear(dim, 2*dim), nn.Linear(dim, dim)
-        if r>1: self.sr, self.norm = nn.Conv2d(dim, dim, r, stride=r), nn.LayerNorm(dim, eps=1e-5)
+        if reduction>1:
+            self.sr = nn.Conv2d(dim, dim, reduction, stride=reduction)
+            self.norm = nn.LayerNorm(dim, eps=1e-5)
     def reduce(self, feature:Tensor, # `(B, H, W, C)`
     ) -> Tensor: # `(B, M, C)`, M = (H//r)(W//r)
         "The positions that are attended to."
@@ -67,12 +69,12 @@ class MiTBlock(nn.Module):
     "Pre-norm transformer block: `x + attention`, then `x + Mix-FFN`, each under drop path."
     def __init__(self, dim:int, # Channels
         heads:int, # Attention heads
-        r:int=1, # Reduction of the key map
+        reduction:int=1, # Reduction of the key map
         mlp_ratio:float=4, # Hidden width of the Mix-FFN in units of `dim`
         drop_path:float=0., # Probability of skipping a branch in training
     ):
         super().__init__()
-        self.norm1, self.attn = nn.LayerNorm(dim, eps=1e-6), ReducedAttention(dim, heads, r)
+        self.norm1, self.attn = nn.LayerNorm(dim, eps=1e-6), ReducedAttention(dim, heads, reduction)
         self.norm2, self.mlp = nn.LayerNorm(dim, eps=1e-6), MixFFN(dim, mlp_ratio)
         self.drop_path = DropPath(drop_path)
     def steps(self) -> list: # Of `Step`
@@ -97,14 +99,14 @@ class MiTStage(BlockStage):
     "Patch embedding (the first stage's is the encoder's stem), blocks, LN: `(B, C, H, W) -> (B, D, H', W')`."
     def __init__(self, co:int, # Channels D of the blocks
         heads:int, # Attention heads
-        r:int, # Reduction of the key map
+        reduction:int, # Reduction of the key map
         drop_path:list, # One rate per block; its length is the depth
         ci:int=None, # Input channels C; None: no patch embedding, C = D
         mlp_ratio:float=4, # Hidden width of the Mix-FFN
     ):
         super().__init__()
         self.embed = _patches(ci, co, 3, 2) if ci else nn.Identity()
-        self.blocks = nn.Sequential(*(MiTBlock(co, heads, r, mlp_ratio, d) for d in drop_path))
+        self.blocks = nn.Sequential(*(MiTBlock(co, heads, reduction, mlp_ratio, d) for d in drop_path))
         self.norm = nn.LayerNorm(co, eps=1e-6)
     def enter(self, feature:Tensor, # `(B, C, H, W)`
     ) -> Tensor: # `(B, H', W', D)`

@@ -16,7 +16,7 @@ from ..ops.layers import resize
 # %% ../../nbs/encoders/88_plain_vit.ipynb #5b8f7e87
 def pack(tokens:Tensor, # `(B, P+H*W, C)`: prefix tokens, then the map
     prefix:int,         # P
-    grid,               # `(H, W)`
+    grid:tuple,         # `(H, W)`
 ) -> Tensor:            # `(B, C, rows+H, W)`: the prefix in rows of its own, filled with zeros
     "Tokens as a map with its prefix tokens above it."
     rows = -(-prefix//grid[1])
@@ -85,17 +85,17 @@ class ViTOut(nn.Module):
 class PlainViT(SamEncoder):
     "A timm ViT in four stages with a simple feature pyramid; sides must be multiples of 32."
     multiple = 32
-    def resume_from(self, stage, feature, seen, enriched):
+    def resume_from(self, stage:int, feature:Tensor, seen:Tensor, enriched:Tensor):
         if stage >= len(self.backs): return feature
         prefix = self.stages[stage].prefix
         rows = feature.shape[-2] - _map_of(feature, prefix).shape[-2]
         size = (feature.shape[-2]-rows, feature.shape[-1])
         return feature + F.pad(self.backs[stage](resize(enriched-seen, size)), (0, 0, rows, 0))
 
-def plain_vit(vit,     # A timm ViT or EVA that takes images of any size
-    channels=None,     # Channels of the four maps; dim/8, dim/4, dim/2, dim by default
-    in_channels:int=3, # Of the image
-) -> PlainViT:         # Strides 4, 8, 16, 32
+def plain_vit(vit:nn.Module, # A timm ViT or EVA that takes images of any size
+    channels:tuple=None,     # Channels of the four maps; dim/8, dim/4, dim/2, dim by default
+    in_channels:int=3,       # Of the image
+) -> PlainViT:               # Strides 4, 8, 16, 32
     "A plain timm ViT as an encoder."
     dim,blocks,prefix = vit.embed_dim,list(vit.blocks),vit.num_prefix_tokens
     if vit.patch_embed.patch_size[0] not in (14, 16):

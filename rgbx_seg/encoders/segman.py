@@ -26,10 +26,11 @@ class Rotary(nn.Module):
         super().__init__()
         if dim%4: raise RGBXError('Rotary', f'{dim} channels a head', 'a multiple of 4')
         self.register_buffer('angle', (10000.**-torch.linspace(0, 1, dim//4)).repeat_interleave(2))
-    def forward(self, H:int, W:int) -> tuple: # (cosine, sine with the sign of the pair's turn), each `(H, W, head_dim)`
+    def forward(self, height:int, width:int) -> tuple: # (cosine, signed sine), each `(height, width, head_dim)`
         rows,cols = (torch.arange(n, device=self.angle.device, dtype=self.angle.dtype)[:,None]*self.angle
-                     for n in (H,W))
-        def _both(r, c): return torch.cat((r[:,None].expand(H,W,-1), c[None].expand(H,W,-1)), -1)
+                     for n in (height,width))
+        def _both(rows, columns):
+            return torch.cat((rows[:,None].expand(height,width,-1), columns[None].expand(height,width,-1)), -1)
         sign = torch.ones_like(self.angle)
         sign[::2] = -1
         return _both(rows.cos(), cols.cos()),_both(rows.sin()*sign, cols.sin()*sign)
@@ -78,17 +79,17 @@ def _bicubic(table, size): # (heads, n, m) -> (heads, size, m)
     return sum(w[i]*table.index_select(1, rows[i]) for i in range(4))
 
 def resize_global_bias(table:Tensor, # `(heads, n*n, n*n)`
-    H:int,                           # Rows of the map
-    W:int,                           # Columns
+    height:int,                      # Rows of the map
+    width:int,                       # Columns
     how:str='flat',                  # 'flat': as published, like a picture; 'grid': by rows and columns
-) -> Tensor:                         # `(heads, H*W, H*W)`
+) -> Tensor:                         # `(heads, height*width, height*width)`
     "Resample SegMAN's global attention bias to a map of another size (bicubic, a = -0.75)."
-    if how=='flat': return _bicubic(_bicubic(table, H*W).mT.contiguous(), H*W).mT
+    if how=='flat': return _bicubic(_bicubic(table, height*width).mT.contiguous(), height*width).mT
     if how!='grid': raise RGBXError('global_bias', repr(how), "'flat' or 'grid'")
     h,n = table.shape[0],math.isqrt(table.shape[1])
-    def _grid(t): return _bicubic(_bicubic(t.reshape(-1, n, n), H).mT.contiguous(), W).mT  # (..., n, n) -> (..., H, W)
-    t = _grid(table).reshape(h, n*n, H*W)                                                     # keys
-    return _grid(t.mT).reshape(h, H*W, H*W).mT                                             # queries
+    def _grid(values): return _bicubic(_bicubic(values.reshape(-1, n, n), height).mT.contiguous(), width).mT
+    t = _grid(table).reshape(h, n*n, height*width)                                                     # keys
+    return _grid(t.mT).reshape(h, height*width, height*width).mT                                             # queries
 
 # %% ../../nbs/encoders/40_segman.ipynb #4a70ea5c
 class _MixerLayers(nn.Module):

@@ -20,32 +20,34 @@ from ..ops.loading import load_named
 from ..registry import ENCODERS, FORMATS
 
 # %% ../../nbs/encoders/30_swin.ipynb #0f749c31
-def to_windows(x:Tensor, # `(B, H, W, C)`, H and W multiples of `m`
-    m:int, # Window side
-) -> Tensor: # `(B*nW, m*m, C)`, windows row by row
+def to_windows(maps:Tensor, # `(B, H, W, C)`, H and W multiples of `side`
+    side:int, # Window side
+) -> Tensor: # `(B*nW, side*side, C)`, windows row by row
     "Cut a map into windows."
-    B,H,W,C = x.shape
-    return x.reshape(B, H//m, m, W//m, m, C).transpose(2, 3).reshape(-1, m*m, C)
+    B,H,W,C = maps.shape
+    return maps.reshape(B, H//side, side, W//side, side, C).transpose(2, 3).reshape(-1, side*side, C)
 
-def from_windows(w:Tensor, # `(B*nW, m*m, C)`
-    m:int, # Window side
-    H:int, # Rows of the map
-    W:int, # Columns of the map
+def from_windows(windows:Tensor, # `(B*nW, side*side, C)`
+    side:int,   # Window side
+    height:int, # Rows of the map
+    width:int,  # Columns of the map
 ) -> Tensor: # `(B, H, W, C)`
     "Put windows back together."
-    return w.reshape(-1, H//m, W//m, m, m, w.shape[-1]).transpose(2, 3).reshape(-1, H, W, w.shape[-1])
+    return windows.reshape(-1, height//side, width//side, side, side, windows.shape[-1]).transpose(2, 3).reshape(
+        -1, height, width, windows.shape[-1])
 
 # %% ../../nbs/encoders/30_swin.ipynb #5013dac5
-def shift_mask(H:int, # Rows of the padded map
-    W:int, # Columns of the padded map
-    m:int, # Window side
-    s:int, # Shift
+def shift_mask(height:int, # Rows of the padded map
+    width:int, # Columns of the padded map
+    side:int,  # Window side
+    shift:int, # Shift
     like:Tensor, # Gives device and dtype
-) -> Tensor: # `(nW, m*m, m*m)`, 0 where two positions may meet, -100 elsewhere
+) -> Tensor: # `(nW, side*side, side*side)`, 0 where two positions may meet, -100 elsewhere
     "Which positions of a window of the rolled map were neighbours before rolling."
-    def _part(n):
-        return (torch.arange(n, device=like.device)>=n-m).int()+(torch.arange(n, device=like.device)>=n-s).int()
-    region = to_windows((3*_part(H)[:, None]+_part(W)[None])[None, :, :, None], m)[..., 0]
+    def _part(length):
+        return ((torch.arange(length, device=like.device)>=length-side).int()
+                +(torch.arange(length, device=like.device)>=length-shift).int())
+    region = to_windows((3*_part(height)[:, None]+_part(width)[None])[None, :, :, None], side)[..., 0]
     return (region[:, None]!=region[:, :, None]).to(like.dtype)*-100
 
 # %% ../../nbs/encoders/30_swin.ipynb #b784de5c

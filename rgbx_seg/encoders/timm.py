@@ -96,7 +96,7 @@ def _cut_list(net):
 def _cut_blocks(net):
     "(stem, stages, channels last?) of an EfficientNet or a MobileNet."
     ends = {info['reduction']: info['module'] for info in net.feature_info.get_dicts()}
-    def end(stride): return int(ends[stride].split('.')[1])+1 if ends[stride].startswith('blocks') else 0
+    def end(stride:int): return int(ends[stride].split('.')[1])+1 if ends[stride].startswith('blocks') else 0
     edges = [end(2) if 2 in ends else 0, *(end(stride) for stride in (4,8,16,32))]
     first = ([getattr(net, part) for part in ('conv_stem', 'bn1', 'act1') if hasattr(net, part)]
              + list(net.blocks[:edges[0]]))
@@ -123,7 +123,7 @@ class _Pick(nn.Module):
     ):
         super().__init__()
         self.number = number
-    def forward(self, maps) -> Tensor: return maps[self.number]
+    def forward(self, maps:list) -> Tensor: return maps[self.number]
 
 class WholeEncoder(Encoder):
     "A network that is not cut: the stem gives all four maps, and fusions cannot feed back."

@@ -21,8 +21,21 @@ from ..ops.ss2d import ss2d
 from ..ops.scan import selective_scan
 from ..registry import ENCODERS, FORMATS
 
+# %% ../../nbs/encoders/10_vmamba.ipynb #f2369be1
+class _Scanned(nn.Module):
+    "The scan along all routes of a module."
+    def project(self, feature:Tensor) -> Tensor: # `(B, H, W, D)` -> `(B, H*W, K, R+2N)`
+        "Step, B and C of all routes, in natural position order."
+        K = self.x_proj_weight.shape[0]
+        return F.linear(feature.flatten(1,2), self.x_proj_weight.flatten(0,1)).unflatten(-1, (K,-1))
+
+    def scan(self, feature:Tensor) -> Tensor: # `(B, H, W, D)` -> `(B, H, W, D)`, float32
+        "Scan along all routes and sum."
+        return ss2d(feature, self.project(feature), self.dt_projs_weight, -torch.exp(self.A_logs.float()), self.Ds,
+                    self.dt_projs_bias, route=self.route)
+
 # %% ../../nbs/encoders/10_vmamba.ipynb #501f608b
-class SS2D(nn.Module):
+class SS2D(_Scanned):
     "Selective scan of a feature map along its 2-D routes, `(B, H, W, C) -> (B, H, W, C)` (VMamba, section 3)."
     def __init__(self,
         dim:int,             # Channels C
@@ -43,16 +56,6 @@ class SS2D(nn.Module):
         self.A_logs,self.Ds = nn.Parameter(init_A_log(K*D, d_state)),nn.Parameter(torch.ones(K*D))
         self.out_norm = nn.LayerNorm(D)
         self.out_proj = nn.Linear(D, dim, bias=False)
-
-    def project(self, feature:Tensor) -> Tensor: # `(B, H, W, D)` -> `(B, H*W, K, R+2N)`
-        "Step, B and C of all routes, in natural position order."
-        K = self.x_proj_weight.shape[0]
-        return F.linear(feature.flatten(1,2), self.x_proj_weight.flatten(0,1)).unflatten(-1, (K,-1))
-
-    def scan(self, feature:Tensor) -> Tensor: # `(B, H, W, D)` -> `(B, H, W, D)`, float32
-        "Scan along all routes and sum."
-        return ss2d(feature, self.project(feature), self.dt_projs_weight, -torch.exp(self.A_logs.float()), self.Ds,
-                    self.dt_projs_bias, route=self.route)
 
     def _halves(self, feature): # without gradients two products, so that neither half is a strided view
         plain = type(self.in_proj) is nn.Linear   # an adapter around it does more than its weight

@@ -27,16 +27,16 @@ class Some:
                 if self.at else memory)
         self.kept = {} if size < memory else None
     def __len__(self): return len(self.at)
-    def name(self, i:int) -> str: # Index -> the item's name
+    def name(self, index:int) -> str: # Index -> the item's name
         "Its name in the data set."
-        return self.names[i]
-    def condition(self, i:int) -> str: # Index -> condition, or None
+        return self.names[index]
+    def condition(self, index:int) -> str: # Index -> condition, or None
         "Its condition in the data set."
-        return self.dataset.condition(self.at[i]) if hasattr(self.dataset, 'condition') else None
-    def __getitem__(self, i):
-        if self.kept is None: return self.dataset[self.at[i]]
-        if i not in self.kept: self.kept[i] = self.dataset[self.at[i]]
-        return self.kept[i]
+        return self.dataset.condition(self.at[index]) if hasattr(self.dataset, 'condition') else None
+    def __getitem__(self, index):
+        if self.kept is None: return self.dataset[self.at[index]]
+        if index not in self.kept: self.kept[index] = self.dataset[self.at[index]]
+        return self.kept[index]
 
 # %% ../../nbs/evaluation/55_benchmarks.ipynb #d82514e0
 class Benchmark(Tables):

@@ -44,9 +44,34 @@ def _score(totals, n_classes, score, classes, absent):
         if absent=='zero': return np.nan_to_num(values).mean(1)
         return np.nansum(values, 1)/(~np.isnan(values)).sum(1)
 
+# %% ../../nbs/evaluation/34_bootstrap.ipynb #8d701a5e
+class _Interval(Tables):
+    "What the draws say."
+    @property
+    def difference(self) -> float: # b - a, in 0..1
+        "The difference on the images themselves."
+        return self.values[1]-self.values[0]
+
+    @property
+    def interval(self) -> tuple: # (low, high)
+        "Where `level` of the draws are."
+        return tuple(np.quantile(self.draws, [(1-self.level)/2, (1+self.level)/2]))
+
+    @property
+    def p(self) -> float: # 0..1
+        "Two-sided: how often chance among the images would turn the sign."
+        other_side = min((self.draws<=0).sum(), (self.draws>=0).sum())
+        return min(1., 2*(other_side+1)/(len(self.draws)+1))
+
+    def verdict(self) -> str:
+        "One sentence."
+        (low,high),(a,b) = self.interval,self.names
+        if low<=0<=high: return f'no difference beyond chance between {a} and {b}'
+        return f'{b} is {"better" if self.difference>0 else "worse"} than {a} by more than chance'
+
 # %% ../../nbs/evaluation/34_bootstrap.ipynb #23ba61d6
 @dataclass(eq=False, repr=False)
-class Difference(Tables):
+class Difference(_Interval):
     "The difference of two reports, with its bootstrap interval."
     names:tuple          # Of both reports
     score:str            # 'miou', 'macc' or 'aacc'
@@ -56,24 +81,6 @@ class Difference(Tables):
     draws:np.ndarray     # Differences b - a of the draws
     level:float=.95      # Of the interval
     synthetic:bool=False # Generated scenes
-    @property
-    def difference(self) -> float: # b - a, in 0..1
-        "The difference on the images themselves."
-        return self.values[1]-self.values[0]
-    @property
-    def interval(self) -> tuple: # (low, high)
-        "Where `level` of the draws are."
-        return tuple(np.quantile(self.draws, [(1-self.level)/2, (1+self.level)/2]))
-    @property
-    def p(self) -> float: # 0..1
-        "Two-sided: how often chance among the images would turn the sign."
-        other_side = min((self.draws<=0).sum(), (self.draws>=0).sum())
-        return min(1., 2*(other_side+1)/(len(self.draws)+1))
-    def verdict(self) -> str:
-        "One sentence."
-        (low,high),(a,b) = self.interval,self.names
-        if low<=0<=high: return f'no difference beyond chance between {a} and {b}'
-        return f'{b} is {"better" if self.difference>0 else "worse"} than {a} by more than chance'
     def heading(self) -> list: # Lines
         "The verdict, and what it rests on."
         how = f'paired bootstrap, {len(self.draws)} draws of {self.n} images; of the training nothing is drawn'
@@ -97,25 +104,25 @@ def to_dict(self:Difference) -> dict: # JSON-able
         draws=len(self.draws), verdict=self.verdict())
 
 # %% ../../nbs/evaluation/34_bootstrap.ipynb #c98fb8e7
-def _common_images(a, b, row):
+def _common_images(first, second, row):
     "Names of the images of a row, which must be those of both reports, with as many labelled pixels."
-    if a.classes!=b.classes:
-        raise RGBXError(f'bootstrap {b.name!r}', f"classes {', '.join(b.classes)}", ', '.join(a.classes))
-    if a.absent!=b.absent:
-        raise RGBXError('bootstrap', f'absent classes {a.absent!r} and {b.absent!r}', 'one convention')
-    inside = set(a.conditions_of(row))
-    names,others = ([name for name,image in report.images.items() if image[0] in inside] for report in (a,b))
+    if first.classes!=second.classes:
+        raise RGBXError(f'bootstrap {second.name!r}', f"classes {', '.join(second.classes)}", ', '.join(first.classes))
+    if first.absent!=second.absent:
+        raise RGBXError('bootstrap', f'absent classes {first.absent!r} and {second.absent!r}', 'one convention')
+    inside = set(first.conditions_of(row))
+    names,others = ([name for name,image in report.images.items() if image[0] in inside] for report in (first,second))
     if set(names)==set(others) and len(names)>1: return names
     found = f'{len(names)} and {len(others)} images, {len(set(names)&set(others))} in common'
     raise RGBXError('bootstrap', found, 'the same images, at least two, in both reports',
                     'evaluate both on the same data (metrics.json does not keep images, report.save does)')
 
-def _check_pixels(names, A, B):
+def _check_pixels(names, counts, others):
     "Raise where an image has another number of labelled pixels in the two reports."
-    differs = A.sum(1)!=B.sum(1)
+    differs = counts.sum(1)!=others.sum(1)
     if not differs.any(): return
     k = differs.argmax()
-    raise RGBXError(f'bootstrap, image {names[k]!r}', f'{int(A.sum(1)[k])} and {int(B.sum(1)[k])} pixels',
+    raise RGBXError(f'bootstrap, image {names[k]!r}', f'{int(counts.sum(1)[k])} and {int(others.sum(1)[k])} pixels',
                     'as many labelled pixels in both')
 
 # %% ../../nbs/evaluation/34_bootstrap.ipynb #85160a10

@@ -43,7 +43,8 @@ class Comparison(Tables):
         "The comparison with its figure."
         return html_page(self)
 
-    def _each(self, f): return {name: [f(report) for report in some] for name,some in self.reports.items()}
+    def _each(self, function):
+        return {name: [function(report) for report in some] for name,some in self.reports.items()}
 
     def values(self) -> dict: # {row: {name: [one value per report]}}
         "Scores in 0..1 of every row and report."
@@ -69,8 +70,8 @@ def _mean_cell(values, digits):
     mean,std = _mean_std(values)
     return pct(mean, digits) + ('' if std is None or math.isnan(std) else f' ± {100*std:.{digits}f}')
 
-def _difference_cell(a, b, digits):
-    difference = 100*(np.mean(b)-np.mean(a))
+def _difference_cell(first, second, digits):
+    difference = 100*(np.mean(second)-np.mean(first))
     return '-' if math.isnan(difference) else f'{difference:+.{digits}f}'
 
 @patch

@@ -50,9 +50,9 @@ def condition_lists(
         return next(iter(found))
     return condition_of
 
-def _name(dataset, i):
-    if hasattr(dataset, 'name'): return dataset.name(i)
-    return str(dataset.names[i]) if hasattr(dataset, 'names') else f'item {i}'
+def _name(dataset, index):
+    if hasattr(dataset, 'name'): return dataset.name(index)
+    return str(dataset.names[index]) if hasattr(dataset, 'names') else f'item {index}'
 
 def _conditions(dataset, given):
     "The condition of every item, '' where there is none."
@@ -67,12 +67,18 @@ class _Share(torch.utils.data.Dataset):
     "Some items of a data set with their numbers."
     def __init__(self, dataset:'DataSet', numbers): self.dataset,self.numbers = dataset,numbers
     def __len__(self): return len(self.numbers)
-    def __getitem__(self, j):
-        try: return self.numbers[j],self.dataset[self.numbers[j]]
+    def __getitem__(self, place):
+        try: return self.numbers[place],self.dataset[self.numbers[place]]
         except RGBXError as e:  # travels between processes
-            return self.numbers[j],dict(where=e.where, found=e.found, expected=e.expected, fix=e.fix)
+            return self.numbers[place],dict(where=e.where, found=e.found, expected=e.expected, fix=e.fix)
 
 def _as_it_is(item): return item
+
+def _groups(dataset, share, num_workers, protocol, bs):
+    "The items of a share, read one by one and stacked where the protocol can have them together."
+    loader = DataLoader(_Share(dataset, share), batch_size=None, collate_fn=_as_it_is, num_workers=num_workers,
+                        worker_init_fn=leave_signals)
+    return _batches(loader, 1 if protocol.mode=='slide' or protocol.arithmetic else bs)
 
 def _batches(items, bs):
     "Stacks of up to `bs` consecutive items of one size (0: as many as profit from it): yields lists."
@@ -112,13 +118,13 @@ def _read_ahead(items, waiting, stop):
         _put(waiting, stop, (None, StopIteration()))
     except BaseException as e: _put(waiting, stop, (None, e))
 
-def _ahead(items, n, clock):
-    "The items, read up to `n` ahead by a thread."
+def _ahead(items, ahead, clock):
+    "The items, read up to `ahead` ahead by a thread."
     items = _timed(items, clock)
-    if not n:
+    if not ahead:
         yield from items
         return
-    waiting,stop = queue.Queue(n),threading.Event()
+    waiting,stop = queue.Queue(ahead),threading.Event()
     thread = threading.Thread(target=_read_ahead, args=(items, waiting, stop), daemon=True)
     thread.start()
     try:
@@ -146,8 +152,47 @@ def _nearest(array, size):
     if array.shape==tuple(size): return array
     return cv2_().resize(array, tuple(size)[::-1], interpolation=cv2_().INTER_NEAREST)
 
+# %% ../../nbs/evaluation/32_evaluate.ipynb #7c343897
+class _Counted:
+    "What one item adds, and what all of them come to."
+    def _labels(self, index, mask, size):
+        labels = _nearest(mask, size)                                # scored at the protocol's size
+        return np.where(np.isin(labels, self.void), self.how['ignore'], labels) if self.void else labels
+
+    def _one(self, index, mask, labels, prediction, scores):
+        name,condition = _name(self.dataset, index),self.conditions[index]
+        weight = _nearest(self.dataset.label_confidence(name), prediction.shape) if self.weighted else None
+        try: counts = self._new().add(prediction, labels.astype(np.int64), weight).counts
+        except RGBXError as e: raise RGBXError(name, e.found, e.expected, e.fix) from e
+        self.matrices[condition].counts += counts
+        flat = counts.reshape(-1)
+        at = flat.nonzero()[:,0]
+        key = name if name not in self.images else f'{name} #{index}'
+        self.images[key] = (condition, at.numpy(), flat[at].numpy())
+        if self.save is None: return
+        if prediction.shape!=mask.shape: prediction = _nearest(prediction.astype(np.uint8), mask.shape)
+        save_prediction(self.save, name, prediction, self.dataset.card, scores)
+
+    def all_bins(self):
+        "Those of all processes, added up."
+        bins,world = self.bins,_processes()[1]
+        if world < 2 or not bins: return bins
+        parts = [None]*world
+        dist.all_gather_object(parts, bins)
+        return {condition: sum(part[condition] for part in parts) for condition in bins}
+
+    def all_images(self):
+        "Those of all processes, in the order of the data set."
+        images,world = self.images,_processes()[1]
+        if world > 1:
+            parts = [None]*world
+            dist.all_gather_object(parts, images)
+            images = {name: counts for part in parts for name,counts in part.items()}
+        order = {_name(self.dataset, i): i for i in range(len(self.dataset))}
+        return dict(sorted(images.items(), key=lambda image: order.get(image[0], len(order))))
+
 # %% ../../nbs/evaluation/32_evaluate.ipynb #ad9b4836
-class _Count:
+class _Count(_Counted):
     "Counts predictions by condition and item, and saves them."
     def __init__(self, dataset:'DataSet', protocol:'Protocol', conditions, save=None, sure=False):
         self.dataset = dataset
@@ -173,38 +218,6 @@ class _Count:
             right = prediction[there] == labels[there]
             self.bins[self.conditions[i]] += count_bins(confidence[k][there], right)
         self.seconds += time.perf_counter()-start
-    def _labels(self, i, mask, size):
-        labels = _nearest(mask, size)                                # scored at the protocol's size
-        return np.where(np.isin(labels, self.void), self.how['ignore'], labels) if self.void else labels
-    def _one(self, i, mask, labels, prediction, scores):
-        name,condition = _name(self.dataset, i),self.conditions[i]
-        weight = _nearest(self.dataset.label_confidence(name), prediction.shape) if self.weighted else None
-        try: counts = self._new().add(prediction, labels.astype(np.int64), weight).counts
-        except RGBXError as e: raise RGBXError(name, e.found, e.expected, e.fix) from e
-        self.matrices[condition].counts += counts
-        flat = counts.reshape(-1)
-        at = flat.nonzero()[:,0]
-        key = name if name not in self.images else f'{name} #{i}'
-        self.images[key] = (condition, at.numpy(), flat[at].numpy())
-        if self.save is None: return
-        if prediction.shape!=mask.shape: prediction = _nearest(prediction.astype(np.uint8), mask.shape)
-        save_prediction(self.save, name, prediction, self.dataset.card, scores)
-    def all_bins(self):
-        "Those of all processes, added up."
-        bins,world = self.bins,_processes()[1]
-        if world < 2 or not bins: return bins
-        parts = [None]*world
-        dist.all_gather_object(parts, bins)
-        return {condition: sum(part[condition] for part in parts) for condition in bins}
-    def all_images(self):
-        "Those of all processes, in the order of the data set."
-        images,world = self.images,_processes()[1]
-        if world > 1:
-            parts = [None]*world
-            dist.all_gather_object(parts, images)
-            images = {name: counts for part in parts for name,counts in part.items()}
-        order = {_name(self.dataset, i): i for i in range(len(self.dataset))}
-        return dict(sorted(images.items(), key=lambda image: order.get(image[0], len(order))))
 
 # %% ../../nbs/evaluation/32_evaluate.ipynb #8f7c55ca
 def _stacks(group, picks, dataset):
@@ -244,7 +257,8 @@ def check_classes(
     "Raise `RGBXError` unless the model has as many classes as the data."
     number = getattr(model, 'num_classes', None)
     if number is None or number==len(card.classes): return
-    found,expected = f'a model of {number} classes',f'{len(card.classes)}, the classes of {card.name!r}'
+    found = f'a model of {number} classes'
+    expected = f'{len(card.classes)}, the classes of {card.name!r}'
     raise RGBXError('evaluate', found, expected, 'build the model with num_classes of the data')
 
 # %% ../../nbs/evaluation/32_evaluate.ipynb #6735c7f2
@@ -278,9 +292,7 @@ def evaluate(
     count = _Count(dataset, protocol, _conditions(dataset, conditions), Path(save) if save else None, calibration)
     (rank,world),clock = _processes(),dict(load=0., forward=0.)
     share = list(range(rank, len(dataset), world))
-    loader = DataLoader(_Share(dataset, share), batch_size=None, collate_fn=_as_it_is, num_workers=num_workers,
-                        worker_init_fn=leave_signals)
-    groups = _ahead(_batches(loader, 1 if protocol.mode=='slide' or protocol.arithmetic else bs), ahead, clock)
+    groups = _ahead(_groups(dataset, share, num_workers, protocol, bs), ahead, clock)
     groups = bar(groups, progress and rank==0, -(-len(share)//(bs or 1)))
     try:
         _pipeline(for_inference(model), groups, count, picks, stats, (protocol, device, bs),

@@ -102,12 +102,12 @@ def _common_size(images):
     raise RGBXError('infer', f'modalities of sizes {found}', 'one height x width')
 
 # %% ../../nbs/evaluation/20_inference.ipynb #93494ada
-def _scores_at(forward, items, s, protocol, stats, size, bs):
+def _scores_at(forward, items, factor, protocol, stats, size, bs):
     "Scores of one scale, (B, classes, *size)."
     pairs = [mean_and_std(one) for one in stats]
-    if protocol.arithmetic: return ARITHMETICS[protocol.arithmetic](forward, items, s, protocol, pairs, size)
+    if protocol.arithmetic: return ARITHMETICS[protocol.arithmetic](forward, items, factor, protocol, pairs, size)
     def tensors(stack:np.ndarray, mean_std:tuple):
-        return torch.stack([to_tensor(at_scale(o, s, protocol), *mean_std) for o in stack])
+        return torch.stack([to_tensor(at_scale(o, factor, protocol), *mean_std) for o in stack])
     images = map_present(tensors, items, pairs)
     if protocol.combine=='late': return _late_scores(forward, images, protocol, size, bs)
     return resize(_one_scale(forward, images, protocol, bs), size)

@@ -31,13 +31,11 @@ class ConfusionMatrix:
         self.absent = absent
         self.outside = outside
         self.reset()
-
     def reset(self):
         "Forget all counts."
         self.counts = torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64)
         self._total = None
         self._seen = None
-
     def add(self,
         pred:'np.ndarray', # Class indices (..., H, W), or logits (B, num_classes, h, w), which are resized (bilinear) to the label's size
         y:'np.ndarray|Tensor', # Labels (..., H, W), integers
@@ -57,11 +55,12 @@ class ConfusionMatrix:
         self._total = None
         return self
 
-def _outside(what, v, n, more=''):
-    vals = v.unique()[:5].tolist()
+# %% ../../nbs/evaluation/00_metrics.ipynb #1113cbd6
+def _outside(what, values, num_classes, more=''):
+    vals = values.unique()[:5].tolist()
     return RGBXError('ConfusionMatrix.add',
-                     f'{what} value{"s" if len(vals)>1 else ""} {", ".join(map(str, vals))} ({len(v)} pixels)',
-                     f'0 ... {n-1}{more}', 'check the number of classes and the label shift of the data set')
+                     f'{what} value{"s" if len(vals)>1 else ""} {", ".join(map(str, vals))} ({len(values)} pixels)',
+                     f'0 ... {num_classes-1}{more}', 'check the number of classes and the label shift of the data set')
 
 def _weights(weight, labels):
     "Flat float64 of a weight for each pixel, or None."
@@ -71,24 +70,24 @@ def _weights(weight, labels):
     raise RGBXError('ConfusionMatrix.add', f'weight {tuple(weight.shape)} and label {tuple(labels.shape)}',
                     'equal shapes')
 
-def _indices(pred, y, n):
-    if pred.ndim==y.ndim+1:
-        if pred.shape[1]!=n:
-            raise RGBXError('ConfusionMatrix.add', f'logits with {pred.shape[1]} channels', f'{n} classes')
-        if pred.shape[-2:]!=y.shape[-2:]:
-            pred = F.interpolate(pred.float(), y.shape[-2:], mode='bilinear', align_corners=False)
+def _indices(pred, label, num_classes):
+    if pred.ndim==label.ndim+1:
+        if pred.shape[1]!=num_classes:
+            raise RGBXError('ConfusionMatrix.add', f'logits with {pred.shape[1]} channels', f'{num_classes} classes')
+        if pred.shape[-2:]!=label.shape[-2:]:
+            pred = F.interpolate(pred.float(), label.shape[-2:], mode='bilinear', align_corners=False)
         pred = pred.argmax(1)
-    if pred.shape!=y.shape:
-        raise RGBXError('ConfusionMatrix.add', f'prediction {tuple(pred.shape)} and label {tuple(y.shape)}',
+    if pred.shape!=label.shape:
+        raise RGBXError('ConfusionMatrix.add', f'prediction {tuple(pred.shape)} and label {tuple(label.shape)}',
                         'equal shapes')
-    return pred,y
+    return pred,label
 
 # %% ../../nbs/evaluation/00_metrics.ipynb #a4acd0a5
-def _reduce(t):
+def _reduce(counts):
     if dist.is_available() and dist.is_initialized():
-        t = t.cuda() if dist.get_backend()=='nccl' else t.clone()
-        dist.all_reduce(t)
-    return t.cpu()
+        counts = counts.cuda() if dist.get_backend()=='nccl' else counts.clone()
+        dist.all_reduce(counts)
+    return counts.cpu()
 
 @patch
 def total(self:ConfusionMatrix # The matrix of this process
@@ -99,26 +98,26 @@ def total(self:ConfusionMatrix # The matrix of this process
 
 @patch
 def __add__(self:ConfusionMatrix, # One matrix ...
-    o                            # ... another of the same classes (0 is accepted, so that `sum` works)
+    other                        # ... another of the same classes (0 is accepted, so that `sum` works)
 ) -> ConfusionMatrix:            # A new one with the counts of both
     "Matrices of parts (conditions, folds) add up to the matrix of the whole."
     r = ConfusionMatrix(self.num_classes, self.ignore, self.absent, self.outside)
-    if not isinstance(o, int):
-        if o.num_classes!=self.num_classes:
-            raise RGBXError('ConfusionMatrix + ConfusionMatrix', f'{self.num_classes} and {o.num_classes} classes',
+    if not isinstance(other, int):
+        if other.num_classes!=self.num_classes:
+            raise RGBXError('ConfusionMatrix + ConfusionMatrix', f'{self.num_classes} and {other.num_classes} classes',
                             'equal numbers')
-        r.counts += o.counts
-    elif o!=0: return NotImplemented
+        r.counts += other.counts
+    elif other!=0: return NotImplemented
     r.counts += self.counts
     return r
 
 @patch
-def __radd__(self:ConfusionMatrix, o): return self+o
+def __radd__(self:ConfusionMatrix, other): return self+other
 
 # %% ../../nbs/evaluation/00_metrics.ipynb #d0c6a36e
-def _mean(v, absent, classes=None):
-    if classes is not None: v = v[list(classes)]
-    return (v.nan_to_num(0.).mean() if absent=='zero' else v.nanmean()).item()
+def _mean(values, absent, classes=None):
+    if classes is not None: values = values[list(classes)]
+    return (values.nan_to_num(0.).mean() if absent=='zero' else values.nanmean()).item()
 
 @patch
 def iou(self:ConfusionMatrix) -> Tensor: # (num_classes,), float64; NaN where a class is neither labelled nor predicted
@@ -189,7 +188,7 @@ def as_dict(self:ConfusionMatrix,
     classes:list=None # Names of the classes; None = their indices as text
 ) -> dict: # {'miou', 'macc', 'aacc', 'fwiou', 'kappa': float, 'iou', 'acc': {class: float}, 'pixels': int}; an undefined score is None
     "All scores as plain numbers that JSON can hold."
-    def plain(v:float): return None if v!=v else v
+    def plain(value:float): return None if value!=value else value
     names = list(map(str, range(self.num_classes) if classes is None else classes))
     if len(names)!=self.num_classes:
         raise RGBXError('ConfusionMatrix.as_dict', f'{len(names)} names', f'{self.num_classes} names, one per class')

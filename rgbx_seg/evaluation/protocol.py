@@ -21,29 +21,33 @@ _CHOICES = dict(mode=('whole','slide'), arithmetic=('','sigma','furnace','cmnext
 _SCORES = dict(sigma='exponent of summed logits', cmnext='softmax, corners aligned')  # of the published evaluators
 _FURNACE = dict(softmax='softmax of mean logits', exp='exponent of summed logits')
 
-@dataclasses.dataclass(frozen=True)
-class Protocol:
-    "How images become scores at test time. Frozen; `dataclasses.replace(p, flip=True)` makes a changed copy."
-    name:str='whole'         # Shown in reports
-    mode:str='whole'         # 'whole' image or 'slide' (windows)
-    crop:tuple=None          # Window (height, width) in pixels, for 'slide' and for `arithmetic`; one number for a square
-    stride:float=2/3         # Step between windows, as a part of the window
-    scales:tuple=(1.,)       # Factors by which the images are resized
-    flip:bool=False          # Also run the mirrored images
-    pad:bool=False           # 'slide', image smaller than the window: pad it (networks of one size), or use a smaller window
-    combine:str='softmax'    # What is averaged: 'softmax' probabilities, 'logits', or 'late'; of 'furnace' 'softmax' or 'exp'
-    arithmetic:str=''        # '' = as described above; 'sigma', 'furnace', 'cmnext' = that of a published evaluator
-    fit:tuple=None           # Resize into (long side, short side), keeping the ratio
-    multiple:int=1           # After `fit`: enlarge both sides to multiples of this
-    size:tuple=None          # Resize to (height, width)
-    at_size:bool=False       # Score at `size`, with the label resized
-    absent:str='ignore'      # Classes without a pixel: 'ignore' leaves them out of a mean, 'zero' counts them as 0
-    outside:str='error'      # Labels beyond the classes: 'error', or 'ignore'
-    f1:bool=False            # Also tell F1 scores, as aerial benchmarks do
-    void:tuple=()            # Names of classes that do not count: their labels are void, no mean has them
-    weighted:bool=False      # A pixel counts by the confidence of its label, where a data set has that
-    about:str=dataclasses.field(default='', compare=False)   # What it stands for, in a line
+# %% ../../nbs/evaluation/10_protocol.ipynb #2415a6f8
+class _ProtocolText:
+    "A protocol in words and as plain values."
+    def to_dict(self) -> dict: # JSON-able; `Protocol.from_dict` rebuilds it
+        "The fields, for `metrics.json`."
+        fields = {field: getattr(self, field) for field in self.__dataclass_fields__ if field!='about'}
+        return {field: list(value) if isinstance(value, tuple) else value for field,value in fields.items()}
 
+    def _resizing(self):
+        if self.fit: return f', resized into {self.fit[0]}x{self.fit[1]}'
+        return f', resized to {self.size[0]}x{self.size[1]}' if self.size else ''
+
+    def __str__(self):
+        crop = '' if self.crop is None else f'{self.crop[0]}x{self.crop[1]}'
+        how = 'whole image' if self.mode=='whole' else f'windows {crop} every {self.stride:.3g}'
+        if self.arithmetic:
+            scores = _FURNACE[self.combine] if self.arithmetic=='furnace' else _SCORES[self.arithmetic]
+            how = f'published {self.arithmetic} arithmetic ({scores})' + f', crop {crop}'*bool(crop)
+        scales = f"scale{'s' if len(self.scales)>1 else ''} {' '.join(f'{s:g}' for s in self.scales)}"
+        more = [', scored there'*self.at_size, f', {scales}', ', flip'*self.flip,
+                ', absent classes count as 0'*(self.absent=='zero'),
+                f", without {', '.join(self.void)}" if self.void else '', ', weighted by confidence'*self.weighted]
+        return f'{self.name}: {how}{self._resizing()}{"".join(more)}'
+
+# %% ../../nbs/evaluation/10_protocol.ipynb #0ba1bb0f
+class _Checked(_ProtocolText):
+    "Fields that fit together."
     def __post_init__(self):
         if isinstance(self.crop, int): self._put('crop', (self.crop, self.crop))
         self._put('scales', tuple(float(s) for s in np.atleast_1d(self.scales)))
@@ -77,10 +81,29 @@ class Protocol:
         if self.multiple<1: raise self._bad(f'multiple={self.multiple}', 'a number from 1')
         if not 0<self.stride<=1: raise self._bad(f'stride={self.stride}', 'a part of the window, in (0, 1]')
 
-    def to_dict(self) -> dict: # JSON-able; `Protocol.from_dict` rebuilds it
-        "The fields, for `metrics.json`."
-        fields = {field: getattr(self, field) for field in self.__dataclass_fields__ if field!='about'}
-        return {field: list(value) if isinstance(value, tuple) else value for field,value in fields.items()}
+# %% ../../nbs/evaluation/10_protocol.ipynb #63289589
+@dataclasses.dataclass(frozen=True)
+class Protocol(_Checked):
+    "How images become scores at test time. Frozen; `dataclasses.replace(p, flip=True)` makes a changed copy."
+    name:str='whole'         # Shown in reports
+    mode:str='whole'         # 'whole' image or 'slide' (windows)
+    crop:tuple=None          # Window (height, width) in pixels, for 'slide' and for `arithmetic`; one number for a square
+    stride:float=2/3         # Step between windows, as a part of the window
+    scales:tuple=(1.,)       # Factors by which the images are resized
+    flip:bool=False          # Also run the mirrored images
+    pad:bool=False           # 'slide', image smaller than the window: pad it (networks of one size), or use a smaller window
+    combine:str='softmax'    # What is averaged: 'softmax' probabilities, 'logits', or 'late'; of 'furnace' 'softmax' or 'exp'
+    arithmetic:str=''        # '' = as described above; 'sigma', 'furnace', 'cmnext' = that of a published evaluator
+    fit:tuple=None           # Resize into (long side, short side), keeping the ratio
+    multiple:int=1           # After `fit`: enlarge both sides to multiples of this
+    size:tuple=None          # Resize to (height, width)
+    at_size:bool=False       # Score at `size`, with the label resized
+    absent:str='ignore'      # Classes without a pixel: 'ignore' leaves them out of a mean, 'zero' counts them as 0
+    outside:str='error'      # Labels beyond the classes: 'error', or 'ignore'
+    f1:bool=False            # Also tell F1 scores, as aerial benchmarks do
+    void:tuple=()            # Names of classes that do not count: their labels are void, no mean has them
+    weighted:bool=False      # A pixel counts by the confidence of its label, where a data set has that
+    about:str=dataclasses.field(default='', compare=False)   # What it stands for, in a line
 
     @classmethod
     def from_dict(cls,
@@ -94,22 +117,6 @@ class Protocol:
             raise RGBXError('protocol', f'a field {min(unknown)!r}', f"some of {', '.join(cls.__dataclass_fields__)}")
         return cls(**{field: fit_value(value, _FORM.get(field, str), f'protocol: {field}')
                       for field,value in fields.items()})
-
-    def _resizing(self):
-        if self.fit: return f', resized into {self.fit[0]}x{self.fit[1]}'
-        return f', resized to {self.size[0]}x{self.size[1]}' if self.size else ''
-
-    def __str__(self):
-        crop = '' if self.crop is None else f'{self.crop[0]}x{self.crop[1]}'
-        how = 'whole image' if self.mode=='whole' else f'windows {crop} every {self.stride:.3g}'
-        if self.arithmetic:
-            scores = _FURNACE[self.combine] if self.arithmetic=='furnace' else _SCORES[self.arithmetic]
-            how = f'published {self.arithmetic} arithmetic ({scores})' + f', crop {crop}'*bool(crop)
-        scales = f"scale{'s' if len(self.scales)>1 else ''} {' '.join(f'{s:g}' for s in self.scales)}"
-        more = [', scored there'*self.at_size, f', {scales}', ', flip'*self.flip,
-                ', absent classes count as 0'*(self.absent=='zero'),
-                f", without {', '.join(self.void)}" if self.void else '', ', weighted by confidence'*self.weighted]
-        return f'{self.name}: {how}{self._resizing()}{"".join(more)}'
 
 # %% ../../nbs/evaluation/10_protocol.ipynb #8c657ce1
 _SCALES = dict(scales=(.75,1,1.25), flip=True)

@@ -75,16 +75,16 @@ def _opencv_resize(scores, size):
 def sigma_scores(
     forward:'Forward', # `Forward`
     items:list,        # One stack (B, H, W[, C]) of raw images per modality, or None
-    s:float,           # One of the protocol's scales
+    factor:float,      # One of the protocol's scales
     protocol:Protocol, # With arithmetic='sigma'
     stats:list,        # (mean, std) of each modality
     size:tuple         # Of the result
 ) -> Tensor:           # (B, classes, *size): what this scale adds
     "Scores of one scale by Sigma's published evaluator, resized to `size` by OpenCV."
     def tensors(stack:np.ndarray, mean_std:tuple):
-        return torch.stack([to_tensor(at_scale(o, s, protocol), *mean_std) for o in stack])
-    def score(t:int, b:int, l:int, r:int):
-        return _sigma_window(forward, map_present(lambda x: x[...,t:b,l:r], images), protocol)
+        return torch.stack([to_tensor(at_scale(o, factor, protocol), *mean_std) for o in stack])
+    def score(top:int, bottom:int, left:int, right:int):
+        return _sigma_window(forward, map_present(lambda x: x[...,top:bottom,left:right], images), protocol)
     images = map_present(tensors, items, stats)
     height,width = shared_size(images)
     small = height<=protocol.crop[0] or width<=protocol.crop[1]
@@ -95,10 +95,10 @@ def sigma_scores(
 # %% ../../nbs/evaluation/22_published.ipynb #061e45a4
 def _is_map(array): return array.dtype != np.uint8
 
-def _resized(array, s):
-    if s == 1: return array
+def _resized(array, factor):
+    if factor == 1: return array
     how = cv2_().INTER_NEAREST if _is_map(array) else cv2_().INTER_LINEAR
-    out = cv2_().resize(array, None, fx=s, fy=s, interpolation=how)
+    out = cv2_().resize(array, None, fx=factor, fy=factor, interpolation=how)
     return out[...,None] if out.ndim < array.ndim else out
 
 def _padded(array, crop):
@@ -119,9 +119,9 @@ def _furnace_window(forward, images, protocol):
     return (scores if other is None else (scores+other)/2).softmax(1)
 
 # %% ../../nbs/evaluation/22_published.ipynb #936a6d49
-def _furnace_item(forward, images, s, protocol, stats):
+def _furnace_item(forward, images, factor, protocol, stats):
     "Scores of one item at one scale, (1, classes, h, w) float64, at the scale's own size."
-    arrays = map_present(lambda array: _resized(array, s), images)
+    arrays = map_present(lambda array: _resized(array, factor), images)
     height,width = next(array for array in arrays if array is not None).shape[:2]
     crop = protocol.crop[0]
     if max(height, width) <= crop:
@@ -132,16 +132,16 @@ def _furnace_item(forward, images, s, protocol, stats):
     padded = map_present(lambda array: _padded(array, crop), arrays)
     size = next(array for array in padded if array is not None).shape[:2]
     top,left = (size[0]-height)//2,(size[1]-width)//2
-    def score(t:int, b:int, l:int, r:int):
-        return _furnace_window(forward,
-                               map_present(lambda array,st: _tensor(array[t:b,l:r], st), padded, stats), protocol)
+    def score(top:int, bottom:int, left:int, right:int):
+        return _furnace_window(forward, map_present(lambda array,st: _tensor(array[top:bottom,left:right], st), padded,
+                                                    stats), protocol)
     total = _add_windows(score, windows(size, (crop,crop), protocol.stride), size)
     return total[...,top:top+height,left:left+width]
 
 def furnace_scores(
     forward:'Forward', # `Forward`
     items:list,        # One stack (B, H, W[, C]) per modality: uint8 images, float maps; None where missing
-    s:float,           # One of the protocol's scales
+    factor:float,      # One of the protocol's scales
     protocol:Protocol, # With arithmetic='furnace'
     stats:list,        # (mean, std) of each modality
     size:tuple         # Of the result
@@ -149,16 +149,16 @@ def furnace_scores(
     "Scores of one scale in the evaluator of SA-Gate and malleable 2.5D convolution."
     count = len(next(stack for stack in items if stack is not None))
     one_by_one = zip(*([None]*count if stack is None else stack for stack in items))
-    each = [_furnace_item(forward, list(images), s, protocol, stats) for images in one_by_one]
+    each = [_furnace_item(forward, list(images), factor, protocol, stats) for images in one_by_one]
     return torch.cat([_opencv_resize(scores, size) for scores in each])
 
 # %% ../../nbs/evaluation/22_published.ipynb #873cbc90
-def _corners(x, size): return F.interpolate(x, tuple(size), mode='bilinear', align_corners=True)
+def _corners(maps, size): return F.interpolate(maps, tuple(size), mode='bilinear', align_corners=True)
 
 def cmnext_scores(
     forward:'Forward', # `Forward`
     items:list,        # One stack (B, H, W[, C]) of raw images per modality, or None
-    s:float,           # One of the protocol's scales
+    factor:float,      # One of the protocol's scales
     protocol:Protocol, # With arithmetic='cmnext'
     stats:list,        # (mean, std) of each modality
     size:tuple         # Of the result
@@ -169,7 +169,7 @@ def cmnext_scores(
         return torch.stack([to_tensor(at_scale(o, 1, protocol), *mean_std) for o in stack])
     images = map_present(tensors, items, stats)
     if len(protocol.scales) == 1 and not protocol.flip: return forward(images).softmax(1)
-    wanted = [-(-int(s*side)//32)*32 for side in size]
+    wanted = [-(-int(factor*side)//32)*32 for side in size]
     images = map_present(lambda image: _corners(image, wanted), images)
     total = _corners(forward(images), size).softmax(1)
     if not protocol.flip: return total

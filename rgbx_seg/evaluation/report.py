@@ -118,6 +118,7 @@ def mean_iou(self:Report,
     matrix.absent = absent or matrix.absent
     return matrix.miou(self.class_ids(classes))
 
+# %% ../../nbs/evaluation/30_report.ipynb #57e66d5f
 @patch
 def iou(self:Report, row:str='all') -> dict: # {class: IoU in 0..1, NaN where undefined}
     "IoU of every class in a row."

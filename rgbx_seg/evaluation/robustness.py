@@ -151,10 +151,10 @@ def _combinations(dataset, corruptions, severities, which):
             todo += [(names, corruption, severity) for severity in severities if not (least and severity>3)]
     return todo,skipped
 
-def _same_settings(a, b):
+def _same_settings(one, other):
     def keys(robustness:'Robustness'):
         return {(key, severity) for key,some in robustness.reports.items() for severity in some}
-    differ = keys(a)^keys(b)
+    differ = keys(one)^keys(other)
     if not differ: return
     raise RGBXError('reference', f'other settings ({len(differ)} combinations differ)',
                     'the same corruptions, severities and modalities')
@@ -317,7 +317,7 @@ def missing_benchmark(
     def entire(left:tuple):
         if missing=='zero': return losing(left, lambda x, generator: torch.zeros_like(x))
         return score(model, tuple(name for name in names if name not in left))
-    def random(left:tuple, r:float): return losing(left, lambda x, generator: random_zero(x, r, generator))
+    def random(left:tuple, rate:float): return losing(left, lambda x, generator: random_zero(x, rate, generator))
     def noised(level:str): return changed(lambda name, x, generator: noisy(x, level, name=='event', generator))
     lefts = _subsets(names, subsets)
     jobs = [('EMM', left, entire, (left,)) for left in lefts]

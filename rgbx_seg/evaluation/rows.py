@@ -31,7 +31,7 @@ class _PngRows:
         checked = kind+content
         self.file.write(struct.pack('>I', len(content))+checked+struct.pack('>I', zlib.crc32(checked)))
 
-    def rows(self, y:int, rows:np.ndarray): # (h, W) uint8, the next ones
+    def rows(self, top:int, rows:np.ndarray): # (h, W) uint8, the next ones
         "Write rows."
         self._chunk(b'IDAT', self.stream.compress(np.pad(rows, ((0,0), (1,0))).tobytes()))      # filter 0 before each
 
@@ -41,6 +41,7 @@ class _PngRows:
         self._chunk(b'IEND', b'')
         self.file.close()
 
+# %% ../../nbs/evaluation/44_rows.ipynb #0d9dfcbe
 class _TiffRows:
     "A GeoTIFF of one band that is written row by row."
     def __init__(self, path:Path, grid:Grid, dtype:str, palette=None, scale=None):
@@ -56,17 +57,40 @@ class _TiffRows:
         if palette is not None: self.file.write_colormap(1, {i: tuple(map(int, c)) for i,c in enumerate(palette)})
         if scale is not None: self.file.scales = (scale,)
 
-    def rows(self, y:int, rows:np.ndarray): # First row, and (h, W)
+    def rows(self, top:int, rows:np.ndarray): # First row, and (h, W)
         "Write rows."
-        window = need('rasterio.windows', 'geo', self.file.name).Window(0, y, rows.shape[1], rows.shape[0])
+        window = need('rasterio.windows', 'geo', self.file.name).Window(0, top, rows.shape[1], rows.shape[0])
         self.file.write(rows, 1, window=window)
 
     def close(self):
         "Finish the file."
         self.file.close()
 
+# %% ../../nbs/evaluation/44_rows.ipynb #5fcf0325
+class _Bands:
+    "A row of tiles, from its first part to the file."
+    def begin(self, height:int): # Of the finished part
+        "Start a row."
+        self.begun = [np.full((height, self.shape[1]), np.nan if kind == np.float32 else void, kind)
+                      for _,_,void,kind in self.wanted]
+
+    def put(self, left:int, part:Tensor): # First column, and `(classes + maps, height, width)`
+        "A finished part of the row."
+        there = ~part[0].isnan()
+        for row,(what,full,void,kind) in zip(self.begun, self.wanted):
+            if what == 'classes': values = part[:self.num_classes].max(0).indices
+            else: values = part[self.num_classes+what]
+            if full is not None and kind == np.uint8: values = (values.nan_to_num()*full).round()
+            row[:,left:left+part.shape[2]] = torch.where(there, values,
+                                                         torch.nan if kind == np.float32 else void).numpy()
+
+    def end(self, top:int): # Its place
+        "Write the row."
+        for plane,writer in self.writers: writer.rows(top, self.begun[plane])
+        self.counts += np.bincount(self.begun[0].ravel(), minlength=256)
+
 # %% ../../nbs/evaluation/44_rows.ipynb #58baa1bf
-class Target:
+class Target(_Bands):
     "The files of a result: of the classes, and of each map as 8 bits (times `full`; without data `void`) or as floats."
     def __init__(self,
         shape:tuple,     # (height, width)
@@ -75,7 +99,6 @@ class Target:
         self.shape,self.num_classes = shape,num_classes
         self.writers,self.counts,self.begun = [],np.zeros(256, np.int64),None
         self.wanted = [('classes', None, 255, np.uint8)]       # (what, factor, void, type) of each plane
-
     def add(self,
         stack:ExitStack, # Closes the file
         path:Path,       # Of the file
@@ -93,26 +116,6 @@ class Target:
         plane = ('classes', None, 255, np.uint8) if what == 'classes' else (what, full, void, np.dtype(dtype).type)
         if plane not in self.wanted: self.wanted.append(plane)
         self.writers.append((self.wanted.index(plane), writer))
-
     def tell(self, writer:object): # With `rows(y, rows)`
         "Someone else who gets the classes."
         self.writers.append((0, writer))
-
-    def begin(self, height:int): # Of the finished part
-        "Start a row."
-        self.begun = [np.full((height, self.shape[1]), np.nan if kind == np.float32 else void, kind)
-                      for _,_,void,kind in self.wanted]
-
-    def put(self, x:int, part:Tensor): # First column, and `(classes + maps, height, width)`
-        "A finished part of the row."
-        there = ~part[0].isnan()
-        for row,(what,full,void,kind) in zip(self.begun, self.wanted):
-            if what == 'classes': values = part[:self.num_classes].max(0).indices
-            else: values = part[self.num_classes+what]
-            if full is not None and kind == np.uint8: values = (values.nan_to_num()*full).round()
-            row[:,x:x+part.shape[2]] = torch.where(there, values, torch.nan if kind == np.float32 else void).numpy()
-
-    def end(self, y:int): # Its place
-        "Write the row."
-        for plane,writer in self.writers: writer.rows(y, self.begun[plane])
-        self.counts += np.bincount(self.begun[0].ravel(), minlength=256)

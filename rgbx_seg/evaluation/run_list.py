@@ -24,7 +24,7 @@ class _Files:
     def __init__(self, folder, names):
         self.folder,self.names,self.damaged = folder,names,{}
 
-    def record(self, name):
+    def record(self, name:str):
         "The object in a JSON file; nothing where it is missing or damaged."
         if name not in self.names: return {}
         try: return read_json(self.folder/name, 'what training wrote')
@@ -150,22 +150,9 @@ def _order(line, name):
     if value is None or value != value: return 2, 0, ''
     return (0, -value, '') if isinstance(value, (int, float)) else (1, 0, _word(value))
 
-# %% ../../nbs/evaluation/58_run_list.ipynb #0a99428d
-class RunList(Tables):
-    "Runs with scores and settings."
-    def __init__(self,
-        folder:Path,     # Where they lie
-        lines:list,      # A dict for each run
-        damaged:dict,    # {file: why it cannot be read}
-        total:int,       # How many runs there are, with those left out
-        settings:tuple=()# Paths of settings that have a column
-    ):
-        self.folder = folder
-        self.lines = lines
-        self.damaged = damaged
-        self.total = total
-        self.settings = tuple(settings)
-
+# %% ../../nbs/evaluation/58_run_list.ipynb #da83942e
+class _RunRows(Tables):
+    "Runs as a table."
     def heading(self) -> list: # Lines
         "How many."
         count = f'{len(self.lines)} of {self.total}' if len(self.lines) < self.total else str(self.total)
@@ -191,6 +178,22 @@ class RunList(Tables):
                 f"{line['epochs']}/{_word(line['planned'])}", shown, pct(line['miou'], digits) + other, date,
                 *(_word(_value(line, name)) for name in self.settings)]
 
+# %% ../../nbs/evaluation/58_run_list.ipynb #0a99428d
+class RunList(_RunRows):
+    "Runs with scores and settings."
+    def __init__(self,
+        folder:Path,     # Where they lie
+        lines:list,      # A dict for each run
+        damaged:dict,    # {file: why it cannot be read}
+        total:int,       # How many runs there are, with those left out
+        settings:tuple=()# Paths of settings that have a column
+    ):
+        self.folder = folder
+        self.lines = lines
+        self.damaged = damaged
+        self.total = total
+        self.settings = tuple(settings)
+
     def to_pandas(self): # `DataFrame`
         "A row for each run: scores from 0 to 1, and every setting by its path."
         import pandas
@@ -200,7 +203,7 @@ class RunList(Tables):
 # %% ../../nbs/evaluation/58_run_list.ipynb #3565b021
 def _below(folder, damaged):
     "(name, its `_Files`) of every folder with a config or a history, in order."
-    def unread(error): damaged[os.path.relpath(error.filename, folder)] = error.strerror
+    def unread(error:OSError): damaged[os.path.relpath(error.filename, folder)] = error.strerror
     for place,folders,names in os.walk(folder, onerror=unread):
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         if not {'config.json', 'history.csv'} & set(names): continue

@@ -48,13 +48,13 @@ def _opencv_resize(image, size, **kwargs):
 
 def scaled(
     image:np.ndarray,    # (H, W) or (H, W, C), uint8 (uint16 and float32 work too)
-    s:float,             # Factor of both sides
-    exact:bool=False     # Sample at exactly 1/s, as the published evaluator; False: corners of both images coincide
+    factor:float,        # Factor of both sides
+    exact:bool=False     # Sample at exactly 1/factor, as published; False: corners of both images coincide
 ) -> np.ndarray:         # Rounded size, same type
-    "The image resized by `s`, bilinear (OpenCV)."
-    if s==1: return image
-    if exact: return _opencv_resize(image, None, fx=s, fy=s)
-    return _opencv_resize(image, tuple(max(1, round(n*s)) for n in image.shape[1::-1]))
+    "The image resized by `factor`, bilinear (OpenCV)."
+    if factor==1: return image
+    if exact: return _opencv_resize(image, None, fx=factor, fy=factor)
+    return _opencv_resize(image, tuple(max(1, round(n*factor)) for n in image.shape[1::-1]))
 
 # %% ../../nbs/evaluation/15_scales.ipynb #abc4acd9
 def fitted(
@@ -71,13 +71,13 @@ def _to_size(image, size):
 
 def at_scale(
     image:np.ndarray,      # (H, W) or (H, W, C)
-    s:float,               # One of the protocol's scales
+    factor:float,          # One of the protocol's scales
     protocol:Protocol      # Its resize
 ) -> np.ndarray:           # What the network is to see at this scale, not yet normalised
     "The image as the protocol resizes it."
-    if protocol.size: return _to_size(image, [max(1, round(n*s)) for n in protocol.size])
-    if not protocol.fit: return scaled(image, s, exact=bool(protocol.arithmetic))
-    image = _to_size(image, fitted(image.shape[:2], [n*s for n in protocol.fit]))
+    if protocol.size: return _to_size(image, [max(1, round(n*factor)) for n in protocol.size])
+    if not protocol.fit: return scaled(image, factor, exact=bool(protocol.arithmetic))
+    image = _to_size(image, fitted(image.shape[:2], [n*factor for n in protocol.fit]))
     return _to_size(image, [-(-n//protocol.multiple)*protocol.multiple for n in image.shape[:2]])
 
 # %% ../../nbs/evaluation/15_scales.ipynb #ca1aefb3
@@ -98,12 +98,12 @@ def fitting_batch(
     return max(1, min(images, pixels//(height*width)))
 
 def map_present(
-    f:'Callable', # Function of an image
-    images:list,  # Images, or None
-    *more:list    # Further lists; `f` gets one of each
-) -> list:        # Results, None where there is no image
-    "`f` of every image that is there."
-    return [None if each[0] is None else f(*each) for each in zip(images, *more)]
+    function:'Callable', # Function of an image
+    images:list,         # Images, or None
+    *more:list           # Further lists; `function` gets one of each
+) -> list:               # Results, None where there is no image
+    "`function` of every image that is there."
+    return [None if each[0] is None else function(*each) for each in zip(images, *more)]
 
 def mirrored(
     images:list,     # Normalised tensors (..., C, H, W), or None

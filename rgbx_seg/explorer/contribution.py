@@ -74,14 +74,14 @@ def _region(predicted, target):
 # %% ../../nbs/explorer/05_contribution.ipynb #64d8f9c8
 def _patches(height, width, size, stride):
     "Top and left of the patches that cover an image, the last ones at its ends."
-    def starts(n:int): return sorted({*range(0, n-size, stride), n-size})
+    def starts(length:int): return sorted({*range(0, length-size, stride), length-size})
     return [(top,left) for top in starts(height) for left in starts(width)]
 
-def _covered(images, i, patches, size):
-    "A batch in which image `i` has one patch of zeros per copy."
+def _covered(images, number, patches, size):
+    "A batch in which image `number` has one patch of zeros per copy."
     batch = [image.expand(len(patches), *image.shape[1:]) for image in images]
-    batch[i] = batch[i].clone()
-    for k,(top,left) in enumerate(patches): batch[i][k,:,top:top+size,left:left+size] = 0
+    batch[number] = batch[number].clone()
+    for k,(top,left) in enumerate(patches): batch[number][k,:,top:top+size,left:left+size] = 0
     return batch
 
 # %% ../../nbs/explorer/05_contribution.ipynb #00f62154

@@ -101,13 +101,13 @@ def show_per_modality(
     return picture_grid(rows, [titles, list(predictions)], [], card, present, width, dpi)
 
 # %% ../../nbs/explorer/00_maps.ipynb #0b2df756
-def _norm(f): # (1, C, h, w) -> (h, w)
+def _norm(features): # (1, C, h, w) -> (h, w)
     "Root mean square over the channels."
-    return f[0].float().square().mean(0).sqrt().cpu().numpy()
+    return features[0].float().square().mean(0).sqrt().cpu().numpy()
 
-def _stands_out(f): # (1, C, h, w) -> (h, w)
+def _stands_out(features): # (1, C, h, w) -> (h, w)
     "How far each place is from the mean over all places."
-    return _norm(f-f.mean((-2,-1), keepdim=True))
+    return _norm(features-features.mean((-2,-1), keepdim=True))
 
 def _fusion_map(fusion, names, features, fused):
     "One stage: where features stand out, and what each sensor changes."

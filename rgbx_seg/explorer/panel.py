@@ -25,8 +25,27 @@ from ..show.colours import error_picture, mapped_picture, mask_picture, overlay
 _WORKING,_READY,_UNABLE = '#D55E00','#060','#B00'   # colours of the panel's state
 _KEYS = dict(n='next', ArrowRight='next', p='previous', ArrowLeft='previous', w='worst', Escape='small')
 
+# %% ../../nbs/explorer/14_panel.ipynb #a936d64c
+class _Controls(Screen):
+    "What a program does with the panel."
+    def refresh(self):
+        "Ask for everything anew."
+        self.state.value = state_html('working', _WORKING)
+        self.worker.submit(self._job(self.setting()))
+
+    def wait(self, timeout:float=120., # Seconds
+        all:bool=True                  # Also wait for the scores of all samples
+    ) -> bool:                         # Did it end in time?
+        "Until the panel shows what was asked for."
+        return self.worker.wait(timeout, all)
+
+    def close(self):
+        "Stop working and remove the widgets."
+        self.worker.stop()
+        super().close()
+
 # %% ../../nbs/explorer/14_panel.ipynb #99227c02
-class Explorer(Screen):
+class Explorer(_Controls):
     "The panel as a widget. Raises `RGBXError` when models and data do not fit; `explore` shows a message instead."
     def __init__(self,
         models:dict,        # {name: model}; two are compared
@@ -59,19 +78,6 @@ class Explorer(Screen):
         self.refresh()
 
     def __repr__(self): return f"Explorer of {' and '.join(self.models)} on {self.card.name}: {len(self.dataset)} items"
-    def refresh(self):
-        "Ask for everything anew."
-        self.state.value = state_html('working', _WORKING)
-        self.worker.submit(self._job(self.setting()))
-    def wait(self, timeout:float=120., # Seconds
-        all:bool=True                  # Also wait for the scores of all samples
-    ) -> bool:                         # Did it end in time?
-        "Until the panel shows what was asked for."
-        return self.worker.wait(timeout, all)
-    def close(self):
-        "Stop working and remove the widgets."
-        self.worker.stop()
-        super().close()
 
 # %% ../../nbs/explorer/14_panel.ipynb #1c01f77c
 @patch
@@ -127,9 +133,9 @@ def setting(self:Explorer) -> Setting:
 
 # %% ../../nbs/explorer/14_panel.ipynb #d5174d90
 @patch
-def _item(self:Explorer, i):
+def _item(self:Explorer, index):
     "Item i, the last one kept."
-    if self._last_item[0]!=i: self._last_item = i,self.dataset[i]
+    if self._last_item[0]!=index: self._last_item = index,self.dataset[index]
     return self._last_item[1]
 
 @patch
@@ -260,9 +266,9 @@ def _key(self:Explorer, word):
 
 # %% ../../nbs/explorer/14_panel.ipynb #f93b3949
 @patch
-def _sort_key(self:Explorer, i):
+def _sort_key(self:Explorer, index):
     "What a sample is sorted by; samples without a score go last."
-    scores = [self.scores[name].get(i, math.nan) for name in self.models]
+    scores = [self.scores[name].get(index, math.nan) for name in self.models]
     if self.order.value=='worst first': value = scores[0]
     elif self.order.value=='best first': value = -scores[0]
     else: value = scores[0]-scores[1]
@@ -348,7 +354,7 @@ def save_view(self:Explorer, folder:str=None # Where to; default: what the panel
     "Write figure (PNG) and numbers (JSON) under a new name."
     folder,numbers = Path(folder or self.folder.value or '.'),self.numbers()
     stem = ''.join(c if c.isalnum() or c in '-_.' else '_' for c in numbers['sample']).strip('.') or 'sample'
-    def paths(n:int): return [folder/f'{stem}-{n}.{ending}' for ending in ('png','json')]
+    def paths(number:int): return [folder/f'{stem}-{number}.{ending}' for ending in ('png','json')]
     picture,data = next(some for some in map(paths, range(1, 100000)) if not any(path.exists() for path in some))
     with atomic_path(picture) as temporary: self.figure(2, 150).savefig(temporary, format='png', bbox_inches='tight')
     write_text(data, json.dumps(numbers, indent=1)+'\n')

@@ -208,8 +208,23 @@ def check_fit(
                             f'{len(dataset.card.classes)}, as the data set {dataset.card.name!r} has')
         model_inputs(model, dataset.card, list(dataset.modalities))
 
+# %% ../../nbs/explorer/10_state.ipynb #9e9f25bd
+class _Work:
+    "Work that was asked for, and its end."
+    def stop(self):
+        "Drop all work; the thread ends."
+        with self.changed:
+            self.new = self.job = self.back = None
+            self.idle = 0.
+            self.changed.notify_all()
+
+    @property
+    def busy(self) -> bool: # Is a job waiting or running?
+        "Whether something that was asked for is not done yet."
+        return bool(self.new or self.job)
+
 # %% ../../nbs/explorer/10_state.ipynb #79d09bee
-class StepWorker:
+class StepWorker(_Work):
     "Runs generators step by step; a newer job replaces the older one, background work fills the pauses."
     def __init__(self,
         threaded:bool=True, # False: everything is done at once, in the caller's thread
@@ -241,16 +256,6 @@ class StepWorker:
         "Until there is nothing left to do."
         def done(): return not (self.new or self.job or all and (self.back or self.stepping))
         with self.changed: return self.changed.wait_for(done, timeout)
-    def stop(self):
-        "Drop all work; the thread ends."
-        with self.changed:
-            self.new = self.job = self.back = None
-            self.idle = 0.
-            self.changed.notify_all()
-    @property
-    def busy(self) -> bool: # Is a job waiting or running?
-        "Whether something that was asked for is not done yet."
-        return bool(self.new or self.job)
 
 # %% ../../nbs/explorer/10_state.ipynb #d803eccf
 def _run_all(worker, job):

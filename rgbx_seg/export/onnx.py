@@ -63,10 +63,10 @@ def _plain_ss2d(x, x_dbl, dt_w, A, D, dt_bias, route, save, backend):
     return ss2d_unfused(x, x_dbl, dt_w, A, D, dt_bias, route, 'blocked'),x.new_empty(0)
 def _plain_attention(q, k, v, rpb, kernel, tile, backend): return attention.na_reference(q, k, v, tuple(kernel), 1, rpb)
 
-def _plain_split(x, size, dim=0): # slices: onnxscript's optimiser does not fold a split of unknown length
-    n = x.shape[dim]
+def _plain_split(tensor, size, dim=0): # slices: onnxscript's optimiser does not fold a split of unknown length
+    n = tensor.shape[dim]
     k = int((n+size-1)//size)
-    return [torch.ops.aten.slice.Tensor(x, dim, i*size, (i+1)*size if i < k-1 else n) for i in range(k)]
+    return [torch.ops.aten.slice.Tensor(tensor, dim, i*size, (i+1)*size if i < k-1 else n) for i in range(k)]
 
 def plain_operators() -> dict: # `{operator: function}`, for `ExportedProgram.run_decompositions`
     "Our operators in terms of torch's own and `scan_blocks`."
@@ -123,14 +123,14 @@ class _Form:
     argmax:bool=False    # Classes `(1, H, W)` uint8 out?
     reading:object=None  # How a run's images are read
 
-    def stats(self, model, name) -> tuple: # Mean, std, order of the channels
+    def stats(self, model:nn.Module, name:str) -> tuple: # Mean, std, order of the channels
         if self.reading is not None and name in self.reading.modalities:
             modality = self.reading.modalities[name]
             return tuple(modality.mean),tuple(modality.std),modality.order
         channels = model.in_channels[name]
         return (*(IMAGENET if channels==3 else ((.5,)*channels, (.25,)*channels)),'rgb')
 
-    def normalised(self, image:Tensor, stats) -> Tensor: # `(1, H, W, C)` -> `(1, C, H, W)`
+    def normalised(self, image:Tensor, stats:tuple) -> Tensor: # `(1, H, W, C)` -> `(1, C, H, W)`
         if not self.raw: return image
         mean,std,order = stats
         scale = [1/(255*s) for s in std]

@@ -22,7 +22,7 @@ def steps_graph(rates, # `A` as `(K, N, D)`, of the graph around it
                    (('h', (1,b,K,N,D)), ('dt', wide), ('du', wide), ('B', narrow), ('C', narrow)))
     tape = ir.tape.Tape()
     def op(kind:str, *inputs, **attributes): return tape.op(kind, inputs, attributes)
-    def parts(x): return tape.op_multi_out('Split', [x], dict(axis=0, num_outputs=steps), num_outputs=steps)
+    def parts(tensor): return tape.op_multi_out('Split', [tensor], dict(axis=0, num_outputs=steps), num_outputs=steps)
     third,fourth = op('Constant', value_ints=[3]),op('Constant', value_ints=[4])
     decays = parts(op('Exp', op('Mul', op('Unsqueeze', dt, third), rates)))
     inputs = parts(op('Mul', op('Unsqueeze', du, third), op('Unsqueeze', B, fourth)))

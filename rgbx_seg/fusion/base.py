@@ -46,12 +46,12 @@ class PairwiseFusion(Fusion):
     the mean."""
     def __init__(self,
         pair,                  # Makes a pair module, called without arguments once per X
-        n:int=2,               # Number of modalities, RGB included; at least 2
+        modalities:int=2,      # Number of modalities, RGB included; at least 2
         enriches:bool=False,   # Do the features that the pair returns travel on?
     ):
         super().__init__()
         self.enriches = enriches
-        self.pairs = nn.ModuleList(pair() for _ in range(n-1))
+        self.pairs = nn.ModuleList(pair() for _ in range(modalities-1))
 
     def forward(self, *feats) -> tuple: # `fused`, `feats`
         "Features `(B, C, H, W)` or `None`, RGB first, to `(fused, feats)`."

@@ -21,10 +21,10 @@ from ..registry import FUSIONS, check_quirks, quirk
 class SelfQueryHub(nn.Module):
     "Maps of the sensors, `None` for a missing one, to the gated maps and their maximum."
     def __init__(self, dim:int, # Channels C
-        n:int,                  # Sensors besides RGB
+        sensors:int,            # Sensors besides RGB
     ):
         super().__init__()
-        self.score_nets = nn.ModuleList(nn.Sequential(depthwise(dim), nn.Conv2d(dim, 1, 1)) for _ in range(n))
+        self.score_nets = nn.ModuleList(nn.Sequential(depthwise(dim), nn.Conv2d(dim, 1, 1)) for _ in range(sensors))
 
     def scores(self, *maps) -> list: # `(B, 1, H, W)` in (0, 1) each, None for a missing one
         "Where each sensor has something to say."
@@ -43,11 +43,11 @@ class PooledAttention(nn.Module):
         super().__init__()
         self.conv0, self.conv4 = depthwise(dim, 7), nn.Conv2d(dim, dim, 1)
 
-    def forward(self, u:Tensor) -> Tensor: # `(B, C, H, W)`
+    def forward(self, features:Tensor) -> Tensor: # `(B, C, H, W)`
         "Weights from 0 to 1, and the input itself on top."
-        near = self.conv0(u)
+        near = self.conv0(features)
         far = [F.avg_pool2d(near, k, 1, k//2, count_include_pad=False) for k in self.sizes]
-        return self.conv4(near + sum(far)).sigmoid()*u + u
+        return self.conv4(near + sum(far)).sigmoid()*features + features
 
 class ConvMLP(nn.Module):
     "1x1, depth-wise 3x3, GELU, 1x1 on `(B, C, H, W)`."
@@ -70,10 +70,10 @@ quirk('gated_path', 'the channel gate of a mixing block of CMNeXt multiplies the
 quirk('mixed_axes', 'from three inputs on, CMNeXt shuffles pixels and channels of a sensor between stages',
       'a sensor takes its map along as it is')
 
-def mixed_axes(g:Tensor) -> Tensor: # `(B, C, H, W)` -> the same shape, other places
+def mixed_axes(features:Tensor) -> Tensor: # `(B, C, H, W)` -> the same shape, other places
     "The quirk `mixed_axes`: the values of a map, read as if its last axis were the channels."
-    B,C,H,W = g.shape
-    return g.contiguous().flatten(1).unflatten(1, (H, W, C)).permute(0, 3, 1, 2)
+    B,C,H,W = features.shape
+    return features.contiguous().flatten(1).unflatten(1, (H, W, C)).permute(0, 3, 1, 2)
 
 # %% ../../nbs/fusion/22_cmnext.ipynb #5ae485eb
 class PoolingMixer(nn.Module):
@@ -106,16 +106,16 @@ class PoolingMixer(nn.Module):
 class CMNeXtStage(Fusion):
     "The fusion of one stage of CMNeXt, RGB first; its features travel on."
     enriches = True
-    def __init__(self, dim:int, # Channels C
-        n:int=2,                # Number of modalities, RGB included
-        heads:int=1,            # Heads of the context exchange
-        ratio:int=8,            # Hidden width of the blocks' MLP in units of C
-        drop_path:tuple=(0.,0.),# Rate of every mixing block; its length is the depth
-        quirks:tuple=(),        # 'gated_path', 'mixed_axes'
+    def __init__(self, dim:int,  # Channels C
+        modalities:int=2,        # Number of modalities, RGB included
+        heads:int=1,             # Heads of the context exchange
+        ratio:int=8,             # Hidden width of the blocks' MLP in units of C
+        drop_path:tuple=(0.,0.), # Rate of every mixing block; its length is the depth
+        quirks:tuple=(),         # 'gated_path', 'mixed_axes'
     ):
         super().__init__()
-        self.n, self.quirks = n, check_quirks(quirks, 'CMNeXt', 'gated_path', 'mixed_axes')
-        self.hub = SelfQueryHub(dim, n-1) if n > 2 else None
+        self.n, self.quirks = modalities, check_quirks(quirks, 'CMNeXt', 'gated_path', 'mixed_axes')
+        self.hub = SelfQueryHub(dim, modalities-1) if modalities > 2 else None
         gated = 'gated_path' in self.quirks
         self.blocks = nn.Sequential(*(PoolingMixer(dim, ratio, rate, gated) for rate in drop_path))
         self.norm = LayerNorm2d(dim, eps=1e-6)

@@ -21,10 +21,10 @@ class ChannelWeights(nn.Module):
     ):
         super().__init__()
         self.mlp = nn.Sequential(nn.Linear(4*dim, 4*dim), nn.ReLU(inplace=True), nn.Linear(4*dim, 2*dim), nn.Sigmoid())
-    def forward(self, y:Tensor, # Both modalities `(B, 2C, H, W)`
+    def forward(self, both:Tensor, # Both modalities `(B, 2C, H, W)`
     ) -> tuple: # w1, w2: `(B, C, 1, 1)` each
         "Weights of the first and of the second modality."
-        return self.mlp(torch.cat([y.mean((2, 3)), y.amax((2, 3))], 1))[:, :, None, None].chunk(2, 1)
+        return self.mlp(torch.cat([both.mean((2, 3)), both.amax((2, 3))], 1))[:, :, None, None].chunk(2, 1)
 
 class SpatialWeights(nn.Module):
     "One weight per position and modality from two 1x1 convolutions (CMX, eq. 3-4)."
@@ -32,10 +32,10 @@ class SpatialWeights(nn.Module):
     ):
         super().__init__()
         self.mlp = nn.Sequential(nn.Conv2d(2*dim, dim, 1), nn.ReLU(inplace=True), nn.Conv2d(dim, 2, 1), nn.Sigmoid())
-    def forward(self, y:Tensor, # Both modalities `(B, 2C, H, W)`
+    def forward(self, both:Tensor, # Both modalities `(B, 2C, H, W)`
     ) -> tuple: # s1, s2: `(B, 1, H, W)` each
         "Weights of the first and of the second modality."
-        return self.mlp(y).chunk(2, 1)
+        return self.mlp(both).chunk(2, 1)
 
 # %% ../../nbs/fusion/20_cmx.ipynb #aed47628
 class RectifyModule(nn.Module):
@@ -110,10 +110,10 @@ class ChannelEmbed(nn.Module):
         self.channel_embed = nn.Sequential(nn.Conv2d(2*dim, dim, 1), nn.Conv2d(dim, dim, 3, padding=1, groups=dim),
                                            nn.ReLU(inplace=True), nn.Conv2d(dim, dim, 1), nn.BatchNorm2d(dim))
         self.norm = nn.BatchNorm2d(dim)
-    def forward(self, y:Tensor, # `(B, 2C, H, W)`
+    def forward(self, both:Tensor, # `(B, 2C, H, W)`
     ) -> Tensor: # `(B, C, H, W)`
         "Merge."
-        return self.norm(self.residual(y)+self.channel_embed(y))
+        return self.norm(self.residual(both)+self.channel_embed(both))
 
 class FuseModule(nn.Module):
     "FFM: cross path on tokens, then merge; `(B, C, H, W)` twice to `(B, C, H, W)` (CMX, section 3.3)."
@@ -149,11 +149,11 @@ class CMXPair(nn.Module):
         self.frm, self.ffm = RectifyModule(dim, lam), FuseModule(dim, heads)
         self.norm_rgb, self.norm_x = (LayerNorm2d(dim, eps=1e-5) if norm else nn.Identity() for _ in range(2))
     def forward(self, rgb:Tensor, # `(B, C, H, W)`
-        x:Tensor, # Same shape
-    ) -> tuple: # fused, rgb', x': same shapes
+        other:Tensor, # Same shape
+    ) -> tuple: # fused, rgb', other': same shapes
         "Rectify both, fuse what results."
-        rgb,x = self.frm(rgb, x)
-        return self.ffm(self.norm_rgb(rgb), self.norm_x(x)), rgb, x
+        rgb,other = self.frm(rgb, other)
+        return self.ffm(self.norm_rgb(rgb), self.norm_x(other)), rgb, other
 
 # %% ../../nbs/fusion/20_cmx.ipynb #dae12ba1
 @FUSIONS('cmx')

@@ -44,15 +44,17 @@ class TwoStreamScan(nn.Module):
         self.out_proj_a = nn.Linear(D, dim, bias=False)
         if both: self.out_proj_b = nn.Linear(D, dim, bias=False)
 
-    def conv(self, conv:nn.Module, u:Tensor) -> Tensor: # `(B, H, W, D)` -> the same
-        return F.silu(conv(u.permute(0,3,1,2))).permute(0,2,3,1)
-    def project(self, u:Tensor, routes:object=slice(None)) -> Tensor: # `(B, H, W, D)` -> `(B, H*W, routes, R+2N)`
+    def conv(self, conv:nn.Module, features:Tensor) -> Tensor: # `(B, H, W, D)` -> the same
+        return F.silu(conv(features.permute(0,3,1,2))).permute(0,2,3,1)
+    def project(self, features:Tensor, # `(B, H, W, D)`
+        routes:object=slice(None),     # Which of the four
+    ) -> Tensor:                       # `(B, H*W, routes, R+2N)`
         "Step, B and C for some of the four routes, in natural order of positions."
         w = self.x_proj_weight[routes]
-        return F.linear(u.flatten(1,2), w.flatten(0,1)).unflatten(-1, (len(w), -1))
-    def scan(self, u:Tensor, params:Tensor) -> Tensor: # `(B, H, W, D)`, `(B, H*W, 4, R+2N)` -> `(B, H, W, D)`
-        "Scan `u` along the four routes, sum, normalise."
-        return self.out_norm(ss2d(u, params, self.dt_projs_weight, -torch.exp(self.A_logs.float()), self.Ds,
+        return F.linear(features.flatten(1,2), w.flatten(0,1)).unflatten(-1, (len(w), -1))
+    def scan(self, features:Tensor, params:Tensor) -> Tensor: # `(B, H, W, D)`, `(B, H*W, 4, R+2N)` -> `(B, H, W, D)`
+        "Scan `features` along the four routes, sum, normalise."
+        return self.out_norm(ss2d(features, params, self.dt_projs_weight, -torch.exp(self.A_logs.float()), self.Ds,
                                   self.dt_projs_bias))
 
 # %% ../../nbs/fusion/40_dcf.ipynb #8297a029
@@ -71,8 +73,8 @@ class DCFScan(TwoStreamScan):
 class DSS4Scan(TwoStreamScan):
     "DS-S4, `(p, q) -> p'`, each `(B, H, W, C)`: one scan core for both streams, gated by the first."
     gated = True
-    def forward(self, p:Tensor, q:Tensor):
-        (a,z),b = self.in_proj_a(p).chunk(2, -1),F.linear(q, self.in_proj_b.weight[:self.D])
+    def forward(self, own:Tensor, other:Tensor):
+        (a,z),b = self.in_proj_a(own).chunk(2, -1),F.linear(other, self.in_proj_b.weight[:self.D])
         u = torch.cat([self.conv(self.conv2d_a, a), self.conv(self.conv2d_b, b)])
         ya,yb = self.scan(u, self.project(u)).chunk(2)
         z = F.silu(z)
@@ -100,10 +102,11 @@ class TwoStreamBlock(nn.Module):
         self.mlp_A = MLP(dim, mlp_ratio)
         self.mlp_B = MLP(dim, mlp_ratio)
         self.drop_path = DropPath(drop_path)
-    def forward(self, a:Tensor, b:Tensor):
-        p,q = self.norm_A(a),self.norm_B(b)
-        a,b = a+self.drop_path(self.m_a(p, q)),b+self.drop_path(self.m_b(q, p))
-        return a+self.drop_path(self.mlp_A(self.norm2_A(a))),b+self.drop_path(self.mlp_B(self.norm2_B(b)))
+    def forward(self, first:Tensor, second:Tensor):
+        p,q = self.norm_A(first),self.norm_B(second)
+        first,second = first+self.drop_path(self.m_a(p, q)),second+self.drop_path(self.m_b(q, p))
+        return (first+self.drop_path(self.mlp_A(self.norm2_A(first))),
+                second+self.drop_path(self.mlp_B(self.norm2_B(second))))
 
 # %% ../../nbs/fusion/40_dcf.ipynb #15a6287a
 class DCFPair(nn.Module):

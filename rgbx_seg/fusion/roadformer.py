@@ -38,12 +38,12 @@ class GlobalEncoder(nn.Module):
         self.proj = nn.Conv2d(dim, dim, 1, bias=False)
         self.scale,self.scale2 = nn.Parameter(torch.ones(self.heads,1,1)),_scalar(1)
 
-    def forward(self, z:Tensor) -> Tensor: # `(B, d, H, W)` -> the same
-        u = self.norm(z)
+    def forward(self, features:Tensor) -> Tensor: # `(B, d, H, W)` -> the same
+        u = self.norm(features)
         q,k,v = (t.flatten(2).unflatten(1, (self.heads,-1)) for t in self.qkv2(self.qkv1(u)).chunk(3, 1))
         weights = (F.normalize(q, dim=-1)@F.normalize(k, dim=-1).transpose(-2,-1)*self.scale).softmax(-1)
-        attended = (weights@v).flatten(1,2).unflatten(-1, z.shape[-2:])
-        return z + u + self.proj(attended)*self.scale2
+        attended = (weights@v).flatten(1,2).unflatten(-1, features.shape[-2:])
+        return features + u + self.proj(attended)*self.scale2
 
 # %% ../../nbs/fusion/45_roadformer.ipynb #e92cb0d5
 class LocalEncoder(nn.Module):
@@ -54,7 +54,7 @@ class LocalEncoder(nn.Module):
         self.body = nn.Sequential(nn.Conv2d(dim, w, 1, bias=False), nn.ReLU6(),
                                   nn.Conv2d(w, w, 3, padding=1, groups=w, bias=False), nn.ReLU6(),
                                   nn.Conv2d(w, dim, 1, bias=False))
-    def forward(self, z:Tensor) -> Tensor: return z + self.scale*self.body(z)
+    def forward(self, features:Tensor) -> Tensor: return features + self.scale*self.body(features)
 
 # %% ../../nbs/fusion/45_roadformer.ipynb #c4653921
 class AreaNorm(nn.Module):
@@ -80,12 +80,12 @@ class CrossChannel(nn.Module):
     def __init__(self, area:int=None): # See `AreaNorm`
         super().__init__()
         self.gammax,self.gammay,self.norm = _scalar(0),_scalar(0),AreaNorm(area)
-    def forward(self, p:Tensor, q:Tensor) -> Tensor:
-        P,Q = p.flatten(2),q.flatten(2)
+    def forward(self, first:Tensor, second:Tensor) -> Tensor:
+        P,Q = first.flatten(2),second.flatten(2)
         logits = P@Q.transpose(1,2)
         p2 = self.gammax*(logits.softmax(-1)@Q)+P
         q2 = self.gammay*(logits.transpose(1,2).softmax(-1)@P)+Q
-        return self.norm(torch.cat([p2,q2], 1).unflatten(-1, p.shape[-2:]))
+        return self.norm(torch.cat([p2,q2], 1).unflatten(-1, first.shape[-2:]))
 
 # %% ../../nbs/fusion/45_roadformer.ipynb #09124966
 class Detail(nn.Module):
@@ -106,14 +106,15 @@ class Recalibrate(nn.Module):
         self.conv = nn.Conv2d(dim, dim, 1, bias=False)
         self.gn = nn.GroupNorm(_groups(32, dim//2), dim)
         nn.init.kaiming_normal_(self.conv.weight)
-    def forward(self, g:Tensor) -> Tensor: return g + g*self.gn(self.conv(g.mean((2,3), keepdim=True))).relu().sigmoid()
+    def forward(self, features:Tensor) -> Tensor:
+        return features + features*self.gn(self.conv(features.mean((2,3), keepdim=True))).relu().sigmoid()
 
 class ScaledSum(nn.Module):
     "`scale1*g + scale2*l`."
     def __init__(self):
         super().__init__()
         self.scale1,self.scale2 = _scalar(1),_scalar(1)
-    def forward(self, g:Tensor, l:Tensor) -> Tensor: return g*self.scale1 + l*self.scale2
+    def forward(self, features:Tensor, details:Tensor) -> Tensor: return features*self.scale1 + details*self.scale2
 
 # %% ../../nbs/fusion/45_roadformer.ipynb #673473f2
 class CoordAttention(nn.Module):
@@ -127,11 +128,12 @@ class CoordAttention(nn.Module):
             nn.init.kaiming_normal_(conv.weight, mode='fan_out')
             nn.init.zeros_(conv.bias)
 
-    def forward(self, s:Tensor) -> Tensor: # `(B, C, H, W)` -> the same
-        by_row,by_column = s.mean(3, keepdim=True),s.mean(2, keepdim=True).transpose(2,3)
+    def forward(self, features:Tensor) -> Tensor: # `(B, C, H, W)` -> the same
+        by_row = features.mean(3, keepdim=True)
+        by_column = features.mean(2, keepdim=True).transpose(2,3)
         hidden = F.hardswish(self.bn1(self.conv1(torch.cat([by_row, by_column], 2))))
-        by_row,by_column = hidden.split(s.shape[-2:], 2)
-        return s + s*self.conv_w(by_column.transpose(2,3)).sigmoid()*self.conv_h(by_row).sigmoid()
+        by_row,by_column = hidden.split(features.shape[-2:], 2)
+        return features + features*self.conv_w(by_column.transpose(2,3)).sigmoid()*self.conv_h(by_row).sigmoid()
 
 # %% ../../nbs/fusion/45_roadformer.ipynb #d33be6c0
 class RoadFormerPair(nn.Module):
@@ -155,13 +157,13 @@ class RoadFormerPair(nn.Module):
         return self.project(self.ca(self.sum(g, l))),rgb,feature
 
 def areas(size:tuple, # Side of the crops in pixels, `(height, width)`, or None
-    n:int=4,       # Number of scales
+    scales:int=4,  # Number of scales
 ) -> list:         # Positions at strides 4, 8, ...; `None`s without a size
     "Positions of the maps at each scale."
-    if size is None: return [None]*n
+    if size is None: return [None]*scales
     h,w = (size, size) if isinstance(size, int) else size
-    if h%2**(n+1) or w%2**(n+1): raise RGBXError('size', f'{h}x{w}', f'multiples of {2**(n+1)}')
-    return [(h//2**(i+2))*(w//2**(i+2)) for i in range(n)]
+    if h%2**(scales+1) or w%2**(scales+1): raise RGBXError('size', f'{h}x{w}', f'multiples of {2**(scales+1)}')
+    return [(h//2**(i+2))*(w//2**(i+2)) for i in range(scales)]
 
 # %% ../../nbs/fusion/45_roadformer.ipynb #6cd6b9ae
 @FUSIONS('roadformer')

@@ -46,18 +46,18 @@ class SAGate(nn.Module):
         self.fsp_x = FeatureSeparation(dim, reduction)
         self.gate_rgb,self.gate_x = nn.Conv2d(2*dim, 1, 1),nn.Conv2d(2*dim, 1, 1)
 
-    def gate(self, r:Tensor, d:Tensor) -> Tensor: # Filtered features to `(B, 2, H, W)`, sums to one
+    def gate(self, rgb:Tensor, other:Tensor) -> Tensor: # Filtered features to `(B, 2, H, W)`, sums to one
         "How much each modality counts at every position, RGB first."
-        c = torch.cat([r, d], 1)
+        c = torch.cat([rgb, other], 1)
         return torch.cat([self.gate_rgb(c), self.gate_x(c)], 1).softmax(1)
 
-    def forward(self, r:Tensor, d:Tensor) -> tuple: # `(B, C, H, W)` each, to three of that shape
-        rf,df = self.fsp_rgb(d, r),self.fsp_x(r, d)
+    def forward(self, rgb:Tensor, other:Tensor) -> tuple: # `(B, C, H, W)` each, to three of that shape
+        rf,df = self.fsp_rgb(other, rgb),self.fsp_x(rgb, other)
         g = self.gate(rf, df)
-        a,b = (r,d) if 'unfiltered' in self.quirks else (rf,df)
+        a,b = (rgb,other) if 'unfiltered' in self.quirks else (rf,df)
         m = a*g[:,:1] + b*g[:,1:]
         act = torch.relu if self.relu else lambda t: t
-        return m, act((r+m)/2), act((d+m)/2)
+        return m, act((rgb+m)/2), act((other+m)/2)
 
 @FUSIONS('sa_gate')
 def sa_gate_fusion(channels:tuple, # Channels per stage

@@ -152,9 +152,9 @@ def init_adapter(module:nn.Module): # Applied to every module
     if isinstance(module, MSDeformAttn): module.reset_parameters()
 
 # %% ../../nbs/fusion/50_sam_adapter.ipynb #f8ac10ac
-def spatial_prior(p:int=48, # Channels at stride 4
-    in_channels:int=3,      # Of the image
-) -> Encoder:               # Channels (p, 2p, 4p, 4p)
+def spatial_prior(p:int=48,     # Channels at stride 4
+    in_channels:int=3,          # Of the image
+) -> Encoder:                   # Channels (p, 2*p, 4*p, 4*p)
     "ViT-Adapter's spatial prior module (arXiv 2205.08534)."
     def _convolution(c_in, c_out, stride=1): return conv_bn_relu(c_in, c_out, 3, stride, bias=False)
     first = [*_convolution(in_channels, p, 2), *_convolution(p, p), *_convolution(p, p)]

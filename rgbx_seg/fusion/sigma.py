@@ -19,47 +19,48 @@ def _conv_silu(conv:nn.Module, feature:Tensor) -> Tensor: # `(B, H, W, D)` -> th
     "A depth-wise convolution and a SiLU."
     return F.silu(conv(feature.permute(0,3,1,2))).permute(0,2,3,1)
 
-def _gate(D:int) -> nn.Sequential: # `(B, D)` -> the same, in (0, 1)
+def _gate(width:int) -> nn.Sequential: # `(B, D)` -> the same, in (0, 1)
     "A weight per channel from the means of all channels."
-    hidden = max(1, D//16)
-    return nn.Sequential(nn.Linear(D, hidden, bias=False), nn.SiLU(), nn.Linear(hidden, D, bias=False), nn.Sigmoid())
+    hidden = max(1, width//16)
+    return nn.Sequential(nn.Linear(width, hidden, bias=False), nn.SiLU(),
+                         nn.Linear(hidden, width, bias=False), nn.Sigmoid())
 
 # %% ../../nbs/fusion/10_sigma.ipynb #037fe8d5
 class CrossScan(nn.Module):
     "The two scans of CroMB with exchanged C; `(B, H, W, D)` each, in and out. Parameter names as published."
     def __init__(self,
-        D:int,         # Inner width
+        width:int,     # Inner width
         rank:int,      # Rank of the step projection
         d_state:int=4, # State size N
     ):
         super().__init__()
         self.rank,self.d_state = rank,d_state
         for i in (1,2):
-            setattr(self, f'x_proj_{i}', nn.Linear(D, rank+2*d_state, bias=False))
-            setattr(self, f'dt_proj_{i}', nn.Linear(rank, D))
-            setattr(self, f'A_log_{i}', nn.Parameter(init_A_log(D, d_state)))
-            setattr(self, f'D_{i}', nn.Parameter(torch.ones(D)))
-            setattr(self, f'out_norm_{i}', nn.LayerNorm(D))
+            setattr(self, f'x_proj_{i}', nn.Linear(width, rank+2*d_state, bias=False))
+            setattr(self, f'dt_proj_{i}', nn.Linear(rank, width))
+            setattr(self, f'A_log_{i}', nn.Parameter(init_A_log(width, d_state)))
+            setattr(self, f'D_{i}', nn.Parameter(torch.ones(width)))
+            setattr(self, f'out_norm_{i}', nn.LayerNorm(width))
             step = getattr(self, f'dt_proj_{i}')
             nn.init.uniform_(step.weight, -rank**-.5, rank**-.5)
-            step.bias.data = init_dt((D,))
+            step.bias.data = init_dt((width,))
 
-    def _read(self, tokens, projected, i): # one sequence, row by row
-        step = getattr(self, f'dt_proj_{i}')
-        A = -torch.exp(getattr(self, f'A_log_{i}').float())
-        y = ss2d(tokens, projected.flatten(1,2).unsqueeze(2), step.weight[None], A, getattr(self, f'D_{i}'),
+    def _read(self, tokens, projected, branch): # one sequence, row by row
+        step = getattr(self, f'dt_proj_{branch}')
+        A = -torch.exp(getattr(self, f'A_log_{branch}').float())
+        y = ss2d(tokens, projected.flatten(1,2).unsqueeze(2), step.weight[None], A, getattr(self, f'D_{branch}'),
                  step.bias[None], 'row')
-        return getattr(self, f'out_norm_{i}')(y)
+        return getattr(self, f'out_norm_{branch}')(y)
 
     def forward(self,
-        rgb:Tensor, # `(B, H, W, D)`
-        x:Tensor,   # `(B, H, W, D)`
-    ) -> tuple:     # Two of that shape
+        rgb:Tensor,   # `(B, H, W, D)`
+        other:Tensor, # `(B, H, W, D)`
+    ) -> tuple:       # Two of that shape
         "Both pictures scanned, each read by the other's C."
         sizes = (self.rank+self.d_state, self.d_state)
         own1,C1 = self.x_proj_1(rgb).split(sizes, -1)
-        own2,C2 = self.x_proj_2(x).split(sizes, -1)
-        return self._read(rgb, torch.cat([own1, C2], -1), 1),self._read(x, torch.cat([own2, C1], -1), 2)
+        own2,C2 = self.x_proj_2(other).split(sizes, -1)
+        return self._read(rgb, torch.cat([own1, C2], -1), 1),self._read(other, torch.cat([own2, C1], -1), 2)
 
 # %% ../../nbs/fusion/10_sigma.ipynb #83e1aba7
 class CroMB(nn.Module):
@@ -146,9 +147,9 @@ class SigmaPair(nn.Module):
     ):
         super().__init__()
         self.cross,self.concat = CroMB(dim, d_state),ConMB(dim, d_state)
-    def forward(self, rgb:Tensor, x:Tensor): # `(B, C, H, W)` each
-        a,b = self.cross(rgb.permute(0,2,3,1), x.permute(0,2,3,1))
-        return self.concat(a, b).permute(0,3,1,2), rgb, x
+    def forward(self, rgb:Tensor, other:Tensor): # `(B, C, H, W)` each
+        a,b = self.cross(rgb.permute(0,2,3,1), other.permute(0,2,3,1))
+        return self.concat(a, b).permute(0,3,1,2), rgb, other
 
 # %% ../../nbs/fusion/10_sigma.ipynb #7558dc2b
 @FUSIONS('sigma')

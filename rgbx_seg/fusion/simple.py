@@ -22,11 +22,12 @@ class SumFusion(Fusion):
 class ConcatFusion(Fusion):
     "A 1x1 convolution of the concatenated modalities, batch norm and ReLU; zeros stand for a missing one."
     def __init__(self,
-        channels:int, # Channels of each modality and of the result
-        n:int=2,      # Number of modalities
+        channels:int,     # Channels of each modality and of the result
+        modalities:int=2, # Number of modalities
     ):
         super().__init__()
-        self.proj = nn.Sequential(nn.Conv2d(n*channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU())
+        self.proj = nn.Sequential(nn.Conv2d(modalities*channels, channels, 1, bias=False),
+                                  nn.BatchNorm2d(channels), nn.ReLU())
     def forward(self, *feats):
         "Features `(B, C, H, W)` or `None` to `(fused, feats)`."
         like = present(feats)[0]
@@ -36,11 +37,11 @@ class ConcatFusion(Fusion):
 class GatedFusion(Fusion):
     "A convex combination of the modalities with weights learnt per position."
     def __init__(self,
-        channels:int, # Channels of each modality and of the result
-        n:int=2,      # Number of modalities
+        channels:int,     # Channels of each modality and of the result
+        modalities:int=2, # Number of modalities
     ):
         super().__init__()
-        self.gates = nn.ModuleList(nn.Conv2d(channels, 1, 1) for _ in range(n))
+        self.gates = nn.ModuleList(nn.Conv2d(channels, 1, 1) for _ in range(modalities))
     def weights(self, *feats) -> Tensor: # `(B, number present, H, W)`, sums to one over the modalities
         "Where each present modality counts."
         return torch.cat([g(f) for g,f in zip(self.gates, feats) if f is not None], 1).softmax(1)

@@ -26,9 +26,9 @@ class Adapter(nn.Module):
         self.adapter_down, self.adapter_mid = nn.Linear(dim, width), nn.Linear(width, width)
         self.adapter_up, self.dropout = nn.Linear(width, dim), nn.Dropout(dropout)
 
-    def forward(self, t:Tensor) -> Tensor: # `(B, H, W, C)`
+    def forward(self, tokens:Tensor) -> Tensor: # `(B, H, W, C)`
         "Down, mid, GELU, up."
-        return self.adapter_up(self.dropout(F.gelu(self.adapter_mid(self.adapter_down(t)))))
+        return self.adapter_up(self.dropout(F.gelu(self.adapter_mid(self.adapter_down(tokens)))))
 
 # %% ../../nbs/fusion/55_stitch.ipynb #f29a3465
 quirk('in_turn', 'a later source of StitchFusion passes on what earlier ones have just added: the order matters',
@@ -38,11 +38,12 @@ quirk('random_adapters', 'the zero start of the adapters of StitchFusion is lost
 STITCH_FORMS = ('pair', 'direct', 'shared', 'none')
 
 def adapter_names(form:str, # One of `STITCH_FORMS`
-    n:int,                  # Modalities
+    modalities:int,         # Modalities
 ) -> list:                  # Names of the adapters of one step
     "Which adapters there are: '12' between the first two modalities."
     if form == 'shared': return ['all']
-    pairs = [(i,j) for i in range(1, n+1) for j in range(1, n+1) if i != j and (form == 'direct' or i < j)]
+    pairs = [(i,j) for i in range(1, modalities+1)
+             for j in range(1, modalities+1) if i != j and (form == 'direct' or i < j)]
     return [] if form == 'none' else [f'{i}{j}' for i,j in pairs]
 
 # %% ../../nbs/fusion/55_stitch.ipynb #84a476f1
@@ -69,9 +70,9 @@ class WindowMix(nn.Module):
         self.pwconv1, self.pwconv2 = PointwiseNorm(dim), PointwiseNorm(dim)
         self.dwconv3, self.dwconv5, self.dwconv7 = (depthwise(dim, k) for k in (3,5,7))
 
-    def forward(self, z:Tensor) -> Tensor: # `(B, C, H, W)`
+    def forward(self, features:Tensor) -> Tensor: # `(B, C, H, W)`
         "Mix."
-        y = self.pwconv1(self.fc1(z.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+        y = self.pwconv1(self.fc1(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
         y = y + self.dwconv3(y) + self.dwconv5(y) + self.dwconv7(y)
         return self.fc2(F.gelu(self.pwconv2(y)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
@@ -82,18 +83,18 @@ class ChannelAttention(nn.Module):
         narrow = max(1, dim//16)
         self.fc = nn.Sequential(nn.Linear(dim, narrow, bias=False), nn.ReLU(),
                                 nn.Linear(narrow, dim, bias=False), nn.Sigmoid())
-    def forward(self, z:Tensor) -> Tensor: # `(B, C, H, W)`
-        return self.fc(z.mean((2, 3)))[:,:,None,None]*z
+    def forward(self, features:Tensor) -> Tensor: # `(B, C, H, W)`
+        return self.fc(features.mean((2, 3)))[:,:,None,None]*features
 
 # %% ../../nbs/fusion/55_stitch.ipynb #0c12e47b
 class Collector(nn.Module):
     "All maps of a stage, zeros for a missing one, to one: `(B, C, H, W)`."
     def __init__(self, dim:int, # Channels C
-        n:int,                  # Modalities
+        modalities:int,         # Modalities
         mixed:bool=True,        # With mix and attention, or the projection alone?
     ):
         super().__init__()
-        self.project = nn.Linear(n*dim, dim)
+        self.project = nn.Linear(modalities*dim, dim)
         self.mix = WindowMix(dim) if mixed else None
         self.attend = ChannelAttention(dim) if mixed else None
 
@@ -115,7 +116,7 @@ COLLECTORS = dict(cross=Collector, linear=lambda dim,n: Collector(dim, n, False)
 class _StitchLayers(Fusion):
     "The adapters and the collector of one stage, under their published names."
     def __init__(self, dim:int,  # Channels C
-        n:int=2,                 # Number of modalities
+        modalities:int=2,        # Number of modalities
         form:str='pair',         # One of `STITCH_FORMS`
         collector:str='cross',   # 'cross' as published, 'linear' or 'sum'
         quirks:tuple=(),         # 'in_turn', 'random_adapters'
@@ -125,13 +126,13 @@ class _StitchLayers(Fusion):
         if form not in STITCH_FORMS:
             raise RGBXError('StitchFusion', f'form {form!r}', f"one of {', '.join(STITCH_FORMS)}")
         self.dim = dim
-        self.n = n
+        self.n = modalities
         self.form = form
         self.width = width
         self.quirks = check_quirks(quirks, 'StitchFusion', 'in_turn', 'random_adapters')
         self.stitches = form != 'none'
         self.blocks = nn.ModuleList()
-        self.collect = init_mit_(choose(collector, COLLECTORS, 'collector')(dim, n))
+        self.collect = init_mit_(choose(collector, COLLECTORS, 'collector')(dim, modalities))
 
     def expect_blocks(self, blocks:list): # The `Step`s of every block
         "Make the adapters."

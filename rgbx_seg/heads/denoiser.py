@@ -13,25 +13,25 @@ from ..core import choose
 from ..ops.deform_attention import MSDeformAttn, reference_points
 
 # %% ../../nbs/heads/70_denoiser.ipynb #80e9ef2d
-def _cosine_log_snr(t:Tensor) -> Tensor: # float32
+def _cosine_log_snr(time:Tensor) -> Tensor: # float32
     "The cosine schedule (Nichol & Dhariwal, arXiv 2102.09672, as a log SNR)."
-    return -torch.log((torch.cos((t+.0002)/(1+.00025)*math.pi*.5)**-2 - 1).clamp(min=1e-5))
+    return -torch.log((torch.cos((time+.0002)/(1+.00025)*math.pi*.5)**-2 - 1).clamp(min=1e-5))
 
-def _linear_log_snr(t:Tensor) -> Tensor: # float32
+def _linear_log_snr(time:Tensor) -> Tensor: # float32
     "The linear schedule."
-    return -torch.log(torch.expm1(1e-4 + 10*t**2))
+    return -torch.log(torch.expm1(1e-4 + 10*time**2))
 
 SCHEDULES = dict(cosine=_cosine_log_snr, linear=_linear_log_snr)
 
-def log_snr(t:Tensor,       # Time in [0, 1]: a number, a list or a tensor
+def log_snr(time:Tensor,    # Time in [0, 1]: a number, a list or a tensor
     schedule:str='cosine',  # One of `SCHEDULES`
 ) -> Tensor:                # float32, on the CPU
-    "Log of the signal-to-noise ratio at time `t`, in float32 as published."
-    return choose(schedule, SCHEDULES, 'schedule')(torch.as_tensor(t, dtype=torch.float32, device='cpu'))
+    "Log of the signal-to-noise ratio at time `time`, in float32 as published."
+    return choose(schedule, SCHEDULES, 'schedule')(torch.as_tensor(time, dtype=torch.float32, device='cpu'))
 
-def strengths(s:Tensor) -> tuple: # `(alpha, sigma)`
+def strengths(snr:Tensor) -> tuple: # `(alpha, sigma)`
     "Factors of signal and noise for a log SNR."
-    return torch.sigmoid(s).sqrt(),torch.sigmoid(-s).sqrt()
+    return torch.sigmoid(snr).sqrt(),torch.sigmoid(-snr).sqrt()
 
 # %% ../../nbs/heads/70_denoiser.ipynb #e874cf5d
 def time_pairs(timesteps:int=3,  # Steps T
@@ -59,14 +59,14 @@ def sine_positions(rows:int, # Rows h
 # %% ../../nbs/heads/70_denoiser.ipynb #942da150
 class TimeEmbedding(nn.Module):
     "`s, sin(2 pi w s), cos(2 pi w s)` with learnt `w`: `(B,) -> (B, 2n+1)`."
-    def __init__(self, n:int=8): # Number of frequencies
+    def __init__(self, frequencies:int=8): # Number of frequencies
         super().__init__()
-        self.weights = nn.Parameter(torch.randn(n))
+        self.weights = nn.Parameter(torch.randn(frequencies))
 
-    def forward(self, s:Tensor) -> Tensor: # `(B,)` -> `(B, 2n+1)`
-        s = s[:,None]
-        angle = s*self.weights*2*math.pi
-        return torch.cat([s, angle.sin(), angle.cos()], -1)
+    def forward(self, snr:Tensor) -> Tensor: # `(B,)` -> `(B, 2n+1)`
+        snr = snr[:,None]
+        angle = snr*self.weights*2*math.pi
+        return torch.cat([snr, angle.sin(), angle.cos()], -1)
 
 class DenoiserLayer(nn.Module):
     "Attention, norm, MLP, norm, then a scale and a shift that depend on time; `(B, H*W, C)`."
@@ -85,16 +85,16 @@ class DenoiserLayer(nn.Module):
         for linear in (self.ffn[0], self.ffn[2], self.time[1]): nn.init.xavier_uniform_(linear.weight)
 
     def forward(self,
-        q:Tensor,          # `(B, H*W, C)`
+        queries:Tensor,    # `(B, H*W, C)`
         positions:Tensor,  # `(1, H*W, C)`, see `sine_positions`
         time:Tensor,       # `(B or 1, time_width)`
         reference:Tensor,  # `(1, H*W, 1, 2)`, see `reference_points`
         size:tuple,        # (H, W)
     ) -> Tensor:           # `(B, H*W, C)`
-        q = self.norm1(q + self.attn(q+positions, reference, q, [size]))
-        q = self.norm2(q + self.ffn(q))
+        queries = self.norm1(queries + self.attn(queries+positions, reference, queries, [size]))
+        queries = self.norm2(queries + self.ffn(queries))
         scale,shift = self.time(time)[:,None].chunk(2, -1)
-        return q*(scale+1) + shift
+        return queries*(scale+1) + shift
 
 # %% ../../nbs/heads/70_denoiser.ipynb #588d9ed4
 class Denoiser(nn.Module):
@@ -125,26 +125,26 @@ class Denoiser(nn.Module):
         return self.conv_seg(q.transpose(1,2).reshape(B,C,h,w))
 
 # %% ../../nbs/heads/70_denoiser.ipynb #03848269
-def ddim_step(z:Tensor, # Noisy mask `(B, C, h, w)`
-    predicted:Tensor,   # Predicted mask, embedded
-    now:Tensor,         # log SNR of `z`
-    then:Tensor,        # log SNR of the result
-    noise:Tensor=None,  # Not used
-) -> Tensor:            # As `z`
+def ddim_step(noisy:Tensor, # Noisy mask `(B, C, h, w)`
+    predicted:Tensor,       # Predicted mask, embedded
+    now:Tensor,             # log SNR of `noisy`
+    then:Tensor,            # log SNR of the result
+    noise:Tensor=None,      # Not used
+) -> Tensor:                # As `noisy`
     "Deterministic: the same noise, weaker (arXiv 2010.02502)."
     (alpha,sigma),(alpha2,sigma2) = strengths(now),strengths(then)
-    return predicted*alpha2 + (z-alpha*predicted)/sigma.clamp(min=1e-8)*sigma2
+    return predicted*alpha2 + (noisy-alpha*predicted)/sigma.clamp(min=1e-8)*sigma2
 
-def ddpm_step(z:Tensor, # Noisy mask `(B, C, h, w)`
-    predicted:Tensor,   # Predicted mask, embedded
-    now:Tensor,         # log SNR of `z`
-    then:Tensor,        # log SNR of the result
-    noise:Tensor,       # Like `z`; zeros for the mean
-) -> Tensor:            # As `z`
+def ddpm_step(noisy:Tensor, # Noisy mask `(B, C, h, w)`
+    predicted:Tensor,       # Predicted mask, embedded
+    now:Tensor,             # log SNR of `noisy`
+    then:Tensor,            # log SNR of the result
+    noise:Tensor,           # Like `noisy`; zeros for the mean
+) -> Tensor:                # As `noisy`
     "Ancestral: a draw from the posterior (arXiv 2006.11239)."
     (alpha,_),(alpha2,sigma2) = strengths(now),strengths(then)
     c = -torch.expm1(now-then)
-    mean = alpha2*(z*(1-c)/alpha + c*predicted)
+    mean = alpha2*(noisy*(1-c)/alpha + c*predicted)
     return mean + (.5*torch.log((sigma2**2*c).clamp(min=1e-20))).exp()*noise
 
 SAMPLERS = dict(ddim=ddim_step, ddpm=ddpm_step)

@@ -80,29 +80,32 @@ class _Denoising(Head):
         "Class indices as vectors in plus or minus `bit_scale`; `num_classes` stands for ignore."
         return (2*torch.sigmoid(self.embedding_table(labels).permute(0,3,1,2))-1)*self.bit_scale
 
-    def log_snr(self, t:Tensor, like:Tensor) -> Tensor: # float32, on the device of `like`
+    def log_snr(self, time:Tensor, like:Tensor) -> Tensor: # float32, on the device of `like`
         "The log SNR of times under the head's schedule."
-        return log_snr(t, self.schedule).to(like.device)
+        return log_snr(time, self.schedule).to(like.device)
 
-    def denoise(self, x:Tensor, z:Tensor, s:Tensor, trace:dict=None) -> Tensor: # `(B, classes, h, w)`
+    def denoise(self, features:Tensor, noisy:Tensor, snr:Tensor, trace:dict=None) -> Tensor: # `(B, classes, h, w)`
         "One step: image features and noisy mask, `(B, width, h, w)` each, and its log SNR `(B,)` or `(1,)` to logits."
-        feature,time = self.transform(torch.cat([x, z], 1)),self.time_mlp(s.to(x))
+        feature = self.transform(torch.cat([features, noisy], 1))
+        time = self.time_mlp(snr.to(features))
         logits = self.denoiser(feature, time)
-        if trace is not None: trace |= dict(mask_t=z, feat=feature, log_snr=s, time=time, logits=logits)
+        if trace is not None: trace |= dict(mask_t=noisy, feat=feature, log_snr=snr, time=time, logits=logits)
         return logits
 
 # %% ../../nbs/heads/72_diffusion.ipynb #bc464f2b
-def _noises(n:int, seed, like:Tensor):
-    "A function that draws `(n, C, h, w)` noise like `like`: from a generator of its own on the CPU, or from torch's."
-    shape = (n, *like.shape[1:])
+def _noises(count:int, seed, like:Tensor):
+    """A function that draws `(count, C, h, w)` noise like `like`: from a generator of its own on the CPU, or from
+    torch's."""
+    shape = (count, *like.shape[1:])
     if seed is None: return lambda: torch.randn(shape, device=like.device, dtype=like.dtype)
     generator = torch.Generator().manual_seed(seed)
     return lambda: torch.randn(shape, generator=generator).to(like)
 
+# %% ../../nbs/heads/72_diffusion.ipynb #dcd6bb33
 class _Sampling(_Denoising):
     "Prediction: from pure noise to a mask."
     def sample(self,
-        x:Tensor,             # `(B, width, h, w)`, from the neck
+        features:Tensor,      # `(B, width, h, w)`, from the neck
         noise:Tensor=None,    # The first mask, `(draws, width, h, w)` for all images or `(B*draws, ...)`
         step_noises:list=None, # For DDPM, one such tensor per step
         draws:int=None,       # Samples per image
@@ -112,22 +115,23 @@ class _Sampling(_Denoising):
         trace:list=None,      # Gets a dict of tensors for every step
     ) -> Tensor:              # `(B, classes, h, w)`, or `(B, draws, classes, h, w)` for `mean=False`
         "Denoise from pure noise; arguments left out are the head's own."
-        n,T,B = draws or self.draws,timesteps or self.timesteps,len(x)
+        n,T,B = draws or self.draws,timesteps or self.timesteps,len(features)
         if seed is ...: seed = None if self.training else self.seed
-        draw = _noises(n if seed is not None else n*B, seed, x)
+        draw = _noises(n if seed is not None else n*B, seed, features)
         def _full(noise): return noise if len(noise) == B*n else noise.repeat(B,1,1,1)
-        x,z,total = x.repeat_interleave(n, 0),_full(draw() if noise is None else noise.to(x)),0
+        features,z,total = features.repeat_interleave(n, 0),_full(draw() if noise is None else noise.to(features)),0
         for j,(now,then) in enumerate(time_pairs(T, self.time_difference, self.sample_range[0])):
             step = {}
-            s,s_then = self.log_snr([now], x),self.log_snr([then], x)
-            logits = self.denoise(x, z, s, step)
+            s,s_then = self.log_snr([now], features),self.log_snr([then], features)
+            logits = self.denoise(features, z, s, step)
             if trace is not None: trace.append(step)
             if self.accumulation: total = total + logits.softmax(1)/T
             if j == T-1: break
             noise = None
             if self.sampler != 'ddim':
-                noise = _full(draw() if step_noises is None else step_noises[j].to(x))*float(then > 0)
-            z = SAMPLERS[self.sampler](z, self.embed(logits.argmax(1)), s.to(x.dtype), s_then.to(x.dtype), noise)
+                noise = _full(draw() if step_noises is None else step_noises[j].to(features))*float(then > 0)
+            z = SAMPLERS[self.sampler](z, self.embed(logits.argmax(1)), s.to(features.dtype),
+                                       s_then.to(features.dtype), noise)
         out = (total if self.accumulation else logits).unflatten(0, (B,n))
         if mean: out = out.mean(1)
         return out.clamp(min=1e-12).log() if self.accumulation and 'double_softmax' not in self.quirks else out
@@ -151,7 +155,7 @@ class _Training(_Sampling):
     def training_logits(self,
         pyramid:list,      # Maps `(B, C_i, H_i, W_i)`
         mask:Tensor,       # `(B, H, W)` integers at any size, 255 = ignore
-        t:Tensor=None,     # `(B,)` times; drawn by default
+        times:Tensor=None, # `(B,)` times; drawn by default
         noise:Tensor=None, # `(B, width, h, w)`; drawn by default
         trace:dict=None,   # Gets the tensors in between
     ):                     # Logits `(B, classes, h, w)`, and those of the auxiliary head if there is one
@@ -159,12 +163,12 @@ class _Training(_Sampling):
         x = self.neck(self.check(pyramid))
         trace = {} if trace is None else trace
         labels = self.labels(mask, x.shape[-2:])
-        t = torch.empty(len(x)).uniform_(*self.sample_range) if t is None else torch.as_tensor(t)
+        times = torch.empty(len(x)).uniform_(*self.sample_range) if times is None else torch.as_tensor(times)
         noise = torch.randn_like(x) if noise is None else noise.to(x)
         if self.self_aligned:
             with torch.no_grad(): first = self.denoise(x, noise, self.log_snr([1.]*len(x), x))
             labels,trace['first_pass_logits'] = first.argmax(1),first
-        s = self.log_snr(t, x)
+        s = self.log_snr(times, x)
         alpha,sigma = (strength.to(x.dtype).view(-1,1,1,1) for strength in strengths(s))
         z = alpha*self.embed(labels) + sigma*noise
         logits = self.denoise(x, z, s)
@@ -183,7 +187,7 @@ class _Loss(_Training):
     def loss(self,
         pyramid:list,         # Maps `(B, C_i, H_i, W_i)`
         mask:Tensor,          # `(B, H, W)` integers, 255 = ignore
-        t:Tensor=None,        # As `training_logits`
+        times:Tensor=None,    # As `training_logits`
         noise:Tensor=None,    # As `training_logits`
         weight:Tensor=None,   # Class weights `(classes,)`
         aux_weight:float=.4,  # Factor of the auxiliary loss
@@ -191,7 +195,7 @@ class _Loss(_Training):
     ):                        # Scalar, and its parts `{name: scalar}`
         "Cross entropy of one denoising step, at the size of the mask, and of the auxiliary head."
         mask = (mask[:,0] if mask.ndim == 4 else mask).long()
-        outs = self.training_logits(pyramid, mask, t, noise, trace)
+        outs = self.training_logits(pyramid, mask, times, noise, trace)
         count = mask.numel() if 'mean_of_all' in self.quirks else (mask != 255).sum().clamp(min=1)
         losses,accuracies = {},{}
         for name,factor,logits in zip(('decode','aux'), (1., aux_weight), outs if isinstance(outs, tuple) else (outs,)):

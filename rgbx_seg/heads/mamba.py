@@ -120,7 +120,8 @@ class MambaHead(Head):
         if self.channels != (E, 2*E, 4*E, 8*E):
             raise RGBXError('MambaHead', f'channels {self.channels}', '(E, 2E, 4E, 8E)')
         rates = torch.linspace(0, drop_path, 4*depth, device='cpu').tolist()
-        def _level(i): return UpLevel(8*E//2**i, rates[depth*(3-i):depth*(4-i)], d_state, up=i<3)
+        def _level(number):
+            return UpLevel(8*E//2**number, rates[depth*(3-number):depth*(4-number)], d_state, up=number<3)
         self.layers_up = nn.ModuleList([PatchExpand(8*E), *(_level(i) for i in (1,2,3))])
         self.norm_up,self.up = nn.LayerNorm(E),FinalUp(E)
         self.output = nn.Conv2d(E, num_classes, 1, bias=False)

@@ -20,7 +20,7 @@ def _conv(inputs, out): # input, weight, bias, stride, padding, dilation, transp
 
 def _matmul(left, right): return math.prod(left.shape)*right.shape[-1]
 def _sdpa(inputs, out): return 2*math.prod(inputs[0].shape[:-1])*inputs[1].shape[-2]*inputs[0].shape[-1]
-def _scan_flops(B, L, KD, N): return 9*B*L*KD*N+B*L*KD
+def _scan_flops(batch, length, KD, state): return 9*batch*length*KD*state+batch*length*KD
 
 def _na(inputs, out): # q, k, v, rpb, kernel, tile
     q,(kh,kw) = inputs[0],inputs[4]

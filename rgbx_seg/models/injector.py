@@ -55,12 +55,13 @@ class InjectedViT(nn.Module):
         levels = [self.up(levels[0])+finest, *levels]
         return [norm(level+resize(f, level.shape[-2:])) for norm,level,f in zip(self.norms, levels, maps)]
 
+# %% ../../nbs/models/24_injector.ipynb #c67fbd90
 class _Level(nn.Module):
     "One of the four maps."
     def __init__(self, number):
         super().__init__()
         self.number = number
-    def forward(self, maps): return maps[self.number]
+    def forward(self, maps:list): return maps[self.number]
 
 # %% ../../nbs/models/24_injector.ipynb #16c8851f
 def injected_vit(name:str, # A plain ViT of timm

@@ -29,6 +29,7 @@ def _linears(encoder, targets):
     names = [name for name,module in encoder.named_modules() if _is_linear(module)]
     return names if targets is None else [name for name in names if name.rpartition('.')[2] in targets]
 
+# %% ../../nbs/models/26_lora.ipynb #9ca6ec2b
 def add_lora(model:nn.Module, # A segmenter, with the weights that it starts from
     rank:int=8,               # Of the difference, r
     alpha:float=None,         # Its factor is alpha/r; None: 2r

@@ -116,6 +116,8 @@ if triton is not None:
         hi = tl.where(i0+T-1>=H-K, H-1, tl.minimum(i0+T-1+K//2, H-1))
         return lo,hi
 
+# %% ../../nbs/ops/34_attention_triton.ipynb #1b12c68b
+if triton is not None:
     @triton.jit
     def keys_kernel(q, k, v, rpb, g, lse, delta, dk, dv, sq, sk, sv, sg, H, W, heads, n_tiles, C: tl.constexpr,
                     CV: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr, TH: tl.constexpr, TW: tl.constexpr,
@@ -154,14 +156,14 @@ if triton is not None:
 # %% ../../nbs/ops/34_attention_triton.ipynb #8b48b699
 DX_BYTES = 2**28    # of dx at once
 
-def _pow2(n, least=16): return max(least, 1<<(n-1).bit_length())
-def _flat(t): return t.detach() if t.stride(-1)==1 else t.detach().contiguous()
-def _precision(t): return 'tf32x3' if t.dtype==torch.float32 else 'tf32'
+def _pow2(number, least=16): return max(least, 1<<(number-1).bit_length())
+def _flat(tensor): return tensor.detach() if tensor.stride(-1)==1 else tensor.detach().contiguous()
+def _precision(tensor): return 'tf32x3' if tensor.dtype==torch.float32 else 'tf32'
 
-def _runs(n, K): # queries with one offset of their window: first, after the last, offset
-    offsets = [min(max(i-K//2, 0), max(n-K, 0))-i+K-1 for i in range(n)]
-    starts = [i for i in range(n) if i==0 or offsets[i]!=offsets[i-1]]
-    return [(a,b,offsets[a]) for a,b in zip(starts, [*starts[1:], n])]
+def _runs(length, window): # queries with one offset of their window: first, after the last, offset
+    offsets = [min(max(i-window//2, 0), max(length-window, 0))-i+window-1 for i in range(length)]
+    starts = [i for i in range(length) if i==0 or offsets[i]!=offsets[i-1]]
+    return [(a,b,offsets[a]) for a,b in zip(starts, [*starts[1:], length])]
 
 def _bias_gradient(dx): # (B, heads, H, W, KH, KW) -> (heads, 2KH-1, 2KW-1)
     B,heads,H,W,KH,KW = dx.shape
@@ -171,9 +173,11 @@ def _bias_gradient(dx): # (B, heads, H, W, KH, KW) -> (heads, 2KH-1, 2KW-1)
     for a,b,e in _runs(W, KW): table[:,:,e:e+KW] += rows[:,:,a:b].sum(2)
     return table
 
-def _span(n, K, T): # most queries on one axis that see one of T keys side by side
-    def ends(i:int): return 0 if i<K else i-K//2,n-1 if i+T-1>=n-K else min(i+T-1+K//2, n-1)
-    return max(hi-lo+1 for lo,hi in map(ends, range(0, n, T)))
+def _span(length, window, tile): # most queries on one axis that see one of `tile` keys
+    def ends(key:int):
+        return (0 if key<window else key-window//2,
+                length-1 if key+tile-1>=length-window else min(key+tile-1+window//2, length-1))
+    return max(hi-lo+1 for lo,hi in map(ends, range(0, length, tile)))
 
 # %% ../../nbs/ops/34_attention_triton.ipynb #ca6895ee
 def na_forward(q:Tensor, # `(B, heads, H, W, C)`, any strides
@@ -200,21 +204,21 @@ def na_forward(q:Tensor, # `(B, heads, H, W, C)`, any strides
     return o,lse
 
 # %% ../../nbs/ops/34_attention_triton.ipynb #c008e065
-def na_backward(g:Tensor, # Gradient of `o`
-    q:Tensor,             # As in the forward
-    k:Tensor,             # As in the forward
-    v:Tensor,             # As in the forward
-    rpb:Tensor,           # As in the forward
-    o:Tensor,             # Of the forward
-    lse:Tensor,           # Of the forward
-    kernel:tuple,         # As in the forward
-    bias:bool,            # Is the gradient of `rpb` wanted?
-    tile:tuple=(4,16),    # Block of queries, and of keys
-) -> tuple:               # Gradients of `q, k, v, rpb`
+def na_backward(grad:Tensor, # Gradient of `out`
+    q:Tensor,                # As in the forward
+    k:Tensor,                # As in the forward
+    v:Tensor,                # As in the forward
+    rpb:Tensor,              # As in the forward
+    out:Tensor,              # Of the forward
+    lse:Tensor,              # Of the forward
+    kernel:tuple,            # As in the forward
+    bias:bool,               # Is the gradient of `rpb` wanted?
+    tile:tuple=(4,16),       # Block of queries, and of keys
+) -> tuple:                  # Gradients of `q, k, v, rpb`
     "Gradients of neighbourhood attention; each is written once, in a fixed order."
-    q,k,v,g = _flat(q),_flat(k),_flat(v),_flat(g.to(v.dtype))
+    q,k,v,grad = _flat(q),_flat(k),_flat(v),_flat(grad.to(v.dtype))
     (B,h,H,W,C),CV = q.shape,v.shape[-1]
-    delta = (g.float()*o.float()).sum(-1)
+    delta = (grad.float()*out.float()).sum(-1)
     table = q if rpb is None else rpb.detach().contiguous()
     dq,dk,dv = (torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (q, k, v))
     (KH,KW),(TH,TW) = kernel,tile
@@ -226,12 +230,12 @@ def na_backward(g:Tensor, # Gradient of `o`
     parts = []
     with torch.cuda.device_of(q):
         for a in range(0, B, step):
-            some = [t[a:a+step] for t in (q, k, v, g)]
+            some = [t[a:a+step] for t in (q, k, v, grad)]
             n = some[0].shape[0]
             dx = delta.new_zeros((n,h,H,W,KH,KW) if bias else 0)
             queries_kernel[(n_tiles*n*h,)](*some[:3], table, some[3], lse[a:a+step], delta[a:a+step], dq[a:a+step], dx,
                                            **strides(*some), BK=_pow2(TW+KW-1), DX=bias, **common)
             if bias: parts.append(_bias_gradient(dx))
-        keys_kernel[(n_tiles*B*h,)](q, k, v, table, g, lse, delta, dk, dv, **strides(q, k, v, g),
+        keys_kernel[(n_tiles*B*h,)](q, k, v, table, grad, lse, delta, dk, dv, **strides(q, k, v, grad),
                                     BQ=_pow2(_span(W, KW, TW)), **common)
     return dq,dk,dv,sum(parts).to(rpb.dtype) if bias else None

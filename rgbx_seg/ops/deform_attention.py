@@ -75,22 +75,22 @@ def _points_op(value:Tensor, shapes:list[int], loc:Tensor, weight:Tensor) -> Ten
 def _(value, shapes, loc, weight): return value.new_empty(value.shape[0], loc.shape[1], value.shape[2]*value.shape[3])
 
 @torch.library.custom_op('rgbx_seg::deform_points_backward', mutates_args=())
-def _points_bwd_op(g:Tensor, value:Tensor, shapes:list[int], loc:Tensor, weight:Tensor,
+def _points_bwd_op(grad:Tensor, value:Tensor, shapes:list[int], loc:Tensor, weight:Tensor,
                    exact:bool) -> tuple[Tensor,Tensor,Tensor]:
-    return _kernels().deform_backward(g, value, shapes, loc, weight, exact)
+    return _kernels().deform_backward(grad, value, shapes, loc, weight, exact)
 
 @_points_bwd_op.register_fake
-def _(g, value, shapes, loc, weight, exact):
+def _(grad, value, shapes, loc, weight, exact):
     return tuple(torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (value, loc, weight))
 
 def _points_setup(ctx, inputs, output):
     value,ctx.shapes,loc,weight = inputs
     ctx.save_for_backward(value, loc, weight)
 
-def _points_backward(ctx, g):
+def _points_backward(ctx, grad):
     value,loc,weight = ctx.saved_tensors
     exact = torch.are_deterministic_algorithms_enabled()
-    gvalue,gloc,gweight = torch.ops.rgbx_seg.deform_points_backward(g, value, ctx.shapes, loc, weight, exact)
+    gvalue,gloc,gweight = torch.ops.rgbx_seg.deform_points_backward(grad, value, ctx.shapes, loc, weight, exact)
     return gvalue,None,gloc,gweight
 
 _points_op.register_autograd(_points_backward, setup_context=_points_setup)
@@ -159,7 +159,7 @@ def reference_points(shapes:list, # `[(H_l, W_l)]` of the queries' levels
     dtype:torch.dtype=torch.float32, # Their type
 ) -> Tensor: # `(1, sum H_l*W_l, 1, 2)`, (x, y) in (0, 1)
     "Cell centres of the levels, row by row, level after level."
-    def centre(n:int): return (torch.arange(n, device=device, dtype=dtype)+.5)/n
+    def centre(length:int): return (torch.arange(length, device=device, dtype=dtype)+.5)/length
     each = [torch.stack([centre(w).repeat(h), centre(h).repeat_interleave(w)], -1) for h,w in shapes]
     return torch.cat(each)[None,:,None]
 

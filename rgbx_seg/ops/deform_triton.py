@@ -112,26 +112,27 @@ def deform_forward(value:Tensor, # `(N, S, M, D)`
         points_kernel[(programs,)](value.contiguous(), loc.contiguous(), weight.contiguous(), o, **sizes)
     return o
 
-def deform_backward(g:Tensor, # `(N, Q, M*D)`
-    value:Tensor,             # As in the forward
-    shapes:list,              # As in the forward
-    loc:Tensor,               # As in the forward
-    weight:Tensor,            # As in the forward
-    exact:bool,               # The same bits in every run
-) -> tuple:                   # Gradients of `value, loc, weight`
+def deform_backward(grad:Tensor, # `(N, Q, M*D)`
+    value:Tensor,                # As in the forward
+    shapes:list,                 # As in the forward
+    loc:Tensor,                  # As in the forward
+    weight:Tensor,               # As in the forward
+    exact:bool,                  # The same bits in every run
+) -> tuple:                      # Gradients of `value, loc, weight`
     "Gradients of deformable attention."
     programs,sizes = _launch(value, shapes, loc)
-    g = g.contiguous()
+    grad = grad.contiguous()
     value = value.contiguous()
     loc = loc.contiguous()
     weight = weight.contiguous()
     gloc,gweight = torch.empty_like(loc),torch.empty_like(weight)
     gvalue = torch.zeros(value.shape, dtype=torch.int64 if exact else torch.float32, device=value.device)
-    scale = g
+    scale = grad
     if exact: # a power of two: the largest term becomes 2**36
-        most = (g.abs().amax()*weight.abs().amax()).double().clamp(min=1e-300)
+        most = (grad.abs().amax()*weight.abs().amax()).double().clamp(min=1e-300)
         scale = torch.exp2(36-torch.ceil(torch.log2(most)))
     with torch.cuda.device_of(value):
-        point_gradients_kernel[(programs,)](value, loc, weight, g, gvalue, gloc, gweight, scale, EXACT=exact, **sizes)
+        point_gradients_kernel[(programs,)](value, loc, weight, grad, gvalue, gloc, gweight, scale,
+                                            EXACT=exact, **sizes)
     if exact: gvalue = gvalue.double()/scale
     return gvalue.to(value.dtype),gloc,gweight

@@ -25,16 +25,16 @@ def depth_taps(depth:Tensor, # `(B, 1, H, W)`
     valid = (d != 0) & (d[:,kernel*kernel//2,None] != 0)
     return torch.where(valid, d, torch.zeros_like(d)), valid
 
-def depth_classes(d:Tensor, # `(B, T, H, W)` depth of every tap, from `depth_taps`
-    step:Tensor,            # `(B,)`: what one tap covers per metre of depth, pixel size * dilation / focal length
-    anchors:Tensor,         # `(5,)`, in steps
-    temperature:Tensor,     # `(1,)`; below 0 counts as 0
-    scale_const:float=100., # Scales $\Delta$ and $g$ before the division (only matters beside the 1e-5 in it)
-    metre_bounds:bool=False,# Decide with metres what is beyond the outer anchors?
-) -> Tensor:                # `(B, 5, T, H, W)`, sums to one over the classes
+def depth_classes(depth:Tensor, # `(B, T, H, W)` depth of every tap, from `depth_taps`
+    step:Tensor,                # `(B,)`: what one tap covers per metre of depth, pixel size * dilation / focal length
+    anchors:Tensor,             # `(5,)`, in steps
+    temperature:Tensor,         # `(1,)`; below 0 counts as 0
+    scale_const:float=100.,     # Scales $\Delta$ and $g$ before the division (only matters beside the 1e-5 in it)
+    metre_bounds:bool=False,    # Decide with metres what is beyond the outer anchors?
+) -> Tensor:                    # `(B, 5, T, H, W)`, sums to one over the classes
     "How much of every tap belongs to each of the five depth classes (Xing et al. 2020, section 3.2)."
-    c = d[:,d.shape[1]//2,None]
-    diff = d-c
+    c = depth[:,depth.shape[1]//2,None]
+    diff = depth-c
     rho = diff*scale_const/(1e-5 + step[:,None,None,None]*c*scale_const)
     logits = -(rho[:,None]-anchors[None,:,None,None,None])**2/(1e-5 + temperature.clamp(min=0))
     off = (diff if metre_bounds else rho).detach()
@@ -44,62 +44,63 @@ def depth_classes(d:Tensor, # `(B, T, H, W)` depth of every tap, from `depth_tap
     return (logits*sign).softmax(1)
 
 # %% ../../nbs/ops/50_malleable_conv.ipynb #000cec7b
-def _windows(x, k, stride, dilation, r0, r1, W):
-    "Padded `(C, H, W)` -> view `(C, k, k, r1-r0, W)` of the rows r0..r1 of the output."
-    s = x.stride()
-    return x.as_strided((x.shape[0], k, k, r1-r0, W), (s[0], s[1]*dilation, s[2]*dilation, s[1]*stride, s[2]*stride),
-                        x.storage_offset()+r0*stride*s[1])
+def _windows(maps, side, stride, dilation, r0, r1, width):
+    "Padded `(C, H, W)` -> view `(C, side, side, r1-r0, width)` of the rows r0..r1 of the output."
+    s = maps.stride()
+    return maps.as_strided((maps.shape[0], side, side, r1-r0, width),
+                        (s[0], s[1]*dilation, s[2]*dilation, s[1]*stride, s[2]*stride),
+                        maps.storage_offset()+r0*stride*s[1])
 
-def _rows(x, weight, W):
+def _rows(maps, weight, width):
     "Rows per block: a buffer of 2 MB on the CPU (but at least 320 positions), 64 MB elsewhere."
-    per = x.element_size()*weight[0].numel()*W
-    cpu = x.device.type == 'cpu'
-    return max(1, (2**21 if cpu else 2**26)//per, -(-320//W) if cpu else 1)
+    per = maps.element_size()*weight[0].numel()*width
+    cpu = maps.device.type == 'cpu'
+    return max(1, (2**21 if cpu else 2**26)//per, -(-320//width) if cpu else 1)
 
-def _walk(x, m, weight, stride, dilation):
+def _walk(maps, factors, weight, stride, dilation):
     """Blocks of rows: image, rows, taps `(C, k*k, N)`, factors `(n, 1, k*k, N)`, both multiplied `(n, C, k*k, N)`; the
     next block overwrites the last one."""
-    B,n,T,H,W = m.shape
-    k,step = weight.shape[-1],_rows(x, weight, W)
-    most = x.shape[1]*T*min(step, H)*W
-    plain,product = x.new_empty(most),x.new_empty(n*most)
+    B,n,T,H,W = factors.shape
+    k,step = weight.shape[-1],_rows(maps, weight, W)
+    most = maps.shape[1]*T*min(step, H)*W
+    plain,product = maps.new_empty(most),maps.new_empty(n*most)
     for b in range(B):
         for r in range(0, H, step):
             rows = slice(r, min(r+step, H))
-            win = _windows(x[b], k, stride, dilation, rows.start, rows.stop, W)
+            win = _windows(maps[b], k, stride, dilation, rows.start, rows.stop, W)
             size = win.numel()
             taps = plain[:size].view(win.shape).copy_(win).view(len(win), T, -1)
-            f = m[b,:,None,:,rows].flatten(3)
+            f = factors[b,:,None,:,rows].flatten(3)
             yield b,rows,taps,f,torch.mul(taps, f, out=product[:n*size].view(n, *taps.shape))
 
-def _scatter(gx, d, stride, dilation, r0):       # Add `(C, k, k, rows, W)` back to where it was read
-    _,k,_,rows,W = d.shape
+def _scatter(gx, gradient, stride, dilation, r0): # Add `(C, k, k, rows, W)` back to where it was read
+    _,k,_,rows,W = gradient.shape
     for i in range(k):
         for j in range(k):
             y,x = r0*stride+i*dilation,j*dilation
-            gx[:,y:y+(rows-1)*stride+1:stride,x:x+(W-1)*stride+1:stride] += d[:,i,j]
+            gx[:,y:y+(rows-1)*stride+1:stride,x:x+(W-1)*stride+1:stride] += gradient[:,i,j]
 
 # %% ../../nbs/ops/50_malleable_conv.ipynb #63811125
 class _MaskedConv(torch.autograd.Function):
     """`sum_k conv(x * m_k, W_k)` in blocks of rows; x `(B, C, H, W)` padded, m `(B, n, k*k, H', W')`, weight `(O, n, C,
     k, k)`."""
     @staticmethod
-    def forward(ctx:object, x:Tensor, m:Tensor, weight:Tensor, stride:int, dilation:int):
-        ctx.save_for_backward(x, m, weight)
+    def forward(ctx:object, x:Tensor, factors:Tensor, weight:Tensor, stride:int, dilation:int):
+        ctx.save_for_backward(x, factors, weight)
         ctx.args = stride,dilation
         w = weight.flatten(1)
-        out = x.new_empty(len(x), len(w), *m.shape[-2:])
-        for b,rows,_,_,buf in _walk(x, m, weight, stride, dilation):
-            out[b,:,rows] = (w @ buf.flatten(0, 2)).unflatten(-1, (-1, m.shape[-1]))
+        out = x.new_empty(len(x), len(w), *factors.shape[-2:])
+        for b,rows,_,_,buf in _walk(x, factors, weight, stride, dilation):
+            out[b,:,rows] = (w @ buf.flatten(0, 2)).unflatten(-1, (-1, factors.shape[-1]))
         return out
 
     @staticmethod
-    def backward(ctx:object, g:Tensor):
+    def backward(ctx:object, grad:Tensor):
         (x,m,weight),(stride,dilation) = ctx.saved_tensors,ctx.args
         w,(k,W),(need_x,need_m,need_w) = weight.flatten(1),(weight.shape[-1],m.shape[-1]),ctx.needs_input_grad[:3]
         gx,gm,gw = (torch.zeros_like(t) if need else None for t,need in ((x,need_x), (m,need_m), (w,need_w)))
         for b,rows,taps,f,buf in _walk(x, m, weight, stride, dilation):
-            gb = g[b,:,rows].flatten(1)
+            gb = grad[b,:,rows].flatten(1)
             flat = buf.view(w.shape[1], -1)
             if need_w: gw.addmm_(gb, flat.T)
             if not (need_x or need_m): continue
@@ -114,7 +115,7 @@ class _MaskedConv(torch.autograd.Function):
 
 # %% ../../nbs/ops/50_malleable_conv.ipynb #2c5286eb
 def masked_conv(x:Tensor, # `(B, C, H, W)`
-    m:Tensor, # `(B, n, k*k, H', W')`: the factor of every tap for each of n kernels
+    factors:Tensor, # `(B, n, k*k, H', W')`: the factor of every tap for each of n kernels
     weight:Tensor, # `(O, n, C, k, k)`
     stride:int=1, # Stride
     padding:int=1, # Zeros around the image
@@ -123,10 +124,10 @@ def masked_conv(x:Tensor, # `(B, C, H, W)`
     "The sum of n convolutions whose taps are weighted per position; memory does not grow with `C*k*k*H*W`."
     k = weight.shape[-1]
     H,W = ((s+2*padding-dilation*(k-1)-1)//stride+1 for s in x.shape[-2:])
-    if m.shape[1:] != (weight.shape[1], k*k, H, W):
-        raise RGBXError('masked_conv', f'factors {tuple(m.shape)}', f'(B, {weight.shape[1]}, {k*k}, {H}, {W})')
+    if factors.shape[1:] != (weight.shape[1], k*k, H, W):
+        raise RGBXError('masked_conv', f'factors {tuple(factors.shape)}', f'(B, {weight.shape[1]}, {k*k}, {H}, {W})')
     with torch.autocast('cpu' if x.is_meta else x.device.type, enabled=False):
-        return _MaskedConv.apply(F.pad(x, (padding,)*4).contiguous(), m.to(x.dtype).contiguous(),
+        return _MaskedConv.apply(F.pad(x, (padding,)*4).contiguous(), factors.to(x.dtype).contiguous(),
                                  weight.to(x.dtype).contiguous(), stride, dilation)
 
 # %% ../../nbs/ops/50_malleable_conv.ipynb #999b2b35

@@ -15,8 +15,8 @@ from ..core import RGBXError, choose
 # %% ../../nbs/ops/20_routes.ipynb #22cd9260
 ROUTES = dict(cross2d=4, unidi=4, bidi=4, rot90=4, row=1, two_way=2)
 
-def _route_index(route:str, H:int, W:int, device=None) -> Tensor:
-    pos = torch.arange(H*W, device=device).view(H,W)
+def _route_index(route:str, height:int, width:int, device=None) -> Tensor:
+    pos = torch.arange(height*width, device=device).view(height,width)
     row,col = pos.flatten(),pos.t().flatten()
     return torch.stack({'cross2d': lambda: [row, col, row.flip(0), col.flip(0)],
         'unidi': lambda: [row]*4, 'bidi': lambda: [row, row, row.flip(0), row.flip(0)],
@@ -24,20 +24,20 @@ def _route_index(route:str, H:int, W:int, device=None) -> Tensor:
         'row': lambda: [row], 'two_way': lambda: [row, row.flip(0)]}[route]())
 
 def route_index(route:str, # One of `ROUTES`
-    H:int,                 # Height
-    W:int,                 # Width
+    height:int,            # Height
+    width:int,             # Width
     device:str='cpu',      # Where the table goes
-) -> Tensor: # `(K, H*W)` int64: the position that step `l` of direction `k` reads
+) -> Tensor: # `(K, height*width)` int64: the position that step `l` of direction `k` reads
     "Position table of a route; VMamba's (arXiv 2401.10166) and Sigma's (arXiv 2404.04256) ones."
     if route not in ROUTES: raise RGBXError('route', repr(route), f'one of {list(ROUTES)}')
-    if H<1 or W<1: raise RGBXError('route', f'a grid of {H} x {W}', 'at least one row and one column')
-    return _route_index(route, H, W, device)
+    if height<1 or width<1: raise RGBXError('route', f'a grid of {height} x {width}', 'at least one row and one column')
+    return _route_index(route, height, width, device)
 
 # %% ../../nbs/ops/20_routes.ipynb #a43d9fa1
 @functools.lru_cache(maxsize=64)
-def positions(route:str, H:int, W:int
+def positions(route:str, height:int, width:int
 ) -> np.ndarray: # The table of `route_index` as int32, in memory whatever torch's default device or mode
-    pos = np.arange(H*W, dtype=np.int32).reshape(H,W)
+    pos = np.arange(height*width, dtype=np.int32).reshape(height,width)
     row,col = pos.ravel(),pos.T.ravel()
     ways = dict(cross2d=lambda: [row, col, row[::-1], col[::-1]],
                 unidi=lambda: [row]*4, bidi=lambda: [row, row, row[::-1], row[::-1]],
@@ -58,19 +58,19 @@ def cross_scan(x:Tensor, # `(B, D, H, W)`
     idx = route_index(route, *x.shape[2:], x.device)
     return x.flatten(2)[:,:,idx].transpose(1,2)
 
-def cross_merge(ys:Tensor, # `(B, K, D, H*W)`
-    H:int,                 # Height
-    W:int,                 # Width
+def cross_merge(ys:Tensor, # `(B, K, D, height*width)`
+    height:int,            # Height
+    width:int,             # Width
     route:str='cross2d',   # One of `ROUTES`
-) -> Tensor: # `(B, D, H*W)`, row-major
+) -> Tensor: # `(B, D, height*width)`, row-major
     "Bring the `K` directions of a route back to row-major order and add them."
     b,k,d,L = ys.shape
     choose(route, ROUTES, 'route')
-    if L!=H*W or k!=ROUTES[route]:
-        raise RGBXError('cross_merge', f'shape {tuple(ys.shape)}', f'(B, {ROUTES[route]}, D, {H}*{W})')
+    if L!=height*width or k!=ROUTES[route]:
+        raise RGBXError('cross_merge', f'shape {tuple(ys.shape)}', f'(B, {ROUTES[route]}, D, {height}*{width})')
     if route=='cross2d':
         y = ys[:,:2]+ys[:,2:].flip(-1)
-        return y[:,0]+y[:,1].reshape(b,d,W,H).transpose(2,3).reshape(b,d,L)
-    inv = route_index(route, H, W, ys.device)
+        return y[:,0]+y[:,1].reshape(b,d,width,height).transpose(2,3).reshape(b,d,L)
+    inv = route_index(route, height, width, ys.device)
     if route=='rot90': inv = inv.argsort(1)   # the others are the natural order or its reverse
     return sum(ys[:,i].index_select(-1, inv[i]) for i in range(k))

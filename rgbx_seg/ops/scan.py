@@ -67,7 +67,7 @@ class Backend:
         "Does it take this type?"
         raise NotImplementedError
 
-    def saved_shape(self, B:int, K:int, D:int, N:int, L:int) -> tuple:
+    def saved_shape(self, batch:int, groups:int, channels:int, states:int, length:int) -> tuple:
         "Shape of what a forward keeps for its backward."
         raise NotImplementedError
 
@@ -123,17 +123,17 @@ def fastest_backend(device:str, # Type of the device
     return next(b.name for b in _backends() if b.available(device) and b.takes(dtype))
 
 # %% ../../nbs/ops/10_scan.ipynb #ee384c50
-def _forward(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, name):
-    y,last,saved = backend_named(name).forward(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save)
+def _forward(*inputs, save, name): # as `Backend.forward`
+    y,last,saved = backend_named(name).forward(*inputs, save)
     return y,last,saved if save else saved.new_empty(0)
 
 def _gradients(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved, name):
     way = backend_named(name)
     gradients = way.backward(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved)
-    def as_input(i:int, gradient:Tensor, given:Tensor):
+    def as_input(place:int, gradient:Tensor, given:Tensor):
         if given is None: return u.new_empty(0)
         gradient = gradient if gradient.dtype==given.dtype else gradient.to(given.dtype)
-        return gradient if i<2 and way.channels_last else gradient.contiguous()
+        return gradient if place<2 and way.channels_last else gradient.contiguous()
     inputs = (u, delta, A, B, C, D, delta_bias, h0)
     return tuple(as_input(i, gradient, given) for i,(gradient,given) in enumerate(zip(gradients, inputs)))
 
@@ -141,7 +141,7 @@ def _gradients(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, 
 @torch.library.custom_op('rgbx_seg::scan', mutates_args=())
 def _scan_op(u:Tensor, delta:Tensor, A:Tensor, B:Tensor, C:Tensor, D:Optional[Tensor], delta_bias:Optional[Tensor],
              delta_softplus:bool, h0:Optional[Tensor], save:bool, backend:str) -> tuple[Tensor,Tensor,Tensor]:
-    return _forward(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, backend)
+    return _forward(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save=save, name=backend)
 
 @torch.library.custom_op('rgbx_seg::scan_backward', mutates_args=())
 def _scan_bwd_op(gy:Tensor, glast:Optional[Tensor], u:Tensor, delta:Tensor, A:Tensor, B:Tensor,
@@ -149,9 +149,9 @@ def _scan_bwd_op(gy:Tensor, glast:Optional[Tensor], u:Tensor, delta:Tensor, A:Te
                  saved:Tensor, backend:str,) -> tuple[Tensor,Tensor,Tensor,Tensor,Tensor,Tensor,Tensor,Tensor]:
     return _gradients(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved, backend)
 
-def _empty(t, dtype, channels_last): # An output of the shape of u, without values
-    if not channels_last: return t.new_empty(t.shape, dtype=dtype)
-    return t.new_empty((t.shape[0],t.shape[2],t.shape[1]), dtype=dtype).transpose(1,2)
+def _empty(tensor, dtype, channels_last): # An output of the shape of u, without values
+    if not channels_last: return tensor.new_empty(tensor.shape, dtype=dtype)
+    return tensor.new_empty((tensor.shape[0],tensor.shape[2],tensor.shape[1]), dtype=dtype).transpose(1,2)
 
 @_scan_op.register_fake
 def _(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, backend):
@@ -162,11 +162,11 @@ def _(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save, backend):
     return y,last,u.new_empty(way.saved_shape(b, k, kd//k, n, L) if save else 0, dtype=f)
 
 @_scan_bwd_op.register_fake
-def _(gy, glast, u, delta, A, B, C, D, delta_bias, *others):
-    _,h0,_,backend = others
+def _(gy, glast, *inputs):
+    *tensors,_,h0,_,backend = inputs
     last = backend_named(backend).channels_last
-    return tuple(u.new_empty(0) if t is None else _empty(t, t.dtype, last and i<2)
-                 for i,t in enumerate((u, delta, A, B, C, D, delta_bias, h0)))
+    return tuple(tensors[0].new_empty(0) if tensor is None else _empty(tensor, tensor.dtype, last and i<2)
+                 for i,tensor in enumerate((*tensors, h0)))
 
 # %% ../../nbs/ops/10_scan.ipynb #e683afd7
 def _setup(ctx, inputs, output):
@@ -191,7 +191,8 @@ def scan_backends(device:str='cpu') -> list[str]: # Fastest first
 
 def _check(u, delta, A, B, C, D, delta_bias, h0):
     "Shapes and types the operator can rely on; `B` and `C` as `(B, K, N, L)`."
-    def bad(name:str, t, want): return RGBXError(f'selective_scan, {name}', f'shape {tuple(t.shape)}', want)
+    def bad(name:str, tensor:Tensor, want:str):
+        return RGBXError(f'selective_scan, {name}', f'shape {tuple(tensor.shape)}', want)
     if u.ndim!=3: raise bad('u', u, '(B, K*D, L)')
     if u.shape[-1]==0: raise bad('u', u, 'at least one step')
     if delta.shape!=u.shape: raise bad('delta', delta, f'the shape of u, {tuple(u.shape)}')

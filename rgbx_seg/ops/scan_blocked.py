@@ -13,23 +13,24 @@ from torch import Tensor
 from .scan import Backend, backend, state_type
 
 # %% ../../nbs/ops/12_scan_blocked.ipynb #17b15eac
-def _chunks(L:int) -> tuple[int,int]:
-    "Steps per chunk `T` (a power of two near `3 sqrt(L)`) and number of chunks."
-    T = 2**max(0, round(math.log2(max(1, 9*L))/2))
-    return T, -(-L//T)
+def _chunks(length:int) -> tuple[int,int]:
+    "Steps per chunk (a power of two near `3 sqrt(length)`) and number of chunks."
+    T = 2**max(0, round(math.log2(max(1, 9*length))/2))
+    return T, -(-length//T)
 
-def _lay(t:Tensor, k:int, T:int, C:int) -> Tensor:
-    "`(B, K*X, L)` or `(B, K, X, L)` -> `(B, K, C, T, X)`, zero padded at the end."
-    b,L = t.shape[0],t.shape[-1]
-    t = t.reshape(b,k,-1,L).transpose(2,3)
-    return (F.pad(t, (0,0,0,T*C-L)) if T*C>L else t).contiguous().view(b,k,C,T,-1)
+def _lay(values:Tensor, groups:int, steps:int, chunks:int) -> Tensor:
+    "`(B, K*X, L)` or `(B, K, X, L)` -> `(B, K, chunks, steps, X)`, zero padded at the end."
+    b,L = values.shape[0],values.shape[-1]
+    values = values.reshape(b,groups,-1,L).transpose(2,3)
+    return (F.pad(values, (0,0,0,steps*chunks-L)) if steps*chunks>L else values).contiguous().view(
+        b,groups,chunks,steps,-1)
 
-def _unlay(t:Tensor, shape, L:int) -> Tensor:
-    "`(B, K, C, T, X)` -> `shape`, which ends in `L`."
-    return t.flatten(2,3)[:,:,:L].transpose(2,3).reshape(shape)
+def _unlay(values:Tensor, shape, length:int) -> Tensor:
+    "`(B, K, C, T, X)` -> `shape`, which ends in `length`."
+    return values.flatten(2,3)[:,:,:length].transpose(2,3).reshape(shape)
 
-def _rows(t:Tensor): # Of every step a row `(B, K, C, 1, X)`
-    return t.unsqueeze(4).unbind(3)
+def _rows(values:Tensor): # Of every step a row `(B, K, C, 1, X)`
+    return values.unsqueeze(4).unbind(3)
 
 def _softplus(z:Tensor) -> Tensor:
     """`max(z, 0) + log1p(e)`, `e = exp(-|z|)`; `log1p(e) = e log(w)/(w-1)` with `w = 1+e` as rounded. PyTorch's own
@@ -56,15 +57,15 @@ def _blocked_setup(u, delta, A, B, C, delta_bias, delta_softplus):
     def decay(dt:Tensor, out:Tensor=None): return torch.mul(dt, A2, out=out).exp2_()   # exp takes thrice as long
     return z,dtl,dul,Bl,Cl,A,decay
 
-def _carry(P:Tensor, # `(B, K, C, N, D)`: decay over each chunk
-    end:Tensor,      # `(B, K, C, N, D)`: each chunk's end from a zero start
-    first:Tensor,    # `(B, K, N, D)`: what enters the first chunk
+def _carry(decay:Tensor, # `(B, K, C, N, D)`: decay over each chunk
+    end:Tensor,          # `(B, K, C, N, D)`: each chunk's end from a zero start
+    first:Tensor,        # `(B, K, N, D)`: what enters the first chunk
     reverse:bool=False, # From the last chunk to the first
 ) -> tuple[Tensor,Tensor]: # What enters every chunk, and what leaves the last one
     start,cur = torch.empty_like(end),first
     for c in (reversed(range(end.shape[2])) if reverse else range(end.shape[2])):
         start[:,:,c] = cur
-        cur = torch.addcmul(end[:,:,c], P[:,:,c], cur)
+        cur = torch.addcmul(end[:,:,c], decay[:,:,c], cur)
     return start,cur
 
 # %% ../../nbs/ops/12_scan_blocked.ipynb #c6796eb7
@@ -105,13 +106,13 @@ def _adjoint_starts(glast, dt, dts, Cs, gys, decay, shape): # `(B, K, C, N, D)`
     last = dt.new_zeros(b,k,n,d) if glast is None else glast.to(dt.dtype).view(b,k,d,n).transpose(2,3)
     return _carry(decay(dt.sum(3,keepdim=True), a), q, last, reverse=True)[0]
 
-def _sub_chunk_starts(start, S, dts, dus, Bs, decay): # `(B, K, C, N, D)` each
-    "The states at the start of every sub-chunk of `S` steps."
+def _sub_chunk_starts(start, steps, dts, dus, Bs, decay): # `(B, K, C, N, D)` each
+    "The states at the start of every sub-chunk of `steps` steps."
     T = len(dts)
     marks,h,a = [],start.clone(),torch.empty_like(start)
     for t in range(T):
-        if t%S==0: marks.append(h.clone())
-        if t<range(0, T, S)[-1]: h.mul_(decay(dts[t], a)).addcmul_(Bs[t], dus[t])
+        if t%steps==0: marks.append(h.clone())
+        if t<range(0, T, steps)[-1]: h.mul_(decay(dts[t], a)).addcmul_(Bs[t], dus[t])
     return marks
 
 # %% ../../nbs/ops/12_scan_blocked.ipynb #2ca1cc84
@@ -175,12 +176,9 @@ class Blocked(Backend):
 
     def takes(self, dtype:torch.dtype): return True
 
-    def saved_shape(self, B:int, K:int, D:int, N:int, L:int): return B, K, _chunks(L)[1], N, D
+    def saved_shape(self, batch:int, groups:int, channels:int, states:int, length:int):
+        return batch, groups, _chunks(length)[1], states, channels
 
-    def forward(self, u:Tensor, delta:Tensor, A:Tensor, B:Tensor, C:Tensor, D:Tensor, delta_bias:Tensor,
-                delta_softplus:bool, h0:Tensor, save:bool):
-        return _blocked_fwd(u, delta, A, B, C, D, delta_bias, delta_softplus, h0)
+    def forward(self, *inputs): return _blocked_fwd(*inputs[:-1])  # as `Backend.forward`; its starts are always kept
 
-    def backward(self, gy:Tensor, glast:Tensor, u:Tensor, delta:Tensor, A:Tensor, B:Tensor, C:Tensor, D:Tensor,
-                 delta_bias:Tensor, delta_softplus:bool, h0:Tensor, saved:Tensor):
-        return _blocked_bwd(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved)
+    def backward(self, *inputs): return _blocked_bwd(*inputs)

@@ -68,19 +68,21 @@ def native_isa() -> str: # `avx512`, `avx2`, `generic`, or an empty string witho
 # %% ../../nbs/ops/14_scan_native.ipynb #ad15db3f
 _KINDS = {torch.float32:0, torch.bfloat16:1, torch.float16:2}
 
-def _ptr(t): # Address of a tensor that really has memory
-    if t is None: return None
-    p = t.data_ptr()
-    if not p and t.numel():
-        raise RGBXError('native scan', f'a tensor without memory ({t.device}, {type(t).__name__})',
+def _ptr(tensor): # Address of a tensor that really has memory
+    if tensor is None: return None
+    p = tensor.data_ptr()
+    if not p and tensor.numel():
+        raise RGBXError('native scan', f'a tensor without memory ({tensor.device}, {type(tensor).__name__})',
                         'a tensor in memory')
     return p
-def _unit(t:Tensor): return t if t.stride(-1)==1 else t.contiguous()
-def _plain(t):
-    return t if t is None or (t.dtype==torch.float32 and t.is_contiguous()) else t.detach().float().contiguous()
-def _native_saved(b, kd, k, n, L): # Shape of the checkpoints: tiles of `width` channels, one state every `chunk` steps
+def _unit(tensor:Tensor): return tensor if tensor.stride(-1)==1 else tensor.contiguous()
+def _plain(tensor):
+    return (tensor if tensor is None or (tensor.dtype==torch.float32 and tensor.is_contiguous())
+            else tensor.detach().float().contiguous())
+def _native_saved(batch, kd, groups, states, length):
+    # shape of the checkpoints: tiles of `width` channels, one state every `chunk` steps
     w,c = native_library().rgbx_width(),native_library().rgbx_chunk()
-    return (b, k, -(-(kd//k)//w), -(-L//c), n, w)
+    return (batch, groups, -(-(kd//groups)//w), -(-length//c), states, w)
 
 def _groups(units:int, tiles:int): # Parts of a backward, by the shape alone: sums do not depend on threads
     return max(1, min(tiles, 16//max(1, units)))
@@ -96,8 +98,8 @@ def _scan_args(u, delta, A, B, C, D, delta_bias, delta_softplus, h0):
     if delta.dtype not in _KINDS: delta = delta.float()
     small = [_plain(t) for t in (A,D,delta_bias,h0)]
     bc = u.new_empty((b,k,L,2*n), dtype=torch.float32)
-    def rows(t:Tensor): return _Rows(_ptr(t), *t.stride()[:2], _KINDS[t.dtype])
-    def mats(t:Tensor): return _BC(_ptr(t), *t.stride(), _KINDS[t.dtype])
+    def rows(tensor:Tensor): return _Rows(_ptr(tensor), *tensor.stride()[:2], _KINDS[tensor.dtype])
+    def mats(tensor:Tensor): return _BC(_ptr(tensor), *tensor.stride(), _KINDS[tensor.dtype])
     a = _ScanArgs(u=rows(u), delta=rows(delta), Bm=mats(B), Cm=mats(C), A=_ptr(small[0]),
                   Ds=_ptr(small[1]), bias=_ptr(small[2]), h0=_ptr(small[3]), bc=_ptr(bc), B=b, K=k, D=kd//k, N=n, L=L,
                   softplus=int(delta_softplus), threads=torch.get_num_threads())
@@ -135,7 +137,7 @@ def _native_bwd(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0,
     a.gy,a.glast,a.saved,a.gBC = _ptr(gy),_ptr(glast),_ptr(saved),_ptr(part)
     a.gu,a.gdelta,a.gB,a.gC,a.gA,a.gD,a.gbias,a.gh0 = map(_ptr, (gu,gdelta,gB,gC,gA,gD,gbias,gh0))
     native_library().rgbx_scan_backward(a)
-    def total(t:Tensor): return t.squeeze(0) if b==1 else t.sum(0)
+    def total(tensor:Tensor): return tensor.squeeze(0) if b==1 else tensor.sum(0)
     return gu,gdelta,total(gA),gB,gC,total(gD),total(gbias),gh0
 
 # %% ../../nbs/ops/14_scan_native.ipynb #6d90c423
@@ -187,22 +189,16 @@ class Native(Backend):
 
     def takes(self, dtype:torch.dtype): return dtype in _KINDS
 
-    def saved_shape(self, B:int, K:int, D:int, N:int, L:int): return _native_saved(B, K*D, K, N, L)
+    def saved_shape(self, batch:int, groups:int, channels:int, states:int, length:int):
+        return _native_saved(batch, groups*channels, groups, states, length)
 
-    def forward(self, u:Tensor, delta:Tensor, A:Tensor, B:Tensor, C:Tensor, D:Tensor, delta_bias:Tensor,
-                delta_softplus:bool, h0:Tensor, save:bool):
-        return _native_fwd(u, delta, A, B, C, D, delta_bias, delta_softplus, h0, save)
+    def forward(self, *inputs): return _native_fwd(*inputs)  # as `Backend.forward`
 
-    def backward(self, gy:Tensor, glast:Tensor, u:Tensor, delta:Tensor, A:Tensor, B:Tensor, C:Tensor, D:Tensor,
-                 delta_bias:Tensor, delta_softplus:bool, h0:Tensor, saved:Tensor):
-        return _native_bwd(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, h0, saved)
+    def backward(self, *inputs): return _native_bwd(*inputs)
 
-    def ss2d_saved_shape(self, B:int, K:int, D:int, N:int, L:int): return _native_saved(B, K*D, K, N, L)
+    def ss2d_saved_shape(self, batch:int, groups:int, channels:int, states:int, length:int):
+        return _native_saved(batch, groups*channels, groups, states, length)
 
-    def ss2d_forward(self, x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Tensor, dt_bias:Tensor, route:str,
-                     save:bool):
-        return _ss2d_native(x, x_dbl, dt_w, A, D, dt_bias, route, save)
+    def ss2d_forward(self, *inputs): return _ss2d_native(*inputs)
 
-    def ss2d_backward(self, gy:Tensor, x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Tensor, dt_bias:Tensor,
-                      saved:Tensor, route:str):
-        return _ss2d_native_bwd(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, route)
+    def ss2d_backward(self, *inputs): return _ss2d_native_bwd(*inputs)

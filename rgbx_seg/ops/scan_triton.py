@@ -16,8 +16,8 @@ from .scan import Backend, backend
 def _kernels(): return importlib.import_module('rgbx_seg.ops.triton_scan')
 
 @functools.lru_cache(maxsize=64)
-def _walks(route, H, W, device): # lines on the device, reversed directions, launches
-    line,reversed_directions,launches = _kernels().walks(positions(route, H, W))
+def _walks(route, height, width, device): # lines on the device, reversed directions, launches
+    line,reversed_directions,launches = _kernels().walks(positions(route, height, width))
     return torch.from_numpy(line).to(device),reversed_directions,launches
 
 # %% ../../nbs/ops/16_scan_triton.ipynb #ed95a34e
@@ -32,7 +32,8 @@ class TritonScan(Backend):
 
     def takes(self, dtype:torch.dtype): return dtype in (torch.float32, torch.bfloat16, torch.float16)
 
-    def saved_shape(self, B:int, K:int, D:int, N:int, L:int): return _kernels().triton_saved(B, K, D, N, L)
+    def saved_shape(self, batch:int, groups:int, channels:int, states:int, length:int):
+        return _kernels().triton_saved(batch, groups, channels, states, length)
 
     def forward(self, u:Tensor, delta:Tensor, A:Tensor, B:Tensor, C:Tensor, D:Tensor, delta_bias:Tensor,
                 delta_softplus:bool, h0:Tensor, save:bool):
@@ -42,8 +43,8 @@ class TritonScan(Backend):
                  delta_bias:Tensor, delta_softplus:bool, h0:Tensor, saved:Tensor):
         return _kernels().scan_backward(gy, glast, u, delta, A, B, C, D, delta_bias, delta_softplus, saved)
 
-    def ss2d_saved_shape(self, B:int, K:int, D:int, N:int, L:int):
-        return _kernels().triton_saved(B, K, D, N, L, merged=True)
+    def ss2d_saved_shape(self, batch:int, groups:int, channels:int, states:int, length:int):
+        return _kernels().triton_saved(batch, groups, channels, states, length, merged=True)
 
     def ss2d_forward(self, x:Tensor, x_dbl:Tensor, dt_w:Tensor, A:Tensor, D:Tensor, dt_bias:Tensor, route:str,
                      save:bool):

@@ -74,9 +74,9 @@ def _(x, x_dbl, dt_w, A, D, dt_bias, route, save, backend):
     return torch.empty(x.shape, device=x.device),torch.empty(saved, device=x.device)
 
 @_ss2d_bwd_op.register_fake
-def _(gy, x, x_dbl, dt_w, A, D, dt_bias, saved, route, backend):
-    return tuple(x.new_empty(0) if t is None else torch.empty(t.shape, dtype=t.dtype, device=t.device)
-                 for t in (x, x_dbl, dt_w, A, D, dt_bias))
+def _(gy, *inputs):
+    return tuple(inputs[0].new_empty(0) if tensor is None
+                 else torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device) for tensor in inputs[:6])
 
 # %% ../../nbs/ops/22_ss2d.ipynb #a0564ed7
 def _setup(ctx, inputs, output):
@@ -142,7 +142,7 @@ def init_dt(shape:tuple, # Shape of the bias, `(..., D)`
     return dt + torch.log(-torch.expm1(-dt))
 
 def init_A_log(rows:int, # Number of channels
-    n:int,               # State size N
+    states:int,          # State size N
 ) -> Tensor:             # `(rows, N)`
     "`log(1..N)` in every row: the real S4D initialisation."
-    return torch.log(torch.arange(1., n+1)).repeat(rows, 1)
+    return torch.log(torch.arange(1., states+1)).repeat(rows, 1)

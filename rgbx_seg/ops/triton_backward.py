@@ -129,6 +129,8 @@ if triton is not None:
             u2,v2 = (us[T-1-r]+g*bs[T-1-r],)+u2,(vs[T-1-r]+gh*A2,)+v2
         return u2,v2,q,ga,fold_steps(sums+more, 2*T)
 
+# %% ../../nbs/ops/18_triton_backward.ipynb #ebc1ebc9
+if triton is not None:
     @triton.jit
     def some_states(n, us, vs, dts, es, gs, brows, crows, A, mp, qp, gap, KD, out, spot, mine, m, later,
                     ONE: tl.constexpr, T: tl.constexpr, U: tl.constexpr, BD: tl.constexpr):

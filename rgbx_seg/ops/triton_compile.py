@@ -30,7 +30,8 @@ class Launch:
 
     def arguments(self) -> dict:
         "The arguments again, tensors without memory."
-        def back(value): return torch.empty(16, dtype=value, device='meta') if isinstance(value, torch.dtype) else value
+        def back(value:object):
+            return torch.empty(16, dtype=value, device='meta') if isinstance(value, torch.dtype) else value
         return {name: back(value) for name,value in self.args}
 
 def _kind(kernel, name, value): # equal for launches that share code
@@ -95,10 +96,10 @@ def on_meta(model:torch.nn.Module # On any device
         memo[id(p)] = torch.nn.Parameter(torch.empty_like(p, device='meta'), p.requires_grad)
     return copy.deepcopy(model, memo)
 
-def launches_of(step # Function without arguments that works on meta tensors
+def launches_of(step:'Callable' # Function without arguments that works on meta tensors
 ) -> list:
     "The different kernels that `step` launches where the GPU backends are taken."
-    def fastest(device, dtype:torch.dtype): return 'triton'
+    def fastest(device:str, dtype:torch.dtype): return 'triton'
     def accept(where:str, name:str, u:Tensor): return None
     with contextlib.ExitStack() as stack:
         for module in (scan, ss2d):
@@ -121,7 +122,7 @@ def _described(kernel, launch): # signature, constants and attributes, as a laun
     types = {torch.float32:'*fp32', torch.float16:'*fp16', torch.bfloat16:'*bf16', torch.int32:'*i32',
              torch.int64:'*i64', torch.float64:'*fp64'}
     signature,constants,attributes = {},{},{}
-    def see(value, at, fixed):
+    def see(value:object, at:tuple, fixed):
         even = [['tt.divisibility', 16]]
         if isinstance(value, torch.dtype): attributes[at] = even
         if isinstance(value, torch.dtype): return types[value]
@@ -209,7 +210,8 @@ class _Cast(TorchFunctionMode):
         self.dtype = dtype
     def __torch_function__(self, func, types, args=(), kwargs=None):
         to = self.dtype if func in _SHORT else torch.float32 if func in _LONG else None
-        def cast(value): return value.to(to) if isinstance(value, Tensor) and value.is_floating_point() else value
+        def cast(value:object):
+            return value.to(to) if isinstance(value, Tensor) and value.is_floating_point() else value
         if to is None: return func(*args, **(kwargs or {}))
         return func(*map(cast, args), **{name: cast(value) for name,value in (kwargs or {}).items()})
 

@@ -24,29 +24,29 @@ GPU = dict(T=4, chunks=(64,32,16), warps=792, group=32, marks=2**28)
 STEPS = dict(T=2, chunks=(4,), warps=0, group=2, marks=2**28) if INTERPRET else GPU
 MAX_RANK = 16  # a larger low-rank step is expanded by a matrix product instead
 
-def _blocks(D, channels): return -(-D//channels)
-def _wide(D): return 64 if D>32 else 32
+def _blocks(width, channels): return -(-width//channels)
+def _wide(width): return 64 if width>32 else 32
 
-def chunking(B:int, # Batch size
-    K:int,          # Directions or groups, 1 where they share a launch's programs
-    D:int,          # Channels of each
-    L:int,          # Steps
+def chunking(batch:int, # Batch size
+    groups:int,         # Directions or groups, 1 where they share a launch's programs
+    channels:int,       # Channels of each
+    length:int,         # Steps
     steps:dict=STEPS, # Block sizes
-) -> tuple:         # Steps a chunk, number of chunks
+) -> tuple:             # Steps a chunk, number of chunks
     "How a sequence is cut: a function of the shape alone."
-    programs = B*K*_blocks(D, _wide(D))
-    chunk = next((n for n in steps['chunks'] if programs*-(-L//n)>=steps['warps']), steps['chunks'][-1])
-    return chunk,-(-L//chunk)
+    programs = batch*groups*_blocks(channels, _wide(channels))
+    chunk = next((n for n in steps['chunks'] if programs*-(-length//n)>=steps['warps']), steps['chunks'][-1])
+    return chunk,-(-length//chunk)
 
-def triton_saved(B:int, # Batch size
-    K:int,              # Directions or groups
-    D:int,              # Channels of each
-    N:int,              # States
-    L:int,              # Steps
-    merged:bool=False,  # The fused 2-D scan
-) -> tuple:             # `(B, chunks, N, K*D)`
+def triton_saved(batch:int, # Batch size
+    groups:int,             # Directions or groups
+    channels:int,           # Channels of each
+    states:int,             # States
+    length:int,             # Steps
+    merged:bool=False,      # The fused 2-D scan
+) -> tuple:                 # `(batch, chunks, states, groups*channels)`
     "Shape of the chunk starts that a forward keeps for its backward."
-    return B, chunking(B, 1 if merged else K, D, L)[1], N, K*D
+    return batch, chunking(batch, 1 if merged else groups, channels, length)[1], states, groups*channels
 
 def triton_device() -> str:
     """The type of device the kernels run on: `cuda`, `cpu` when they were made for the interpreter, empty without
@@ -67,25 +67,25 @@ def _table(path):
     except (OSError, ValueError, AttributeError, TypeError) as e:
         raise RGBXError('RGBX_SEG_TABLE', f'{path} ({type(e).__name__})', 'a table written under RGBX_SEG_TUNE=1')
 
-def event_time(f, # What to run on the GPU
-    n:int=5,      # Calls
-) -> float:       # Milliseconds of one
+def event_time(function:'Callable', # What to run on the GPU
+    calls:int=5,                    # Calls
+) -> float:                         # Milliseconds of one
     "Time by CUDA events on the current stream, after one call that is not counted."
-    f()
+    function()
     first,last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     first.record()
-    for _ in range(n): f()
+    for _ in range(calls): function()
     last.record()
     last.synchronize()
-    return first.elapsed_time(last)/n
+    return first.elapsed_time(last)/calls
 
 # %% ../../nbs/ops/19_triton_scan.ipynb #558550fb
 _measured = {}
 
-def tuned(key:str, # Device, pass and size
-    options:tuple, # Tuples of settings, the rule's first
-    clock,         # `clock(option)`: time of one call; asked under `RGBX_SEG_TUNE=1` alone
-) -> tuple:        # One of them
+def tuned(key:str,    # Device, pass and size
+    options:tuple,    # Tuples of settings, the rule's first
+    clock:'Callable', # `clock(option)`: time of one call; asked under `RGBX_SEG_TUNE=1` alone
+) -> tuple:           # One of them
     "The table's choice for `key`, or the first option; under `RGBX_SEG_TUNE=1` the fastest, which is written down."
     known = _table(os.environ.get('RGBX_SEG_TABLE', ''))|_measured
     if key in known: return tuple(known[key])
@@ -126,7 +126,6 @@ class _Scan:
     rev:int=0                  # bit k: direction k runs backwards along its line
     ways:tuple=((0,),)         # directions that share a line
     merged:bool=False          # do all directions share x and y?
-
     def chunks(self): return chunking(self.b, 1 if self.merged else self.K, self.D, self.L, STEPS)
     def new(self, *shape): return self.A.new_empty(shape)
     def flags(self):
@@ -135,16 +134,18 @@ class _Scan:
     def small(self): # a stand-in where there is none
         return dict(bias=self.A if self.bias is None else self.bias, w=self.A if self.w is None else self.w,
                     line=self.A if self.line is None else self.line)
-    def launches(self, joint):
+    def launches(self, joint:bool):
         if not self.merged: return [(0, self.K, 1)]
         if joint and len({len(way) for way in self.ways})==1:
             return [(_pack([k for way in self.ways for k in way]), len(self.ways), len(self.ways[0]))]
         return [(_pack(way), 1, len(way)) for way in self.ways]
 
 # %% ../../nbs/ops/19_triton_scan.ipynb #a09d0a6a
-def _part(N, most=16): return next(i for i in range(min(N, most), 0, -1) if N%i==0)     # states held at once
+# states held at once
+def _part(states, most=16): return next(i for i in range(min(states, most), 0, -1) if states%i==0)
 def _pack(directions): return sum(k<<4*j for j,k in enumerate(directions))
-def _together(N, T): return next(u for u in (2, 1) if _part(N)%u==0 and 2*u*T<=32)        # states of one turn
+# states of one turn
+def _together(states, steps): return next(u for u in (2, 1) if _part(states)%u==0 and 2*u*steps<=32)
 
 # %% ../../nbs/ops/19_triton_scan.ipynb #7f7da46c
 def _rule(what, p):
@@ -234,12 +235,12 @@ def _marked(p, width, chunk): # steps whose marks are kept at once
     fits = [n for n in (chunk, chunk//2, chunk//4) if n%T==0 and size*n//chunk<=STEPS['marks']]
     return fits[0] if fits else max(T, chunk//4)
 
-def _marks(p, width, chunk, n_chunks, S):
+def _marks(p, width, chunk, n_chunks, steps):
     "Memory of both levels of marks."
-    shape = (p.b, n_chunks, S//STEPS['T'], p.N, width)
-    return p.new(*((p.b, n_chunks, chunk//S, p.N, width) if chunk>S else (0,))),p.new(*shape)
+    shape = (p.b, n_chunks, steps//STEPS['T'], p.N, width)
+    return p.new(*((p.b, n_chunks, chunk//steps, p.N, width) if chunk>steps else (0,))),p.new(*shape)
 
-def _backward(p, gy, sg, glast, h, types, channels, joint):
+def _backward(p, gy, sg, glast, starts, types, channels, joint):
     """Gradients of x, step, B and C side by side, A, D and bias, and what leaves the chunks to the left; those of B and
     C are `(B, L, K, 2N)`."""
     (chunk,n_chunks),KD = p.chunks(),p.K*p.D
@@ -256,7 +257,7 @@ def _backward(p, gy, sg, glast, h, types, channels, joint):
     gA,gD,gbias = p.new(p.b, n_chunks, p.N, KD),p.new(p.b, n_chunks, KD),p.new(p.b, n_chunks, KD)
     for i,(directions,n_ways,n_directions) in enumerate(launches):
         triton_backward.gradients_kernel[(blocks*n_ways*n_chunks*p.b,)](
-            x=p.x, dl=p.dl, B=p.B, C=p.C, A=p.A, **p.small(), Ds=p.A if p.Ds is None else p.Ds, h=h, gy=gy,
+            x=p.x, dl=p.dl, B=p.B, C=p.C, A=p.A, **p.small(), Ds=p.A if p.Ds is None else p.Ds, h=starts, gy=gy,
             q=q, m1=m1, m2=m2, gx=gx, gz=gz, gBC=gBC, gA=gA, gD=gD, gbias=gbias,                # what is written
             sx=p.sx, sd=p.sd, sb=p.sb, sc=p.sc, sg=sg, so=_own_strides(p, sg),
             L=p.L, LC=chunk, D=p.D, K=p.K, NC=n_chunks, rank=p.R, S=S,
@@ -266,15 +267,16 @@ def _backward(p, gy, sg, glast, h, types, channels, joint):
     return (gx.sum(0) if ways>1 else gx),gz,gBC.sum(0),gA.sum((0,1)).t(),gD.sum((0,1)),gbias.sum((0,1)),q
 
 # %% ../../nbs/ops/19_triton_scan.ipynb #e1ad7b94
-def _channels_last(t): return t if t.stride(1)==1 else t.transpose(1,2).contiguous().transpose(1,2)      # (B, X, L)
-def _plain(t): return None if t is None else t.detach().float().contiguous()
+def _channels_last(tensor): # (B, X, L)
+    return tensor if tensor.stride(1)==1 else tensor.transpose(1,2).contiguous().transpose(1,2)
+def _plain(tensor): return None if tensor is None else tensor.detach().float().contiguous()
 
 def _problem(u, delta, A, B, C, D, bias, soft):
     u,delta = _channels_last(u.detach()),_channels_last(delta.detach())
     (b,kd,L),(K,N) = u.shape,B.shape[1:3]
     d = kd//K
-    def st(t): return (t.stride(0),t.stride(2),d)
-    def sm(t): return tuple(t.stride(i) for i in (0,3,1,2))
+    def st(tensor:Tensor): return (tensor.stride(0),tensor.stride(2),d)
+    def sm(tensor:Tensor): return tuple(tensor.stride(i) for i in (0,3,1,2))
     return _Scan(u, delta, B.detach(), C.detach(), _plain(A), _plain(bias), None, _plain(D), None, st(u), st(delta),
                  sm(B), sm(C), b, L, d, K, N, 0, soft)
 
@@ -308,20 +310,20 @@ def scan_backward(gy:Tensor, # `(B, K*D, L)`
     D:Optional[Tensor],      # As in the forward
     bias:Optional[Tensor],   # As in the forward
     soft:bool,               # As in the forward
-    h:Tensor,                # Chunk starts of the forward
+    starts:Tensor,           # Chunk starts of the forward
 ) -> tuple:                  # Gradients of `u, delta, A, B, C, D, bias` and the initial state
     "Gradients of the scan; sums over channels and steps in a fixed order."
     p = _problem(u, delta, A, B, C, D, bias, soft)
     kd = p.K*p.D
     gy = gy.float().transpose(1,2).contiguous()
     last = _plain(glast)
-    def run(*o): return _backward(p, gy, (p.L*kd,kd,p.D), last, h, (u.dtype,delta.dtype), *o)
+    def run(*o): return _backward(p, gy, (p.L*kd,kd,p.D), last, starts, (u.dtype,delta.dtype), *o)
     gx,gz,gBC,gA,gD,gbias,q = _best('backward', p, run)
     gB,gC = (g.clone(memory_format=torch.contiguous_format) for g in gBC.permute(0,2,3,1).split(p.N, 2))
     return gx.transpose(1,2),gz.transpose(1,2),gA,gB,gC,gD,gbias,q[:,0].transpose(1,2)
 
 # %% ../../nbs/ops/19_triton_scan.ipynb #dbbf1780
-def walks(pos) -> tuple: # `(K, L)` table of a route
+def walks(pos:np.ndarray) -> tuple: # `(K, L)` table of a route
     """Lines, walking sense and launches of a route: `(line (K, L) int32, bits of the reversed directions, directions of
     each launch)`."""
     pos = np.asarray(pos)
@@ -362,7 +364,7 @@ def ss2d_forward(x:Tensor, # `(B, H, W, D)`
     A:Tensor,              # `(K*D, N)`
     D:Optional[Tensor],    # `(K*D,)`
     dt_bias:Optional[Tensor], # `(K, D)`
-    walk,                  # As `walks`, the lines as a tensor
+    walk:tuple,            # As `walks`, the lines as a tensor
 ) -> tuple:                # `y (B, H, W, D)`, chunk starts
     "The fused 2-D scan; inputs as checked by `ss2d`."
     p = _problem2d(x, x_dbl, dt_w, A, D, dt_bias, walk)
@@ -370,21 +372,21 @@ def ss2d_forward(x:Tensor, # `(B, H, W, D)`
     return y.view(x.shape),h
 
 # %% ../../nbs/ops/19_triton_scan.ipynb #7b230914
-def ss2d_backward(gy:Tensor, # `(B, H, W, D)`
-    x:Tensor,                # As in the forward
-    x_dbl:Tensor,            # As in the forward
-    dt_w:Tensor,             # As in the forward
-    A:Tensor,                # As in the forward
-    D:Optional[Tensor],      # As in the forward
-    dt_bias:Optional[Tensor],# As in the forward
-    h:Tensor,                # Chunk starts of the forward
-    walk,                    # As in the forward
-) -> tuple:                  # Gradients of `x, x_dbl, dt_w, A, D, dt_bias`, float32
+def ss2d_backward(gy:Tensor,  # `(B, H, W, D)`
+    x:Tensor,                 # As in the forward
+    x_dbl:Tensor,             # As in the forward
+    dt_w:Tensor,              # As in the forward
+    A:Tensor,                 # As in the forward
+    D:Optional[Tensor],       # As in the forward
+    dt_bias:Optional[Tensor], # As in the forward
+    starts:Tensor,            # Chunk starts of the forward
+    walk:tuple,               # As in the forward
+) -> tuple:                   # Gradients of `x, x_dbl, dt_w, A, D, dt_bias`, float32
     "Gradients of the fused 2-D scan."
     p = _problem2d(x, x_dbl, dt_w, A, D, dt_bias, walk)
     R = dt_w.shape[2]
     gy = gy.float().contiguous()
-    def run(*o): return _backward(p, gy, (p.L*p.D,p.D,0), None, h, (torch.float32,torch.float32), *o)
+    def run(*o): return _backward(p, gy, (p.L*p.D,p.D,0), None, starts, (torch.float32,torch.float32), *o)
     gx,gz,gBC,gA,gD,gbias,_ = _best('backward', p, run)
     gz = gz.view(p.b, p.L, p.K, p.D)
     r = x_dbl[...,:R].detach().float()

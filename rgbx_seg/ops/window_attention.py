@@ -16,21 +16,21 @@ from ..core import RGBXError, constant_result
 from .window_native import native_window, window_kernel
 
 # %% ../../nbs/ops/30_window_attention.ipynb #94fb0b8e
-def window_index(L:int, # Length of the axis
-    k:int,              # Window, odd
-    d:int=1,            # Dilation
-) -> tuple: # `index`, `bias`, `valid`, each `(L, k)`; all valid unless the map is smaller than the window
+def window_index(length:int, # Length of the axis
+    window:int,              # Window, odd
+    dilation:int=1,          # Dilation
+) -> tuple: # `index`, `bias`, `valid`, each `(length, window)`; all valid unless the map is smaller than the window
     """The neighbours of every position on one axis, the entries of the bias table they use, and whether they exist
     (NATTEN 0.17)."""
-    i = torch.arange(L)[:,None]
-    r,p = i%d,i//d
-    Lr = (L-r+d-1)//d
-    s = (p-k//2).minimum(Lr-k).clamp(min=0)
-    n = s+torch.arange(k)
-    return (n.minimum(Lr-1)*d+r), n-p+k-1, n < Lr
+    i = torch.arange(length)[:,None]
+    r,p = i%dilation,i//dilation
+    Lr = (length-r+dilation-1)//dilation
+    s = (p-window//2).minimum(Lr-window).clamp(min=0)
+    n = s+torch.arange(window)
+    return (n.minimum(Lr-1)*dilation+r), n-p+window-1, n < Lr
 
 # %% ../../nbs/ops/30_window_attention.ipynb #a6b54406
-def _pair(x): return (x,x) if isinstance(x, int) else tuple(int(o) for o in x)
+def _pair(value): return (value,value) if isinstance(value, int) else tuple(int(o) for o in value)
 
 def _na_check(q, k, v, kernel, dilation, rpb, clip, where='neighborhood_attention'):
     if q.ndim!=5 or k.shape!=q.shape or v.shape[:4]!=q.shape[:4]:
@@ -47,7 +47,7 @@ def _na_check(q, k, v, kernel, dilation, rpb, clip, where='neighborhood_attentio
     if rpb is not None and tuple(rpb.shape)!=want:
         raise RGBXError(f'{where}, rpb', f'shape {tuple(rpb.shape)}', f'{want}')
 
-def _gather(x, ih, iw): return x[:,:,ih[:,None,:,None],iw[None,:,None,:]].flatten(4,5)   # (B, h, H, W, kh*kw, C)
+def _gather(maps, ih, iw): return maps[:,:,ih[:,None,:,None],iw[None,:,None,:]].flatten(4,5)   # (B, h, H, W, kh*kw, C)
 
 def na_logits(q:Tensor, # `(B, heads, H, W, C)`, scaled
     k:Tensor,           # Like `q`
@@ -89,23 +89,23 @@ class _Axis:
     kind:tuple  # Blocks of the same kind have the same `rel`
 
 @functools.lru_cache(maxsize=256)
-def _axis(L:int, k:int, T:int) -> _Axis:
+def _axis(length:int, window:int, tile:int) -> _Axis:
     with torch.device('cpu'):                                     # whatever the default device is: the result is kept
-        T = min(T, L)
-        n = -(-L//T)
-        Lk = min(L, T+min(k, L)-1)
-        t = torch.arange(n)*T
-        b = (t-k//2).clamp(0, L-Lk)
-        p = (t[:,None]+torch.arange(T)).clamp(max=L-1)[:,:,None]
+        tile = min(tile, length)
+        n = -(-length//tile)
+        Lk = min(length, tile+min(window, length)-1)
+        t = torch.arange(n)*tile
+        b = (t-window//2).clamp(0, length-Lk)
+        p = (t[:,None]+torch.arange(tile)).clamp(max=length-1)[:,:,None]
         key = (b[:,None]+torch.arange(Lk))[:,None]
-        s = (p-k//2).clamp(0, max(L-k, 0))
-        rel = torch.where((key>=s)&(key<s+k), key-p+k-1, 2*k-1)
+        s = (p-window//2).clamp(0, max(length-window, 0))
+        rel = torch.where((key>=s)&(key<s+window), key-p+window-1, 2*window-1)
     seen = {}
     kind = tuple(seen.setdefault(r.numpy().tobytes(), len(seen)) for r in rel)
-    return _Axis(n, T, Lk, tuple(b.tolist()), rel, kind)
+    return _Axis(n, tile, Lk, tuple(b.tolist()), rel, kind)
 
 @functools.lru_cache(maxsize=256)
-def _on_device(L:int, k:int, T:int, device:str): return _axis(L, k, T).rel.to(device)
+def _on_device(length:int, window:int, tile:int, device:str): return _axis(length, window, tile).rel.to(device)
 
 def _bands(ay:_Axis, most:int):
     "Runs of at most `most` row blocks of one kind: `(first, after the last)`."
@@ -119,25 +119,25 @@ def _bands(ay:_Axis, most:int):
 # %% ../../nbs/ops/30_window_attention.ipynb #ea4cc4d2
 BAND = dict(cpu=2**17, cuda=2**25)   # logits computed at once
 
-def _to_tiles(x, ay, ax): # (B, h, H, W, C) -> (B, h, cols, rows, T, C), zeros beyond the ends
-    h,w = ay.n*ay.T-x.shape[2],ax.n*ax.T-x.shape[3]
-    if h or w: x = F.pad(x, (0,0,0,w,0,h))
-    return x.unflatten(3, (ax.n,ax.T)).unflatten(2, (ay.n,ay.T)).permute(0,1,4,2,3,5,6).flatten(4,5)
+def _to_tiles(maps, ay, ax): # (B, h, H, W, C) -> (B, h, cols, rows, T, C), zeros beyond the ends
+    h,w = ay.n*ay.T-maps.shape[2],ax.n*ax.T-maps.shape[3]
+    if h or w: maps = F.pad(maps, (0,0,0,w,0,h))
+    return maps.unflatten(3, (ax.n,ax.T)).unflatten(2, (ay.n,ay.T)).permute(0,1,4,2,3,5,6).flatten(4,5)
 
-def _from_tiles(t, ay, ax, H, W): # the inverse, cropped
-    return t.unflatten(4, (ay.T,ax.T)).permute(0,1,3,4,2,5,6).flatten(4,5).flatten(2,3)[:,:,:H,:W]
+def _from_tiles(tiles, ay, ax, height, width): # the inverse, cropped
+    return tiles.unflatten(4, (ay.T,ax.T)).permute(0,1,3,4,2,5,6).flatten(4,5).flatten(2,3)[:,:,:height,:width]
 
-def _to_strips(x, ax): # (B, h, H, W, C) -> (B, h, cols, H, Lk, C)
-    return torch.stack([x[:,:,:,s:s+ax.Lk] for s in ax.starts], 2)
+def _to_strips(maps, ax): # (B, h, H, W, C) -> (B, h, cols, H, Lk, C)
+    return torch.stack([maps[:,:,:,s:s+ax.Lk] for s in ax.starts], 2)
 
-def _from_strips(t, ax, W): # adds what overlaps, in a fixed order
-    x = t.new_zeros(*t.shape[:2], t.shape[3], W, t.shape[5])
-    for j,s in enumerate(ax.starts): x[:,:,:,s:s+ax.Lk] += t[:,:,j]
+def _from_strips(strips, ax, width): # adds what overlaps, in a fixed order
+    x = strips.new_zeros(*strips.shape[:2], strips.shape[3], width, strips.shape[5])
+    for j,s in enumerate(ax.starts): x[:,:,:,s:s+ax.Lk] += strips[:,:,j]
     return x
 
-def _keys(t, ay, i, j): # strips -> (B, h, cols, rows, Lk, C) of row blocks i..j-1
-    ts = [t[:,:,:,s:s+ay.Lk].flatten(3,4) for s in ay.starts[i:j]]
-    return ts[0].unsqueeze(3) if j-i==1 else torch.stack(ts, 3)
+def _keys(strips, ay, first, last): # strips -> (B, h, cols, rows, Lk, C) of row blocks first..last-1
+    ts = [strips[:,:,:,s:s+ay.Lk].flatten(3,4) for s in ay.starts[first:last]]
+    return ts[0].unsqueeze(3) if last-first==1 else torch.stack(ts, 3)
 
 # %% ../../nbs/ops/30_window_attention.ipynb #34723423
 class _Tiles:
@@ -156,21 +156,23 @@ class _Tiles:
 
     def bands(self): return _bands(self.ay, self.most)
 
-    def bias(self, i:int): # (heads, cols, 1, T, Lk) of row block i: table entries, -inf outside the window
-        kind = self.ay.kind[i]
+    def bias(self, row:int): # (heads, cols, 1, T, Lk) of a row block: table entries, -inf outside the window
+        kind = self.ay.kind[row]
         if kind not in self.biases:
             # block columns of one kind share their entries
             first = [self.ax.kind.index(c) for c in range(max(self.ax.kind)+1)]
             # (heads, Th, Lh, kinds of columns, Tw, Lw)
-            b = self.table[:,self.rels[0][i]][...,self.rels[1][first]]
+            b = self.table[:,self.rels[0][row]][...,self.rels[1][first]]
             b = b.permute(0,3,1,4,2,5).flatten(4,5).flatten(2,3)
             self.biases[kind] = b.index_select(1, torch.tensor(self.ax.kind, device=b.device)).unsqueeze(2)
         return self.biases[kind]
 
-    def band(self, i:int, j:int): # weights, queries, keys and values of row blocks i..j-1
-        q,k,v = self.q[:,:,:,i:j],_keys(self.k, self.ay, i, j),_keys(self.v, self.ay, i, j)
+    def band(self, first:int, last:int): # weights, queries, keys and values of row blocks first..last-1
+        q = self.q[:,:,:,first:last]
+        k = _keys(self.k, self.ay, first, last)
+        v = _keys(self.v, self.ay, first, last)
         s = q@k.mT
-        return (s.float() if self.half else s).add_(self.bias(i)).softmax(-1),q,k,v
+        return (s.float() if self.half else s).add_(self.bias(first)).softmax(-1),q,k,v
 
 # %% ../../nbs/ops/30_window_attention.ipynb #176ec5ee
 def _na_forward(q, k, v, rpb, kernel, tile):
@@ -181,32 +183,32 @@ def _na_forward(q, k, v, rpb, kernel, tile):
         out[:,:,:,i:j] = p.to(v.dtype)@vb
     return _from_tiles(out, t.ay, t.ax, t.H, t.W).contiguous()
 
-def _na_backward(g, q, k, v, rpb, kernel, tile):
+def _na_backward(grad, q, k, v, rpb, kernel, tile):
     t = _Tiles(q, k, v, rpb, kernel, tile)
     ay,ax = t.ay,t.ax
-    g,sums = _to_tiles(g, ay, ax),{}
+    grad,sums = _to_tiles(grad, ay, ax),{}
     gq,gk,gv = (o.new_zeros(o.shape, dtype=torch.float32 if t.half else o.dtype) for o in (t.q, t.k, t.v))
     for i,j in t.bands():
         p,qb,kb,vb = t.band(i, j)
-        gb = g[:,:,:,i:j]
+        gb = grad[:,:,:,i:j]
         dp = gb@vb.mT
         ds = p*(dp-(p*dp).sum(-1, keepdim=True))
         gq[:,:,:,i:j] = ds.to(kb.dtype)@kb
         for total,d in ((gk, ds.to(qb.dtype).mT@qb), (gv, p.to(gb.dtype).mT@gb)):
             for r,s in enumerate(ay.starts[i:j]): total[:,:,:,s:s+ay.Lk] += d[:,:,:,r].unflatten(3, (ay.Lk,ax.Lk))
         if rpb is not None: sums[ay.kind[i]] = sums.get(ay.kind[i], 0)+ds.sum((0,3))
-    def back(x:Tensor, like:Tensor): return x.to(like.dtype)
+    def back(gradient:Tensor, like:Tensor): return gradient.to(like.dtype)
     grpb = None if rpb is None else back(_bias_grad(sums, t), rpb)
     return (back(_from_tiles(gq, ay, ax, t.H, t.W), q).contiguous(),
             *(back(_from_strips(x, ax, t.W), o) for x,o in ((gk, k), (gv, v))), grpb)
 
-def _bias_grad(sums, t): # {kind: (heads, cols, T, Lk)} -> (heads, 2kh-1, 2kw-1)
-    ay,ax = t.ay,t.ax
+def _bias_grad(sums, tiles): # {kind: (heads, cols, T, Lk)} -> (heads, 2kh-1, 2kw-1)
+    ay,ax = tiles.ay,tiles.ax
     total = 0
     first = {kind:i for i,kind in reversed(list(enumerate(ay.kind)))}
     for kind,s in sums.items():
         eh,ew = (F.one_hot(r, 2*k)[...,:-1].to(s.dtype) for r,
-                 k in ((t.rels[0][first[kind]], t.kernel[0]), (t.rels[1], t.kernel[1])))
+                 k in ((tiles.rels[0][first[kind]], tiles.kernel[0]), (tiles.rels[1], tiles.kernel[1])))
         # (heads, Th, Lh, cols, Tw, Lw)
         s = s.unflatten(3, (ay.Lk,ax.Lk)).unflatten(2, (ay.T,ax.T)).permute(0,2,4,1,3,5)
         total = total+eh.flatten(0,1).mT@s.flatten(3).flatten(1,2)@ew.flatten(0,2)
@@ -225,6 +227,7 @@ def _fastest(queries, fits) -> str: # The backend for these queries
     if queries.is_cuda and fits() and attention_backends(queries.device)[0]=='natten': return 'natten'
     return 'triton' if _fused(queries) else 'tiles'
 
+# %% ../../nbs/ops/30_window_attention.ipynb #479df4c4
 @torch.library.custom_op('rgbx_seg::neighborhood_attention', mutates_args=())
 def _na_op(q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], kernel:list[int], tile:list[int], backend:str) -> Tensor:
     if backend=='triton': return _triton().na_forward(q, k, v, rpb, kernel)[0]
@@ -232,9 +235,9 @@ def _na_op(q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], kernel:list[int],
     with torch.autocast(q.device.type, enabled=False): return _na_forward(q, k, v, rpb, kernel, tile)
 
 @torch.library.custom_op('rgbx_seg::neighborhood_attention_backward', mutates_args=())
-def _na_bwd_op(g:Tensor, q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], kernel:list[int],
+def _na_bwd_op(grad:Tensor, q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], kernel:list[int],
                tile:list[int]) -> tuple[Tensor,Tensor,Tensor,Tensor]:
-    with torch.autocast(q.device.type, enabled=False): gs = _na_backward(g, q, k, v, rpb, kernel, tile)
+    with torch.autocast(q.device.type, enabled=False): gs = _na_backward(grad, q, k, v, rpb, kernel, tile)
     return (*gs[:3], q.new_empty(0) if rpb is None else gs[3])
 
 @_na_op.register_fake
@@ -244,7 +247,7 @@ def _(q, k, v, rpb, kernel, tile, backend):
     return torch.empty(B, H, W, heads, Cv, dtype=v.dtype, device=v.device).permute(0,3,1,2,4)
 
 @_na_bwd_op.register_fake
-def _(g, q, k, v, rpb, kernel, tile):
+def _(grad, q, k, v, rpb, kernel, tile):
     return tuple(torch.empty(t.shape if t is not None else (0,), dtype=q.dtype if t is None else t.dtype,
                              device=q.device) for t in (q, k, v, rpb))
 
@@ -252,9 +255,9 @@ def _setup(ctx, inputs, output):
     *ts,ctx.kernel,ctx.tile,_ = inputs
     ctx.save_for_backward(*ts)
 
-def _backward(ctx, g):
+def _backward(ctx, grad):
     q,k,v,rpb = ctx.saved_tensors
-    gq,gk,gv,grpb = torch.ops.rgbx_seg.neighborhood_attention_backward(g, q, k, v, rpb, ctx.kernel, ctx.tile)
+    gq,gk,gv,grpb = torch.ops.rgbx_seg.neighborhood_attention_backward(grad, q, k, v, rpb, ctx.kernel, ctx.tile)
     return gq,gk,gv,None if rpb is None else grpb,None,None,None
 
 _na_op.register_autograd(_backward, setup_context=_setup)
@@ -265,9 +268,9 @@ def _kept_op(q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], kernel:list[int
     return _triton().na_forward(q, k, v, rpb, kernel, True)
 
 @torch.library.custom_op('rgbx_seg::neighborhood_attention_kept_backward', mutates_args=())
-def _kept_bwd_op(g:Tensor, q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], o:Tensor, lse:Tensor, kernel:list[int],
-                 bias:bool) -> tuple[Tensor,Tensor,Tensor,Tensor]:
-    gradients = _triton().na_backward(g, q, k, v, rpb, o, lse, kernel, bias)
+def _kept_bwd_op(grad:Tensor, q:Tensor, k:Tensor, v:Tensor, rpb:Optional[Tensor], out:Tensor, lse:Tensor,
+                 kernel:list[int], bias:bool) -> tuple[Tensor,Tensor,Tensor,Tensor]:
+    gradients = _triton().na_backward(grad, q, k, v, rpb, out, lse, kernel, bias)
     return *gradients[:3],gradients[3] if bias else q.new_empty(0)
 
 @_kept_op.register_fake
@@ -275,7 +278,7 @@ def _(q, k, v, rpb, kernel):
     return torch.empty(v.shape, dtype=v.dtype, device=v.device),q.new_empty(q.shape[:4], dtype=torch.float32)
 
 @_kept_bwd_op.register_fake
-def _(g, q, k, v, rpb, o, lse, kernel, bias):
+def _(grad, q, k, v, rpb, out, lse, kernel, bias):
     same = tuple(torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (q, k, v))
     return *same,torch.empty(rpb.shape, dtype=rpb.dtype, device=rpb.device) if bias else q.new_empty(0)
 
@@ -285,10 +288,10 @@ def _kept_setup(ctx, inputs, output):
     ctx.bias = ts[3] is not None and ts[3].requires_grad
     ctx.set_materialize_grads(False)
 
-def _kept_backward(ctx, g, _):
-    if g is None: return (None,)*5
+def _kept_backward(ctx, grad, _):
+    if grad is None: return (None,)*5
     op = torch.ops.rgbx_seg.neighborhood_attention_kept_backward
-    gq,gk,gv,grpb = op(g, *ctx.saved_tensors, ctx.kernel, ctx.bias)
+    gq,gk,gv,grpb = op(grad, *ctx.saved_tensors, ctx.kernel, ctx.bias)
     return gq,gk,gv,grpb if ctx.bias else None,None
 
 _kept_op.register_autograd(_kept_backward, setup_context=_kept_setup)
@@ -321,10 +324,10 @@ def attention_backends(device:str='cpu') -> list[str]: # Fastest first
                                     ('triton', device.type=='cuda' and _triton_device()=='cuda'),
                                     ('native', device.type=='cpu' and window_kernel())) if works]+['tiles','reference']
 
-def _autocast(t): # what torch does to the inputs of its own attention
-    dev = t.device.type
-    on = torch.amp.is_autocast_available(dev) and torch.is_autocast_enabled(dev) and t.dtype!=torch.float64
-    return t.to(torch.get_autocast_dtype(dev)) if on else t
+def _autocast(tensor): # what torch does to the inputs of its own attention
+    dev = tensor.device.type
+    on = torch.amp.is_autocast_available(dev) and torch.is_autocast_enabled(dev) and tensor.dtype!=torch.float64
+    return tensor.to(torch.get_autocast_dtype(dev)) if on else tensor
 
 # %% ../../nbs/ops/30_window_attention.ipynb #613342da
 def neighborhood_attention(q:Tensor, # `(B, heads, H, W, C)`, scaled by the caller

@@ -108,9 +108,9 @@ def _watch(model, names):
         keep(stage.norm, put(f'ppx{s}'))
         keep(stage.frm,
              lambda args,result,s=s: out.update({f'rectified_rgb{s}':result[0], f'rectified_x{s}':result[1]}))
-        def passed(args:tuple, result:object, s:int=s):
-            out[f'fused{s}'],feats = result
-            out.update({f'aux_in{s+1}_{name}': feat for name,feat in zip(names[1:], feats[1:])})
+        def passed(args:tuple, result:object, stage:int=s):
+            out[f'fused{stage}'],feats = result
+            out.update({f'aux_in{stage+1}_{name}': feat for name,feat in zip(names[1:], feats[1:])})
         keep(stage, passed)
         for net,name in zip(stage.hub.score_nets if stage.hub else (), names[1:]):
             keep(net, lambda args,result,s=s,name=name: out.__setitem__(f'score{s}_{name}', result.sigmoid()))
@@ -237,8 +237,8 @@ def stitchfusion_outputs(case:dict, # Case of system `stitchfusion`
         return feats
     first.between_blocks = watched
     for s,stage in enumerate(model.backbone.fusions, 1):
-        def passed(args:tuple, result:object, s:int=s):
-            out.update({f'stage{s}_{name}': f for name,f in zip(names, args)} | {f'fused{s}': result[0]})
+        def passed(args:tuple, result:object, stage:int=s):
+            out.update({f'stage{stage}_{name}': f for name,f in zip(names, args)} | {f'fused{stage}': result[0]})
         keep(stage, passed)
     keep(model.head, lambda args,result: out.__setitem__('head', result))
     try:

@@ -31,10 +31,10 @@ def _edges_on(rgb, grey, inside):
     picture[strength > np.quantile(strength, .93)] = 230,60,0
     return picture
 
-def _views(rgb, x, H, kind):
+def _views(rgb, other, matrix, kind):
     "Checkerboard and edges of one item under a matrix."
-    grey = warp(grey_image(x, kind)[0], H, rgb.shape[:2], nearest=kind in ('depth', 'event'))
-    return _checkerboard(rgb, grey),_edges_on(rgb, grey, valid_mask(H, rgb.shape[:2], x.shape[:2]))
+    grey = warp(grey_image(other, kind)[0], matrix, rgb.shape[:2], nearest=kind in ('depth', 'event'))
+    return _checkerboard(rgb, grey),_edges_on(rgb, grey, valid_mask(matrix, rgb.shape[:2], other.shape[:2]))
 
 def _draw_residual(ax, residual, size):
     "Medians of the windows' displacements in the nine regions, px."

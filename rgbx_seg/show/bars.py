@@ -13,13 +13,13 @@ from .colours import HATCHES, OKABE_ITO, drawing_style, new_figure
 from .tables import SHORT_NOTE
 
 # %% ../../nbs/show/30_bars.ipynb #a4b240e4
-def _draw_series(ax, i, n_series, name, values):
-    "The bars of series `i` of `n_series`; `values`: an array of percent per group."
+def _draw_series(ax, number, n_series, name, values):
+    "The bars of series `number` of `n_series`; `values`: an array of percent per group."
     means = [some.mean() for some in values]
     deviations = [some.std(ddof=1) if len(some)>1 else 0. for some in values]
-    places = np.arange(len(values))+(i-(n_series-1)/2)*.8/n_series
-    bars = ax.bar(places, means, .8/n_series*.94, color=OKABE_ITO[i%8], hatch=HATCHES[i%8], edgecolor='w', lw=0,
-                  label=name, yerr=deviations if any(deviations) else None, error_kw=dict(lw=.8, capsize=2))
+    places = np.arange(len(values))+(number-(n_series-1)/2)*.8/n_series
+    bars = ax.bar(places, means, .8/n_series*.94, color=OKABE_ITO[number%8], hatch=HATCHES[number%8], edgecolor='w',
+                  lw=0, label=name, yerr=deviations if any(deviations) else None, error_kw=dict(lw=.8, capsize=2))
     ax.bar_label(bars, ['' if math.isnan(mean) else f'{mean:.0f}' for mean in means], fontsize=6, padding=1)
 
 def compare_bars(

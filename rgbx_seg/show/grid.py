@@ -42,9 +42,9 @@ def _draw_picture(ax, picture, title, label):
     ax.set_title(title, pad=2)
     ax.set_ylabel(label)
 
-def _at(sequence, i, default=''):
-    "Element `i`, or the default where the sequence is shorter."
-    return sequence[i] if i<len(sequence) else default
+def _at(sequence, place, default=''):
+    "Element `place`, or the default where the sequence is shorter."
+    return sequence[place] if place<len(sequence) else default
 
 # %% ../../nbs/show/10_grid.ipynb #c5102bb0
 def picture_grid(

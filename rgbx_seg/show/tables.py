@@ -45,10 +45,10 @@ def html_table(
 ) -> str:             # A `<table>`
     "The same table in HTML."
     colours = colours or {}
-    def cell(text:str, i:int, tag:str):
-        rgb = colours.get(text) if i==0 and tag=='td' else None
+    def cell(text:str, column:int, tag:str):
+        rgb = colours.get(text) if column==0 and tag=='td' else None
         swatch = '' if rgb is None else _SWATCH.format(*map(int, rgb))
-        return f'<{tag} style="text-align:{"left" if i==0 else "right"}">{swatch}{html.escape(str(text))}</{tag}>'
+        return f'<{tag} style="text-align:{"left" if column==0 else "right"}">{swatch}{html.escape(str(text))}</{tag}>'
     def line(row:list, tag:str): return '<tr>'+''.join(cell(text, i, tag) for i,text in enumerate(row))+'</tr>'
     return '<table>'+line(head, 'th')+''.join(line(row, 'td') for row in rows)+'</table>'
 
@@ -91,7 +91,61 @@ def _as_numbers(column):
     try: return pandas.to_numeric(column.replace({'-': None, '': None}))
     except (ValueError, TypeError): return column
 
-class Tables:
+# %% ../../nbs/show/40_tables.ipynb #0c2ae24a
+class _AsText:
+    "Tables as text."
+    def to_markdown(self, digits:int=2) -> str: # Decimals
+        "Heading and tables in Markdown."
+        lines = self.heading()
+        if lines: lines = [f'**{lines[0]}**', *lines[1:]]
+        return '\n\n'.join(lines+[markdown_table(head, rows) for _,head,rows in self.tables(digits)])+'\n'
+
+    def to_csv(self, digits:int=2) -> str: # Decimals
+        "All tables as one: table, row, column, value."
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(['table','row','column','value'])
+        for name,head,rows in self.tables(digits):
+            writer.writerows([name, row[0], column, value] for row in rows for column,value in zip(head[1:], row[1:]))
+        return file.getvalue()
+
+    def to_latex(self, digits:int=2) -> str: # Decimals; needs \usepackage{booktabs}
+        "Every table as a `table` environment; the heading is the caption."
+        top = '. '.join(self.heading())
+        return '\n\n'.join(latex_table(head, rows, f'{top} ({name})' if top else name)
+                           for name,head,rows in self.tables(digits))+'\n'
+
+# %% ../../nbs/show/40_tables.ipynb #f1e2b36e
+class _Written(_AsText):
+    "Tables in a file, each in its form."
+    def to_pandas(self,
+        name:str=None # Of one of the tables; None: the first
+    ):                # `DataFrame`; numbers where a column holds nothing else
+        "A table for pandas."
+        import pandas
+        known = {title: (head, rows) for title,head,rows in self.tables(4)}
+        head,rows = choose(name, known, 'table') if name else next(iter(known.values()))
+        frame = pandas.DataFrame(rows, columns=head).set_index(head[0])
+        return frame.apply(_as_numbers)
+
+    def to_html(self) -> str: # A fragment
+        "Heading and tables in HTML."
+        return self._repr_html_()
+
+    def to_dict(self) -> dict: # JSON-able
+        "What the tables say as plain data; a subclass may say more."
+        return {name: [dict(zip(head, row)) for row in rows] for name,head,rows in self.tables()}
+
+    def save(self, path:str): # Ending in .md, .csv, .tex, .txt, .html or .json
+        "Write one of the forms, by the ending of the file."
+        forms = {'.md': self.to_markdown, '.csv': self.to_csv, '.tex': self.to_latex, '.txt': lambda: f'{self}\n',
+                 '.html': self.to_html, '.json': lambda: json.dumps(self.to_dict(), indent=1)+'\n'}
+        ending = Path(path).suffix
+        if ending not in forms: raise RGBXError(path, f'ending {ending!r}', f"one of {', '.join(forms)}")
+        write_text(path, forms[ending]())
+
+# %% ../../nbs/show/40_tables.ipynb #014104c2
+class Tables(_Written):
     """Base of whatever consists of titled tables: shown as text or HTML, exported by `to_markdown`, `to_csv`,
     `to_latex` or `save`."""
     def tables(self, digits:int=1) -> list: # [(name, head, rows)]; decimals of the numbers
@@ -110,43 +164,3 @@ class Tables:
         lines = [html.escape(line) for line in self.heading()]
         if lines: lines[0] = f'<b>{lines[0]}</b>'
         return '<br>'.join(lines)+''.join(html_table(head, rows, self.colours()) for _,head,rows in self.tables())
-    def to_markdown(self, digits:int=2) -> str: # Decimals
-        "Heading and tables in Markdown."
-        lines = self.heading()
-        if lines: lines = [f'**{lines[0]}**', *lines[1:]]
-        return '\n\n'.join(lines+[markdown_table(head, rows) for _,head,rows in self.tables(digits)])+'\n'
-    def to_csv(self, digits:int=2) -> str: # Decimals
-        "All tables as one: table, row, column, value."
-        file = io.StringIO()
-        writer = csv.writer(file, lineterminator='\n')
-        writer.writerow(['table','row','column','value'])
-        for name,head,rows in self.tables(digits):
-            writer.writerows([name, row[0], column, value] for row in rows for column,value in zip(head[1:], row[1:]))
-        return file.getvalue()
-    def to_latex(self, digits:int=2) -> str: # Decimals; needs \usepackage{booktabs}
-        "Every table as a `table` environment; the heading is the caption."
-        top = '. '.join(self.heading())
-        return '\n\n'.join(latex_table(head, rows, f'{top} ({name})' if top else name)
-                           for name,head,rows in self.tables(digits))+'\n'
-    def to_pandas(self,
-        name:str=None # Of one of the tables; None: the first
-    ):                # `DataFrame`; numbers where a column holds nothing else
-        "A table for pandas."
-        import pandas
-        known = {title: (head, rows) for title,head,rows in self.tables(4)}
-        head,rows = choose(name, known, 'table') if name else next(iter(known.values()))
-        frame = pandas.DataFrame(rows, columns=head).set_index(head[0])
-        return frame.apply(_as_numbers)
-    def to_html(self) -> str: # A fragment
-        "Heading and tables in HTML."
-        return self._repr_html_()
-    def to_dict(self) -> dict: # JSON-able
-        "What the tables say as plain data; a subclass may say more."
-        return {name: [dict(zip(head, row)) for row in rows] for name,head,rows in self.tables()}
-    def save(self, path:str): # Ending in .md, .csv, .tex, .txt, .html or .json
-        "Write one of the forms, by the ending of the file."
-        forms = {'.md': self.to_markdown, '.csv': self.to_csv, '.tex': self.to_latex, '.txt': lambda: f'{self}\n',
-                 '.html': self.to_html, '.json': lambda: json.dumps(self.to_dict(), indent=1)+'\n'}
-        ending = Path(path).suffix
-        if ending not in forms: raise RGBXError(path, f'ending {ending!r}', f"one of {', '.join(forms)}")
-        write_text(path, forms[ending]())

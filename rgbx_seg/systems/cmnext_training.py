@@ -42,12 +42,12 @@ for _system in _PROTOCOLS.values():
 # %% ../../nbs/systems/17_cmnext_training.ipynb #f9de4f2d
 class HalfBlur:
     "A Gaussian blur of every second image, sigma uniform in 0 ... 1; a `Photometric`."
-    def __call__(self, a:np.ndarray, # (H, W, C) uint8
-        rng:np.random.Generator,     # Of the item
-    ) -> np.ndarray:                 # The same, perhaps smoother
+    def __call__(self, image:np.ndarray, # (H, W, C) uint8
+        rng:np.random.Generator,         # Of the item
+    ) -> np.ndarray:                     # The same, perhaps smoother
         "Apply a fresh draw."
-        if rng.random() >= .5: return a
-        return cv2_().GaussianBlur(a, (0,0), max(rng.random(), 1e-3)).reshape(a.shape)
+        if rng.random() >= .5: return image
+        return cv2_().GaussianBlur(image, (0,0), max(rng.random(), 1e-3)).reshape(image.shape)
 
 def _half_blur(order='rgb'): return HalfBlur()   # the same in either order of the channels
 
@@ -115,7 +115,8 @@ def _cmnext_recipe(data, word, score):
     facts = dict(start='mit_b2.pth' if variant.endswith('b2') and data != 'mcubes' else 'mit_b4.pth', published=score,
                  notes='; '.join(filter(None, (kept, _NOTES.get(data)))))
     form = dict(layout=word.partition('_')[0]) if data == 'urbanlf' else {}
-    settings = _CMNEXT[data] | form | dict(modalities=_inputs(data, word), protocol=_PROTOCOLS['cmnext'][data], facts=facts)
+    settings = _CMNEXT[data] | form | dict(modalities=_inputs(data, word),
+                                           protocol=_PROTOCOLS['cmnext'][data], facts=facts)
     name = f"{variant}/{data}-{word.replace('_', '-').replace('rgbh', 'rgbd')}"
     return _BASE.with_changes(name=name, model=variant, warmup=10, **settings,
                               **{'schedule.args.epochs': settings['epochs']})

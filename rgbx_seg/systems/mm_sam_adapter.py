@@ -36,17 +36,17 @@ def pixels(size:tuple) -> tuple: # An int, `(height, width)` or None
 # %% ../../nbs/systems/60_mm_sam_adapter.ipynb #43591714
 class _Streams(nn.Module):
     "How the images go through the parts of a `SamAdapterBackbone`."
-    def accepts(self, H:int, W:int) -> bool: # Can images of this size go through as they are?
+    def accepts(self, height:int, width:int) -> bool: # Can images of this size go through as they are?
         "Sides that are multiples of 32, and the crop's number of pixels if the fusion was built for one."
-        return H%32 == 0 and W%32 == 0 and (self.size is None or H*W == self.size[0]*self.size[1])
+        return height%32 == 0 and width%32 == 0 and (self.size is None or height*width == self.size[0]*self.size[1])
 
-    def check(self, H:int, W:int): # Height and width of the images
+    def check(self, height:int, width:int): # Height and width of the images
         "Raise `RGBXError` for a size that it does not accept."
-        if self.accepts(H, W): return
+        if self.accepts(height, width): return
         h,w = self.size or (0, 0)
         want = 'sides that are multiples of 32' + (f' and {h*w} pixels, as in {h}x{w}' if self.size else '')
         fix = 'The fusion has weights per position. The segmenter around this backbone pads and slides by itself.'
-        raise RGBXError('MM SAM-Adapter', f'images of {H}x{W}', want, fix)
+        raise RGBXError('MM SAM-Adapter', f'images of {height}x{width}', want, fix)
 
     def forward(self, *images) -> list: # Four maps, fine to coarse
         "Images `(B, C_i, H, W)`, `None` for a missing one; `RGBXError` for a size it does not accept."
@@ -124,12 +124,12 @@ class _Padding(RGBXSegmenter):
         size = next(i for i in images if i is not None).shape[-2:]
         return resize(self.head(self.backbone(*images)), size)
 
-    def pad(self, images:list, H:int, W:int) -> list: # To at least this size
+    def pad(self, images:list, height:int, width:int) -> list: # To at least this size
         "Pad at the bottom and right."
-        def _one(i, image):
-            if image is None or image.shape[-2:] == (H,W): return image
-            out = image.new_zeros(*image.shape[:2], H, W)
-            if 'pad_first' in self.quirks and i == 0:
+        def _one(number, image):
+            if image is None or image.shape[-2:] == (height,width): return image
+            out = image.new_zeros(*image.shape[:2], height, width)
+            if 'pad_first' in self.quirks and number == 0:
                 out -= image.new_tensor([mean/std for mean,std in zip(*IMAGENET)])[:,None,None]
             out[...,:image.shape[-2],:image.shape[-1]] = image
             return out
@@ -151,13 +151,13 @@ class MMSamAdapter(_Padding):
                             'Crop to this size, or build the model with size=None.')
         return self.slide(self.pad(ims, max(H,h), max(W,w)), h, w)[...,:H,:W]
 
-    def slide(self, images:list, h:int, w:int) -> Tensor: # Images, and the size of the windows
+    def slide(self, images:list, height:int, width:int) -> Tensor: # Images, and the size of the windows
         "The mean of the logits of windows, strides 5/8 of their size."
         B,_,H,W = next(i for i in images if i is not None).shape
         total = count = 0
-        for top in window_starts(H, h, h*5//8):
-            for left in window_starts(W, w, w*5//8):
-                at = (..., slice(top, top+h), slice(left, left+w))
+        for top in window_starts(H, height, height*5//8):
+            for left in window_starts(W, width, width*5//8):
+                at = (..., slice(top, top+height), slice(left, left+width))
                 y = self.logits([None if i is None else i[at] for i in images])
                 if not isinstance(count, Tensor):
                     total = y.new_zeros(B, y.shape[1], H, W)
@@ -279,12 +279,12 @@ def resample_positions(state_dict:dict, # A published or one of our state dicts
 # %% ../../nbs/systems/60_mm_sam_adapter.ipynb #16e4e928
 class BlurDistortion(PhotometricDistortion):
     "`PhotometricDistortion` after a 3x3 Gaussian blur of every fifth image; a `Photometric` for RGB."
-    def __call__(self, a:np.ndarray, # (H, W, 3) uint8
+    def __call__(self, image:np.ndarray, # (H, W, 3) uint8
         rng:np.random.Generator,
-    ) -> np.ndarray:                 # (H, W, 3) uint8
+    ) -> np.ndarray:                     # (H, W, 3) uint8
         "Apply a fresh draw."
-        if rng.random() < .2: a = cv2_().GaussianBlur(a, (3,3), 0)
-        return super().__call__(a, rng)
+        if rng.random() < .2: image = cv2_().GaussianBlur(image, (3,3), 0)
+        return super().__call__(image, rng)
 
 PHOTOMETRIC['blur_distortion'] = BlurDistortion
 

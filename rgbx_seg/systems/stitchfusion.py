@@ -95,7 +95,8 @@ def _form_of(names, stage):
 def stitchfusion_config(weights:dict # `{published name: tensor or array}`
 ) -> dict:                           # `variant`, `num_classes`, `inputs`, `form`, `collector`
     "The network that a StitchFusion checkpoint belongs to, read from its names and shapes."
-    def blocks(s:str): return len({m[1] for key in weights if (m := re.match(rf'backbone\.block{s}\.(\d+)\.', key))})
+    def blocks(stage:str):
+        return len({m[1] for key in weights if (m := re.match(rf'backbone\.block{stage}\.(\d+)\.', key))})
     project = next((v for k,v in weights.items() if k.endswith('liner_fusion_layers.0.weight')), None)
     classes = weights.get('decode_head.linear_pred.weight')
     if project is None or classes is None:

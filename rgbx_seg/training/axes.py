@@ -82,6 +82,7 @@ def check_axes(
         for value in values: recipe.with_changes(**{name: value})          # a wrong name or value is refused now
     return axes
 
+# %% ../../nbs/training/82_axes.ipynb #0e9b6829
 def is_grid(axes:dict) -> bool: # {name: values}
     "Have all axes values, none a range?"
     return not any(isinstance(values, SearchRange) for values in axes.values())

@@ -110,8 +110,8 @@ class History(Callback):
             w.writerows(self.rows)
             write_text(self.path, f.getvalue())
     def state_dict(self): return {'rows': self.rows, 'tot': self.tot, 'n': self.n}
-    def load_state_dict(self, s:dict):
-        self.rows,self.tot,self.n = s['rows'],s['tot'],s['n']
+    def load_state_dict(self, state:dict):
+        self.rows,self.tot,self.n = state['rows'],state['tot'],state['n']
         self.write()
 
 # %% ../../nbs/training/40_checkpoint.ipynb #f98da945
@@ -149,10 +149,10 @@ class KeepBest(Callback):
         self.scores = self.learn.metrics[0].cm.total().clone() if hasattr(self.learn.metrics[0], 'cm') else None
         if not rank_distrib(): save_weights(kept_weights(self.learn), self.path)
     def state_dict(self): return {'best': self.best, 'best_row': self.best_row, 'scores': self.scores}
-    def load_state_dict(self, s:dict):
-        self.best = s['best']
-        self.best_row = s['best_row']
-        self.scores = s['scores']
+    def load_state_dict(self, state:dict):
+        self.best = state['best']
+        self.best_row = state['best_row']
+        self.scores = state['scores']
 
 # %% ../../nbs/training/40_checkpoint.ipynb #bd4d17ef
 class KeepEpochs(Callback):
@@ -188,10 +188,11 @@ def load_checkpoint(
         raise RGBXError(path, found, 'a checkpoint written while training (format 1)')
     return content
 
-def _plain(o):
+def _plain(value):
     "Lists for fastai's `L`, so that the file needs no code to load."
-    if isinstance(o, dict): return {k: _plain(v) for k,v in o.items()}
-    return [_plain(v) for v in o] if not isinstance(o, (str,bytes,torch.Tensor,tuple)) and hasattr(o, '__iter__') else o
+    if isinstance(value, dict): return {k: _plain(v) for k,v in value.items()}
+    return ([_plain(v) for v in value]
+            if not isinstance(value, (str,bytes,torch.Tensor,tuple)) and hasattr(value, '__iter__') else value)
 
 def _flat(settings, above=''):
     "{path: value} of settings in groups."
@@ -247,22 +248,18 @@ class Checkpoint(Callback):
         self.every_batches = every_batches
         self.every_seconds = every_seconds
         self.settings = _plain(settings or {})
-
     def stateful(self):
         return {cb.name: cb for cb in self.learn.cbs if cb is not self and hasattr(type(cb), 'load_state_dict')}
-
     def before_fit(self):
         if not rank_distrib():  # left by a kill
             [f.unlink(missing_ok=True) for f in self.path.parent.glob(f'.{self.path.stem}-*{self.path.suffix}')]
         self.last = time.monotonic()
         if self.resume and self.path.exists(): self.load()
-
     def before_train(self):
         epoch,it,first,_ = self.learn.begin
         mid = it and self.epoch==epoch
         self.first = first if mid else rng_state(self.dls)  # the generators as this epoch begins
         if mid: self.learn.train_iter,self.learn.pct_train = self.counts
-
     def after_batch(self):
         # half a sum of gradients is not saved
         n,done = getattr(getattr(self.learn, 'accumulate', None), 'n', 1),self.iter+1
@@ -272,7 +269,6 @@ class Checkpoint(Callback):
         if self.every_seconds and (ranks()[1]==1 or done//n%10==0):
             due |= all_sum(ranks()[0]==0 and time.monotonic()-self.last>self.every_seconds)[0]>0
         if due: self.save(self.epoch, done)
-
     def after_epoch(self):
         if self.learn.in_fit: self.save(self.epoch+1, 0)
 

@@ -39,10 +39,10 @@ class MixLabels(Callback):
 
 def top1(
     pred:torch.Tensor, # Logits (B, C)
-    y:torch.Tensor     # Class numbers (B,)
+    label:torch.Tensor # Class numbers (B,)
 ):                     # Scalar in 0..1
     "Part of the images whose highest logit is the right one."
-    return (pred.argmax(1)==y).float().mean()
+    return (pred.argmax(1)==label).float().mean()
 
 # %% ../../nbs/training/80_classification.ipynb #ad9f487c
 _any = np.random.default_rng(0)                             # the test transform draws nothing from it

@@ -18,8 +18,9 @@ from ..encoders.base import Encoder
 _matmul = nn.Linear, nn.modules.conv._ConvNd
 _norm = nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm
 
-def _matrix(owner, k, p):
-    return isinstance(owner, _matmul) and k=='weight' or p.ndim>=2 and bool(re.search(r'_weight$|^weight_\d+$', k))
+def _matrix(owner, name, parameter):
+    return (isinstance(owner, _matmul) and name=='weight'
+            or parameter.ndim>=2 and bool(re.search(r'_weight$|^weight_\d+$', name)))
 
 decays = {'matrices': _matrix, 'ndim': lambda owner,k,p: p.ndim>1 and not k.endswith('bias'),
           'all': lambda owner,k,p: True}

@@ -89,7 +89,8 @@ class SegLearner(ResumableLearner):
     def lr_find(self, *args, **kwargs):
         "fastai's finder, which leaves everything as it was: see `find_lr`."
         return find_lr(self, *args, **kwargs)
-    def to_detach(self, b:object, cpu:bool=True, gather:bool=True): # process 0 draws its pictures alone; sums are ours
+    def to_detach(self, b:object, cpu:bool=True, gather:bool=True):
+        # process 0 draws its pictures alone; sums are ours
         return to_detach(b, cpu, False)
     def _step(self): self.autocast.step() if hasattr(self, 'autocast') else self.opt.step()
     def _backward(self):
@@ -283,11 +284,11 @@ def _fit(learn, out, epochs, rate, optim, run, state, cbs):
     finish_run(learn, out, history, best, run.keep, files, run.pictures)
 
 # %% ../../nbs/training/45_learner.ipynb #67708b82
-def _plain_value(v):
-    if v is None or isinstance(v, (bool,int,float,str)): return v
-    if isinstance(v, (list,tuple)): return [_plain_value(o) for o in v]
-    if isinstance(v, dict): return {str(k): _plain_value(o) for k,o in v.items()}
-    return repr(v) if isinstance(v, nn.Module) else getattr(v, '__qualname__', type(v).__name__)
+def _plain_value(value):
+    if value is None or isinstance(value, (bool,int,float,str)): return value
+    if isinstance(value, (list,tuple)): return [_plain_value(o) for o in value]
+    if isinstance(value, dict): return {str(k): _plain_value(o) for k,o in value.items()}
+    return repr(value) if isinstance(value, nn.Module) else getattr(value, '__qualname__', type(value).__name__)
 
 def run_settings(
     learn:'Learner',                        # The learner
@@ -363,10 +364,10 @@ def _kept_weights(out):
             f"{out/'last.safetensors'} holds those of the last epoch: copy it there; or start over (--force)") from None
 
 # %% ../../nbs/training/45_learner.ipynb #7b422ad2
-def _read_json(p):
-    try: return json.loads(p.read_text(encoding='utf-8'))
+def _read_json(path):
+    try: return json.loads(path.read_text(encoding='utf-8'))
     except FileNotFoundError:
-        raise RGBXError(p, 'no such file', 'the config.json of a run',
+        raise RGBXError(path, 'no such file', 'the config.json of a run',
                         'give the folder that rgbx train wrote') from None
     except (ValueError, UnicodeDecodeError) as e:
-        raise RGBXError(p, f'broken JSON ({e})', 'the config.json of a run') from None
+        raise RGBXError(path, f'broken JSON ({e})', 'the config.json of a run') from None

@@ -24,10 +24,38 @@ from ..data.sets.imagenet import ClassAugment, ImageNet
 from ..data.transforms import JointAugment, denormalise, epoch_order, item_rng, normalise, planes
 from ..show.grid import prediction_grid
 
+# %% ../../nbs/training/05_loaders.ipynb #2cb254ca
+class _ItemOf:
+    "Which item is meant, and what is made of it."
+    def place(self, index:int, epoch:int) -> tuple: # Index and epoch -> (index into the data set, how often it was gone through before)
+        "Which item is meant; with a `length`, one stream of orders is cut into epochs."
+        if not self.length: return index,epoch
+        k,j = divmod(epoch*self.length+index, len(self.ds))
+        return _order(len(self.ds), self.seed+1, k)[j],k
+
+    def get(self, index:int, # Index
+        epoch:int=0,         # What is drawn follows from (seed, epoch, i)
+    ) -> tuple:              # (x_rgb, x_1, ..., mask), without the mask where there is none
+        "One item."
+        index,epoch = self.place(index, epoch)
+        *ims,mask = self.ds[index]
+        y = mask if isinstance(mask, int) else None
+        mask = None if y is not None else mask
+        if self.augment is None:
+            xs = [planes(a) if self.raw else normalise(a, m) for a,m in zip(ims, self.mods)]
+            box = (0, 0, *ims[0].shape[:2])
+        else:
+            xs,mask,*box = self.augment(ims, mask, self.mods, item_rng(self.seed, epoch, index), *[True]*self.raw)
+            box = box[0] if box else None
+        box = (torch.tensor(box, dtype=torch.int16),) if self.raw else ()
+        xs = tuple(map(torch.from_numpy, xs))
+        if y is not None: return (*xs, torch.tensor(y))                        # classification
+        return (*xs, *box) if mask is None else (*xs, torch.from_numpy(mask.astype(np.int64)), *box)
+
 # %% ../../nbs/training/05_loaders.ipynb #166885c7
 _order = lru_cache(3)(epoch_order)
 
-class RGBXItems:
+class RGBXItems(_ItemOf):
     "A data set turned into tensors: `items.get(i, epoch)`; `items[i]` is that of epoch 0."
     def __init__(self,
         ds:'DataSet',               # `DataFolder`, or anything with its `card`, `modalities`, `len` and `ds[i]`
@@ -50,30 +78,7 @@ class RGBXItems:
         self.n_inp = len(self.mods)
         self.raw = raw
     def __len__(self): return self.length or len(self.ds)
-    def place(self, i:int, epoch:int) -> tuple: # Index and epoch -> (index into the data set, how often it was gone through before)
-        "Which item is meant; with a `length`, one stream of orders is cut into epochs."
-        if not self.length: return i,epoch
-        k,j = divmod(epoch*self.length+i, len(self.ds))
-        return _order(len(self.ds), self.seed+1, k)[j],k
-    def __getitem__(self, i:int): return self.get(i)
-    def get(self, i:int, # Index
-        epoch:int=0,     # What is drawn follows from (seed, epoch, i)
-    ) -> tuple:          # (x_rgb, x_1, ..., mask), without the mask where there is none
-        "One item."
-        i,epoch = self.place(i, epoch)
-        *ims,mask = self.ds[i]
-        y = mask if isinstance(mask, int) else None
-        mask = None if y is not None else mask
-        if self.augment is None:
-            xs = [planes(a) if self.raw else normalise(a, m) for a,m in zip(ims, self.mods)]
-            box = (0, 0, *ims[0].shape[:2])
-        else:
-            xs,mask,*box = self.augment(ims, mask, self.mods, item_rng(self.seed, epoch, i), *[True]*self.raw)
-            box = box[0] if box else None
-        box = (torch.tensor(box, dtype=torch.int16),) if self.raw else ()
-        xs = tuple(map(torch.from_numpy, xs))
-        if y is not None: return (*xs, torch.tensor(y))                        # classification
-        return (*xs, *box) if mask is None else (*xs, torch.from_numpy(mask.astype(np.int64)), *box)
+    def __getitem__(self, index:int): return self.get(index)
 
 # %% ../../nbs/training/05_loaders.ipynb #dbef90f7
 class NormaliseBatch(ItemTransform):
@@ -94,13 +99,70 @@ class NormaliseBatch(ItemTransform):
         r,c = torch.arange(h, device=dev),torch.arange(w, device=dev)
         inside = ((r >= i) & (r < i+k))[:,None,:,None] & ((c >= j) & (c < j+l))[:,None,None]
         return (*(self._one(x, m, inside) for x,m in zip(b, self.mods)), *b[n:])
-    def _one(self, x, m, inside):
-        mean,std = (torch.tensor(o, device=x.device)[:,None,None] for o in (m.mean, m.std))
-        y = (x.float()/255-mean)/std
-        return torch.where(inside, y, torch.tensor(float(self.pads.get(m.name, 0)), device=x.device))
+    def _one(self, image, modality, inside):
+        mean,std = (torch.tensor(o, device=image.device)[:,None,None] for o in (modality.mean, modality.std))
+        y = (image.float()/255-mean)/std
+        return torch.where(inside, y, torch.tensor(float(self.pads.get(modality.name, 0)), device=image.device))
+
+# %% ../../nbs/training/05_loaders.ipynb #260d0d56
+class _Passes(TfmdDL):
+    "The order of a pass, and where it starts."
+    def set_epoch(self, epoch:int): # From 0
+        "Say which epoch the next pass is."
+        self._next = epoch
+
+    def skip_batches(self, done:int): # Batches that were done before
+        "Start the next pass at batch `done`."
+        self._skip = done
+
+    def before_iter(self):
+        "Go to the next epoch."
+        super().before_iter()
+        self.epoch,self._next = self._next,self._next+1
+
+    def get_idxs(self) -> list: # Indices into the data set
+        "The order of this pass."
+        idxs = epoch_order(self.n, self.dataset.seed, self.epoch) if self.shuffle else list(range(self.n))
+        skip,self._skip = self._skip,0
+        return idxs[skip*self.bs:]
+
+# %% ../../nbs/training/05_loaders.ipynb #30cea909
+class _Batches(_Passes):
+    "From items to batches, in workers or without."
+    def create_item(self, s:int): # Index
+        "One item of this epoch."
+        return self.dataset.get(s or 0, self.epoch)
+
+    def create_batch(self, b:list): # Items
+        "Stacked tensors; items of unequal sizes raise."
+        shapes = [tuple(map(tuple, (x.shape[-2:] for x in o))) for o in b]
+        if len(set(shapes)) > 1:
+            raise RGBXError('a batch', f'items of the sizes {sorted({s[0] for s in shapes})}', 'one size',
+                            'Use valid_bs=1, or give a size to crop to')
+        return tuple(torch.stack(o) for o in zip(*b))
+
+    def create_batches(self, samples:'Iterable'): # Indices
+        "Batches; in a worker an error is handed on in the place of a batch, for torch cannot raise it anew."
+        try: yield from super().create_batches(samples)
+        except (RGBXError, OSError) as e:
+            if get_worker_info() is None: raise
+            (yield e if isinstance(e, RGBXError)
+             else RGBXError(e.filename or 'a file', e.strerror, 'a file that can be read'))
+
+    def __iter__(self):
+        try:
+            for batch in super().__iter__():
+                if isinstance(batch, RGBXError): raise batch
+                yield batch
+        except RuntimeError as e: raise worker_error(e) or e
+
+    def wif(self):
+        "Called in each worker: no threads below it."
+        cv2_().setNumThreads(0)
+        leave_signals()
 
 # %% ../../nbs/training/05_loaders.ipynb #6c97137b
-class RGBXDL(TfmdDL):
+class RGBXDL(_Batches):
     "A fastai loader of `RGBXItems`."
     def __init__(self,
         dataset:'DataSet',              # `RGBXItems`
@@ -113,54 +175,12 @@ class RGBXDL(TfmdDL):
         if dataset.raw:
             kwargs['after_batch'] = NormaliseBatch(dataset.mods, getattr(dataset.augment, 'pad_values', None))
         super().__init__(dataset, bs=bs, shuffle=shuffle, num_workers=num_workers, **kwargs)
-    def set_epoch(self, epoch:int): # From 0
-        "Say which epoch the next pass is."
-        self._next = epoch
-    def skip_batches(self, k:int):  # Batches that were done before
-        "Start the next pass at batch k."
-        self._skip = k
-    def before_iter(self):
-        "Go to the next epoch."
-        super().before_iter()
-        self.epoch,self._next = self._next,self._next+1
-    def get_idxs(self) -> list: # Indices into the data set
-        "The order of this pass."
-        idxs = epoch_order(self.n, self.dataset.seed, self.epoch) if self.shuffle else list(range(self.n))
-        skip,self._skip = self._skip,0
-        return idxs[skip*self.bs:]
-    def create_item(self, s:int): # Index
-        "One item of this epoch."
-        return self.dataset.get(s or 0, self.epoch)
-    def create_batch(self, b:list): # Items
-        "Stacked tensors; items of unequal sizes raise."
-        shapes = [tuple(map(tuple, (x.shape[-2:] for x in o))) for o in b]
-        if len(set(shapes)) > 1:
-            raise RGBXError('a batch', f'items of the sizes {sorted({s[0] for s in shapes})}', 'one size',
-                            'Use valid_bs=1, or give a size to crop to')
-        return tuple(torch.stack(o) for o in zip(*b))
-    def create_batches(self, samples:'Iterable'): # Indices
-        "Batches; in a worker an error is handed on in the place of a batch, for torch cannot raise it anew."
-        try: yield from super().create_batches(samples)
-        except (RGBXError, OSError) as e:
-            if get_worker_info() is None: raise
-            (yield e if isinstance(e, RGBXError)
-             else RGBXError(e.filename or 'a file', e.strerror, 'a file that can be read'))
-    def __iter__(self):
-        try:
-            for batch in super().__iter__():
-                if isinstance(batch, RGBXError): raise batch
-                yield batch
-        except RuntimeError as e: raise worker_error(e) or e
-    def wif(self):
-        "Called in each worker: no threads below it."
-        cv2_().setNumThreads(0)
-        leave_signals()
     def show_batch(self,
-        b:tuple=None,    # A batch; None: the next one
-        max_n:int=4,     # Rows
-        width:float=1.5, # Inches per picture
-        **kwargs,        # fastai's, not used
-    ):                   # The figure
+        b:tuple=None,     # A batch; None: the next one
+        max_n:int=4,      # Rows
+        width:float=1.5,  # Inches per picture
+        **kwargs,         # fastai's, not used
+    ):                    # The figure
         "Modalities and mask of a batch."
         return show_items(self.one_batch() if b is None else b, self.dataset, max_n, width)
     def show_results(self,
@@ -190,9 +210,9 @@ def show_items(
     "Each modality, the mask and the prediction of a batch, in the card's colours, with a legend."
     images,labels = batch[:items.n_inp],batch[items.n_inp:]
     n,has_mask = min(max_n, len(images[0])),len(labels) > 0 and labels[0].ndim > 1
-    def item(i:int):
-        pictures = [denormalise(image[i].detach().float().cpu().numpy(), m) for image,m in zip(images, items.mods)]
-        return *pictures,labels[0][i].detach().cpu().numpy() if has_mask else None
+    def item(index:int):
+        pictures = [denormalise(image[index].detach().float().cpu().numpy(), m) for image,m in zip(images, items.mods)]
+        return *pictures,labels[0][index].detach().cpu().numpy() if has_mask else None
     preds = {} if pred is None else {'prediction': _class_numbers(pred)[:n]}
     return prediction_grid([item(i) for i in range(n)], preds, items.card, [m.name for m in items.mods], errors=False,
                            max_n=n, width=width)
@@ -211,9 +231,9 @@ class RGBXDataLoaders(DataLoaders):
     def set_epoch(self, epoch:int): # The epoch that the next pass over the training items is
         "Say which epoch comes next."
         self.train.set_epoch(epoch)
-    def skip_batches(self, k:int): # Batches of the next epoch that were done before
-        "Start the next pass over the training items at batch k."
-        self.train.skip_batches(k)
+    def skip_batches(self, done:int): # Batches of the next epoch that were done before
+        "Start the next pass over the training items at batch `done`."
+        self.train.skip_batches(done)
 
 class EpochSeed(Callback):
     "Tell the loaders the epoch, so that a resumed run sees the batches it would have seen."
@@ -262,6 +282,24 @@ def _sizes_differ(dataset):
         return any(other != size for other in sizes)
     except (RGBXError, OSError): return True          # reading says what is wrong
 
+# %% ../../nbs/training/05_loaders.ipynb #8c41f0d2
+def _check_alike(train_ds, valid_ds):
+    "Raise where two data sets have other modalities or classes."
+    own,others = tuple(train_ds.modalities),tuple(valid_ds.modalities)
+    if own != others: raise RGBXError('valid_ds', f'modalities {others}', f'those of train_ds: {own}')
+    if train_ds.card.classes != valid_ds.card.classes:
+        raise RGBXError('valid_ds', f'{valid_ds.card.num_classes} classes',
+                        f'the {train_ds.card.num_classes} of train_ds')
+
+def _crop_of(dataset):
+    "The crop that was published, else the size of the images."
+    return dataset.card.facts.published.get('crop') or dataset.card.layout.size or dataset[0][0].shape[:2]
+
+def _device_of(device):
+    "The device that was asked for, else the GPU if there is one."
+    if device is not None: return torch.device(device)
+    return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+
 # %% ../../nbs/training/05_loaders.ipynb #d5645adc
 def dataloaders(train_ds:'DataSet|str|Path', # Data set to train on, or a folder
     valid_ds:'DataSet'=None,                 # Data set to validate on; None: the training items, not augmented
@@ -292,16 +330,9 @@ def dataloaders(train_ds:'DataSet|str|Path', # Data set to train on, or a folder
         if on_device: raise RGBXError('on_device', 'True', 'False: timm\'s transforms end with normalised tensors')
         return imagenet_dls(train_ds, valid_ds, bs, size or 224, num_workers, seed, device, valid_bs, drop_last,
                             steps=steps, augment=None if augment is True else augment, **kwargs)
-    a,b = tuple(train_ds.modalities),tuple(valid_ds.modalities)
-    if a != b: raise RGBXError('valid_ds', f'modalities {b}', f'those of train_ds: {a}')
-    if train_ds.card.classes != valid_ds.card.classes:
-        raise RGBXError('valid_ds', f'{valid_ds.card.num_classes} classes',
-                        f'the {train_ds.card.num_classes} of train_ds')
-    if augment is True:
-        augment = JointAugment(size or train_ds.card.facts.published.get('crop') or train_ds.card.layout.size
-                               or train_ds[0][0].shape[:2], photometric=photometric, **kwargs)
-    device = (torch.device(device) if device is not None
-              else torch.device('cuda' if torch.cuda.is_available() else 'cpu'))
+    _check_alike(train_ds, valid_ds)
+    if augment is True: augment = JointAugment(size or _crop_of(train_ds), photometric=photometric, **kwargs)
+    device = _device_of(device)
     items = RGBXItems(train_ds, augment or None, seed, steps and steps*bs, on_device)
     train = RGBXDL(items, bs=bs, shuffle=True, num_workers=num_workers, drop_last=drop_last and len(items) >= bs,
                    device=device)

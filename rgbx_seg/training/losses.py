@@ -13,9 +13,49 @@ from torch import nn, Tensor
 from ..core import RGBXError, nearest
 from ..registry import LOSSES
 
+# %% ../../nbs/training/00_losses.ipynb #c1570926
+class _CrossEntropy(nn.Module):
+    "The loss of one output, and what its mean divides by."
+    def cross_entropy(self, logits:Tensor, label:Tensor):
+        "The loss of one output."
+        self.check(logits, label)
+        logits = logits if logits.dtype==torch.float64 else logits.float()
+        if logits.shape[-2:]!=label.shape[-2:]:
+            logits = F.interpolate(logits, label.shape[-2:], mode='bilinear', align_corners=False)
+        label,w = label.long(),None if self.weight is None else self.weight.to(logits)
+        loss = F.cross_entropy(logits, label, weight=w, ignore_index=self.ignore, reduction='none')  # 0 where ignored
+        if self.reduction=='all':  # ignored pixels count in the denominator
+            return loss.mean()
+        keep = label!=self.ignore
+        n = keep.to(logits.dtype) if w is None else torch.where(keep, w[label.clamp(0, logits.shape[1]-1)], 0.)
+        dims = (1,2) if self.reduction=='none' else (0,1,2)
+        loss,n = loss.sum(dims),n.sum(dims)
+        return loss/torch.where(n>0, n, torch.ones_like(n))
+
+    def count(self, label:Tensor # Labels (B, H, W)
+    ) -> Tensor:                 # Scalar
+        """What the mean divides by: the valid pixels, or the sum of their class weights; batches add up with it
+        (`training.callbacks.accumulate`)."""
+        label = label[label!=self.ignore].long()
+        return (torch.tensor(float(len(label)), device=label.device) if self.weight is None
+                else self.weight.to(label.device)[label].sum())
+
+    def check(self, logits:Tensor, label:Tensor):
+        "Shapes agree and every label is a class or `ignore`."
+        if logits.ndim!=4 or label.ndim!=3 or len(logits)!=len(label):
+            raise RGBXError('SegLoss', f'logits {tuple(logits.shape)} and labels {tuple(label.shape)}',
+                            '(B, C, H, W) and (B, H, W)')
+        bad = (label!=self.ignore) & ((label<0) | (label>=logits.shape[1]))
+        if bad.any():
+            raise RGBXError('SegLoss', f'label values {label[bad].unique()[:5].tolist()} in {int(bad.sum())} pixels',
+                            f'0 ... {logits.shape[1]-1} or {self.ignore} (ignore)',
+                            'check the number of classes and the label shift of the data set')
+        if self.weight is not None and len(self.weight)!=logits.shape[1]:
+            raise RGBXError('SegLoss', f'{len(self.weight)} class weights', f'{logits.shape[1]}, one per class')
+
 # %% ../../nbs/training/00_losses.ipynb #b82e1fbe
 @LOSSES('ce')
-class SegLoss(nn.Module):
+class SegLoss(_CrossEntropy):
     """Mean cross entropy over valid pixels, plus `aux` times that of each auxiliary output; see `decodes` and
     `activation` for fastai."""
     def __init__(self,
@@ -31,62 +71,22 @@ class SegLoss(nn.Module):
             raise RGBXError('SegLoss', f'reduction={reduction!r}', "'mean', 'none' or 'all'")
         self.aux,self.ignore,self.reduction = aux,ignore,reduction
         self.weight = None if weight is None else torch.as_tensor(weight, dtype=torch.float32)
-
     def forward(self,
         pred:torch.Tensor,     # Logits (B, C, h, w), or a tuple (logits, aux, ...)
-        y:Tensor  # Labels (B, H, W), integers: 0 ... C-1 or `ignore`
-    ) -> Tensor:  # Scalar, or (B,) for reduction 'none'
+        label:Tensor # Labels (B, H, W), integers: 0 ... C-1 or `ignore`
+    ) -> Tensor:     # Scalar, or (B,) for reduction 'none'
         "The loss. Raises `RGBXError` on a label outside the classes or a wrong shape."
         main,*aux = pred if isinstance(pred, (tuple,list)) else (pred,)
         f = self.aux if isinstance(self.aux, (tuple,list)) else [self.aux]*len(aux)
         if len(f)!=len(aux):
             raise RGBXError('SegLoss', f'{len(aux)} auxiliary outputs', f'{len(f)}, as many as there are factors')
-        return self.cross_entropy(main, y) + sum(k*self.cross_entropy(a, y) for k,a in zip(f,aux))
-
-    def cross_entropy(self, p:Tensor, y:Tensor):
-        "The loss of one output."
-        self.check(p, y)
-        p = p if p.dtype==torch.float64 else p.float()
-        if p.shape[-2:]!=y.shape[-2:]: p = F.interpolate(p, y.shape[-2:], mode='bilinear', align_corners=False)
-        y,w = y.long(),None if self.weight is None else self.weight.to(p)
-        loss = F.cross_entropy(p, y, weight=w, ignore_index=self.ignore, reduction='none')     # 0 where ignored
-        if self.reduction=='all':  # ignored pixels count in the denominator
-            return loss.mean()
-        keep = y!=self.ignore
-        n = keep.to(p.dtype) if w is None else torch.where(keep, w[y.clamp(0, p.shape[1]-1)], 0.)
-        dims = (1,2) if self.reduction=='none' else (0,1,2)
-        loss,n = loss.sum(dims),n.sum(dims)
-        return loss/torch.where(n>0, n, torch.ones_like(n))
-
-    def count(self, y:Tensor # Labels (B, H, W)
-    ) -> Tensor:             # Scalar
-        """What the mean divides by: the valid pixels, or the sum of their class weights; batches add up with it
-        (`training.callbacks.accumulate`)."""
-        y = y[y!=self.ignore].long()
-        return (torch.tensor(float(len(y)), device=y.device) if self.weight is None
-                else self.weight.to(y.device)[y].sum())
-
-    def check(self, p:Tensor, y:Tensor):
-        "Shapes agree and every label is a class or `ignore`."
-        if p.ndim!=4 or y.ndim!=3 or len(p)!=len(y):
-            raise RGBXError('SegLoss', f'logits {tuple(p.shape)} and labels {tuple(y.shape)}',
-                            '(B, C, H, W) and (B, H, W)')
-        bad = (y!=self.ignore) & ((y<0) | (y>=p.shape[1]))
-        if bad.any():
-            raise RGBXError('SegLoss', f'label values {y[bad].unique()[:5].tolist()} in {int(bad.sum())} pixels',
-                            f'0 ... {p.shape[1]-1} or {self.ignore} (ignore)',
-                            'check the number of classes and the label shift of the data set')
-        if self.weight is not None and len(self.weight)!=p.shape[1]:
-            raise RGBXError('SegLoss', f'{len(self.weight)} class weights', f'{p.shape[1]}, one per class')
-
+        return self.cross_entropy(main, label) + sum(k*self.cross_entropy(a, label) for k,a in zip(f,aux))
     def decodes(self, pred:torch.Tensor):
         "Class indices (B, H, W) from logits (or from probabilities)."
         return _main(pred).argmax(1)
-
     def activation(self, pred:torch.Tensor):
         "Probabilities (B, C, H, W) from logits."
         return _main(pred).float().softmax(1)
-
     def extra_repr(self):
         return f'aux={self.aux}, ignore={self.ignore}, weight={None if self.weight is None else self.weight.tolist()}'
 
@@ -96,15 +96,15 @@ def _main(pred): return pred[0] if isinstance(pred, (tuple,list)) else pred
 @LOSSES('ce_all')
 class AllPixelsLoss(SegLoss):
     "`SegLoss` whose mean is over all pixels: ignored ones add nothing, and count."
-    def cross_entropy(self, p:Tensor, y:Tensor):
+    def cross_entropy(self, logits:Tensor, label:Tensor):
         "The loss of one output."
         if self.weight is not None: raise RGBXError('AllPixelsLoss', 'class weights', 'none, as published')
-        valid = (y!=self.ignore).to(torch.float32)
-        return super().cross_entropy(p, y)*valid.mean((1,2) if self.reduction=='none' else None)
-    def count(self, y:Tensor # Labels (B, H, W)
-    ) -> Tensor:             # Scalar
+        valid = (label!=self.ignore).to(torch.float32)
+        return super().cross_entropy(logits, label)*valid.mean((1,2) if self.reduction=='none' else None)
+    def count(self, label:Tensor # Labels (B, H, W)
+    ) -> Tensor:                 # Scalar
         "What the mean divides by: all pixels."
-        return torch.tensor(float(y.numel()), device=y.device)
+        return torch.tensor(float(label.numel()), device=label.device)
 
 # %% ../../nbs/training/00_losses.ipynb #ba81a0ed
 def label_counts(
@@ -161,13 +161,14 @@ class OhemLoss(SegLoss):
         k = min(self.min_kept, len(p)-1)
         return p < p.kthvalue(k+1).values.clamp(min=self.threshold)
 
-    def cross_entropy(self, p:Tensor, y:Tensor):
+    def cross_entropy(self, logits:Tensor, label:Tensor):
         "The loss of one output."
-        self.check(p, y)
-        p = p if p.dtype == torch.float64 else p.float()
-        if p.shape[-2:] != y.shape[-2:]: p = F.interpolate(p, y.shape[-2:], mode='bilinear', align_corners=False)
-        nll = F.cross_entropy(p, y.long(), ignore_index=self.ignore, reduction='none')[y != self.ignore]
-        if not len(nll): return p.sum()*0.
+        self.check(logits, label)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        if logits.shape[-2:] != label.shape[-2:]:
+            logits = F.interpolate(logits, label.shape[-2:], mode='bilinear', align_corners=False)
+        nll = F.cross_entropy(logits, label.long(), ignore_index=self.ignore, reduction='none')[label != self.ignore]
+        if not len(nll): return logits.sum()*0.
         keep = self.hard(nll)
         return (nll*keep).sum()/keep.sum().clamp(min=1)
 

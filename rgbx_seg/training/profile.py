@@ -32,7 +32,33 @@ def model_parts(model:torch.nn.Module # An `RGBXSegmenter`, or any module
         if isinstance(getattr(model, k, None), torch.nn.Module): out[k.replace('_', ' ')] = [getattr(model, k)]
     return out or {k: [m] for k,m in model.named_children()}
 
-class StepClock(Callback):
+# %% ../../nbs/training/70_profile.ipynb #10e5b03b
+class _Watch(Callback):
+    "Reads the clock and notes what a part took."
+    def before_fit(self):
+        p = next(self.learn.model.parameters(), None)
+        self.sync,self.hooks,self.last = p is not None and p.is_cuda,[],time.perf_counter()
+        for k,ms in model_parts(self.learn.model).items():
+            for m in ms:
+                self.hooks += [m.register_forward_pre_hook(lambda m, a, k=k: self._in(k)),
+                               m.register_forward_hook(lambda m, a, o, k=k: self._out(k))]
+
+    def now(self):
+        if self.sync: torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def mark(self, name:str):
+        t = self.now()
+        self.part[name] = self.part.get(name, 0)+t-self.last
+        self.last = t
+
+    def _in(self, name): self.open[name] = self.now()
+
+    def _out(self, name):
+        self.part[f'forward: {name}'] = self.part.get(f'forward: {name}', 0)+self.now()-self.open[name]
+
+# %% ../../nbs/training/70_profile.ipynb #8949eee3
+class StepClock(_Watch):
     "Reads the clock at the events of training steps, and leaves after enough of them."
     order = -100
     def __init__(self, steps:int=10, # Steps to measure
@@ -43,22 +69,6 @@ class StepClock(Callback):
         self.times = []
         self.part = {}
         self.open = {}
-    def now(self):
-        if self.sync: torch.cuda.synchronize()
-        return time.perf_counter()
-    def mark(self, name:str):
-        t = self.now()
-        self.part[name] = self.part.get(name, 0)+t-self.last
-        self.last = t
-    def before_fit(self):
-        p = next(self.learn.model.parameters(), None)
-        self.sync,self.hooks,self.last = p is not None and p.is_cuda,[],time.perf_counter()
-        for k,ms in model_parts(self.learn.model).items():
-            for m in ms:
-                self.hooks += [m.register_forward_pre_hook(lambda m, a, k=k: self._in(k)),
-                               m.register_forward_hook(lambda m, a, o, k=k: self._out(k))]
-    def _in(self, k): self.open[k] = self.now()
-    def _out(self, k): self.part[f'forward: {k}'] = self.part.get(f'forward: {k}', 0)+self.now()-self.open[k]
     def before_train(self):
         self.last = self.now()
         self.part = {}
@@ -86,10 +96,28 @@ class _Last(Callback):
     def after_batch(self):
         if self.training: self.clock.done()
 
+# %% ../../nbs/training/70_profile.ipynb #24a5d2e9
+class _Step(Tables):
+    "What a step took, and its parts."
+    @property
+    def whole(self) -> float: # Seconds
+        "A step."
+        return sum(self.seconds[k] for k in self.STEP)
+
+    @property
+    def rate(self) -> float: # Images per second
+        "Throughput of training."
+        return self.shape[0][0]/self.whole
+
+    def rows(self) -> list: # [(part, seconds)]; the parts of the forward pass in its place
+        "The parts of a step, which add up to the whole."
+        inner = [(k, v) for k,v in self.seconds.items() if k.startswith('forward: ')]
+        return [o for k in self.STEP for o in (inner if k=='forward' and inner else [(k, self.seconds[k])])]
+
 # %% ../../nbs/training/70_profile.ipynb #7c9179db
 _COLOURS = dict(zip(('data','loss','backward','optimiser','callbacks'), OKABE_ITO[1:]))
 
-class Profile(Tables):
+class Profile(_Step):
     "Seconds of every part of a training step."
     def __init__(self,
         name:str,            # Of the model
@@ -108,18 +136,6 @@ class Profile(Tables):
         inner = sum(v for k,v in self.seconds.items() if k.startswith('forward: '))
         if inner: self.seconds['forward: rest'] = max(0., self.seconds['forward']-inner)
     STEP = ('data','forward','loss','backward','optimiser','callbacks')
-    @property
-    def whole(self) -> float: # Seconds
-        "A step."
-        return sum(self.seconds[k] for k in self.STEP)
-    @property
-    def rate(self) -> float: # Images per second
-        "Throughput of training."
-        return self.shape[0][0]/self.whole
-    def rows(self) -> list: # [(part, seconds)]; the parts of the forward pass in its place
-        "The parts of a step, which add up to the whole."
-        inner = [(k, v) for k,v in self.seconds.items() if k.startswith('forward: ')]
-        return [o for k in self.STEP for o in (inner if k=='forward' and inner else [(k, self.seconds[k])])]
     def heading(self):
         return [f'{self.name}: {1000*self.whole:.0f} ms a step, {self.rate:.1f} images per second',
                 f"batch of {' + '.join('x'.join(map(str, s)) for s in self.shape)}; {self.device}; median of "
@@ -135,6 +151,7 @@ class Profile(Tables):
         return dict(name=self.name, shape=[list(s) for s in self.shape], device=self.device, steps=len(self.times),
                     seconds=self.seconds, whole=self.whole, images_per_second=self.rate)
 
+# %% ../../nbs/training/70_profile.ipynb #5002eab3
 def profile_training(learn:'Learner', # From `rgbx_learner`
     steps:int=10,           # Steps to measure
     warmup:int=2,           # Steps before them

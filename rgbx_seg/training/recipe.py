@@ -270,9 +270,29 @@ def _from_flat(flat):
         groups.setdefault(group, {})[field] = value
     return groups
 
+# %% ../../nbs/training/30_recipe.ipynb #12c91312
+class _PlainRecipe:
+    "A recipe as plain values."
+    def to_dict(self) -> dict: # JSON-able
+        "All settings as plain values, in their groups."
+        return {name: _plain(value) for name,value in _fields(self).items()}
+
+    @classmethod
+    def from_dict(cls, settings:dict) -> 'Recipe': # What `to_dict` gave, or the flat record of an earlier run
+        "A recipe from its plain values."
+        if not isinstance(settings, dict): raise RGBXError('recipe', str(settings)[:40], 'an object of settings')
+        groups = settings if 'optim' in settings else _from_flat(settings)
+        for key in groups: choose(key, cls.__dataclass_fields__, 'setting of a recipe:')
+        fit_value(groups.get('name'), str, 'recipe: name')
+        fit_value(groups.get('quirks', []), list[str]|str, 'recipe: quirks')
+        model = groups.get('model') or {}
+        if isinstance(model, dict) and isinstance(model.get('args'), dict) and isinstance(model.get('name', ''), str):
+            model = model | dict(args=quirks_for_switches(model.get('name', ''), model['args']))
+        return cls(**groups | dict(model=model))
+
 # %% ../../nbs/training/30_recipe.ipynb #83a20260
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class Recipe(_PlainRecipe):
     "How a publication trained one model on one data set. Frozen; a group is given as its record or as a dict."
     name:str                                         # 'sigma_tiny/mfnet'
     model:ModelSettings=ModelSettings()              # Which network
@@ -306,21 +326,6 @@ class Recipe:
     ) -> 'Recipe':
         "The same training, small enough to run anywhere in seconds."
         return _small(self, model, crop, bs, steps, changes)
-    def to_dict(self) -> dict: # JSON-able
-        "All settings as plain values, in their groups."
-        return {name: _plain(value) for name,value in _fields(self).items()}
-    @classmethod
-    def from_dict(cls, settings:dict) -> 'Recipe': # What `to_dict` gave, or the flat record of an earlier run
-        "A recipe from its plain values."
-        if not isinstance(settings, dict): raise RGBXError('recipe', str(settings)[:40], 'an object of settings')
-        groups = settings if 'optim' in settings else _from_flat(settings)
-        for key in groups: choose(key, cls.__dataclass_fields__, 'setting of a recipe:')
-        fit_value(groups.get('name'), str, 'recipe: name')
-        fit_value(groups.get('quirks', []), list[str]|str, 'recipe: quirks')
-        model = groups.get('model') or {}
-        if isinstance(model, dict) and isinstance(model.get('args'), dict) and isinstance(model.get('name', ''), str):
-            model = model | dict(args=quirks_for_switches(model.get('name', ''), model['args']))
-        return cls(**groups | dict(model=model))
 
 # %% ../../nbs/training/30_recipe.ipynb #c6da75ee
 def _check(recipe):

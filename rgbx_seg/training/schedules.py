@@ -13,7 +13,7 @@ from ..show.curves import plot_lines
 
 # %% ../../nbs/training/10_schedules.ipynb #573b0f9d
 def poly(
-    i:int,                # Step, 0 ... total-1
+    step:int,             # Step, 0 ... total-1
     total:int,            # Steps of the whole training
     warm:int=0,           # Steps of linear warm-up
     power:float=.9,       # Exponent of the decay
@@ -21,12 +21,12 @@ def poly(
 ) -> float:               # Factor on the base learning rate
     "Linear warm-up, then polynomial decay that counts from step 0 (Sigma's training script)."
     if step0:
-        if i==0: return 1.
-        i -= 1
-    return i/warm if i<warm else (1-i/total)**power
+        if step==0: return 1.
+        step -= 1
+    return step/warm if step<warm else (1-step/total)**power
 
 def one_cycle(
-    i:int,            # Step
+    step:int,         # Step
     total:int,        # Steps of the whole training
     warm:int=None,    # Steps up; None = a quarter
     div:float=25.,    # The first factor is 1/div
@@ -34,39 +34,39 @@ def one_cycle(
 ) -> float:           # Factor on the base (= highest) learning rate
     "Half a cosine up, half a cosine down (Smith & Topin 2018), with fastai's numbers."
     warm = max(1, round(total*.25)) if not warm else warm
-    def cos(a:float, b:float, t:float): return b+(a-b)*(1+math.cos(math.pi*t))/2
-    return cos(1/div, 1., i/warm) if i<warm else cos(1., final, (i-warm)/max(1, total-warm))
+    def cos(start:float, end:float, part:float): return end+(start-end)*(1+math.cos(math.pi*part))/2
+    return cos(1/div, 1., step/warm) if step<warm else cos(1., final, (step-warm)/max(1, total-warm))
 
 # %% ../../nbs/training/10_schedules.ipynb #d8393bed
 def cosine(
-    i:int,       # Step
+    step:int,    # Step
     total:int,   # Steps of the whole training
     warm:int=0   # Steps of linear warm-up
 ) -> float:      # Factor on the base learning rate
     "Linear warm-up (from 1/warm), then half a cosine to 0."
-    return (i+1)/warm if i<warm else (1+math.cos(math.pi*(i-warm)/max(1, total-warm)))/2
+    return (step+1)/warm if step<warm else (1+math.cos(math.pi*(step-warm)/max(1, total-warm)))/2
 
 def constant(
-    i:int,       # Step
+    step:int,    # Step
     total:int,   # Steps of the whole training
     warm:int=0   # Steps of linear warm-up
 ) -> float:      # Factor on the base learning rate
     "Linear warm-up (from 1/warm), then 1."
-    return (i+1)/warm if i<warm else 1.
+    return (step+1)/warm if step<warm else 1.
 
 # %% ../../nbs/training/10_schedules.ipynb #1255d9b1
 def poly_ratio(
-    i:int,            # Step
+    step:int,         # Step
     total:int,        # Steps of the whole training
     warm:int=0,       # Steps of warm-up
     power:float=1.,   # Exponent of the decay
     ratio:float=1e-6  # Of the first warm-up factor
 ) -> float:           # Factor on the base learning rate
     "OpenMMLab's rule: polynomial decay, times a linear warm-up from `ratio` to 1."
-    return (1-i/total)**power * (1-(1-i/warm)*(1-ratio) if i<warm else 1.)
+    return (1-step/total)**power * (1-(1-step/warm)*(1-ratio) if step<warm else 1.)
 
 def poly_epochs(
-    i:int,            # Step
+    step:int,         # Step
     total:int,        # Steps of the whole training
     warm:int=0,       # Steps of warm-up
     power:float=.9,   # Exponent of the decay
@@ -74,11 +74,11 @@ def poly_epochs(
     ratio:float=.1    # Of the first warm-up factor
 ) -> float:           # Factor on the base learning rate
     "OpenMMLab's rule by epoch: polynomial decay in stairs, times an exponential warm-up from `ratio` to 1 by step."
-    return (1-i*epochs//total/epochs)**power * (ratio**(1-i/warm) if i<warm else 1.)
+    return (1-step*epochs//total/epochs)**power * (ratio**(1-step/warm) if step<warm else 1.)
 
 # %% ../../nbs/training/10_schedules.ipynb #f04a735c
 def cosine_epochs(
-    i:int,             # Step
+    step:int,          # Step
     total:int,         # Steps of the whole training
     warm:int=0,        # Steps of warm-up
     epochs:int=310,    # Stairs, cool-down included
@@ -87,12 +87,12 @@ def cosine_epochs(
     final:float=5e-3   # Last factor
 ) -> float:            # Factor on the base learning rate
     "timm's rule by epoch: linear warm-up, half a cosine that counts from step 0, cool-down; constant within an epoch."
-    e,w,n = i*epochs//total,round(warm*epochs/total),epochs-cooldown
+    e,w,n = step*epochs//total,round(warm*epochs/total),epochs-cooldown
     if e<w: return start+(1-start)*e/w
     return final+(1-final)*(1+math.cos(math.pi*min(e/n, 1)))/2
 
 def poly_linear(
-    i:int,             # Step
+    step:int,          # Step
     total:int,         # Steps of the whole training
     warm:int=0,        # Steps of warm-up
     power:float=.9,    # Exponent of the decay
@@ -100,9 +100,9 @@ def poly_linear(
     epochs:int=None    # Quirk of CMNeXt: the decay aims at the end of one epoch more than these; None: at the last step
 ) -> float:            # Factor on the base learning rate
     "Linear warm-up from `ratio`, then polynomial decay that counts from its end (CMNeXt, StitchFusion)."
-    if i<warm: return ratio+(1-ratio)*i/warm
+    if step<warm: return ratio+(1-ratio)*step/warm
     end = total if epochs is None else total*(epochs+1)/epochs
-    return (1-(i-warm)/(end-warm))**power
+    return (1-(step-warm)/(end-warm))**power
 
 schedules = {'poly':poly, 'poly_linear':poly_linear, 'one_cycle':one_cycle, 'cosine':cosine, 'constant':constant,
              'poly_ratio':poly_ratio, 'poly_epochs':poly_epochs, 'cosine_epochs':cosine_epochs}
@@ -132,10 +132,10 @@ class LRSchedule(Callback):
         self.f = choose(f, schedules, 'schedule') if isinstance(f, str) else f
         self.warm_epochs = warm_epochs
         self.kw = kwargs
-    def factor(self, i:int, n_iter:int, n_epoch:int):
-        "The factor at step `i` of a training of `n_epoch` epochs of `n_iter` batches."
+    def factor(self, step:int, n_iter:int, n_epoch:int):
+        "The factor at step `step` of a training of `n_epoch` epochs of `n_iter` batches."
         kw = self.kw if self.warm_epochs is None else {**self.kw, 'warm': round(self.warm_epochs*n_iter)}
-        return self.f(i, n_iter*n_epoch, **kw)
+        return self.f(step, n_iter*n_epoch, **kw)
     def before_fit(self): self.base_lr = [h['lr'] for h in self.opt.hypers]
     def before_batch(self):
         n = getattr(getattr(self.learn, 'accumulate', None), 'n', 1)  # batches in a step: the schedule counts steps

@@ -36,16 +36,16 @@ def published_item(root:Path, # Folder of toy scenes in Sigma's layout
     y = cv2.resize(y, (w, h), interpolation=cv2.INTER_NEAREST)
     a,x = ((o.astype(np.float64)/255-np.array([.485, .456, .406]))/np.array([.229, .224, .225]) for o in (a, x))
     i,j = (int(p*(d-c+1)) if d > c else 0 for p,d,c in zip(rng.random(2), (h, w), size))
-    def fin(o:np.ndarray, v:int):
-        o = o[i:i+size[0],j:j+size[1]]
-        p,q = size[0]-o.shape[0],size[1]-o.shape[1]
-        return cv2.copyMakeBorder(o, p//2, p-p//2, q//2, q-q//2, cv2.BORDER_CONSTANT, value=v)
+    def fin(array:np.ndarray, fill:int):
+        array = array[i:i+size[0],j:j+size[1]]
+        p,q = size[0]-array.shape[0],size[1]-array.shape[1]
+        return cv2.copyMakeBorder(array, p//2, p-p//2, q//2, q-q//2, cv2.BORDER_CONSTANT, value=fill)
     return ([torch.from_numpy(np.ascontiguousarray(fin(o, 0).transpose(2, 0, 1))).float() for o in (a, x)]
             +[torch.from_numpy(fin(y, 255).astype(np.int64))])
 
 # %% ../../nbs/training/72_throughput.ipynb #31e674f3
 def loader_rates(size:tuple=(480, 640), # (height, width) of images and crop
-    n:int=6,                      # Items
+    items:int=6,                  # Items
     epochs:int=4,                 # Passes, each by everyone in turn
 ) -> dict:                        # {'published', 'ours', 'ours, raw': items per second of CPU time}
     "Rates of reading and augmenting on one core; 'raw' leaves the normalising to the device."
@@ -53,7 +53,7 @@ def loader_rates(size:tuple=(480, 640), # (height, width) of images and crop
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as tmp:
-        root = write_toy(Path(tmp)/'toy', n=(n, 0, 0), size=size)
+        root = write_toy(Path(tmp)/'toy', n=(items, 0, 0), size=size)
         ds = DataFolder(root)
         aug = JointAugment(size)
         names = ds.names
@@ -65,10 +65,10 @@ def loader_rates(size:tuple=(480, 640), # (height, width) of images and crop
         for e in range(epochs):
             for k,f in ways.items():
                 t = time.process_time()
-                for i in range(n): f(i, e)
+                for i in range(items): f(i, e)
                 spent[k] += time.process_time()-t
     cv2.setNumThreads(threads)
-    return {k:n*epochs/v for k,v in spent.items()}
+    return {k:items*epochs/v for k,v in spent.items()}
 
 # %% ../../nbs/training/72_throughput.ipynb #87f947d7
 SIZES = {'MFNet, NYU, SUN (Sigma)': (480, 640), 'FMB': (600, 800), 'PST900': (720, 1280), 'DeLiVER': (1042, 1042)}

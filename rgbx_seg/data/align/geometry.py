@@ -22,12 +22,12 @@ def start_matrix(size_rgb:tuple, # (height, width)
     shift = (width_x-1)/2-scale*(width-1)/2,(height_x-1)/2-scale*(height-1)/2
     return np.array([[scale, 0, shift[0]], [0, scale, shift[1]], [0, 0, 1.]])
 
-def map_points(H:np.ndarray, # (3, 3)
-    points:np.ndarray,       # (n, 2), x and y
-) -> np.ndarray:             # (n, 2)
+def map_points(matrix:np.ndarray, # (3, 3)
+    points:np.ndarray,            # (n, 2), x and y
+) -> np.ndarray:                  # (n, 2)
     "Where the points go."
     points = np.asarray(points, np.float64)
-    mapped = np.hstack([points, np.ones((len(points), 1))])@np.asarray(H).T
+    mapped = np.hstack([points, np.ones((len(points), 1))])@np.asarray(matrix).T
     return mapped[:,:2]/mapped[:,2:]
 
 def corners(size:tuple, # (height, width)
@@ -36,13 +36,13 @@ def corners(size:tuple, # (height, width)
     height,width = size
     return np.array([[0, 0], [width-1, 0], [0, height-1], [width-1, height-1.]])
 
-def corner_distances(H:np.ndarray, # (3, 3)
-    other:np.ndarray,              # (3, 3), a matrix between the same two images
-    size_rgb:tuple,                # (height, width)
-) -> np.ndarray:                   # (4,), in pixels of RGB
+def corner_distances(matrix:np.ndarray, # (3, 3)
+    other:np.ndarray,                   # (3, 3), a matrix between the same two images
+    size_rgb:tuple,                     # (height, width)
+) -> np.ndarray:                        # (4,), in pixels of RGB
     "How far two matrices are apart at RGB's corners, measured in RGB."
     ends = corners(size_rgb)
-    return np.linalg.norm(map_points(np.linalg.inv(other)@H, ends)-ends, axis=1)
+    return np.linalg.norm(map_points(np.linalg.inv(other)@matrix, ends)-ends, axis=1)
 
 # %% ../../../nbs/data/align/00_geometry.ipynb #765b3cca
 def centre_of(size:tuple, # (height, width)
@@ -57,68 +57,68 @@ def unit_frame(size:tuple, # (height, width)
     across,down,_ = centre_of(size)
     return np.array([[1/half, 0, -across/half], [0, 1/half, -down/half], [0, 0, 1]])
 
-def jacobian(H:np.ndarray, # (3, 3)
-    point:np.ndarray,      # (3,), homogeneous
-) -> np.ndarray:           # (2, 2)
+def jacobian(matrix:np.ndarray, # (3, 3)
+    point:np.ndarray,           # (3,), homogeneous
+) -> np.ndarray:                # (2, 2)
     "The derivative of the mapped point."
-    mapped = H@point
-    return (H[:2,:2]-np.outer(mapped[:2]/mapped[2], H[2,:2]))/mapped[2]
+    mapped = matrix@point
+    return (matrix[:2,:2]-np.outer(mapped[:2]/mapped[2], matrix[2,:2]))/mapped[2]
 
-def scale_of(H:np.ndarray, # (3, 3)
-    size_rgb:tuple,        # (height, width)
-) -> float:                # Pixels of X per pixel of RGB
+def scale_of(matrix:np.ndarray, # (3, 3)
+    size_rgb:tuple,             # (height, width)
+) -> float:                     # Pixels of X per pixel of RGB
     "The scale at RGB's centre."
-    return math.sqrt(abs(np.linalg.det(jacobian(H, centre_of(size_rgb)))))
+    return math.sqrt(abs(np.linalg.det(jacobian(matrix, centre_of(size_rgb)))))
 
-def angle_of(H:np.ndarray, # (3, 3)
-    size_rgb:tuple,        # (height, width)
-) -> float:                # Radians
+def angle_of(matrix:np.ndarray, # (3, 3)
+    size_rgb:tuple,             # (height, width)
+) -> float:                     # Radians
     "The rotation at RGB's centre."
-    slope = jacobian(H, centre_of(size_rgb))
+    slope = jacobian(matrix, centre_of(size_rgb))
     return math.atan2(slope[1,0]-slope[0,1], slope[0,0]+slope[1,1])
 
 # %% ../../../nbs/data/align/00_geometry.ipynb #67960b69
 def warp(image:np.ndarray,  # (h, w) or (h, w, c) of X
-    H:np.ndarray,           # (3, 3), RGB to X
+    matrix:np.ndarray,      # (3, 3), RGB to X
     size_rgb:tuple,         # (height, width) of the result
     nearest:bool=False,     # Depth, events, labels: no mean of two pixels
     outside:float|np.ndarray=0, # Value where X sees nothing, or one per channel
 ) -> np.ndarray:            # (height, width[, c]), dtype of the image
     "The image of X on RGB's pixels."
     cv2 = cv2_()
-    unseen = ~valid_mask(H, size_rgb, image.shape[:2])
-    image,H = _finer_averaged(image, H, size_rgb, nearest)
+    unseen = ~valid_mask(matrix, size_rgb, image.shape[:2])
+    image,matrix = _finer_averaged(image, matrix, size_rgb, nearest)
     flags = (cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
     planes = image if image.ndim == 3 else image[...,None]
-    warped = [cv2.warpPerspective(np.ascontiguousarray(planes[...,k]), H, size_rgb[::-1], flags=flags,
+    warped = [cv2.warpPerspective(np.ascontiguousarray(planes[...,k]), matrix, size_rgb[::-1], flags=flags,
         borderMode=cv2.BORDER_REPLICATE) for k in range(planes.shape[2])]
     warped = np.stack(warped, -1)
     warped[unseen] = outside
     return warped if image.ndim == 3 else warped[...,0]
 
-def valid_mask(H:np.ndarray, # (3, 3), RGB to X
-    size_rgb:tuple,          # (height, width)
-    size_x:tuple,            # (height, width)
-) -> np.ndarray:             # (height, width) bool
+def valid_mask(matrix:np.ndarray, # (3, 3), RGB to X
+    size_rgb:tuple,               # (height, width)
+    size_x:tuple,                 # (height, width)
+) -> np.ndarray:                  # (height, width) bool
     "The pixels of RGB whose place lies inside X's image."
     height,width = size_rgb
     y,x = np.mgrid[:height,:width]
-    across,down,depth = (H[k,0]*x+H[k,1]*y+H[k,2] for k in range(3))
+    across,down,depth = (matrix[k,0]*x+matrix[k,1]*y+matrix[k,2] for k in range(3))
     slack = .5-1e-6
     across,down = across/depth,down/depth
     in_width = (across >= -slack) & (across <= size_x[1]-1+slack)
     return in_width & (down >= -slack) & (down <= size_x[0]-1+slack) & (depth > 0)
 
 # %% ../../../nbs/data/align/00_geometry.ipynb #353b8bcb
-def _finer_averaged(image, H, size_rgb, nearest, limit=1.5):
+def _finer_averaged(image, matrix, size_rgb, nearest, limit=1.5):
     "The image and its matrix; averaged down where X has more than `limit` pixels per pixel of RGB."
-    factor = scale_of(H, size_rgb)
-    if nearest or factor <= limit: return image,H
+    factor = scale_of(matrix, size_rgb)
+    if nearest or factor <= limit: return image,matrix
     cv2 = cv2_()
     height,width = image.shape[:2]
     small = max(1, round(height/factor)),max(1, round(width/factor))
     shrunk = cv2.resize(image, small[::-1], interpolation=cv2.INTER_AREA).reshape(*small, *image.shape[2:])
-    return shrunk,resize_matrix((height, width), small)@H
+    return shrunk,resize_matrix((height, width), small)@matrix
 
 # %% ../../../nbs/data/align/00_geometry.ipynb #f2810452
 def resize_matrix(size:tuple, # (height, width) before
@@ -128,30 +128,31 @@ def resize_matrix(size:tuple, # (height, width) before
     down,across = resized[0]/size[0],resized[1]/size[1]
     return np.array([[across, 0, (across-1)/2], [0, down, (down-1)/2], [0, 0, 1.]])
 
-def coverage(H:np.ndarray, # (3, 3)
-    size_rgb:tuple,        # (height, width)
-    size_x:tuple,          # (height, width)
-) -> float:                # 0 to 1
+def coverage(matrix:np.ndarray, # (3, 3)
+    size_rgb:tuple,             # (height, width)
+    size_x:tuple,               # (height, width)
+) -> float:                     # 0 to 1
     "The share of RGB that X sees."
-    return float(valid_mask(H, size_rgb, size_x).mean())
+    return float(valid_mask(matrix, size_rgb, size_x).mean())
 
 # %% ../../../nbs/data/align/00_geometry.ipynb #d09ef7ff
-def check_matrix(H:np.ndarray, # (3, 3), RGB to X
-    size_rgb:tuple,            # (height, width)
-    size_x:tuple,              # (height, width)
-    where:str='alignment',     # For the message
-) -> np.ndarray:               # (3, 3), its last element 1
+def check_matrix(matrix:np.ndarray, # (3, 3), RGB to X
+    size_rgb:tuple,                 # (height, width)
+    size_x:tuple,                   # (height, width)
+    where:str='alignment',          # For the message
+) -> np.ndarray:                    # (3, 3), its last element 1
     "The matrix, scaled; an `RGBXError` where it cannot be that of two cameras."
-    H = np.asarray(H, np.float64)
-    if H.shape != (3, 3) or not np.isfinite(H).all() or H[2,2] == 0:
-        raise RGBXError(where, f'H of shape {H.shape}: {H.ravel().tolist()}', 'nine finite numbers, the last not 0')
-    H = H/H[2,2]
-    if np.linalg.det(H) <= 0 or np.linalg.det(jacobian(H, centre_of(size_rgb))) <= 0:
+    matrix = np.asarray(matrix, np.float64)
+    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or matrix[2,2] == 0:
+        raise RGBXError(where, f'H of shape {matrix.shape}: {matrix.ravel().tolist()}',
+                        'nine finite numbers, the last not 0')
+    matrix = matrix/matrix[2,2]
+    if np.linalg.det(matrix) <= 0 or np.linalg.det(jacobian(matrix, centre_of(size_rgb))) <= 0:
         raise RGBXError(where, 'a matrix that mirrors the image', 'a positive determinant',
                         'Are two columns of the points exchanged?')
-    depth = np.hstack([corners(size_rgb), np.ones((4, 1))])@H[2]
+    depth = np.hstack([corners(size_rgb), np.ones((4, 1))])@matrix[2]
     if depth.min() <= 0: raise RGBXError(where, 'corners that fold over', 'a matrix with all of RGB before X\'s camera')
-    share = coverage(H, size_rgb, size_x)
+    share = coverage(matrix, size_rgb, size_x)
     if share < .05:
         raise RGBXError(where, f'X covers {share:.1%} of RGB', 'at least 5 %', 'Does this X belong to this RGB camera?')
-    return H
+    return matrix

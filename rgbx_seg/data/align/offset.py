@@ -96,6 +96,7 @@ def _place(modality, size_rgb, size_x, where):
 def _spread(names, count):
     return [names[k] for k in np.unique(np.linspace(0, len(names)-1, min(count, len(names))).astype(int))]
 
+# %% ../../../nbs/data/align/65_offset.ipynb #9902e909
 def loose_sensors(dataset:'DataSet' # Open
 ) -> list:                          # Of modalities
     "The modalities that have edges to compare with those of the first."
@@ -125,7 +126,7 @@ def offset_of(dataset:'DataSet', # Open
 # %% ../../../nbs/data/align/65_offset.ipynb #2da82fbc
 def check_registration(dataset:'DataSet', # An open split
     split:str,                            # Its name
-    add,                                  # Notes a problem: (level, code, text, fix)
+    add:'Callable',                       # Notes a problem: (level, code, text, fix)
 ):
     "Say which X cameras lie off, and by how much."
     for x in loose_sensors(dataset):

@@ -39,20 +39,20 @@ def planted_matrix(model:str, # 'translation', 'similarity', 'affine' or 'homogr
         else: high = middle
     return H/H[2,2]
 
-def toy_rig(n:int,            # Pairs
-    modality:str,             # 'thermal', 'depth', 'sar', 'event' ...
-    H:np.ndarray,             # (3, 3), RGB to X
-    size_rgb:tuple=(180, 240),# (height, width)
-    size_x:tuple=(192, 256),  # (height, width)
-    margin:float=1.5,         # Canvas over RGB
-    seed:int=1000,            # Of the first scene
-) -> tuple:                   # List of RGB images, list of X images
+def toy_rig(pairs:int,         # Pairs
+    modality:str,              # 'thermal', 'depth', 'sar', 'event' ...
+    H:np.ndarray,              # (3, 3), RGB to X
+    size_rgb:tuple=(180, 240), # (height, width)
+    size_x:tuple=(192, 256),   # (height, width)
+    margin:float=1.5,          # Canvas over RGB
+    seed:int=1000,             # Of the first scene
+) -> tuple:                    # List of RGB images, list of X images
     "Pairs of one rig."
     canvas = tuple(round(margin*side) for side in size_rgb)
     top,left = ((big-small)//2 for big,small in zip(canvas, size_rgb))
     to_canvas = np.array([[1, 0, left], [0, 1, top], [0, 0, 1.]])@np.linalg.inv(H)
     rgb,x = [],[]
-    for k in range(n):
+    for k in range(pairs):
         condition = None if modality == 'sar' else ('day', 'night')[k % 2]
         scene = toy_scene(seed+k, condition, ('rgb', modality), canvas)
         rgb.append(scene['rgb'][top:top+size_rgb[0],left:left+size_rgb[1]])

@@ -56,7 +56,7 @@ _LAYOUTS = dict(original=Card(
 
 class _Miniature(Miniature):
     def splits(self, layout:str): return 'train', 'val'
-    def item(self, layout:str, split:str, i:int): return f'{_FOLDERS[split]}/ADE_{split}_{i+1:08d}','day'
+    def item(self, layout:str, split:str, place:int): return f'{_FOLDERS[split]}/ADE_{split}_{place+1:08d}','day'
 
 @DATASETS('ade20k')
 class ADE20K(PublishedFolder):

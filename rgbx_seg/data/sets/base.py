@@ -110,9 +110,9 @@ def by_name(*modalities:Modality # RGB first
     "Modalities as a card has them."
     return {modality.name: modality for modality in modalities}
 
-def of_255(mean, # Of values in 0..255
-    std          # Of values in 0..255
-) -> dict:       # mean and std of values in 0..1
+def of_255(mean:list, # Of values in 0..255
+    std:list          # Of values in 0..255
+) -> dict:            # mean and std of values in 0..1
     "Normalisation constants as a modality has them."
     return dict(mean=tuple(value/255 for value in mean), std=tuple(value/255 for value in std))
 
@@ -151,7 +151,7 @@ def another_layout(card:Card, # Of the data set
 def sigma_card(name:str, # Of the data set
     classes:list,        # Names
     rgb:Modality,        # As Sigma and CMX store it
-    x:Modality,          # As Sigma and CMX store it
+    other:Modality,      # As Sigma and CMX store it
     label:str,           # Folder of the labels
     lists:tuple,         # Files of (train, test)
     counts:tuple,        # Items of (train, test)
@@ -160,9 +160,9 @@ def sigma_card(name:str, # Of the data set
     **changes            # Further fields, as of `Card.with_changes`
 ) -> Card:
     "A data set in the form that Sigma and CMX read."
-    def pair(values): return dict(zip(('train', 'test'), values))
+    def pair(values:tuple): return dict(zip(('train', 'test'), values))
     published = dict(system='Sigma', crop=list(size)) | published
-    card = Card(name, classes, changes.pop('palette', None), by_name(rgb, x), pair(lists),
+    card = Card(name, classes, changes.pop('palette', None), by_name(rgb, other), pair(lists),
                 layout=Layout('sigma', label_folder=label, label_ext='.png', size=size),
                 facts=Facts(counts=pair(counts), published=published))
     return card.with_changes(**changes)
@@ -204,7 +204,7 @@ def halves(ds:'DataSet' # Data set with `names` and a `card`
     "The items of both halves, from their names."
     subsets = ds.card.subsets
     conditions = {name: ds.card.conditions.of(name) for name in ds.names}
-    def of(half): return [name for name,c in conditions.items() if c == half or c in subsets.get(half, ())]
+    def of(half:str): return [name for name,c in conditions.items() if c == half or c in subsets.get(half, ())]
     found = {half: of(half) for half in ('rgb_easy', 'rgb_hard')}
     return found if any(found.values()) else {}
 
@@ -249,10 +249,10 @@ class Submission:
     size:tuple      # (height, width) of each mask
     items:int       # Of the test split
 
-    def write(self, records, # As `predict` returns them: dicts with 'name' and the path 'mask'
-        out,                 # Folder to write below; the zip file comes beside the folder
-        full:bool=True,      # Insist on the number of items and on the image size of the benchmark
-    ) -> Path:               # The zip file
+    def write(self, records:list, # As `predict` returns them: dicts with 'name' and the path 'mask'
+        out:str|Path,             # Folder to write below; the zip file comes beside the folder
+        full:bool=True,           # Insist on the number of items and on the image size of the benchmark
+    ) -> Path:                    # The zip file
         "Predictions as a folder and a zip file; what the server would refuse raises, and then nothing was written."
         files = {}
         for record in records:

@@ -74,7 +74,7 @@ _LAYOUTS = dict(
 _NAME = re.compile(r'(.+)_(?:eo|thermal|mask)-(\d+)\.\w+')
 
 class _Mistakes(Mistakes):
-    def unrecognised(self, root, add):
+    def unrecognised(self, root:'Path', add:'Callable'):
         if not (root/'labeled_thermal_singles').is_dir() or (root/'labeled_rgbt_pairs').is_dir(): return False
         add('error', 'thermal-only', 'labeled_thermal_singles/ has thermal images without RGB',
             'Unpack labeled_rgbt_pairs beside it')
@@ -83,15 +83,15 @@ class _Mistakes(Mistakes):
 class _Miniature(Miniature):
     sensors = 'thermal',
     apart = 'cart',
-    def item(self, layout:str, split:str, i:int):
+    def item(self, layout:str, split:str, place:int):
         flight = ('caltech_duck_ONR_2022-05-13', '2022-05-15_ColoradoRiver_flight2',
-                  '2022-12-20_Castaic_Lake_flight4')[i%3]
-        return f'{flight}/{180*(self.number(split, i)+1):05d}','day'
-    def content(self, scene, modality:'Modality', name:str):
+                  '2022-12-20_Castaic_Lake_flight4')[place%3]
+        return f'{flight}/{180*(self.number(split, place)+1):05d}','day'
+    def content(self, scene:dict, modality:'Modality', name:str):
         if modality.name.startswith('thermal') and modality.ext is None and 'thermal16' in modality.path:
             return scene['thermal_raw']
         return scene['thermal'] if modality.name == 'thermal8' else super().content(scene, modality, name)
-    def write(self, root, card, items, size):
+    def write(self, root:'Path', card:Card, items:list, size:tuple):
         super().write(root, card.with_changes(splits={}), items, size)
         if card.layout.name == 'twelve':
             for extra in ('binary', 'boundary'): (root/extra).mkdir()

@@ -91,16 +91,16 @@ class _Preparation(Preparation):
 
 class _Miniature(Miniature):
     sensors = 'depth',
-    def item(self, layout:str, split:str, i:int):
+    def item(self, layout:str, split:str, place:int):
         city = dict(train='aachen', val='munster', test='berlin')[split]
-        return f'{split}/{city}/{city}_{i:06d}_000019','day'
+        return f'{split}/{city}/{city}_{place:06d}_000019','day'
 
-    def content(self, scene, modality:'Modality', name:str):
+    def content(self, scene:dict, modality:'Modality', name:str):
         if modality.name == 'rgb': return toy_content(scene, modality)
         disparity = 256*20/np.maximum(scene['metres'], .1)+1
         return np.where(scene['depth'] > 0, disparity, 0).clip(0, 65535).astype(np.uint16)
 
-    def write(self, root:Path, card:Card, items, size:tuple):
+    def write(self, root:Path, card:Card, items:list, size:tuple):
         "Cameras beside the files, under which disparity is 20/depth."
         super().write(root, card, items, size)
         focal = 100*size[1]/128

@@ -67,7 +67,7 @@ class _Preparation(Preparation):
 
 class _Miniature(Miniature):
     def splits(self, layout:str): return 'train', 'val'
-    def item(self, layout:str, split:str, i:int): return f'{split}2017/{self.number(split, i):012d}','day'
+    def item(self, layout:str, split:str, place:int): return f'{split}2017/{self.number(split, place):012d}','day'
 
 @DATASETS('coco_stuff')
 class COCOStuff(PublishedFolder):

@@ -91,7 +91,7 @@ _LAYOUTS = dict(
 
 # %% ../../../nbs/data/sets/30_deliver.ipynb #e21d68d8
 class _Mistakes(Mistakes):
-    def incomplete(self, layout:str, root, modalities:list, add):
+    def incomplete(self, layout:str, root:'Path', modalities:list, add:'Callable'):
         asked = modalities is None or 'depth' in modalities
         if layout != 'original' or (root/'hha').is_dir() or not asked: return False
         add('error', 'no-hha', 'hha/ is missing: it is what everybody reads as depth', 'Unpack it')
@@ -99,22 +99,22 @@ class _Mistakes(Mistakes):
 
 class _Preparation(Preparation):
     target = 'mmsam'
-    def new_name(self, name:str, split:str, i:int, ds:'DataSet'):
+    def new_name(self, name:str, split:str, place:int, ds:'DataSet'):
         weather,part,sequence,frame = name.split('/')
         return f'{_PARTS[part]}/{weather}_{sequence}_{frame}'
 
 # %% ../../../nbs/data/sets/30_deliver.ipynb #f739422a
 class _Miniature(Miniature):
     sensors = 'depth', 'event', 'lidar'
-    def item(self, layout:str, split:str, i:int):
-        weather,number = _WEATHERS[i%5],self.number(split, i)
-        case = ('', '_motionblur', '_underexposure', '_eventlowres', '_overexposure', '_lidarjitter')[i%6]
+    def item(self, layout:str, split:str, place:int):
+        weather,number = _WEATHERS[place%5],self.number(split, place)
+        case = ('', '_motionblur', '_underexposure', '_eventlowres', '_overexposure', '_lidarjitter')[place%6]
         sequence = f'MAP_{dict(train=1, val=3, test=10)[split]}_point{number}{case}'
         condition = dict(cloud='day', sun='overexp', rain='day').get(weather, weather)
         if layout == 'original': return f'{weather}/{split}/{sequence}/{number:06d}',condition
         return f'{_PARTS[split]}/{weather}_{sequence}_{number:06d}',condition
 
-    def content(self, scene, modality:'Modality', name:str):
+    def content(self, scene:dict, modality:'Modality', name:str):
         if modality.name == 'rgb' and modality.decode:
             return np.dstack([scene['rgb'], np.full(scene['rgb'].shape[:2], 255, np.uint8)])
         if modality.name == 'depth': return toy_hha(scene['metres'])

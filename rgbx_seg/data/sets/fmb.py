@@ -91,17 +91,17 @@ class _Mistakes(Mistakes):
 
 class _Preparation(Preparation):
     target,splits = 'mmsam',('train1060', 'val', 'test')
-    def new_name(self, name:str, split:str, i:int, ds:'DataSet'):
-        return f"{split.removesuffix('1060')}/{ds.condition(i).removeprefix('rgb_')}/{name.split('/')[-1]}"
+    def new_name(self, name:str, split:str, place:int, ds:'DataSet'):
+        return f"{split.removesuffix('1060')}/{ds.condition(place).removeprefix('rgb_')}/{name.split('/')[-1]}"
 
 class _Miniature(Miniature):
     sensors = 'thermal',
-    def item(self, layout:str, split:str, i:int):
+    def item(self, layout:str, split:str, place:int):
         numbers = dict(train=(1, 36, 3, 37), val=(2, 39), test=(85, 43))[split]
-        hard = i%2
+        hard = place%2
         folder = 'train' if split == 'val' and layout == 'original' else split
         if layout == 'mmsam': folder += '/'+('easy', 'hard')[hard]
-        return f'{folder}/{numbers[i%len(numbers)]:05d}',('day', 'night')[hard]
+        return f'{folder}/{numbers[place%len(numbers)]:05d}',('day', 'night')[hard]
 
 # %% ../../../nbs/data/sets/14_fmb.ipynb #ce90d895
 @DATASETS('fmb')

@@ -36,13 +36,13 @@ _LAYOUTS = dict(mambadiffusion=Card(
 
 # %% ../../../nbs/data/sets/42_hunan.ipynb #77a486de
 class _Mistakes(Mistakes):
-    def modality(self, name:str, modality:'Modality', stats, say):
+    def modality(self, name:str, modality:'Modality', stats:dict, say:'Callable'):
         if name != 'sar': return
         wrong = [item for item,s in stats.items() if s['hi'] > 40 or s['lo'] >= 0]
         say('error', 'unit', wrong, 'SAR that is not in decibels', 'Expected about -30 to 10 dB', .5)
 
 class _Miniature(AerialMiniature):
-    def content(self, scene, modality:'Modality', name:str):
+    def content(self, scene:dict, modality:'Modality', name:str):
         "13 bands between four, as reflectance x 10000, and two of SAR in dB, float32."
         optical,place = scene['optical'].astype(np.float32)*12,np.linspace(0, 3, 13)
         low = place.astype(int).clip(0, 2)

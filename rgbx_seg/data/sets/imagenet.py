@@ -34,21 +34,22 @@ _LAYOUTS = dict(original=Card(
 
 # %% ../../../nbs/data/sets/60_imagenet.ipynb #024adc11
 class _Mistakes(Mistakes):
-    def unrecognised(self, root:Path, add):
+    def unrecognised(self, root:Path, add:'Callable'):
         if not (root/'train').is_dir(): return False
         add('error', 'layout', 'train/ has no folders of classes (n...)', 'Unpack the archives of the classes')
         return True
 
-    def incomplete(self, layout:str, root:Path, modalities:list, add):
+    def incomplete(self, layout:str, root:Path, modalities:list, add:'Callable'):
         if any((root/'val').glob('*.JPEG')):
             add('error', 'flat', 'val/ is flat', 'Sort the images into one folder for each class, as in train/')
         return False
 
 class _Miniature(Miniature):
     def splits(self, layout:str): return 'train', 'val'
-    def item(self, layout:str, split:str, i:int):
-        folder = f'n{i%5+1:08d}'
-        return f'{split}/{folder}/'+(f'{folder}_{i}.JPEG' if split == 'train' else f'ILSVRC2012_val_{i:08d}.JPEG'),'day'
+    def item(self, layout:str, split:str, place:int):
+        folder = f'n{place%5+1:08d}'
+        return f'{split}/{folder}/'+(f'{folder}_{place}.JPEG' if split == 'train'
+                                     else f'ILSVRC2012_val_{place:08d}.JPEG'),'day'
 
 # %% ../../../nbs/data/sets/60_imagenet.ipynb #526e0734
 _ENDINGS = {ending.encode() for ending in IMAGE_EXTS}
@@ -79,20 +80,20 @@ class ImageNet(PublishedFolder):
         self._class = {name: i for i,name in enumerate(names)}
         self.labels = labels
 
-    def class_of(self, i:int # Index
-    ) -> int:                # Class number
+    def class_of(self, index:int # Index
+    ) -> int:                    # Class number
         "The class of an item, from its folder."
-        name = self.name(i)
+        name = self.name(index)
         folder = name.split('/')[1]
         if folder not in self._class:
             raise RGBXError(self.root/name.rpartition('/')[0], f'a class {folder!r} that train/ does not have',
                             'the same folders in both')
         return self._class[folder]
 
-    def __getitem__(self, i):
-        i = range(len(self))[i]
-        number = self.class_of(i)
-        return self.read('rgb', self.name(i)),number if self.labels else None
+    def __getitem__(self, index):
+        index = range(len(self))[index]
+        number = self.class_of(index)
+        return self.read('rgb', self.name(index)),number if self.labels else None
 
 # %% ../../../nbs/data/sets/60_imagenet.ipynb #9f51cb03
 @contextlib.contextmanager

@@ -90,21 +90,21 @@ _LAYOUTS = dict(original=Card(
 class _Miniature(Miniature):
     sensors = 'thermal',
     apart = 'mcubes_angle','mcubes_degree','mcubes_nir'
-    def item(self, layout:str, split:str, i:int):
-        return f'outscene1208_{dict(train=1, val=2, test=3)[split]}_{150*(self.number(split, i)+1):010d}','day'
-    def content(self, scene, modality:'Modality', name:str):
+    def item(self, layout:str, split:str, place:int):
+        return f'outscene1208_{dict(train=1, val=2, test=3)[split]}_{150*(self.number(split, place)+1):010d}','day'
+    def content(self, scene:dict, modality:'Modality', name:str):
         if modality.name == 'rgb': return _with_left(scene['rgb'])
         height,width = scene['label'].shape
         angle = np.linspace(-np.pi/2, np.pi/2, height*width, dtype=np.float32).reshape(height, width)
         if modality.name == 'aolp': return _with_left(np.sin(angle))
         grey = scene['thermal']
         return _with_left(grey if modality.name == 'nir' else grey.astype(np.float32)/255)
-    def write_file(self, path, modality:'Modality', scene, name:str):
+    def write_file(self, path:Path, modality:'Modality', scene:dict, name:str):
         super().write_file(path, modality, scene, name)
         if modality.name != 'aolp': return
         put_file(path.parent.parent/'polL_aolp_cos'/path.name, np.sqrt(1-np.load(path)**2))
-    def write_label(self, path, card, label): put_file(path, _with_left(label))
-    def write(self, root, card, items, size):
+    def write_label(self, path:Path, card:Card, label:np.ndarray): put_file(path, _with_left(label))
+    def write(self, root:Path, card:Card, items:list, size:tuple):
         (root/'list_folder').mkdir(parents=True)
         super().write(root,
                       card.with_changes(splits={s: card.splits[s] for s in ('train', 'val', 'test')}), items, size)

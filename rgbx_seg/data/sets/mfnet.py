@@ -52,25 +52,25 @@ _LAYOUTS = dict(
 # %% ../../../nbs/data/sets/10_mfnet.ipynb #3a2b9555
 class _Mistakes(Mistakes):
     fixes = {'not-split': 'prepare_data("mfnet", ...) splits the original download'}
-    def unrecognised(self, root, add):
+    def unrecognised(self, root:'Path', add:'Callable'):
         if not ((root/'images').is_dir() and (root/'Label').is_dir()): return False
         add('error', 'not-split', 'images/ of the original and Label/ of a processed copy',
             'prepare_data(...) splits the RGBA images')
         return True
 
-    def count_hint(self, split:str, found, published):
+    def count_hint(self, split:str, found:int, published:int):
         if found != 1568: return ''
         return ' 1568 are the 784 and their flipped copies (a step of RTFNet): train on 784 and flip as you go'
 
 class _Preparation(Preparation):
     target = 'sigma'
-    def lists(self, target:'np.ndarray'):
+    def lists(self, target:str):
         return {'train.txt': ['train'], 'val.txt': ['val'], 'test.txt': ['test'], 'train2.txt': ['train', 'val']}
 
 class _Miniature(Miniature):
     sensors = 'thermal',
-    def item(self, layout:str, split:str, i:int):
-        return f'{self.number(split, i):05d}{"DN"[i%2]}',('day', 'night')[i%2]
+    def item(self, layout:str, split:str, place:int):
+        return f'{self.number(split, place):05d}{"DN"[place%2]}',('day', 'night')[place%2]
 
 # %% ../../../nbs/data/sets/10_mfnet.ipynb #3f755793
 @DATASETS('mfnet')

@@ -38,7 +38,7 @@ _LAYOUTS = dict(original=Card(
 
 # %% ../../../nbs/data/sets/16_msrs.ipynb #8bd59ccc
 class _Mistakes(Mistakes):
-    def unrecognised(self, root, add):
+    def unrecognised(self, root:'Path', add:'Callable'):
         if not ((root/'vi').is_dir() and (root/'ir').is_dir()): return False
         add('error', 'one-part', f'{root.name}/ is one part of the data set (vi/ and ir/ lie in it)',
             f'Give the folder above, which holds train/ and test/: {root.resolve().parent}')
@@ -47,8 +47,8 @@ class _Mistakes(Mistakes):
 class _Miniature(Miniature):
     sensors = 'thermal',
     def splits(self, layout:str): return 'train', 'test'
-    def item(self, layout:str, split:str, i:int):
-        return f'{split}/{self.number(split, i):05d}{"DN"[i%2]}',('day', 'night')[i%2]
+    def item(self, layout:str, split:str, place:int):
+        return f'{split}/{self.number(split, place):05d}{"DN"[place%2]}',('day', 'night')[place%2]
 
 # %% ../../../nbs/data/sets/16_msrs.ipynb #11038a39
 @DATASETS('msrs')

@@ -115,21 +115,17 @@ class NYUOriginal(ArchiveFolder):
         n = len(self._get('images'))
         ranges = self.card.splits.get(split, dict(ids=[[0, n]]))['ids']
         return [str(i) for i in range(n) if any(a <= i <= b for a,b in ranges)]
-
-    def path(self, kind, name:str): # The one file
+    def path(self, kind:str, name:str): # The one file
         "Where everything is."
         return self.root/_MAT
-
     def _get(self, key):
         file = self._open(self.root/_MAT)
         if key not in file:
             raise RGBXError(self.root/_MAT, f"no entry {key!r} among {', '.join(file)}",
                             'NYU Depth V2, the labelled part')
         return file[key]
-
-    def _metres(self, key, i): return np.ascontiguousarray(self._get(key)[i].T.astype(np.float32))
-
-    def read(self, kind, name:str, memo:dict=None): # (H, W, C)
+    def _metres(self, key, number): return np.ascontiguousarray(self._get(key)[number].T.astype(np.float32))
+    def read(self, kind:str, name:str, memo:dict=None): # (H, W, C)
         "One modality of a frame."
         i,modality = int(name),self.card.modalities[kind]
         if kind == 'rgb':
@@ -137,7 +133,6 @@ class NYUOriginal(ArchiveFolder):
             return np.ascontiguousarray(image[...,::-1] if modality.order == 'bgr' else image)
         if kind == 'hha': return hha(self._metres('depths', i), raw=self._metres('rawDepths', i))
         return repeat(self._metres(dict(depth='depths', raw_depth='rawDepths')[kind], i), modality.channels)
-
     def file_mask(self, name:str): # (H, W) train ids of a frame
         "The label of a frame, in 40 classes."
         if self._table is None: self._table = _class_table(self.root/'classMapping40.mat')
@@ -150,7 +145,7 @@ class NYUOriginal(ArchiveFolder):
 # %% ../../../nbs/data/sets/20_nyudv2.ipynb #754dde1a
 class _Mistakes(Mistakes):
     fixes = {'white-border': 'Known of NYU Depth V2 (6 to 10 pixels); nobody crops it'}
-    def incomplete(self, layout:str, root:Path, modalities:list, add):
+    def incomplete(self, layout:str, root:Path, modalities:list, add:'Callable'):
         if layout == 'original' and not (root/'classMapping40.mat').is_file():
             add('error', 'no-mapping', 'classMapping40.mat is missing, by which the 894 names become 40 classes',
                 'It is part of the metadata of Gupta et al.; put it beside the .mat')
@@ -162,7 +157,7 @@ class _Mistakes(Mistakes):
 
 class _Preparation(Preparation):
     target,splits = 'sa_gate',('train', 'test')
-    def lists(self, target:np.ndarray): return {'train.txt': ['train'], 'test.txt': ['test']}
+    def lists(self, target:str): return {'train.txt': ['train'], 'test.txt': ['test']}
     def modalities(self, card:'Card', root:Path): return ['hha', 'rgb', 'depth']
     def read(self, modalities:list): return [*(name for name in modalities if name != 'hha'), 'raw_depth']
     def find(self, name:str, root:Path):
@@ -174,16 +169,16 @@ class _Preparation(Preparation):
 class _Miniature(Miniature):
     sensors = 'depth',
     def splits(self, layout:str): return 'train', 'test'
-    def item(self, layout:str, split:str, i:int):
-        number = (2, 3, 4, 5)[i%4] if split == 'train' else (0, 1, 8, 13)[i%4]
+    def item(self, layout:str, split:str, place:int):
+        number = (2, 3, 4, 5)[place%4] if split == 'train' else (0, 1, 8, 13)[place%4]
         return (f'{number+1:06d}' if layout == 'tokenfusion' else str(number)),'day'
 
-    def content(self, scene, modality:Modality, name:str):
+    def content(self, scene:dict, modality:Modality, name:str):
         if modality.name == 'depth' and modality.bits == 16 and modality.path:
             return (1000*scene['metres']).astype(np.uint16)
         return toy_content(scene, modality)
 
-    def write_label(self, path:Path, card:'Card', label):
+    def write_label(self, path:Path, card:'Card', label:np.ndarray):
         "A palette image whose palette is grey."
         from PIL import Image
         image = Image.fromarray(label).convert('P')
@@ -191,7 +186,7 @@ class _Miniature(Miniature):
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path)
 
-    def write(self, root:Path, card:'Card', items, size:tuple):
+    def write(self, root:Path, card:'Card', items:list, size:tuple):
         if card.layout.name == 'original': _write_mat(self, root, card, items, size)
         else: write_layout(self, root, card, items, size)
 

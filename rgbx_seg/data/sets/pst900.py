@@ -41,19 +41,19 @@ _LAYOUTS = dict(
 
 # %% ../../../nbs/data/sets/12_pst900.ipynb #841813d4
 class _Mistakes(Mistakes):
-    def count_hint(self, split:str, found, published):
+    def count_hint(self, split:str, found:int, published:int):
         return ' The README of the data says 606 and 288; every code base counts 597 and 288'
 
 class _Preparation(Preparation):
     target,splits = 'sigma',('train', 'test')
-    def new_name(self, name:str, split:str, i:int, ds:'DataSet'): return name.split('/')[-1]
-    def lists(self, target:'np.ndarray'): return {'train.txt': ['train'], 'test.txt': ['test']}
+    def new_name(self, name:str, split:str, place:int, ds:'DataSet'): return name.split('/')[-1]
+    def lists(self, target:str): return {'train.txt': ['train'], 'test.txt': ['test']}
 
 class _Miniature(Miniature):
     sensors = 'thermal', 'depth'
     def splits(self, layout:str): return 'train', 'test'
-    def item(self, layout:str, split:str, i:int):
-        number = self.number(split, i)
+    def item(self, layout:str, split:str, place:int):
+        number = self.number(split, place)
         folder = '' if layout == 'sigma' else f'{split}/'
         return f'{folder}{number}_bag1a_rect_rgb_frame{number:010d}','day'
 

@@ -38,7 +38,7 @@ _LAYOUTS = dict(original=Card(
 # %% ../../../nbs/data/sets/17_semanticrt.ipynb #ffef78d2
 class _Miniature(Miniature):
     sensors = 'thermal',
-    def write(self, root, card, items, size):
+    def write(self, root:'Path', card:Card, items:list, size:tuple):
         super().write(root, card, items, size)
         tests = [item.name for item in items if item.split == 'test']
         for name in _LISTS[3:]: (root/f'{name}.txt').write_text(''.join(f'{item}\n' for item in tests[::2]))

@@ -79,7 +79,7 @@ class SUNOriginal(ArchiveFolder):
         keys = ('alltrain', 'alltest') if split == 'all' else (f'all{split}',)
         return [safe_name(_scene_name(cell), lists) for key in keys for cell in cells[key].ravel()]
 
-    def path(self, kind, name:str): # The file of a scene
+    def path(self, kind:str, name:str): # The file of a scene
         "Where an item's file is; for 'label' the one file of all labels."
         if kind == 'label': return self._box/'Metadata'/'SUNRGBD2Dseg.mat'
         folders = ('image',) if kind == 'rgb' else ('depth_bfx', 'depth')
@@ -120,10 +120,10 @@ CAMERAS['sun'] = _sun_matrix
 class _Preparation(Preparation):
     target,splits,links_labels = 'dformer',('train', 'test'),False
     other_targets = dict(sigma=(480, 640))
-    def new_name(self, name:str, split:str, i:int, ds:'DataSet'): return f'{split}_{i}'
-    def lists(self, target:np.ndarray):
+    def new_name(self, name:str, split:str, place:int, ds:'DataSet'): return f'{split}_{place}'
+    def lists(self, target:str):
         return {f'{split}{"2" if target == "sigma" else ""}.txt': [split] for split in ('train', 'test')}
-    def convert(self, modality:Modality, image:np.ndarray, options):
+    def convert(self, modality:Modality, image:np.ndarray, options:dict):
         if modality.name != 'depth': return super().convert(modality, image, options)
         depth = image[...,0]
         low,high = depth.min(),max(depth.max(), depth.min()+1e-6)
@@ -132,16 +132,16 @@ class _Preparation(Preparation):
 class _Miniature(Miniature):
     sensors = 'depth',
     def splits(self, layout:str): return 'train', 'test'
-    def item(self, layout:str, split:str, i:int):
-        if layout != 'original': return f'{split}_{i}','day'
-        return f'SUNRGBD/kv2/kinect2data/{self.number(split, i):06d}_scene','day'
+    def item(self, layout:str, split:str, place:int):
+        if layout != 'original': return f'{split}_{place}','day'
+        return f'SUNRGBD/kv2/kinect2data/{self.number(split, place):06d}_scene','day'
 
-    def content(self, scene, modality:Modality, name:str):
+    def content(self, scene:dict, modality:Modality, name:str):
         if not (modality.decode or '').startswith(('sun', 'hha')): return toy_content(scene, modality)
         millimetres = np.rint(1000*scene['metres']).astype(np.uint16)
         return ((millimetres << 3) | (millimetres >> 13)).astype(np.uint16)
 
-    def write(self, root:Path, card:'Card', items, size:tuple):
+    def write(self, root:Path, card:'Card', items:list, size:tuple):
         if card.layout.name == 'original': _write_original(self, root, card, items, size)
         else: write_layout(self, root, card, items, size)
 

@@ -36,7 +36,7 @@ _LAYOUTS = dict(original=_original, six=another_layout(
 # %% ../../../nbs/data/sets/19_sus.ipynb #deb652d0
 class _Miniature(Miniature):
     sensors = 'thermal',
-    def write(self, root, card, items, size):
+    def write(self, root:'Path', card:Card, items:list, size:tuple):
         super().write(root, card, items, size)
         if card.layout.name == 'six':
             for extra in ('binary', 'boundary'): (root/extra).mkdir()

@@ -48,12 +48,12 @@ class _Miniature(Miniature):
     def splits(self, layout:str): return 'train', 'val'
     def item(self, layout:str, split:str, place:int):
         return f'{split}/Image{self.number(split, place)+1}','day'
-    def content(self, scene, modality:'Modality', name:str):
+    def content(self, scene:dict, modality:'Modality', name:str):
         if modality.name == 'rgb': return scene['rgb']
         row,column = map(int, modality.name.split('_'))
         few_colours = scene['rgb'] & 0xe0                             # 81 small files
         return np.roll(few_colours, (5-row, 5-column), (0, 1))        # everything is at one distance
-    def write_label(self, path, card, label):
+    def write_label(self, path:'Path', card:Card, label:np.ndarray):
         if path.suffix == '.npy': np.save(path, label)
         else: put_file(path, np.array(_PALETTE, np.uint8)[label])
 

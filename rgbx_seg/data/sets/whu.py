@@ -43,16 +43,16 @@ _NOTES = ['labels are in lbl, not in intro/lbl', 'one copy on the web holds only
           'Mamba-Diffusion trained on 70 scenes (20580 tiles); which ten of the 80 it set aside is not published']
 
 # %% ../../../nbs/data/sets/40_whu.ipynb #04dba78f
-def published_norm(statistics, # (means, variances) per band, of values in 0..255
-    part:slice                 # Of the bands
-) -> list:                     # [mean, divisors] of values in 0..1
+def published_norm(statistics:tuple, # (means, variances) per band, of values in 0..255
+    part:slice                       # Of the bands
+) -> list:                           # [mean, divisors] of values in 0..1
     "What Mamba-Diffusion subtracts and divides by."
     return [[value/255 for value in row[part]] for row in statistics]
 
 def band_modality(name:str, # Of the modality
     pattern:str,            # Of its files
-    bands,                  # Numbers, from 1
-    statistics,             # (means, variances) per band of the normalisation
+    bands:list|tuple|range, # Numbers, from 1
+    statistics:tuple,       # (means, variances) per band of the normalisation
     part:slice=None,        # Of the statistics; None: the defaults of a `Modality`
     **kw                    # Further fields of `Modality`
 ) -> Modality:
@@ -93,30 +93,30 @@ _LAYOUTS = dict(
 # %% ../../../nbs/data/sets/40_whu.ipynb #4ef66757
 class _Mistakes(Mistakes):
     fixes = dict(block='Known of NH49E010015; mark it void, or leave the scene out')
-    def unrecognised(self, root, add):
+    def unrecognised(self, root:'Path', add:'Callable'):
         if not (root/'intro'/'lbl').is_dir(): return False
         add('error', 'wrong-labels', 'only intro/lbl is there', 'The labels are in lbl/, beside optical/ and sar/')
         return True
 
-    def incomplete(self, layout:str, root, modalities:list, add):
+    def incomplete(self, layout:str, root:'Path', modalities:list, add:'Callable'):
         if not (root/'intro'/'lbl').is_dir() or (root/'lbl').is_dir(): return False
         add('error', 'wrong-labels', 'intro/lbl instead of lbl')
         return True
 
-    def count_hint(self, split:str, found, published):
+    def count_hint(self, split:str, found:int, published:int):
         return ' A known copy on the web holds only 50 of the 100 scenes' if found < published else ''
 
 # %% ../../../nbs/data/sets/40_whu.ipynb #c144f38b
 class _Preparation(Preparation):
     target,splits,tiled,sources = 'mambadiffusion',('train', 'test'),True,('original', 'original_image')
-    def target_card(self, card:Card, tile):
+    def target_card(self, card:Card, tile:int):
         "For other tiles than the published."
         return card.with_changes(size=(tile, tile), counts=card.facts.counts if tile == 256 else {})
 
-    def item(self, ds:'DataSet', i:int, split:str, card:Card, dst, options):
+    def item(self, ds:'DataSet', place:int, split:str, card:Card, dst:'Path', options:dict):
         "Tiles of a scene: optical and SAR in one file."
-        name,side = ds.name(i),options['tile']
-        *images,ids = ds[i]
+        name,side = ds.name(place),options['tile']
+        *images,ids = ds[place]
         both = np.concatenate([images[ds.modalities.index('optical')], images[ds.modalities.index('sar')]], 2)
         label,written = disk_ids(card, ids),0
         for row,column in np.ndindex(ids.shape[0]//side, ids.shape[1]//side):
@@ -132,8 +132,8 @@ class _Preparation(Preparation):
 # %% ../../../nbs/data/sets/40_whu.ipynb #44169beb
 class AerialMiniature(Miniature):
     "Miniatures from the aerial toy scenes."
-    def item(self, layout:str, split:str, i:int): return f'{split}/tile_{i:04d}',('clear', 'cloud')[i%2]
-    def scene(self, seed:int, condition, size:tuple):
+    def item(self, layout:str, split:str, place:int): return f'{split}/tile_{place:04d}',('clear', 'cloud')[place%2]
+    def scene(self, seed:int, condition:str, size:tuple):
         scene = toy_scene(seed, condition, ('optical', 'sar'), size)
         scene['sar'] = encode('sar', scene['sar'])
         scene['rgb'] = scene['optical'][...,2::-1]
@@ -141,11 +141,11 @@ class AerialMiniature(Miniature):
 
 class _Miniature(AerialMiniature):
     def splits(self, layout:str): return ('train', 'val', 'test') if layout == 'mambadiffusion' else ('train', 'test')
-    def item(self, layout:str, split:str, i:int):
-        if layout == 'mambadiffusion': return super().item(layout, split, i)
-        return _original.splits[split]['only'][i],('clear', 'cloud')[i%2]
+    def item(self, layout:str, split:str, place:int):
+        if layout == 'mambadiffusion': return super().item(layout, split, place)
+        return _original.splits[split]['only'][place],('clear', 'cloud')[place%2]
 
-    def content(self, scene, modality:Modality, name:str):
+    def content(self, scene:dict, modality:Modality, name:str):
         if '/{0}/' in modality.path: return np.dstack([scene['optical'], scene['sar']])
         return scene['sar'][...,None] if modality.name == 'sar' else scene['optical']
 

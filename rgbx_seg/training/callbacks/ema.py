@@ -12,8 +12,36 @@ from fastai.callback.core import Callback
 from ...core import RGBXError
 from ...models.weights import plain_model
 
+# %% ../../../nbs/training/callbacks/10_ema.ipynb #7e69a136
+class _Average(Callback):
+    "The average beside the weights: what it is, and how both change places."
+    def tensors(self): return plain_model(self.learn.model).state_dict()
+
+    @torch.no_grad()
+    def swap(self):
+        "Exchange the model's weights and the average."
+        for k,v in self.tensors().items():
+            old = v.clone()
+            v.copy_(self.avg[k])
+            self.avg[k].copy_(old)
+        self.swapped = not self.swapped
+
+    def leave_validate(self):
+        "Put the trained weights back; also called when the validation raised."
+        if self.swapped: self.swap()
+
+    def average(self) -> dict: # As `model.state_dict()`
+        "The averaged weights."
+        return self.tensors() if self.swapped else self.avg
+
+    def state_dict(self): return {'avg': self.avg, 'steps': self.steps}
+
+    def load_state_dict(self, state:dict):
+        self.steps = state['steps']
+        [self.avg[k].copy_(v) for k,v in state['avg'].items()]
+
 # %% ../../../nbs/training/callbacks/10_ema.ipynb #8626fb91
-class EMA(Callback):
+class EMA(_Average):
     """Averages the weights after every step; the model holds the average while it is validated. `average()` is its
     `state_dict`."""
     order = 61                                              # swaps before the metrics see a prediction
@@ -28,16 +56,15 @@ class EMA(Callback):
         self.avg = {}
         self.swapped = False
         self.idle = False
-    def tensors(self): return plain_model(self.learn.model).state_dict()
     def before_fit(self):
         if not self.avg:
             self.avg = {k: v.detach().clone() for k,v in self.tensors().items()}
             self.steps = 0
     def beta(self,
-        t:int       # Steps so far
+        step:int    # Steps so far
     ) -> float:     # Weight of the old average
-        "How much of the average stays at step `t`."
-        return min(self.decay, (1+t)/(10+t)) if self.warmup else self.decay
+        "How much of the average stays at step `step`."
+        return min(self.decay, (1+step)/(10+step)) if self.warmup else self.decay
     def after_cancel_step(self): self.idle = True
     def after_step(self):
         if self.idle:  # fastai calls it after a step that was left out, too
@@ -48,24 +75,6 @@ class EMA(Callback):
                                                     [now[k].to(self.avg[k]) for k in moving], None)
         for k in self.avg.keys()-set(moving): self.avg[k].copy_(now[k])
         self.steps += 1
-    @torch.no_grad()
-    def swap(self):
-        "Exchange the model's weights and the average."
-        for k,v in self.tensors().items():
-            old = v.clone()
-            v.copy_(self.avg[k])
-            self.avg[k].copy_(old)
-        self.swapped = not self.swapped
     def before_validate(self):
         if self.avg and not self.swapped: self.swap()
     def after_validate(self): self.leave_validate()
-    def leave_validate(self):
-        "Put the trained weights back; also called when the validation raised."
-        if self.swapped: self.swap()
-    def average(self) -> dict: # As `model.state_dict()`
-        "The averaged weights."
-        return self.tensors() if self.swapped else self.avg
-    def state_dict(self): return {'avg': self.avg, 'steps': self.steps}
-    def load_state_dict(self, s:dict):
-        self.steps = s['steps']
-        [self.avg[k].copy_(v) for k,v in s['avg'].items()]

@@ -24,9 +24,9 @@ def first_nonfinite(
 ) -> str:         # Name of the first module (in the order of computation) with a result that is not finite; '' for none
     "Run the batch again and look at every result; BatchNorm's running statistics stay as they are."
     bad,hooks = [],[]
-    def flat(o:object):
-        return ([o] if isinstance(o, torch.Tensor) else [t for v in o for t in flat(v)]
-                if isinstance(o, (tuple,list)) else [])
+    def flat(value:object):
+        return ([value] if isinstance(value, torch.Tensor) else [t for v in value for t in flat(v)]
+                if isinstance(value, (tuple,list)) else [])
     for name,m in model.named_modules():
         hooks.append(m.register_forward_hook(
             lambda m,i,o,name=name: None if bad or all(torch.isfinite(t).all() for t in flat(o)) else bad.append(name)))
@@ -69,12 +69,12 @@ def _advice(weights, inputs):
 _full = 'out of memory',"can't allocate memory",'not enough memory','Cannot allocate memory'
 
 def memory_error(
-    e:Exception,    # An exception
-    learn:'Learner' # The learner it came from
-):                  # `RGBXError`, or None when the exception is about something else
+    error:Exception, # An exception
+    learn:'Learner'  # The learner it came from
+):                   # `RGBXError`, or None when the exception is about something else
     "Advice for a batch that does not fit."
-    if (not isinstance(e, (torch.OutOfMemoryError,MemoryError))
-        and not (isinstance(e, RuntimeError) and any(s in str(e) for s in _full))):
+    if (not isinstance(error, (torch.OutOfMemoryError,MemoryError))
+        and not (isinstance(error, RuntimeError) and any(s in str(error) for s in _full))):
         return None
     x = next((x for x in learn.xb if isinstance(x, torch.Tensor)), None)
     b,h,w = (len(x),*x.shape[-2:]) if x is not None else (0,0,0)
@@ -93,11 +93,11 @@ def memory_error(
 
 # %% ../../../nbs/training/callbacks/40_guards.ipynb #62ea2b4f
 def batch_error(
-    e:Exception,    # An exception
-    learn:'Learner' # The learner it came from
-):                  # `RGBXError`, or None when the exception is about something else
+    error:Exception, # An exception
+    learn:'Learner'  # The learner it came from
+):                   # `RGBXError`, or None when the exception is about something else
     "Advice for a batch that is too small to be normalised: BatchNorm over one value per channel."
-    if not (isinstance(e, ValueError) and 'more than 1 value per channel' in str(e)): return None
+    if not (isinstance(error, ValueError) and 'more than 1 value per channel' in str(error)): return None
     images = next((x for x in learn.xb if isinstance(x, torch.Tensor)), None)
     size = '' if images is None else f'{len(images)} image(s) of {images.shape[-2]}x{images.shape[-1]}, '
     return RGBXError(f'training, epoch {learn.epoch}, batch {learn.iter}',

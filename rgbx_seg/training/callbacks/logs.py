@@ -16,8 +16,27 @@ from ...show.curves import plot_history
 from .track import Tracking, check_trackers
 from ..distributed import ranks
 
+# %% ../../../nbs/training/callbacks/60_logs.ipynb #864b5fac
+class _StepFiles(Callback):
+    "The files of a log: begun, written by epoch, closed."
+    def start(self):
+        "Open the files before the first line is written: what is there of earlier steps stays."
+        self.told = True
+        rows = list(csv.reader(self.path.open(newline='')))[1:] if self.step and self.path.exists() else []
+        write_text(self.path, '\n'.join(','.join(r) for r in [self.columns]+[r for r in rows if len(r)==len(
+            self.columns) and int(r[0])<self.step])+'\n')
+
+    def after_epoch(self):
+        if not self.tracking or not self.learn.in_fit: return
+        scores = {name: value for name,value in self.learn.history.rows[-1].items() if isinstance(value, float)}
+        self.tracking.numbers({f'epoch/{name}': value for name,value in scores.items()}, self.step)
+
+    def after_fit(self):
+        if self.tracking: self.tracking.close()
+        self.tracking,self.told = None,False
+
 # %% ../../../nbs/training/callbacks/60_logs.ipynb #43cf6fcd
-class StepLog(Callback):
+class StepLog(_StepFiles):
     """Writes every so many optimiser steps a line to `steps.csv`, and to trackers; the last step belongs to the
     checkpoint."""
     order = 65                                              # after the optimiser, before Checkpoint
@@ -37,12 +56,6 @@ class StepLog(Callback):
     def before_train(self):                                 # the checkpoint has said by now which step comes next
         if not self.track or self.tracking or ranks()[0]: return
         self.tracking = Tracking(self.track, self.path.parent, self.step)
-    def start(self):
-        "Open the files before the first line is written: what is there of earlier steps stays."
-        self.told = True
-        rows = list(csv.reader(self.path.open(newline='')))[1:] if self.step and self.path.exists() else []
-        write_text(self.path, '\n'.join(','.join(r) for r in [self.columns]+[r for r in rows if len(r)==len(
-            self.columns) and int(r[0])<self.step])+'\n')
     def after_batch(self):
         if not self.training: return
         loss = self.learn.step_loss if hasattr(self.learn, 'step_loss') else self.learn.loss.detach()
@@ -55,15 +68,8 @@ class StepLog(Callback):
                                       '' if norm is None else float(norm))))
         with self.path.open('a', newline='') as f: csv.DictWriter(f, self.columns, lineterminator='\n').writerow(row)
         if self.tracking: self.tracking.numbers({f'train/{name}': row[name] for name in self.columns[2:]}, self.step)
-    def after_epoch(self):
-        if not self.tracking or not self.learn.in_fit: return
-        scores = {name: value for name,value in self.learn.history.rows[-1].items() if isinstance(value, float)}
-        self.tracking.numbers({f'epoch/{name}': value for name,value in scores.items()}, self.step)
-    def after_fit(self):
-        if self.tracking: self.tracking.close()
-        self.tracking,self.told = None,False
     def state_dict(self): return {'step': self.step}
-    def load_state_dict(self, s:dict): self.step = s['step']
+    def load_state_dict(self, state:dict): self.step = state['step']
 
 # %% ../../../nbs/training/callbacks/60_logs.ipynb #a25b4328
 def _cell(value, width):

@@ -14,15 +14,15 @@ from ...core import RGBXError, choose
 # %% ../../../nbs/training/callbacks/80_modality_dropout.ipynb #530bab0c
 def draw_present(ps:'list|tuple', # Probability of each modality to be withheld
     rng:np.random.Generator,      # numpy `Generator`
-    n:int=None,                   # Number of independent draws; None: one
-) -> np.ndarray:                  # bool, `(modalities,)` or `(n, modalities)`: True where it stays
+    draws:int=None,               # Number of independent draws; None: one
+) -> np.ndarray:                  # bool, `(modalities,)` or `(draws, modalities)`: True where it stays
     "Draw which modalities stay; never none at all."
     ps = np.asarray(ps, float)
-    stays = rng.random((n or 1, len(ps))) >= ps
-    rescued = rng.integers(0, len(ps), n or 1)  # drawn always: the stream does not depend on the outcome
+    stays = rng.random((draws or 1, len(ps))) >= ps
+    rescued = rng.integers(0, len(ps), draws or 1)  # drawn always: the stream does not depend on the outcome
     none = ~stays.any(1)
     stays[none, rescued[none]] = True
-    return stays if n else stays[0]
+    return stays if draws else stays[0]
 
 # %% ../../../nbs/training/callbacks/80_modality_dropout.ipynb #75a1da0a
 class ModalityDropout(Callback):

@@ -11,10 +11,31 @@ from torch import nn
 from fastai.callback.core import Callback, CancelStepException
 from ...core import RGBXError, choose
 
+# %% ../../../nbs/training/callbacks/20_precision.ipynb #f5917652
+class _Scaled(Callback):
+    "The scale of a float16 loss."
+    def torch_opt(self): return getattr(self.opt, 'opt', self.opt)
+
+    def before_backward(self):
+        if self.scaler: self.learn.loss_grad = self.scaler.scale(self.loss_grad)
+
+    def before_step(self):
+        if self.scaler: self.scaler.unscale_(self.torch_opt())
+
+    def step(self):
+        "What the learner does instead of `opt.step()`: nothing, where a gradient is not finite."
+        if not self.scaler: return self.opt.step()
+        old = self.scaler.get_scale()
+        self.scaler.step(self.torch_opt())
+        self.scaler.update()
+        if self.scaler.get_scale()<old:
+            self.skipped += 1
+            raise CancelStepException()
+
 # %% ../../../nbs/training/callbacks/20_precision.ipynb #e42b9006
 dtypes = {'bf16':torch.bfloat16, 'fp16':torch.float16}
 
-class Autocast(Callback):
+class Autocast(_Scaled):
     """Runs the model under autocast on the device of the batch (CPU too); float16 with loss scaling. The scale belongs
     to the checkpoint."""
     order = 10                                              # after Accumulate, before ClipNorm
@@ -28,7 +49,6 @@ class Autocast(Callback):
         self.args = dict(init_scale=init_scale, growth_interval=interval)
         self.scaler = None
         self.skipped = 0
-    def torch_opt(self): return getattr(self.opt, 'opt', self.opt)
     def before_fit(self):
         if self.dtype==torch.float16 and self.scaler is None:
             self.scaler = torch.amp.GradScaler(next(self.model.parameters()).device.type, **self.args)
@@ -40,23 +60,10 @@ class Autocast(Callback):
         "End autocast; also called when the model raised."
         if self.ctx is not None: self.ctx.__exit__(None, None, None)
         self.ctx = None
-    def before_backward(self):
-        if self.scaler: self.learn.loss_grad = self.scaler.scale(self.loss_grad)
-    def before_step(self):
-        if self.scaler: self.scaler.unscale_(self.torch_opt())
-    def step(self):
-        "What the learner does instead of `opt.step()`: nothing, where a gradient is not finite."
-        if not self.scaler: return self.opt.step()
-        old = self.scaler.get_scale()
-        self.scaler.step(self.torch_opt())
-        self.scaler.update()
-        if self.scaler.get_scale()<old:
-            self.skipped += 1
-            raise CancelStepException()
     def state_dict(self): return {'scaler': self.scaler.state_dict() if self.scaler else {}, 'skipped': self.skipped}
-    def load_state_dict(self, s:dict):
-        self.skipped = s['skipped']
-        if self.scaler: self.scaler.load_state_dict(s['scaler'])
+    def load_state_dict(self, state:dict):
+        self.skipped = state['skipped']
+        if self.scaler: self.scaler.load_state_dict(state['scaler'])
 
 # %% ../../../nbs/training/callbacks/20_precision.ipynb #d3a76a97
 class ClipNorm(Callback):

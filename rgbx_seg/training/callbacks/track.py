@@ -118,7 +118,6 @@ class Tracking:
                                 'Leave it out, or see its own settings (WANDB_MODE=offline needs no network)') from e
         names = known | {name: tracker.name for name,tracker in self.open.items()}
         write_text(folder/'tracking.json', json.dumps(names, indent=1)+'\n')
-
     def numbers(self, values:dict, # {name: number}; what is no finite number is left out
         step:int                   # Optimiser steps so far
     ):
@@ -126,13 +125,11 @@ class Tracking:
         values = {name: float(value) for name,value in values.items()
                   if isinstance(value, (int, float)) and math.isfinite(value)}
         self._each(lambda tracker: tracker.numbers(values, step))
-
     def close(self, failed:bool=False # Did the training end by an error?
     ):
         "End the records."
         self._each(lambda tracker: tracker.close(failed))
         self.open = {}
-
     def _each(self, act):
         "Do something with every tracker; one that fails is left out from then on."
         for name,tracker in list(self.open.items()):
