@@ -20,10 +20,10 @@ from .schema import check_fields, fit_value, read_json, read_record, within
 # %% ../../nbs/data/00_cards.ipynb #12b1dbb0
 VOID_COLOUR = 255,255,255    # of void in every picture
 
-def voc_palette(n:int=256, # How many colours
-) -> np.ndarray:           # (n, 3) uint8, RGB
+def voc_palette(count:int=256, # How many colours
+) -> np.ndarray:               # (count, 3) uint8, RGB
     "The bit-interleaved colour map of PASCAL VOC (Everingham et al., IJCV 2010)."
-    number = np.arange(n)[:,None]
+    number = np.arange(count)[:,None]
     return sum(((number >> (3*k+np.arange(3))) & 1) << (7-k) for k in range(3)).astype(np.uint8)
 
 def paint_mask(mask:np.ndarray, # (H, W) train ids
@@ -321,9 +321,9 @@ class DataSet(Protocol):
     modalities:tuple    # Names, in the order of the images of an item
     names:list          # Of all items
     def __len__(self) -> int: ...
-    def __getitem__(self, i:int) -> tuple: ...
-    def name(self, i:int) -> str: ...
-    def condition(self, i:int) -> str: ...
+    def __getitem__(self, index:int) -> tuple: ...
+    def name(self, index:int) -> str: ...
+    def condition(self, index:int) -> str: ...
 
 # %% ../../nbs/data/00_cards.ipynb #7b743f79
 def _as_modality(name, folder):

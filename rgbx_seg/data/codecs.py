@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
 from ..core import cv2_, need, RGBXError
-from .exr import exr_pixels
+from .exr import check_pixels, exr_pixels
 
 # %% ../../nbs/data/03_codecs.ipynb #284e0dd9
 _PNG,_NPY,_EXR = b'\x89PNG\r\n\x1a\n',b'\x93NUMPY',b'v/1\x01'
@@ -31,11 +31,11 @@ class Stored:
     radiometric:bool=False  # A thermal camera's JPEG: its picture is a painting, the temperatures lie beside it
 
 def file_bytes(path:Path, # A file
-    n:int=-1,             # So many of the first; -1: all
+    count:int=-1,         # So many of the first; -1: all
 ) -> bytes:               # At least one
     "The bytes of a file that must be there and not be empty."
     try:
-        with open(path, 'rb') as file: data = file.read(n)
+        with open(path, 'rb') as file: data = file.read(count)
     except (FileNotFoundError, NotADirectoryError): raise RGBXError(path, 'no such file', 'an image') from None
     except OSError as e: raise RGBXError(path, f'a file that cannot be read ({e.strerror})', 'an image') from None
     if not data: raise RGBXError(path, 'an empty file', 'an image')
@@ -50,23 +50,6 @@ def _kind(data):
     if data[:6] == _NPY or data[:4] == b'PK\x03\x04': return 'npy'
     if data[:4] == _EXR: return 'exr'
     return 'bmp' if data[:2] == b'BM' else 'other'
-
-def max_pixels() -> int: # Of one image; `RGBX_SEG_MAX_PIXELS` sets it
-    "How large a file may say it is: 13377 x 13377 (Pillow's limit), unless told otherwise."
-    text = os.environ.get('RGBX_SEG_MAX_PIXELS', '178956970')
-    if not text.isdecimal(): raise RGBXError('RGBX_SEG_MAX_PIXELS', repr(text), 'a number of pixels')
-    return int(text)
-
-def check_pixels(path:Path, # For the message
-    height:int,             # As the header says
-    width:int,              # As the header says
-    size:float=1,           # Bytes of one pixel; four are free
-):
-    "Refuse what would not fit, by what the header says."
-    if height*width*max(1, size/4) <= max_pixels(): return
-    raise RGBXError(path, f'a header that says {width} x {height} pixels (width x height), {size:g} bytes each',
-                    f'at most {max_pixels()} pixels of 4 bytes',
-                    'If that is true, set RGBX_SEG_MAX_PIXELS to a larger number')
 
 # %% ../../nbs/data/03_codecs.ipynb #e6e3a641
 def _damaged(path, data, what):
@@ -290,12 +273,22 @@ def _with_palette(indices, colours):
     return table[indices]
 
 # %% ../../nbs/data/03_codecs.ipynb #8eed4f25
+def _check_block(path, block, size, most):
+    "A deflated block ends where it says, with its checksum, and holds `size` to `most` bytes."
+    stream = zlib.decompressobj()
+    try: n = len(stream.decompress(block, size)+stream.decompress(stream.unconsumed_tail, most-size+1))
+    except zlib.error as e:
+        raise RGBXError(path, f'a block that does not unpack ({e})', 'a whole file', _AGAIN) from None
+    if size <= n <= most and stream.eof: return
+    found = f'a block of {n} bytes instead of {size}' if n < size else 'a block that does not end'
+    raise RGBXError(path, found, 'a whole file', _AGAIN)
+
 def _check_blocks(path, file):
     "Every block of a deflated TIFF unpacks to all of its numbers: GDAL leaves the rest as the memory was."
     height,width = file.block_shapes[0]
-    if file.tags(1, ns='IMAGE_STRUCTURE').get('NBITS'): return
     whole = file.interleaving is not None and 'pixel' in str(file.interleaving).lower()
-    size = width*np.dtype(file.dtypes[0]).itemsize*(file.count if whole else 1)
+    bits = int(file.tags(1, ns='IMAGE_STRUCTURE').get('NBITS', 8*np.dtype(file.dtypes[0]).itemsize))
+    size = (width*bits*(file.count if whole else 1)+7)//8         # of a row
     longest = os.path.getsize(path)
     with open(path, 'rb') as data:
         for band in [1] if whole else file.indexes:
@@ -305,11 +298,7 @@ def _check_blocks(path, file):
                 if None in place: continue                        # a block that was never written: zeros
                 data.seek(int(place[0]))
                 rows = height if file.profile.get('tiled') else window.height
-                try: n = len(zlib.decompressobj().decompress(data.read(min(int(place[1]), longest)), rows*size))
-                except zlib.error as e:
-                    raise RGBXError(path, f'a block that does not unpack ({e})', 'a whole file', _AGAIN) from None
-                if n < rows*size:
-                    raise RGBXError(path, f'a block of {n} bytes instead of {rows*size}', 'a whole file', _AGAIN)
+                _check_block(path, data.read(min(int(place[1]), longest)), rows*size, height*size)
 
 # %% ../../nbs/data/03_codecs.ipynb #68215c30
 def _by_rasterio(path, rasterio, indices):
@@ -380,7 +369,7 @@ def _read_tiff(path, data, indices, grey):
 # %% ../../nbs/data/03_codecs.ipynb #456c4e82
 def _read_exr(path, data, indices, grey):
     "An OpenEXR file of scan lines, float32."
-    try: pixels = exr_pixels(path, data, check_pixels)
+    try: pixels = exr_pixels(path, data)
     except (struct.error, zlib.error, IndexError, ValueError, KeyError, TypeError, OverflowError) as e:
         if isinstance(e, RGBXError): raise
         raise RGBXError(path, f'an OpenEXR file that does not decode ({str(e)[:80]})', 'a complete file',

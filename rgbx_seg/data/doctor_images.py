@@ -56,11 +56,11 @@ def _digest(image, path, archived):
     return hashlib.blake2b(image.tobytes() if archived else path.read_bytes(), digest_size=8).digest()
 
 def probe_item(ds:'DataFolder', # An open split
-    i:int,         # Index
+    index:int,     # Index
     look:bool=False, # Also at the edges
 ) -> dict:         # name, bad, missing, sizes, mods, label, ids, holes, digest, copies, edges, border
     "What one item's files are."
-    found,card,digests = read_problems(ds, i),ds.card,{}
+    found,card,digests = read_problems(ds, index),ds.card,{}
     bad = [(kind, e) for kind,e in found.errors
            if kind not in found.missing and (kind != 'label' or found.values is None)]  # wrong values are counted below
     out = dict(name=found.name, bad=bad, missing=list(found.missing.items()), mods={}, label=None, ids=None, edges={},
@@ -93,14 +93,14 @@ def _probe_label(ds, found, out):
 _DEPTH_ARRAYS = 'npy', 'npz'
 
 def check_images(card:'Card', # `Card`
-    kind:str,          # A modality
-    stats:dict,        # {item: numbers of `image_stats`}
-    mistakes,          # `Mistakes` of the data set
-    add,               # Notes a problem
+    kind:str,            # A modality
+    stats:dict,          # {item: numbers of `image_stats`}
+    mistakes:'Mistakes', # `Mistakes` of the data set
+    add:'Callable',      # Notes a problem
 ):
     "Contents of a modality over a split."
     modality,fixes = card.modalities[kind],mistakes.fixes
-    def say(level, code:str, items, text:str, fix:str='', share:float=0.):
+    def say(level:str, code:str, items:list, text:str, fix:str='', share:float=0.):
         if items and len(items) > share*len(stats):
             add(level, code, f'{kind}: {text}', fixes.get(code, fix), items, len(items))
     for rules in (_emptiness, _colour_rules, _depth_rules): rules(card, modality, stats, say)

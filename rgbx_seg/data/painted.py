@@ -99,7 +99,8 @@ def smoothed_label(pixels:np.ndarray, # (H, W) or (H, W, 3 or more) uint8, RGB
 ) -> tuple:                           # ((H, W) uint8 places in the list, 255 void; [values of colours that are no mix])
     "Numbers of a painted label with smoothed edges, and the colours that are neither known nor mixed."
     listed = [int(colour, 16) for colour in colours.split(',')]
-    packed,palette = packed_colours(pixels),np.array([[v >> 16, v >> 8 & 255, v & 255] for v in listed], float)
+    packed = packed_colours(pixels)
+    palette = np.array([[v >> 16, v >> 8 & 255, v & 255] for v in listed], float)
     numbers = np.full(packed.shape, 255, np.uint8)
     for number,value in enumerate(listed): numbers[packed == value] = number
     unknown = numbers == 255

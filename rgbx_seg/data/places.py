@@ -32,9 +32,45 @@ def has_word(text:str, # A folder's or file's name
     parts = re.split(r'[^a-z]+', re.sub(r'([a-z])([A-Z])', r'\1 \2', text).lower())
     return any(word in parts or (len(word) > 3 and word in text.lower()) for word in words)
 
+# %% ../../nbs/data/34_places.ipynb #21ebce23
+class _PlaceWords:
+    "What a place is called, and how its files are."
+    @property
+    def name(self) -> str: # In words
+        "What the kind is called."
+        if self.title: return self.title
+        if self.suffix or self.prefix: return re.sub(r'[^\w]+|_', '', self.suffix or self.prefix) or self.key
+        return next((part for part in reversed(self.key.split('/')) if '{' not in part), self.key)
+
+    def base(self, path:Path # One of its files
+    ) -> str:                # Without what all have in common
+        "The name of a file without prefix and suffix."
+        return path.stem.removeprefix(self.prefix).removesuffix(self.suffix)
+
+    @property
+    def ext(self) -> str: # None: mixed
+        "The one ending of its files."
+        endings = {path.suffix for path in self.all_files}
+        return endings.pop() if len(endings) == 1 else None
+
+    @property
+    def words(self) -> str: # 'Thermal/', '*_th'
+        "What a user knows it by."
+        folder = self.key if self.key != '.' else ''
+        affix = f'{self.prefix}*{self.suffix}' if self.prefix or self.suffix else ''
+        return '/'.join(part for part in (folder, affix) if part)+('' if affix else '/')
+
+    @property
+    def pattern(self) -> str: # None where folder and ending say it all
+        "The pattern of its files."
+        if '{' not in self.key and not self.prefix and not self.suffix: return None
+        slot = '{id}' if '{' not in self.key else f"{{{self.key.count('{')}}}"
+        folder = '' if self.key == '.' else self.key+'/'
+        return f"{folder}{self.prefix}{slot}{self.suffix}{self.ext or '.*'}"
+
 # %% ../../nbs/data/34_places.ipynb #e19b8a81
 @dataclass
-class Place:
+class Place(_PlaceWords):
     """The images of one kind: a folder, or folders that differ in split or sequence, or files with one ending of the
     name."""
     key:str                                       # 'RGB', '{0}/RGB', 'RGB/{0}', '.'
@@ -43,12 +79,6 @@ class Place:
     files:dict=field(default_factory=dict)        # {(values of the slots): [file, ...]}
     title:str=''                                  # What the kind is called; '': by its names, else its folder
     @property
-    def name(self) -> str: # In words
-        "What the kind is called."
-        if self.title: return self.title
-        if self.suffix or self.prefix: return re.sub(r'[^\w]+|_', '', self.suffix or self.prefix) or self.key
-        return next((part for part in reversed(self.key.split('/')) if '{' not in part), self.key)
-    @property
     def all_files(self) -> list: # Of paths
         "Every file."
         return [path for files in self.files.values() for path in files]
@@ -56,28 +86,6 @@ class Place:
     def names(self) -> set: # Of str
         "The names of the items."
         return {'/'.join([*slots, self.base(path)]) for slots,files in self.files.items() for path in files}
-    def base(self, path:Path # One of its files
-    ) -> str:                # Without what all have in common
-        "The name of a file without prefix and suffix."
-        return path.stem.removeprefix(self.prefix).removesuffix(self.suffix)
-    @property
-    def ext(self) -> str: # None: mixed
-        "The one ending of its files."
-        endings = {path.suffix for path in self.all_files}
-        return endings.pop() if len(endings) == 1 else None
-    @property
-    def words(self) -> str: # 'Thermal/', '*_th'
-        "What a user knows it by."
-        folder = self.key if self.key != '.' else ''
-        affix = f'{self.prefix}*{self.suffix}' if self.prefix or self.suffix else ''
-        return '/'.join(part for part in (folder, affix) if part)+('' if affix else '/')
-    @property
-    def pattern(self) -> str: # None where folder and ending say it all
-        "The pattern of its files."
-        if '{' not in self.key and not self.prefix and not self.suffix: return None
-        slot = '{id}' if '{' not in self.key else f"{{{self.key.count('{')}}}"
-        folder = '' if self.key == '.' else self.key+'/'
-        return f"{folder}{self.prefix}{slot}{self.suffix}{self.ext or '.*'}"
 
 # %% ../../nbs/data/34_places.ipynb #0107cc6c
 def _folders(root, depth=4, most=3000):
@@ -149,7 +157,7 @@ def _split_folder(key, slots_files):
     for expression,strip,kind in ((_ENDS[0], str.removesuffix, 'suffix'), (_ENDS[1], str.removeprefix, 'prefix')):
         tokens = _shared_names(stems, expression, strip)
         if not tokens: continue
-        def of(token):
+        def of(token:str):
             return {slots: [p for p in files if p.stem in tokens[token]] for slots,files in slots_files.items()}
         return [Place(key, files=of(token), **{kind: token}) for token in sorted(tokens)]
     return [Place(key, files=slots_files)]
@@ -192,10 +200,10 @@ class Look:
     def smoothed(self) -> bool: # Like painted labels with anti-aliased edges?
         "Three channels, almost everywhere one of few colours?"
         return self.channels == 3 and self.flat_share > .6 and 1 < len(self.flat) <= 64
-    def numbers(self, i:slice=slice(None) # Which channels
-    ) -> np.ndarray:                      # (n, channels) float64
+    def numbers(self, channels:slice=slice(None) # Which channels
+    ) -> np.ndarray:                             # (n, channels) float64
         "Numbers of all files that were looked at."
-        return np.concatenate([rows[:,i] for rows in self.sample]).astype(np.float64)
+        return np.concatenate([rows[:,channels] for rows in self.sample]).astype(np.float64)
 
 def _add_values(look, pixels, holes):
     "Whole numbers of a one-channel file."
@@ -268,11 +276,11 @@ def _look_at(look, path, random):
 
 # %% ../../nbs/data/34_places.ipynb #ddef0458
 def look_at(place:Place, # A kind of images
-    n:int=8,             # So many of its files, evenly spread
+    count:int=8,         # So many of its files, evenly spread
 ) -> Look:
     "What some files of a place say."
     look,files,random = Look(),place.all_files,np.random.default_rng(0)
-    for path in files[::max(1, len(files)//n)][:n+2]:
+    for path in files[::max(1, len(files)//count)][:count+2]:
         try: _look_at(look, path, random)
         except RGBXError as e: look.errors.append(e)
     if look.sample:      # files with other numbers of channels: the most

@@ -102,7 +102,8 @@ def told_folders(words:str, # 'rgb=images,thermal=ir,label=masks,group=seq\\d+'
 ) -> dict:                  # {what: folder, or the pattern of a group}
     "What folders are, as said in words; {} where `words` is something else."
     if not isinstance(words, str) or '=' not in words: return {}
-    return {k.strip(): v.strip() for k,_,v in (part.partition('=') for part in re.split(r',(?=\s*\w+\s*=)', words)) if v.strip()}
+    return {k.strip(): v.strip()
+            for k,_,v in (part.partition('=') for part in re.split(r',(?=\s*\w+\s*=)', words)) if v.strip()}
 
 def _told(root, kinds, told, what):
     "The kind that was told for `what`."
@@ -214,7 +215,7 @@ def _splits(root, rgb, names, group, notes):
         values = sorted({of[i] for of in rgb.place.files})
         if not all(value.lower() in SPLIT_WORDS for value in values): continue
         _no_group(root, group, f"a folder for each split ({', '.join(values)})")
-        def pattern(value): return '/'.join([*['*']*i, value, *['*']*(slots-i)])
+        def pattern(value:str): return '/'.join([*['*']*i, value, *['*']*(slots-i)])
         return dict(splits={SPLIT_WORDS[value.lower()]: dict(names=pattern(value)) for value in values})
     parts = divide(names, group=group)
     together = f'names that agree in {group!r}' if group else 'items of one folder' if slots else ''

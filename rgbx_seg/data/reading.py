@@ -166,8 +166,8 @@ class _ReadAs:
 
     def __len__(self): return len(self.dataset)
 
-    def __getitem__(self, i):
-        *images,mask = self.dataset[i]
+    def __getitem__(self, index):
+        *images,mask = self.dataset[index]
         images = dict(zip(self.dataset.modalities, images))
         out = [np.ascontiguousarray(images[k][...,::-1]) if k in self.turned else images[k] for k in self.modalities]
         return *out,mask if mask is None or self.new_ids is None else self.new_ids[mask]

@@ -88,16 +88,16 @@ _LAYOUTS = dict(
 # %% ../../../nbs/data/sets/32_muses.ipynb #7cd02d49
 def project(xyz:np.ndarray, # (N, 3) points of the sensor
     values:np.ndarray,      # (N, 3) what their pixels get
-    K:np.ndarray,           # (3, 3) of the camera, for an image of this size
-    T:np.ndarray,           # (4, 4) sensor to camera
+    camera:np.ndarray,      # (3, 3) of the camera, for an image of this size
+    pose:np.ndarray,        # (4, 4) sensor to camera
     size:tuple,             # (height, width)
 ) -> np.ndarray:            # (H, W, 3) float32, 0 where nothing is
     "Points on the camera's image; of several on one pixel the last one stays."
     height,width = size
-    points = np.asarray(T, float)[:3] @ np.concatenate([xyz, np.ones((len(xyz), 1))], 1).T
+    points = np.asarray(pose, float)[:3] @ np.concatenate([xyz, np.ones((len(xyz), 1))], 1).T
     ahead = points[2] > 0
     values,points = values[ahead],points[:,ahead]
-    u,v = ((np.asarray(K, float) @ points)/points[2])[:2]
+    u,v = ((np.asarray(camera, float) @ points)/points[2])[:2]
     inside = (u > 0) & (u < width-1) & (v > 0) & (v < height-1)
     image = np.zeros((height, width, 3), np.float32)
     image[v[inside].astype(int),u[inside].astype(int)] = values[inside]
@@ -115,33 +115,33 @@ def dilate(image:np.ndarray, # (H, W, 3): range, intensity, height; 0 where ther
     return out
 
 def project_lidar(points:np.ndarray, # (N, 6): x, y, z, intensity, ring, time
-    K:np.ndarray,                    # (3, 3) of the camera, for an image of this size
-    T:np.ndarray,                    # (4, 4) LiDAR to camera
+    camera:np.ndarray,               # (3, 3) of the camera, for an image of this size
+    pose:np.ndarray,                 # (4, 4) LiDAR to camera
     size:tuple,                      # (height, width)
     enlarge:int=2,                   # Side of the box of the dilation; 1: none
 ) -> np.ndarray:                     # (H, W, 3) float32: range (m), intensity, height (m)
     "LiDAR points on the camera's image."
     points = points[np.linalg.norm(points[:,:3], axis=1) >= 1]
     distance = np.linalg.norm(points[:,:3], axis=1)
-    return dilate(project(points[:,:3], np.stack([distance, points[:,3], points[:,2]], 1), K, T, size), enlarge)
+    return dilate(project(points[:,:3], np.stack([distance, points[:,3], points[:,2]], 1), camera, pose, size), enlarge)
 
 # %% ../../../nbs/data/sets/32_muses.ipynb #4b265a0c
-def count_events(x,      # (N,) pixel, to the right
-    y,                   # (N,) pixel, down
-    t,                   # (N,) microseconds
-    p,                   # (N,) polarity 0 or 1
-    H:np.ndarray,        # (3, 3): event pixels to image pixels
-    size:tuple,          # (height, width)
-    window:float=30_000, # Microseconds before the last event
-) -> np.ndarray:         # (H, W, 3) float32: positive, negative, 0
+def count_events(columns:np.ndarray, # (N,) pixel, to the right
+    rows:np.ndarray,                 # (N,) pixel, down
+    times:np.ndarray,                # (N,) microseconds
+    polarities:np.ndarray,           # (N,) polarity 0 or 1
+    H:np.ndarray,                    # (3, 3): event pixels to image pixels
+    size:tuple,                      # (height, width)
+    window:float=30_000,             # Microseconds before the last event
+) -> np.ndarray:                     # (H, W, 3) float32: positive, negative, 0
     "Events of a time window on the camera's image."
-    x,y,t,p = map(np.asarray, (x, y, t, p))
+    columns,rows,times,polarities = map(np.asarray, (columns, rows, times, polarities))
     image = np.zeros((*size, 3), np.float32)
-    if not len(t): return image
-    recent = t >= t.max()-window
-    points = np.asarray(H, float) @ np.stack([x[recent], y[recent], np.ones(recent.sum())])
+    if not len(times): return image
+    recent = times >= times.max()-window
+    points = np.asarray(H, float) @ np.stack([columns[recent], rows[recent], np.ones(recent.sum())])
     u,v = np.rint(points[:2]/points[2]).astype(int)
-    channel = np.where(p[recent] > 0, 0, 1)
+    channel = np.where(polarities[recent] > 0, 0, 1)
     inside = (u >= 0) & (u < size[1]) & (v >= 0) & (v < size[0])
     np.add.at(image, (v[inside], u[inside], channel[inside]), 1)
     return np.minimum(image, 255)
@@ -167,14 +167,14 @@ def radar_points(scan:np.ndarray, # (11 + bins, 400) uint8, or transposed
     return np.stack([plane.ravel() for plane in planes], 1)
 
 def project_radar(points:np.ndarray, # (N, 4) of `radar_points`
-    K:np.ndarray,                    # (3, 3) of the camera, for an image of this size
-    T:np.ndarray,                    # (4, 4) radar to camera
+    camera:np.ndarray,               # (3, 3) of the camera, for an image of this size
+    pose:np.ndarray,                 # (4, 4) radar to camera
     size:tuple,                      # (height, width)
     enlarge:int=9,                   # Side of the box of the dilation; 1: none
 ) -> np.ndarray:                     # (H, W, 3) float32: range (m), strength, 0
     "Radar bins on the camera's image."
     distance = np.linalg.norm(points[:,:3], axis=1)
-    return dilate(project(points[:,:3], np.stack([distance, points[:,3], 0*distance], 1), K, T, size), enlarge)
+    return dilate(project(points[:,:3], np.stack([distance, points[:,3], 0*distance], 1), camera, pose, size), enlarge)
 
 # %% ../../../nbs/data/sets/32_muses.ipynb #2912351f
 @lru_cache(4)
@@ -271,15 +271,30 @@ def muses_event(path:Path, # An .h5 file
 
 DECODERS['muses_event'] = muses_event
 
+# %% ../../../nbs/data/sets/32_muses.ipynb #402aa026
+def muses_radar(path:Path, # A .png file
+    modality:'Modality',   # Its `Modality`
+    argument:str,          # Enlargement, 9 if empty
+    memo:dict=None,        # Not used
+) -> np.ndarray:           # (H, W, 3) float32: range, strength, 0
+    "Decoder: a radar scan as an image."
+    calibration,K,size = _camera(path, 'radar')
+    scan = raw_image(path)
+    if scan.dtype != np.uint8 or scan.ndim != 2 or 400 not in scan.shape or min(scan.shape) < 12:
+        raise RGBXError(path, f'{scan.dtype} {scan.shape}', 'uint8, 400 azimuths of a header and echoes')
+    return project_radar(radar_points(scan), K, _extrinsic(calibration, 'radar2rgb', path), size, int(argument or 9))
+
+DECODERS.update(muses_lidar=muses_lidar, muses_event=muses_event, muses_radar=muses_radar)
+
 # %% ../../../nbs/data/sets/32_muses.ipynb #9bca5127
 class _Mistakes(Mistakes):
     fixes = {'no-void': 'Was void mapped to a class? (AnySeg makes road of it: another protocol)'}
-    def unrecognised(self, root:Path, add):
+    def unrecognised(self, root:Path, add:'Callable'):
         if not (root/'frame_camera').is_dir(): return False
         add('error', 'no-labels', 'gt_semantic/ is missing', 'Unpack the package with the annotations')
         return True
 
-    def incomplete(self, layout:str, root:Path, modalities:list, add):
+    def incomplete(self, layout:str, root:Path, modalities:list, add:'Callable'):
         if layout != 'original': return False
         if any((root/'lidar').glob('*/*/*/*.bin')):
             add('note', 'no-projections',
@@ -295,7 +310,7 @@ class _Preparation(Preparation):
     def modalities(self, card:Card, root:Path):
         return super().modalities(card, root)+(['radar'] if (root/'radar').is_dir() else [])
 
-    def finish(self, root:Path, dst):
+    def finish(self, root:Path, dst:Path):
         "The calibration goes along."
         if (root/'calib.json').is_file() and not (dst/'calib.json').exists():
             link_file(root/'calib.json', dst/'calib.json')
@@ -316,7 +331,7 @@ def _write_events(path, counts):
     h5py = need('h5py', 'data', path)
     row,column,channel = np.nonzero(counts)
     repeats = counts[row,column,channel].astype(int)
-    def each(values): return np.repeat(values, repeats)
+    def each(values:np.ndarray): return np.repeat(values, repeats)
     time = np.linspace(0, 20_000, repeats.sum()).astype(np.int64)
     columns = each(column).astype(np.uint16),each(row).astype(np.uint16),time,each(1-channel).astype(np.uint8)
     with h5py.File(path, 'w') as file:
@@ -335,9 +350,9 @@ def _write_calibration(root, size):
     (root/'meta.json').write_text('{}')
 
 # %% ../../../nbs/data/sets/32_muses.ipynb #b31cf7f8
-def projected_toy(scene, # Of the miniature
-    kind:str             # 'lidar', 'event' or 'radar'
-) -> np.ndarray:         # (H, W, 3) float32
+def projected_toy(scene:dict, # Of the miniature
+    kind:str                  # 'lidar', 'event' or 'radar'
+) -> np.ndarray:              # (H, W, 3) float32
     "What a projected sensor's file holds."
     if kind == 'event': return np.dstack([scene['event'], 0*scene['event'][...,:1]])
     if kind == 'lidar': return scene['lidar']
@@ -345,26 +360,26 @@ def projected_toy(scene, # Of the miniature
 
 class _Miniature(Miniature):
     sensors = 'lidar', 'lidar_points', 'event'
-    def item(self, layout:str, split:str, i:int):
-        weather,time = _WEATHERS[i%4],_TIMES[i%2]
+    def item(self, layout:str, split:str, place:int):
+        weather,time = _WEATHERS[place%4],_TIMES[place%2]
         condition = 'night' if time == 'night' else 'fog' if weather == 'fog' else 'day'
-        number = self.number(split, i)
+        number = self.number(split, place)
         return f'{split}/{weather}/{time}/REC{number:04d}_frame_{number:06d}',condition
 
-    def content(self, scene, modality:'Modality', name:str):
+    def content(self, scene:dict, modality:'Modality', name:str):
         if modality.name == 'rgb': return toy_content(scene, modality)
         image = projected_toy(scene, modality.name)
         if modality.decode != 'muses16': return image
         return np.rint((image[...,::-1].astype(np.float64)+100)*150).astype(np.uint16)  # written reversed
 
-    def write_file(self, path:Path, modality:'Modality', scene, name:str):
+    def write_file(self, path:Path, modality:'Modality', scene:dict, name:str):
         if not (modality.decode or '').startswith('muses_'): return super().write_file(path, modality, scene, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         if modality.name == 'lidar': path.write_bytes(np.ascontiguousarray(scene['lidar_points'], np.float64).tobytes())
         elif modality.name == 'radar': put_file(path, _radar_scan(scene['lidar_points']))
         else: _write_events(path, scene['event'])
 
-    def write(self, root:Path, card:Card, items, size:tuple):
+    def write(self, root:Path, card:Card, items:list, size:tuple):
         super().write(root, card, items, size)
         _write_calibration(root, size)
 
