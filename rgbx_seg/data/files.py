@@ -12,7 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from ..core import atomic_path, choose, cv2_, need, RGBXError
-from .codecs import Stored, array_holes, decode_file
+from .codecs import Stored, decode_file
+from .no_data import array_holes
 from .modality import Modality
 from .painted import by_colour, by_smoothed_colour, label_colours
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
-from .codecs import array_holes, decode_file
+from .codecs import decode_file
+from .no_data import array_holes
 from .names import image_names
 from .painted import flat_places, label_colours, packed_colours
 from .thermal import flir_celsius
@@ -254,6 +255,7 @@ def _one_hot(pixels):
     "Is one plane 1 and are the others 0, everywhere?"
     return pixels.shape[2] > 1 and ((pixels == 1).sum(2) == 1).all() and ((pixels != 0).sum(2) == 1).all()
 
+# %% ../../nbs/data/34_places.ipynb #9dc09003
 def _look_at(look, path, random):
     "Add one file."
     stored = decode_file(path, indices=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, cv2_
-from .codecs import file_bytes
+from .exr import file_bytes
 
 # %% ../../nbs/data/13_thermal.ipynb #de7f4613
 @dataclass

@@ -14,7 +14,7 @@ import numpy as np
 from ...core import RGBXError
 from ..cards import Card, Facts, Layout
 from ..decoders import CAMERAS, DECODERS, read_modality
-from ..codecs import file_bytes
+from ..exr import file_bytes
 from ..files import repeat
 from ..miniatures import Miniature, toy_content
 from ..prepare import Preparation

@@ -27,8 +27,8 @@ from ...registry import DATASETS
 _CITATION = ('T. Brödermann, D. Bruggemann, C. Sakaridis, K. Ta, O. Liagouris, J. Corkill, L. Van Gool. MUSES: the '
              'multi-sensor semantic perception dataset for driving under uncertainty. ECCV 2024.')
 _NOTES = ['test labels are withheld: benchmark on Codabench',
-          'the statistics belong to projections enlarged by 2 x 2 (radar 10 x 10); raw radar is enlarged by 9 x 9 as the '
-          'official kit does it, "decode": "muses_radar:10" is the other',
+          'the statistics belong to projections enlarged by 2 x 2, radar by 10 x 10; raw radar here by 9 x 9, as the kit; '
+          '"decode": "muses_radar:10" is the other',
           'AnySeg maps void to road and resizes to 1024 x 1024: another protocol']
 _WEATHERS,_TIMES = ['clear', 'fog', 'rain', 'snow'],['day', 'night']
 def _where(holds): return [f'{weather}-{time}' for weather in _WEATHERS for time in _TIMES if holds(weather, time)]
@@ -232,6 +232,7 @@ def _radar_points(path):
         raise RGBXError(path, f'{scan.dtype} {scan.shape}', 'uint8, 400 azimuths of a header and echoes')
     return radar_points(scan)
 
+# %% ../../../nbs/data/sets/32_muses.ipynb #2138fd33
 def _projected_sensor(package, points, project_points):
     "A decoder: points of a sensor's file on the camera's image; its argument is the side of the dilation's box."
     def decode(path, modality, argument, memo=None):

@@ -11,7 +11,7 @@ import numpy as np
 from ...core import choose, need, RGBXError
 from ..modality import Modality, safe_name
 from ..decoders import CAMERAS, DECODERS, read_16_bit
-from ..codecs import file_bytes
+from ..exr import file_bytes
 from ..files import map_label, repeat
 from ..items import existing_file
 from ..miniatures import Miniature, disk_label, put_file, toy_content, write_layout
