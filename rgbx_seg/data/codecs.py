@@ -10,13 +10,9 @@ import contextlib, importlib, io, os, struct, tempfile, threading, warnings, zip
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
-from rgbx_seg.core import cv2_, need, RGBXError
-<<<<<<< ours
-from rgbx_seg.data.exr import check_pixels, exr_pixels
-from rgbx_seg.data.no_data import array_holes, band_holes
-=======
-from rgbx_seg.data.exr import check_pixels, exr_pixels, file_bytes
->>>>>>> theirs
+from ..core import cv2_, need, RGBXError
+from .exr import check_pixels, exr_pixels, file_bytes
+from .no_data import array_holes, band_holes
 
 # %% ../../nbs/data/03_codecs.ipynb #284e0dd9
 _PNG,_NPY,_EXR = b'\x89PNG\r\n\x1a\n',b'\x93NUMPY',b'v/1\x01'

@@ -27,8 +27,7 @@ from ...registry import DATASETS
 _CITATION = ('T. Brödermann, D. Bruggemann, C. Sakaridis, K. Ta, O. Liagouris, J. Corkill, L. Van Gool. MUSES: the '
              'multi-sensor semantic perception dataset for driving under uncertainty. ECCV 2024.')
 _NOTES = ['test labels are withheld: benchmark on Codabench',
-          'the statistics belong to projections enlarged by 2 x 2, radar by 10 x 10; raw radar here by 9 x 9, as the kit; '
-          '"decode": "muses_radar:10" is the other',
+          'statistics are of projections enlarged 2 x 2 (radar 10 x 10); raw radar 9 x 9 as the kit, or muses_radar:10',
           'AnySeg maps void to road and resizes to 1024 x 1024: another protocol']
 _WEATHERS,_TIMES = ['clear', 'fog', 'rain', 'snow'],['day', 'night']
 def _where(holds): return [f'{weather}-{time}' for weather in _WEATHERS for time in _TIMES if holds(weather, time)]
@@ -40,14 +39,13 @@ _RADAR = of_255((4.003564, 9.342789, 0.), (14.60685343, 19.29406236, 1.))
 _CAFUSER = dict(lidar=[[4.91737, 6.149373, .27025607], [13.34715295, 17.63751258, 1.23208644]],
     radar=[[4.003564, 9.342789, 0.], [14.60685343, 19.29406236, 1.]],
     event=[[.12577528, .12728328, 0.], [.54420582, .47625199, 1.]])
-_NORMS = dict(mmsam={name: [list(norm['mean']), list(norm['std'])]
-                     for name,norm in dict(lidar=_LIDAR, event=_EVENT).items()},
-              cafuser={name: [[value/255 for value in row] for row in norm] for name,norm in _CAFUSER.items()})
+_MMSAM = {name: [list(norm['mean']), list(norm['std'])] for name,norm in dict(lidar=_LIDAR, event=_EVENT).items()}
+_NORMS = dict(mmsam=_MMSAM, cafuser={name: [[value/255 for value in row] for row in norm] for name,norm in _CAFUSER.items()})
 
 # %% ../../../nbs/data/sets/32_muses.ipynb #0c66a456
-_VALUES = dict(lidar='range (m), intensity, height (m); 0: no return',
-               event='counts of positive and of negative events, 0', radar='range (m), intensity, 0')
-_PACKAGES = dict(lidar='lidar', event='event_camera', radar='radar')
+_VALUES = dict(lidar='range (m), intensity, height (m); 0: no return', radar='range (m), intensity, 0',
+               event='counts of positive and of negative events, 0')
+_PACKAGES = dict(lidar='lidar', radar='radar', event='event_camera')
 _SPANS = dict(lidar=(0, 80), event=(0, 5), radar=(0, 80))
 
 def _file(folder, what): return f'{folder}/{{0}}/{{1}}/{{2}}/{{3}}_{what}'
@@ -79,8 +77,7 @@ _projected = Card(
 _RAW = dict(lidar='.bin', event='.h5', radar='.png'),dict(lidar='muses_lidar', event='muses_event', radar='muses_radar')
 _LAYOUTS = dict(
     projected=_projected,
-    original=another_layout(_projected, 'original', [_RGB, *_sensors('', *_RAW)], _LABEL,
-                            ['frame_camera', 'gt_semantic']),
+    original=another_layout(_projected, 'original', [_RGB, *_sensors('', *_RAW)], _LABEL, ['frame_camera', 'gt_semantic']),
     projected_png=another_layout(_projected, 'projected_png',
                                  [_RGB, *_sensors(_PROJECTED, _same('.png'), _same('muses16'))], _LABEL,
                                  ['frame_camera', 'gt_semantic', 'projected_to_rgb', 'projected_to_rgb/*/*/*/*/*.png']))
