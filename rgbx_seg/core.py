@@ -48,7 +48,7 @@ def choose(name:str, # What was asked for
     if name in options: return options[name]
     near = nearest(name, options)
     more = ' ...' if len(options) > len(near) else ''
-    raise RGBXError(f'{what} {name!r}', 'no such name', f"one of {', '.join(near)}{more}")
+    raise RGBXError(f'{what} {repr(name)[:100]}', 'no such name', f"one of {', '.join(near)}{more}")
 
 # %% ../nbs/00_core.ipynb #9c23f407
 def _umask():

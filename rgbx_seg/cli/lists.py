@@ -11,7 +11,7 @@ import rgbx_seg as rx
 from ..core import RGBXError, nearest, write_text
 from ..registry import DATASETS, ENCODERS, FUSIONS, HEADS, MODELS, PROTOCOLS, QUIRKS, RECIPES
 from .counts import COUNTS, count_model
-from .parser import Names, Size, package, verb
+from .parser import Names, Size, card_words, package, verb
 
 # %% ../../nbs/cli/20_lists.ipynb #c11c0006
 def _save_proposal(report):
@@ -36,6 +36,7 @@ def _check(data:str,        # DATA: a folder of images, or the folder of a known
     *,
     # what is looked at
     card:str=None,          # What the data is: a known data set's name or a card.json; default: found out
+    group:str=None,         # Regular expression: items whose names agree in it stay in one split; default: each alone
     modalities:Names=None,  # Which; default: all
     part:bool=False,        # A part of the data: do not compare counts and sizes
     n:int=0,                # Items to read of each split; 0: all
@@ -45,6 +46,7 @@ def _check(data:str,        # DATA: a folder of images, or the folder of a known
     workers:int=0,          # Threads; 0: one per core
 ):
     "Say what a folder or a known data set was taken for, what is wrong with it, and what to do."
+    card = card_words(card, group)
     taken = _taken(data, card=card, modalities=modalities)
     if taken: print(taken)
     report = rx.check_data(data, card, modalities, full=not part, n=n or None, workers=workers or None)

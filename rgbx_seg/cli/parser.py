@@ -8,6 +8,7 @@ __all__ = ['package']
 # %% ../../nbs/cli/00_parser.ipynb #c11a0003
 import argparse, importlib, inspect, io, math, textwrap, tokenize
 from dataclasses import dataclass
+from ..core import RGBXError
 
 # %% ../../nbs/cli/00_parser.ipynb #c11a0006
 class Names(tuple):
@@ -120,6 +121,16 @@ def options_of(group:object, # A function whose parameters are options
     "The typed options of a group. A zero that was typed is a zero."
     mine = {name: given.get(name) for name in inspect.signature(group).parameters}
     return {name: value for name,value in mine.items() if value is not None and value is not False}
+
+def card_words(card:str, # --card
+    group:str,           # --group: a pattern of names
+) -> str:                # For `open_data`: what the data are, in words; None where nothing was typed
+    "The words of --card with the pattern of --group."
+    if group is None: return card
+    if card is None: return f'group={group}'
+    if '=' in card: return f'{card},group={group}'
+    raise RGBXError('--group', f'--card {card}, which knows its splits', 'a folder whose splits are drawn',
+                    'Leave one of them out')
 
 # %% ../../nbs/cli/00_parser.ipynb #c11a000e
 class WrongWords(Exception):

@@ -50,6 +50,7 @@ class Layout:
     void:bool=True                # Labels may hold the void value
     unlabelled:list[str]=field(default_factory=list) # Splits without labels
     list_columns:bool=False       # The lists have paths in columns, of which the first is RGB's
+    group:str|None=None           # Regular expression: items whose names agree in it stay in one split, where splits are drawn
     marks:list[str]=field(default_factory=list)      # Paths that are there in this layout, and in no other
     default:list[str]|None=None   # Modalities that are read unless others are asked for; None: all
     size:tuple[int, int]|None=None  # (height, width) of the images, where it is one

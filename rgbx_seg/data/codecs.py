@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from ..core import cv2_, need, RGBXError
 from .exr import check_pixels, exr_pixels, file_bytes
+from .no_data import array_holes, band_holes
 
 # %% ../../nbs/data/03_codecs.ipynb #284e0dd9
 _PNG,_NPY,_EXR = b'\x89PNG\r\n\x1a\n',b'\x93NUMPY',b'v/1\x01'
@@ -81,7 +82,8 @@ def _tiff_tags(file):
         big = struct.unpack(end+'H', start[2:4])[0] == 43
         file.seek(struct.unpack(end+('Q' if big else 'I'), start[8:16] if big else start[4:8])[0])
         n = struct.unpack(end+('Q' if big else 'H'), file.read(8 if big else 2))[0]
-        entries,size,tags = file.read(n*(20 if big else 12)),20 if big else 12,{}
+        size,tags = 20 if big else 12,{}
+        entries = file.read(min(n, 65535)*size)               # a name of a tag has 16 bits
         for at in range(0, len(entries), size):
             tag,kind = struct.unpack(end+'HH', entries[at:at+4])
             if kind not in _TAG_TYPES: continue
@@ -222,20 +224,10 @@ def _read_npy(path, data, indices, grey):
     raise RGBXError(path, f'an array of shape {array.shape} and type {array.dtype}', 'numbers, (H, W) or (H, W, C)')
 
 # %% ../../nbs/data/03_codecs.ipynb #d8c6a643
-_NO_DATA = -9999   # in float bands, what many programs write where nothing was measured, with a tag or without
-
-def _hole_values(band, nodata):
-    "(H, W) bool: where a band has no data."
-    holes = np.zeros(band.shape, bool)
-    if band.dtype.kind == 'f': holes = ~np.isfinite(band) | (band <= np.finfo(np.float32).min) | (band == _NO_DATA)
-    if nodata is None or nodata != nodata: return holes
-    same = np.isclose(band, nodata, rtol=1e-7, atol=0) if band.dtype.kind == 'f' else band == nodata
-    return holes | same
-
 def _holes(bands, nodata, alpha):
     "(H, W) bool of a (bands, H, W) array, or None."
     if bands.dtype.kind != 'f' and all(value is None for value in nodata): return None
-    each = [_hole_values(band, value) for band,value in zip(bands, nodata)][:len(bands)-alpha or None]
+    each = [band_holes(band, value) for band,value in zip(bands, nodata)][:len(bands)-alpha or None]
     holes = np.all(each, 0) if bands.dtype == np.uint8 else np.any(each, 0)
     return holes if holes.any() else None
 
@@ -324,11 +316,14 @@ def _by_tifffile(path, tifffile, indices):
     return bands,_holes(bands, [nodata]*len(bands), alpha),alpha
 
 # %% ../../nbs/data/03_codecs.ipynb #2d191824
+_MOST_BANDS = 4096   # GDAL takes minutes to describe more
+
 def _read_tiff(path, data, indices, grey):
     "A TIFF by rasterio, else by tifffile; what they give must be what the header says."
     with open(path, 'rb') as file: tags = _tiff_tags(file)
     height,width = tags.get(257, 0),tags.get(256, 0)
     check_pixels(path, height, width)
+    if tags.get(277, 1) > _MOST_BANDS: raise RGBXError(path, f'{tags[277]} bands', f'at most {_MOST_BANDS}')
     try: rasterio = importlib.import_module('rasterio')
     except ImportError: bands,holes,alpha = _by_tifffile(path, need('tifffile', 'geo', path), indices)
     else:
@@ -352,8 +347,7 @@ def _read_exr(path, data, indices, grey):
         if isinstance(e, RGBXError): raise
         raise RGBXError(path, f'an OpenEXR file that does not decode ({str(e)[:80]})', 'a complete file',
                         _AGAIN) from None
-    bad = ~np.isfinite(pixels).all(-1)
-    return Stored(pixels[...,0] if pixels.shape[2] == 1 else pixels, 'exr', holes=bad if bad.any() else None)
+    return Stored(pixels[...,0] if pixels.shape[2] == 1 else pixels, 'exr')
 
 # %% ../../nbs/data/03_codecs.ipynb #058f18e7
 _READERS = dict(png=_read_png, jpeg=_read_jpeg, tiff=_read_tiff, npy=_read_npy, exr=_read_exr)
@@ -366,10 +360,7 @@ def decode_file(path:Path,  # The file
     kind = _kind(file_bytes(path, 16))
     data = b'' if kind == 'tiff' else file_bytes(path)
     stored = _READERS.get(kind, _read_other)(path, data, indices, grey)
-    if stored.pixels.dtype.kind != 'f' or stored.holes is not None or kind == 'tiff': return stored
-    bad = ~np.isfinite(stored.pixels)
-    bad = bad if bad.ndim == 2 else bad.any(-1)
-    return replace(stored, holes=bad) if bad.any() else stored
+    return stored if kind == 'tiff' else replace(stored, holes=array_holes(stored.pixels))
 
 def is_radiometric(path:Path # A file
 ) -> bool:                   # A thermal camera's JPEG with its temperatures?

@@ -106,6 +106,14 @@ def check_images(card:'Card', # `Card`
     for rules in (_emptiness, _colour_rules, _depth_rules): rules(card, modality, stats, say)
     mistakes.modality(kind, modality, stats, say)
 
+def _zeros(modality):
+    "(what pixels of 0 are, what to do): by a span they are what lies below it, else places without data."
+    if modality.bits == 16 and modality.span is not None:
+        return (f'many pixels are 0: at or below {modality.span[0]:g}, the low end of its span, a cold sky perhaps',
+                'Nothing is wrong if they are; a wider "span" in card.json tells them apart')
+    return ('many pixels are 0: without data (holes of a projection onto RGB), or clipped by the camera',
+            'Look at some; prepare_data(..., inpaint=True) fills holes (Telea, radius 10)')
+
 def _pick(stats, holds): return [item for item,numbers in stats.items() if holds(numbers)]
 
 def _emptiness(card, modality, stats, say):
@@ -116,8 +124,7 @@ def _emptiness(card, modality, stats, say):
     say('error', 'constant', _pick(stats, lambda s: s['lo'] == s['hi'] != 0), 'images of one value',
         'The conversion failed')
     if modality.name.startswith('thermal'):
-        say('warning', 'holes', _pick(stats, lambda s: .002 < s['zero'] < 1), 'holes (0) from the projection',
-            'prepare_data(..., inpaint=True) fills them (Telea, radius 10), as the toolkit can', .2)
+        say('warning', 'holes', _pick(stats, lambda s: .002 < s['zero'] < 1), *_zeros(modality), .2)
     if modality.name == 'optical':
         say('warning', 'block', _pick(stats, lambda s: .02 < s['dark'] < 1), 'scenes with a black block in all bands',
             'Mark it void, or leave the scene out')

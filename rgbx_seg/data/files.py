@@ -7,12 +7,15 @@ __all__ = ['repeat', 'map_label', 'read_label', 'write_mask']
 
 # %% ../../nbs/data/05_files.ipynb #585941f4
 import warnings
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from ..core import atomic_path, choose, cv2_, need, RGBXError
 from .codecs import Stored, decode_file
+from .no_data import array_holes
 from .modality import Modality
+from .painted import by_colour, by_smoothed_colour, label_colours
 
 # %% ../../nbs/data/05_files.ipynb #4eb67b59
 _BGR = {3: [2, 1, 0], 4: [2, 1, 0, 3]}
@@ -118,11 +121,17 @@ def _opaque(stored, channels):
     clear = last == 0                        # a GeoTIFF that is cut out of a larger one
     return pixels[...,:-1],clear if holes is None else holes | clear
 
+def _channels_last(stored, channels):
+    "An array with channels first, with its channels last."
+    pixels = stored.pixels
+    if stored.kind != 'npy' or pixels.ndim == 2 or pixels.shape[2] == channels or pixels.shape[0] != channels:
+        return stored
+    pixels = np.ascontiguousarray(pixels.transpose(1, 2, 0))
+    return replace(stored, pixels=pixels, holes=array_holes(pixels))
+
 def _channels(path, pixels, stored, modality):
     "(H, W, channels) in the order of the modality."
     want = modality.channels
-    if pixels.ndim == 3 and pixels.shape[2] != want and pixels.shape[0] == want and stored.kind == 'npy':
-        pixels = np.ascontiguousarray(pixels.transpose(1, 2, 0))     # an array with channels first
     have = pixels.shape[2] if pixels.ndim == 3 else 1
     if have == 1: return repeat(pixels, want)
     if have == want: return _reordered(np.ascontiguousarray(pixels), stored.order, modality.order)
@@ -181,6 +190,7 @@ def to_modality(path:Path,    # For messages
     memo:dict=None,           # Holes are noted in it
 ) -> np.ndarray:              # (H, W, channels) uint8, with `bits=32` float32
     "The numbers of a file as a model gets them."
+    stored = _channels_last(stored, modality.channels)
     pixels,holes = _opaque(stored, modality.channels)
     image = _channels(path, _numbers(path, pixels, holes, modality), stored, modality)
     note_holes(memo, holes)
@@ -205,26 +215,6 @@ def _one_number(path, pixels):
                     'Without a card.json, painted labels are proposed as classes: rgbx check FOLDER --save; '
                     'in a card it is "label_decode": "colours:..."')
 
-def label_colours(pixels:np.ndarray # (H, W, 3) uint8, RGB
-) -> list:                          # Of 'rrggbb', by frequency
-    "The colours of a painted label."
-    packed = pixels[...,:3].astype(np.int64) @ [65536, 256, 1]
-    values,counts = np.unique(packed, return_counts=True)
-    return [f'{value:06x}' for value in values[np.argsort(-counts, kind='stable')]]
-
-def _by_colour(path, pixels, colours):
-    "(H, W) numbers of a painted label: the places of its colours in the list."
-    if pixels.ndim == 2: pixels = np.repeat(pixels[...,None], 3, 2)
-    packed = pixels[...,:3].astype(np.int64) @ [65536, 256, 1]
-    table = {int(colour, 16): number for number,colour in enumerate(colours.split(','))}
-    values,inverse = np.unique(packed, return_inverse=True)
-    unknown = [f'#{value:06x}' for value in values.tolist() if value not in table]
-    if unknown:
-        raise RGBXError(path,
-                        f"colours that no class has: {', '.join(unknown[:6])}{' ...' if len(unknown) > 6 else ''}",
-                        f"some of {', '.join('#'+colour for colour in colours.split(','))}")
-    return np.array([table[value] for value in values.tolist()], np.uint8)[inverse].reshape(packed.shape)
-
 # %% ../../nbs/data/05_files.ipynb #55e87225
 def _label_numbers(path, pixels, holes):
     "Class numbers as uint8; no data, -1 and 65535 are void."
@@ -238,18 +228,20 @@ def _label_numbers(path, pixels, holes):
                             'whole numbers 0..255, one per class', 'Convert the labels: number their classes from 0')
     return np.ascontiguousarray(pixels.astype(np.uint8))
 
+_PAINTED = dict(colours=by_colour, smoothed=by_smoothed_colour)   # {decoder: function of path, pixels and colours}
+
 def raw_label(path:Path, # The file
-    decode:str=None,     # 'red': the class is in the red channel; 'colours:rrggbb,...'; a name in `LABEL_DECODERS`
+    decode:str=None,     # 'red': the class is in the red channel; 'colours:rrggbb,...', 'smoothed:...'; of `LABEL_DECODERS`
 ) -> np.ndarray:         # (H, W) uint8, as on disk
     "The values of a label file."
     name,_,argument = (decode or '').partition(':')
-    if name not in ('', 'red', 'colours'): return choose(decode, LABEL_DECODERS, 'label decoder')(path)
-    stored = decode_file(path, indices=name != 'colours')
+    if name not in ('', 'red', *_PAINTED): return choose(decode, LABEL_DECODERS, 'label decoder')(path)
+    stored = decode_file(path, indices=name not in _PAINTED)
     if stored.kind == 'jpeg':
         raise RGBXError(path, 'a label saved as JPEG, which is lossy: its edges have values that nobody painted',
                         'labels as PNG, or another format without loss', 'Export the labels again as PNG')
     pixels = _reordered(stored.pixels, stored.order, 'rgb')
-    if name == 'colours': return _by_colour(path, pixels, argument)
+    if name in _PAINTED: return _PAINTED[name](path, pixels, argument)
     if name == 'red' and pixels.ndim == 3: pixels = pixels[...,0]
     return _label_numbers(path, _one_number(path, pixels), stored.holes)
 

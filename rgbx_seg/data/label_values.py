@@ -9,6 +9,8 @@ __all__ = []
 import numpy as np
 from ..core import RGBXError
 from .cards import voc_palette
+from .codecs import decode_file
+from .painted import smoothed_label
 from .places import Place, look_at
 from ..registry import DATASETS
 
@@ -29,7 +31,7 @@ def _named_colours(colours):
         return name,classes,palette,['000000'] if '000000' in colours and '000000' not in palette else []
     return None
 
-def _painted(colours):
+def _painted(colours, decoder='colours'):
     "Card fields and notes of painted labels."
     known = _named_colours(colours)
     if known:
@@ -45,7 +47,8 @@ def _painted(colours):
         table = {i: i for i in range(len(palette))} | {len(palette)+i: 255 for i in range(len(void))}
         words = f"labels are painted in {len(palette)} colours, one class each: {', '.join('#'+c for c in palette[:8])}"
     rgb = np.array([[int(colour[i:i+2], 16) for i in (0, 2, 4)] for colour in palette])
-    return dict(classes=list(classes), palette=rgb, label_decode='colours:'+','.join(listed), label_map=table),[words]
+    decode = f"{decoder}:{','.join(listed)}"
+    return dict(classes=list(classes), palette=rgb, label_decode=decode, label_map=table),[words]
 
 # %% ../../nbs/data/36_label_values.ipynb #9e88cc85
 def _by_values(values):
@@ -66,6 +69,48 @@ def _by_values(values):
                 [f"labels hold {n} values far apart, one class each: {', '.join(map(str, seen[:10]))}"])
     return dict(classes=[f'class {i}' for i in range(top+1)]),[]
 
+# %% ../../nbs/data/36_label_values.ipynb #5a0e1000
+def _rgb_pixels(path):
+    "A painted label as (H, W, 3), or (H, W) where it is grey."
+    stored = decode_file(path)
+    pixels = stored.pixels
+    if pixels.ndim == 2: return pixels
+    return pixels[...,2::-1] if stored.order == 'bgr' else pixels[...,:3]
+
+def _mixed_share(files, listed):
+    "(share of pixels that mix the listed colours, other colours) of some files."
+    strange,void = set(),[]
+    for path in files[::max(1, len(files)//40)][:40]:
+        numbers,others = smoothed_label(_rgb_pixels(path), ','.join(listed))
+        strange |= {f'{value:06x}' for value in others}
+        void.append((numbers == 255).mean())
+    return float(np.mean(void)),strange
+
+def _are_of_a_palette(colours):
+    "Are all the colours those of a palette that is known?"
+    return bool(_named_colours(colours)) or colours-{'e0e0c0'} <= {_hex(colour) for colour in voc_palette(256)}
+
+def _not_one_each(path, listed, strange):
+    "Edges were smoothed, and something else is there, too."
+    some = ', '.join('#'+colour for colour in sorted(strange)[:6])+(' ...' if len(strange) > 6 else '')
+    return RGBXError(path, f'labels painted in {len(listed)} colours with smoothed edges, and {len(strange)} colours '
+                           f'that are no mix of these: {some}', 'one colour for each class',
+                     'Export them without smoothing (no anti-aliasing; resized by nearest neighbour), or list the '
+                     f'colours in card.json: "label_decode": "smoothed:{",".join(listed[:3])},..."')
+
+def _painted_fields(files, look):
+    "Card fields and notes of painted labels; mixed colours of smoothed edges are void."
+    colours = None if look.colours is None else look.colours | {f'{value:02x}'*3 for value in look.values or ()}
+    listed = sorted(look.flat)
+    few = colours is not None and len(colours) <= 64
+    if few and (colours == set(listed) or len(listed) < 2 or _are_of_a_palette(colours)): return _painted(colours)
+    share,strange = _mixed_share(files, listed)
+    if few and colours-set(listed) <= strange: return _painted(colours)      # thin things, and no mixes
+    if strange: raise _not_one_each(files[0], listed, strange)
+    fields,notes = _painted(set(listed), 'smoothed')
+    return fields,[f'{notes[0]}; edges are smoothed: their mixed colours ({100*share:.1f} % of the pixels) are void']
+
+# %% ../../nbs/data/36_label_values.ipynb #5a0e1001
 def label_fields(place:Place # Of the labels
 ) -> tuple:                  # (fields of `Card`, [what was decided, ...])
     "How a folder of labels is read, from up to 200 of its files."
@@ -76,7 +121,7 @@ def label_fields(place:Place # Of the labels
     if look.planes:
         return (dict(classes=[f'class {i}' for i in range(look.planes)]),
                 [f'labels have {look.planes} planes, one per class'])
-    if look.painted: return _painted(look.colours | {f'{v:02x}'*3 for v in look.values or ()})
+    if look.painted or look.smoothed: return _painted_fields(files, look)
     if look.values is None or not look.values:
         raise RGBXError(files[0], 'labels with no few class numbers or colours', 'one number or colour per class',
                         look.errors[0].fix if look.errors else 'Say where the labels are: --card label=FOLDER')

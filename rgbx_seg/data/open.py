@@ -93,7 +93,7 @@ def _proposed_for(card, reading):
     classes = dict(classes=list(reading.classes), palette=np.array(reading.palette))
     if set(card.classes) <= set(reading.classes):
         return card.with_changes(label_map=_classes_by_name(card, reading), **classes)
-    painted = (card.layout.label_decode or '').startswith('colours:')
+    painted = (card.layout.label_decode or '').startswith(('colours:', 'smoothed:'))
     if painted or card.num_classes > n:
         raise RGBXError(f'labels of {card.name!r}', f"the classes {_some(card.classes)}",
                         f'some of {_some(reading.classes)}, which the run knows',
@@ -112,7 +112,8 @@ def _guessed_card(root, reading):
     if found:
         name,card = found[0]
         return card,f'{name}, {card.layout.name} layout, by its folders'
-    try: return _proposed_for(propose_card(root), reading),'proposed from its files'
+    told = {} if reading is None or reading.group is None else dict(group=reading.group)
+    try: return _proposed_for(propose_card(root, told), reading),'proposed from its files'
     except RGBXError as e:
         if not why: raise
         raise RGBXError(e.where, e.found, e.expected, '. '.join([e.fix, *why]).strip('. ')) from None

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from ..core import RGBXError
 from .codecs import decode_file
-from .files import label_colours
+from .no_data import array_holes
 from .names import image_names
+from .painted import flat_places, label_colours, packed_colours
 from .thermal import flir_celsius
 
 # %% ../../nbs/data/34_places.ipynb #c3fe7039
@@ -182,6 +183,8 @@ class Look:
     sizes:set=field(default_factory=set)      # (height, width)
     values:set=field(default_factory=set)     # Whole numbers of one-channel files; None: too many, or fractions
     colours:set=field(default_factory=set)    # 'rrggbb' of three-channel files; None: too many
+    flat:set=field(default_factory=set)       # Those that fill blocks of 3 x 3 pixels
+    flat_share:float=1.                       # Of the pixels of the least flat file
     sample:list=field(default_factory=list)   # (n, channels) numbers without holes, of each file
     radiometric:bool=False                    # Thermal camera's JPEGs?
     errors:list=field(default_factory=list)   # Of files that do not read
@@ -194,6 +197,10 @@ class Look:
     def painted(self) -> bool: # Like painted labels?
         "Three channels, few colours?"
         return self.channels == 3 and self.colours is not None and 0 < len(self.colours) <= 64
+    @property
+    def smoothed(self) -> bool: # Like painted labels with anti-aliased edges?
+        "Three channels, almost everywhere one of few colours?"
+        return self.channels == 3 and self.flat_share > .6 and 1 < len(self.flat) <= 64
     def numbers(self, channels:slice=slice(None) # Which channels
     ) -> np.ndarray:                             # (n, channels) float64
         "Numbers of all files that were looked at."
@@ -208,13 +215,23 @@ def _add_values(look, pixels, holes):
     else: look.values |= set(map(int, values.tolist()))
 
 # %% ../../nbs/data/34_places.ipynb #e72084d1
+def _flat_colours(pixels, flat=None):
+    "The colours that fill a block of 3 x 3 pixels."
+    packed = packed_colours(pixels)
+    if flat is None: flat = flat_places(packed)
+    return {f'{value:06x}' for value in np.unique(packed[flat]).tolist()}
+
 def _add_colours(look, pixels):
     "Colours of a file with three channels."
-    if look.colours is None or pixels.dtype != np.uint8: look.colours = None
-    else:
-        small = pixels if pixels.shape[0]*pixels.shape[1] < 1 << 22 else pixels[::4,::4]
+    if pixels.dtype != np.uint8: look.colours,look.flat_share = None,0.
+    if look.colours is None and look.flat_share <= .6: return        # a photograph
+    small = pixels if pixels.shape[0]*pixels.shape[1] < 1 << 22 else pixels[::4,::4]
+    if look.colours is not None:
         colours = label_colours(small)
         look.colours = None if len(colours) > 256 else look.colours | set(colours)
+    flat = flat_places(packed_colours(pixels))
+    look.flat_share = min(look.flat_share, float(flat.mean()))
+    look.flat |= _flat_colours(pixels, flat)
 
 # %% ../../nbs/data/34_places.ipynb #120aba70
 def _plain(stored):
@@ -238,6 +255,7 @@ def _one_hot(pixels):
     "Is one plane 1 and are the others 0, everywhere?"
     return pixels.shape[2] > 1 and ((pixels == 1).sum(2) == 1).all() and ((pixels != 0).sum(2) == 1).all()
 
+# %% ../../nbs/data/34_places.ipynb #9dc09003
 def _look_at(look, path, random):
     "Add one file."
     stored = decode_file(path, indices=True)
@@ -250,8 +268,9 @@ def _look_at(look, path, random):
     look.channels = max(look.channels, channels)
     look.types.add(str(pixels.dtype))
     look.sizes.add(pixels.shape[:2])
-    holes = stored.holes if stored.holes is not None and stored.holes.shape == pixels.shape[:2] else None
+    holes = array_holes(pixels) if stored.kind == 'npy' else stored.holes
     if channels == 1: _add_values(look, pixels, holes)
+    if channels == 1 and stored.pixels.ndim == 3 and pixels.dtype == np.uint8: look.flat |= _flat_colours(pixels)
     elif stored.kind == 'npy' and _one_hot(pixels): look.planes = max(look.planes, channels)
     elif channels == 3: _add_colours(look, pixels)
     rows = pixels.reshape(-1, channels) if holes is None else pixels.reshape(-1, channels)[~holes.ravel()]

@@ -42,7 +42,7 @@ def _says(kind, words): return has_word(kind.key, words) or has_word(kind.place.
 
 def _label_points(kind):
     look = kind.look
-    few = look.few_values or look.painted or look.planes > 0
+    few = look.few_values or look.painted or look.planes > 0 or look.smoothed and _says(kind, LABEL_WORDS)
     return (2*_says(kind, LABEL_WORDS)+few-2*(look.channels > 1 and not few)
             -2*(not few and look.channels == 1 and 'jpeg' not in look.kinds))
 
@@ -102,7 +102,8 @@ def told_folders(words:str, # 'rgb=images,thermal=ir,label=masks,group=seq\\d+'
 ) -> dict:                  # {what: folder, or the pattern of a group}
     "What folders are, as said in words; {} where `words` is something else."
     if not isinstance(words, str) or '=' not in words: return {}
-    return {k.strip(): v.strip() for k,_,v in (part.partition('=') for part in words.split(',')) if v.strip()}
+    return {k.strip(): v.strip()
+            for k,_,v in (part.partition('=') for part in re.split(r',(?=\s*\w+\s*=)', words)) if v.strip()}
 
 def _told(root, kinds, told, what):
     "The kind that was told for `what`."
@@ -144,9 +145,19 @@ def _sort_out(root, kinds, told):
     return found
 
 # %% ../../nbs/data/38_propose.ipynb #5931328e
+def _check_group(names, pattern):
+    "A regular expression that tells the names apart."
+    try: found = {match[0] for name in names if (match := re.search(pattern, name))}
+    except re.error as e:
+        raise RGBXError('--group', f'{pattern!r} ({e})', r"a regular expression, '^seq\d+' for instance") from None
+    if not found:
+        raise RGBXError('--group', f'{pattern!r}, which is in none of {len(names)} names ({names[0]} ...)',
+                        r"a regular expression that the names of items have, '^seq\d+' for instance")
+
 def _groups(names, pattern):
     "{group: names}: by a regular expression, else by the first folder of a name, else each alone."
     groups = {}
+    if pattern: _check_group(names, pattern)
     for name in names:
         match = re.search(pattern, name) if pattern else re.match('(.+?)/', name)
         groups.setdefault((match[1] if match.groups() else match[0]) if match else name, []).append(name)
@@ -186,23 +197,31 @@ def _lists(root):
         return {split: file.relative_to(root).as_posix() for split,file in files.items()},columns
     return {},False
 
+def _no_group(root, group, found):
+    "Splits that are there are not drawn again."
+    if group is None: return
+    raise RGBXError(root, found, 'a folder whose splits are drawn, for a group of names',
+                    'Leave --group out, or move those away')
+
 def _splits(root, rgb, names, group, notes):
     "Fields of a card about its splits."
     lists,columns = _lists(root)
     if lists:
+        _no_group(root, group, f"lists of its own ({', '.join(lists.values())})")
         return dict(splits={split: lists[split] for split in ('train', 'val', 'test') if split in lists},
                     list_columns=columns)
     slots = len(next(iter(rgb.place.files)))
     for i in range(slots):
         values = sorted({of[i] for of in rgb.place.files})
         if not all(value.lower() in SPLIT_WORDS for value in values): continue
+        _no_group(root, group, f"a folder for each split ({', '.join(values)})")
         def pattern(value:str): return '/'.join([*['*']*i, value, *['*']*(slots-i)])
         return dict(splits={SPLIT_WORDS[value.lower()]: dict(names=pattern(value)) for value in values})
     parts = divide(names, group=group)
     together = f'names that agree in {group!r}' if group else 'items of one folder' if slots else ''
     if together: notes.append(f'{together} stay in one split')
     star = '/'.join(['*']*(slots+1))
-    return dict(splits={split: dict(names=star, only=only) for split,only in parts.items()})
+    return dict(splits={split: dict(names=star, only=only) for split,only in parts.items()}, group=group)
 
 # %% ../../nbs/data/38_propose.ipynb #718476c0
 def _span(numbers):

@@ -36,11 +36,13 @@ class _Record:
     palette:tuple       # Of (red, green, blue), one per class
     ignore:int=255      # The void train id
     plugins:tuple=()    # Files or modules that the run needs (`load_plugin`)
+    group:str=None      # Pattern by which the splits of its data were drawn; drawn again, they are the same
 
     def to_dict(self) -> dict: # Of strings, numbers, lists and dicts alone
         "As plain data, for `config.json`."
         return dict(modalities=[_plain(m) for m in self.modalities.values()], classes=list(self.classes),
-                    palette=[list(colour) for colour in self.palette], ignore=self.ignore, plugins=list(self.plugins))
+                    palette=[list(colour) for colour in self.palette], ignore=self.ignore, plugins=list(self.plugins),
+                    **({} if self.group is None else dict(group=self.group)))
 
     @classmethod
     def from_dict(cls,
@@ -54,7 +56,7 @@ class _Record:
         try:
             modalities = {m['name']: _modality(m) for m in data['modalities']}
             palette = tuple(tuple(map(int, colour)) for colour in data['palette'])
-            rest = int(data.get('ignore', 255)),tuple(data.get('plugins', ()))
+            rest = int(data.get('ignore', 255)),tuple(data.get('plugins', ())),data.get('group')
             return cls(modalities, tuple(map(str, data['classes'])), palette, *rest)
         except RGBXError: raise
         except (TypeError, KeyError, AttributeError, ValueError) as e:
@@ -72,7 +74,8 @@ class Reading(_Record):
         "What a card says about reading."
         card = card.in_order('bgr') if bgr else card
         palette = tuple(map(tuple, card.palette.tolist()))
-        return cls(dict(card.modalities), tuple(card.classes), palette, card.layout.ignore, tuple(needed))
+        return cls(dict(card.modalities), tuple(card.classes), palette, card.layout.ignore, tuple(needed),
+                   card.layout.group)
 
     @classmethod
     def of(cls, dataset:DataSet # An open data set

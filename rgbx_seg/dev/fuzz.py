@@ -113,6 +113,7 @@ def _run_input(kind, given, folder, watch):
         watch.begin(folder)
         outcome,words,read = _outcome(kind, path)
         watch.on = False
+        if kind.name == 'words': watch.deeds = [deed for deed in watch.deeds if not deed.startswith('read ')]   # as typed
         if watch.deeds or any(place.rglob('executed')): outcome,words = 'executed',' '.join(watch.deeds[:3])
         peak = _status('VmHWM')
         if peak > _MOST and outcome in ('fine', 'refused'): outcome,words = 'memory',f'{peak/1e9:.1f} GB'

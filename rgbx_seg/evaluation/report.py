@@ -286,6 +286,7 @@ def _fields_of(data):
     "The fields of a report, of the kinds that they must be."
     fields = {key: fit_value(data[key], kind, key) for key,kind in _FORM.items() if key in data}
     fields['counts'] = {name: _whole_numbers(matrix, f'counts[{name}]') for name,matrix in fields['counts'].items()}
+    if 'void' in fields.get('protocol', {}): fit_value(fields['protocol']['void'], tuple[str, ...], 'protocol.void')
     for name,number in fields['items'].items(): fit_value(number, int, f'items[{name}]')
     if set(fields['items']) != set(fields['counts']):
         raise RGBXError('items', ', '.join(fields['items'])[:80], 'a number for each of counts')

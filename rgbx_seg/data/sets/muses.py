@@ -27,7 +27,7 @@ from ...registry import DATASETS
 _CITATION = ('T. Brödermann, D. Bruggemann, C. Sakaridis, K. Ta, O. Liagouris, J. Corkill, L. Van Gool. MUSES: the '
              'multi-sensor semantic perception dataset for driving under uncertainty. ECCV 2024.')
 _NOTES = ['test labels are withheld: benchmark on Codabench',
-          'the statistics belong to projections enlarged by 2 x 2 (radar 10 x 10)',
+          'statistics are of projections enlarged 2 x 2 (radar 10 x 10); raw radar 9 x 9 as the kit, or muses_radar:10',
           'AnySeg maps void to road and resizes to 1024 x 1024: another protocol']
 _WEATHERS,_TIMES = ['clear', 'fog', 'rain', 'snow'],['day', 'night']
 def _where(holds): return [f'{weather}-{time}' for weather in _WEATHERS for time in _TIMES if holds(weather, time)]
@@ -39,14 +39,13 @@ _RADAR = of_255((4.003564, 9.342789, 0.), (14.60685343, 19.29406236, 1.))
 _CAFUSER = dict(lidar=[[4.91737, 6.149373, .27025607], [13.34715295, 17.63751258, 1.23208644]],
     radar=[[4.003564, 9.342789, 0.], [14.60685343, 19.29406236, 1.]],
     event=[[.12577528, .12728328, 0.], [.54420582, .47625199, 1.]])
-_NORMS = dict(mmsam={name: [list(norm['mean']), list(norm['std'])]
-                     for name,norm in dict(lidar=_LIDAR, event=_EVENT).items()},
-              cafuser={name: [[value/255 for value in row] for row in norm] for name,norm in _CAFUSER.items()})
+_MMSAM = {name: [list(norm['mean']), list(norm['std'])] for name,norm in dict(lidar=_LIDAR, event=_EVENT).items()}
+_NORMS = dict(mmsam=_MMSAM, cafuser={name: [[value/255 for value in row] for row in norm] for name,norm in _CAFUSER.items()})
 
 # %% ../../../nbs/data/sets/32_muses.ipynb #0c66a456
-_VALUES = dict(lidar='range (m), intensity, height (m); 0: no return',
-               event='counts of positive and of negative events, 0', radar='range (m), intensity, 0')
-_PACKAGES = dict(lidar='lidar', event='event_camera', radar='radar')
+_VALUES = dict(lidar='range (m), intensity, height (m); 0: no return', radar='range (m), intensity, 0',
+               event='counts of positive and of negative events, 0')
+_PACKAGES = dict(lidar='lidar', radar='radar', event='event_camera')
 _SPANS = dict(lidar=(0, 80), event=(0, 5), radar=(0, 80))
 
 def _file(folder, what): return f'{folder}/{{0}}/{{1}}/{{2}}/{{3}}_{what}'
@@ -78,8 +77,7 @@ _projected = Card(
 _RAW = dict(lidar='.bin', event='.h5', radar='.png'),dict(lidar='muses_lidar', event='muses_event', radar='muses_radar')
 _LAYOUTS = dict(
     projected=_projected,
-    original=another_layout(_projected, 'original', [_RGB, *_sensors('', *_RAW)], _LABEL,
-                            ['frame_camera', 'gt_semantic']),
+    original=another_layout(_projected, 'original', [_RGB, *_sensors('', *_RAW)], _LABEL, ['frame_camera', 'gt_semantic']),
     projected_png=another_layout(_projected, 'projected_png',
                                  [_RGB, *_sensors(_PROJECTED, _same('.png'), _same('muses16'))], _LABEL,
                                  ['frame_camera', 'gt_semantic', 'projected_to_rgb', 'projected_to_rgb/*/*/*/*/*.png']))
@@ -217,18 +215,33 @@ def _muses16(path, modality, arg, memo):
 DECODERS['muses16'] = _muses16
 
 # %% ../../../nbs/data/sets/32_muses.ipynb #656838fe
-def muses_lidar(path:Path, # A .bin file
-    modality:'Modality',         # Its `Modality`
-    argument:str,     # Enlargement, 2 if empty
-    memo:dict=None,        # Not used
-) -> np.ndarray:      # (H, W, 3) float32: range, intensity, height
-    "Decoder: a LiDAR file as an image."
-    calibration,K,size = _camera(path, 'lidar')
+def _lidar_points(path):
+    "(N, 6) of a .bin file."
     data = Path(path).read_bytes()
     if not data or len(data)%48:
         raise RGBXError(path, f'{len(data)} bytes', 'float64, six numbers a point', 'Copy the file again')
-    T = np.array(calibration['extrinsics']['lidar2rgb'])
-    return project_lidar(np.frombuffer(data).reshape(-1, 6), K, T, size, int(argument or 2))
+    return np.frombuffer(data).reshape(-1, 6)
+
+def _radar_points(path):
+    "(N, 4) of a scan."
+    scan = raw_image(path)
+    if scan.dtype != np.uint8 or scan.ndim != 2 or 400 not in scan.shape or min(scan.shape) < 12:
+        raise RGBXError(path, f'{scan.dtype} {scan.shape}', 'uint8, 400 azimuths of a header and echoes')
+    return radar_points(scan)
+
+# %% ../../../nbs/data/sets/32_muses.ipynb #2138fd33
+def _projected_sensor(package, points, project_points):
+    "A decoder: points of a sensor's file on the camera's image; its argument is the side of the dilation's box."
+    def decode(path, modality, argument, memo=None):
+        calibration,K,size = _camera(path, package)
+        T = _extrinsic(calibration, f'{package}2rgb', path)
+        enlarge = [int(argument)] if argument else []
+        return project_points(points(path), K, T, size, *enlarge)
+    return decode
+
+muses_lidar = _projected_sensor('lidar', _lidar_points, project_lidar)
+muses_radar = _projected_sensor('radar', _radar_points, project_radar)
+DECODERS.update(muses_lidar=muses_lidar, muses_radar=muses_radar)
 
 def _read_events(path):
     "x, y, t, p of an event file."
@@ -253,6 +266,8 @@ def muses_event(path:Path, # An .h5 file
     rotation = np.array(calibration['extrinsics']['event2rgb'], float)[:3,:3]
     image,side = count_events(*events, K @ rotation @ np.linalg.inv(own), size),int(argument or 2)
     return cv2_().dilate(image, np.ones((side, side), np.uint8)) if side > 1 else image
+
+DECODERS['muses_event'] = muses_event
 
 # %% ../../../nbs/data/sets/32_muses.ipynb #402aa026
 def muses_radar(path:Path, # A .png file
