@@ -84,6 +84,11 @@ def _is_check(node):
     called = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
     return isinstance(node, ast.Assert) or getattr(called, 'id', '').startswith('test_')
 
+def _is_test(tree):
+    "Whether a quarter of the statements of a cell, inner ones too, are checks."
+    statements = [node for outer in tree for node in ast.walk(outer) if isinstance(node, ast.stmt)]
+    return 0 < len(statements) <= 4*sum(map(_is_check, statements))
+
 def _fold_word(source, flags, tests, outputs):
     "The word under which a code cell is folded, '' for one that is open."
     try: tree = ast.parse(source).body
@@ -91,7 +96,7 @@ def _fold_word(source, flags, tests, outputs):
     imports = bool(tree) and all(isinstance(node, (ast.Import,ast.ImportFrom)) for node in tree)
     typed = 'export' not in flags and source.count('\n') <= 4  # the reader is to type them
     if imports and not typed: return 'Imports'
-    checks = bool(tree) and not outputs and 2*sum(map(_is_check, tree)) >= len(tree)
+    checks = 'export' not in flags and not outputs and _is_test(tree)
     return 'Tests' if tests or checks or 'code-fold' in flags else ''
 
 # %% ../../nbs/dev/10_docs.ipynb #5b1de0a1
