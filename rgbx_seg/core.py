@@ -10,6 +10,8 @@ __all__ = ['RGBXError', 'nearest', 'choose', 'process_lives', 'sweep_parts', 'at
 # %% ../nbs/00_core.ipynb #fcd39f8e
 import contextlib, difflib, errno, importlib, os, random, re, signal, socket, sys, tempfile, time, zlib
 from collections.abc import Callable, Iterable
+from multiprocessing import active_children
+from multiprocessing.util import Finalize
 from pathlib import Path
 import numpy as np
 
@@ -161,6 +163,18 @@ def leave_signals(*_:object): # What a loader hands to its workers' start
     "Called in a reading process: signals to all are the parent's affair."
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _second_time)   # torch ends a worker that does not end by itself
+
+def _end_workers():
+    "Signals to reading processes that are still there when their parent ends, until they are gone."
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)   # torch's own would report them as lost
+    for process in [child for child in active_children() if child.daemon]:
+        for _ in range(100):                        # two that come at once count as one
+            process.terminate()
+            process.join(.1)
+            if not process.is_alive(): break
+        else: process.kill()
+
+Finalize(None, _end_workers, exitpriority=0)        # before Python's one signal and its wait without end
 
 def worker_error(error:RuntimeError # From torch's loader, or from anywhere
 ) -> RGBXError:                     # None where it is about something else
