@@ -4,9 +4,9 @@
     python kernels/bench_peers.py [--rounds 5] [--size 480x640] [--out FILE]
 
 A model of two sensors does the work of two encoders, so seconds say little: compared is how fast each gets its own arithmetic done. Work is counted by one counter
-for all (torch's FlopCounterMode, two per multiply-add). The models take turns; time is CPU time of one thread, the median of the rounds. Random weights.
+for all (torch's FlopCounterMode, two per multiply-add). The models take turns; time is CPU time of one thread, the median of the rounds (of a call above 4 s the only one). Random weights.
 """
-import argparse, os, statistics, sys, time, warnings
+import argparse, os, sys, warnings
 from pathlib import Path
 
 os.environ['OMP_NUM_THREADS'] = '1'
@@ -16,6 +16,7 @@ warnings.filterwarnings('ignore')
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 import rgbx_seg as rx
+from bench import Table, cpu_name, interleave, med
 
 def peers():
     "{ours: {name: model}}, of the packages that are there."
@@ -37,16 +38,6 @@ def work(model, images):
     with torch.no_grad(),FlopCounterMode(display=False) as counter: model(*images)
     return counter.get_total_flops()/1e9
 
-def seconds(models, rounds):
-    "Median CPU seconds of {name: (model, images)}, in turns."
-    times = {name: [] for name in models}
-    for turn in range(rounds+1):
-        for name,(model,images) in models.items():
-            start = time.process_time()
-            with torch.no_grad(): model(*images)
-            if turn: times[name].append(time.process_time()-start)
-    return {name: statistics.median(taken) for name,taken in times.items()}
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--rounds', type=int, default=5)
@@ -55,20 +46,21 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     size = tuple(map(int, args.size.split('x')))
-    lines = ['| model | GFLOP | s | GFLOP/s | ours over it |', '| --- | --- | --- | --- | --- |']
+    table = Table('model','GFLOP','s','GFLOP/s','ours over it')
     for name,others in peers().items():
         image = torch.randn(1, 3, *size)
         models = {name: (rx.create_model(name, 40, ('rgb','x')).eval(), (image, image))}
         models |= {other: (model.eval(), (image,)) for other,model in others.items()}
-        gflop,taken = {key: work(*value) for key,value in models.items()},seconds(models, args.rounds)
+        gflop = {key: work(*value) for key,value in models.items()}
+        with torch.no_grad():
+            times,_ = interleave({key: (lambda model=model, images=images: model(*images)) for key,(model,images) in models.items()}, args.rounds)
+        taken = {key: med(values)/1e3 for key,values in times.items()}
         rate = {key: gflop[key]/taken[key] for key in models}
         for key in models:
             ratio = '' if key == name else f'{rate[name]/rate[key]:.2f}'
-            lines.append(f'| {key} | {gflop[key]:.0f} | {taken[key]:.2f} | {rate[key]:.1f} | {ratio} |')
-            print(lines[-1], flush=True)
-    from bench import cpu_name
+            table.add(key, f'{gflop[key]:.0f}', f'{taken[key]:.2f}', f'{rate[key]:.1f}', ratio)
     head = (f'# Beside well-known models\n\n{cpu_name()}, one thread, CPU time, float32, batch 1, {args.size}; torch {torch.__version__}. '
             '`python kernels/bench_peers.py`.\n\n')
-    Path(args.out).write_text(head+'\n'.join(lines)+'\n')
+    Path(args.out).write_text(f'{head}{table}\n')
 
 if __name__ == '__main__': main()

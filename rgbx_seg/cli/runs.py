@@ -174,10 +174,6 @@ def _conditions(words):
     pairs = (word.split('=', 1) if '=' in word else (Path(word).stem, word) for word in words or ())
     return dict(pairs) or None
 
-def _is_page(out):
-    "Is a report written as a page, which shows how sure a model is?"
-    return out is not None and Path(out).suffix == '.html'
-
 def _masks(*,
     save:str=None,          # Also write the masks to this folder; default: no masks
     scores:bool=False,      # With --save: also the scores (.npz)
@@ -226,7 +222,8 @@ def _eval(run:str,          # RUN: a run folder, a saved model, or a checkpoint 
                    num_workers=given['workers'], name=opened.name, conditions=_conditions(conditions),
                    save=given['save'] or '', scores=given['scores'])
         if _whole_images(dataset.card): report = _judge_classes(by, opened, dataset, given['bs'] or 1)
-        elif epochs is None: report = rx.evaluate(opened, dataset, calibration=_is_page(given['out']), **how)
+        elif epochs is None:
+            report = rx.evaluate(opened, dataset, calibration=package.evaluation.report.is_page(given['out']), **how)
         else: report = package.evaluation.epochs.evaluate_epochs(run, dataset, epochs, device=_device(device), **how)
         whole = epochs is None and not _whole_images(dataset.card)
         _say(report, given['out'], **(dict(run=opened, data=dataset) if whole else {}))

@@ -152,6 +152,24 @@ def disk_ids(card:'Card',  # Of the target
     "Train ids as the target stores them."
     return ids if not card.layout.label_shift else np.where(ids == card.layout.ignore, 0, ids+1).astype(np.uint8)
 
+# %% ../../nbs/data/90_prepare.ipynb #a71cfe57
+def write_square(dst:Path, # Folder of the target
+    card:'Card',           # Of the target
+    tile:str,              # Name of its item
+    images:dict,           # {modality, or 'label': (H, W) or (H, W, C) of the scene}
+    corner:tuple,          # (row, column), the upper left
+    side:int,              # Of the square
+) -> int:                  # How many files were written
+    "A square of a scene as an item of its own; files that are there stay."
+    (row,column),written = corner,0
+    for kind,image in images.items():
+        path = dst/target_path(card, kind, tile)
+        if path.exists(): continue
+        square = np.ascontiguousarray(image[row:row+side,column:column+side])
+        save_array(path, square[...,0] if square.ndim == 3 and square.shape[2] == 1 else square)
+        written += 1
+    return written
+
 # %% ../../nbs/data/90_prepare.ipynb #34420abd
 def _same_image(source, target, options):
     "Whether a modality's file can be used as it is."

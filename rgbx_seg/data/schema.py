@@ -140,3 +140,15 @@ def read_json(path:'Path', # A file
     except (ValueError, RecursionError) as e: raise RGBXError(path, f'text that is not JSON ({e})', expected) from None
     if isinstance(data, dict): return data
     raise RGBXError(path, _WORDS.get(type(data), 'a list'), f'an object: {expected}')
+
+_DEEPEST = 8   # Groups in groups; files can hold any number
+
+def by_path(settings:dict, # With groups in it
+    above:str='',          # What the names begin with
+) -> dict:                 # {'optim.lr': 0.001, ...}
+    "Settings by their path; groups below the eighth stay as they are."
+    flat = {}
+    for name,value in settings.items():
+        if isinstance(value, dict) and above.count('.') < _DEEPEST: flat |= by_path(value, f'{above}{name}.')
+        else: flat[f'{above}{name}'] = value
+    return flat

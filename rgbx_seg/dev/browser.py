@@ -82,7 +82,8 @@ def _shapes(tab, shots):
                        ".filter(b=>b.width).map(b=>[b.left,b.right])")
         assert boxes and all(0<=left<right<=width for left,right in boxes), (width, boxes)
         tab.shot(shots/f'7_width_{width}.png')
-        print(f'ok   {width} pixels wide: {len({round(left) for left,_ in boxes})} pictures beside each other', flush=True)
+        print(f'ok   {width} pixels wide: {len({round(left) for left,_ in boxes})} pictures beside each other',
+              flush=True)
     tab('Emulation.clearDeviceMetricsOverride')
 
 # %% ../../nbs/dev/20_browser.ipynb #5245495e
@@ -99,7 +100,7 @@ def explorer_in_browser(chrome:str, # Path of the browser
             run_all(tab)
             print('ok   all cells ran', flush=True)
             tab.wait("document.querySelectorAll('img.widget-image').length>=6", 60)
-            tab.js("document.querySelector('.rgbx-frame').scrollIntoView({block:'center'})")
+            tab.js(_IN_SIGHT)
             def press(text:str, times:int):
                 tab.js(_slider(tab, text)+'.focus()')
                 [tab.key('ArrowRight', 39) for _ in range(times)]
@@ -161,7 +162,10 @@ def tutorial_in_browser(nb:Path, # A notebook with stored outputs
     with Lab(nb, chrome) as tab:
         run_all(tab, timeout)
         time.sleep(1)
-        seen,wrong,pictures,panels = tab.js(_SEEN),[],0,0
+        seen = tab.js(_SEEN)
+        wrong = []
+        pictures = 0
+        panels = 0
         for cell,(sizes,widgets) in _stored(nb).items():
             if cell not in seen: continue                                   # a slow cell is left out of the copy
             now,heights = seen[cell]['pictures'],seen[cell]['panels']

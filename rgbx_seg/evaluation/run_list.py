@@ -10,7 +10,7 @@ import csv, fnmatch, json, math, os
 from datetime import datetime
 from pathlib import Path
 from ..core import RGBXError, nearest
-from ..data.schema import read_json
+from ..data.schema import by_path, read_json
 from ..show.tables import NOTE, Tables, pct
 
 # %% ../../nbs/evaluation/58_run_list.ipynb #19b49598
@@ -66,19 +66,11 @@ def _recipe(train):
     except (ValueError, RecursionError): return {}
     return recipe if isinstance(recipe, dict) else {}
 
-def _flat(settings, above=''):
-    "Settings by their path, `{'optim.lr': 0.001, ...}`."
-    flat = {}
-    for name,value in settings.items():
-        if isinstance(value, dict) and above.count('.') < 8: flat |= _flat(value, f'{above}{name}.')
-        else: flat[f'{above}{name}'] = value
-    return flat
-
 def _settings(train, recipe):
     "What was set, by path: the recipe's settings and the seed; without a recipe all that the run says."
-    if not recipe: return _flat({name: value for name,value in train.items() if name not in ('model', 'recipe')})
+    if not recipe: return by_path({name: value for name,value in train.items() if name not in ('model', 'recipe')})
     groups = {name: value for name,value in recipe.items() if name not in ('name', 'facts')}
-    return dict(seed=train.get('seed')) | _flat(groups)
+    return dict(seed=train.get('seed')) | by_path(groups)
 
 def _best(rows, metrics, monitor):
     "The best validation score of a history; where there is none, the one that was noted at the end."
@@ -92,7 +84,8 @@ _COLUMNS = ('name', 'data', 'model', 'recipe', 'epochs', 'planned', 'validation'
 
 def _origin(config):
     "What a run is made from, as two words: its commit, with a + where files differed, and the fingerprint of its data."
-    commit,data = _at(config, 'made_from.code.commit', str),_at(config, 'made_from.data.fingerprint', str)
+    commit = _at(config, 'made_from.code.commit', str)
+    data = _at(config, 'made_from.data.fingerprint', str)
     changed = '+' if _at(config, 'made_from.code.changed', list) else ''
     words = {'made_from.commit': commit and commit[:12]+changed, 'made_from.fingerprint': data}
     return {path: word for path,word in words.items() if word}

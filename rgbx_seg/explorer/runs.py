@@ -22,14 +22,14 @@ def _pairs(text):
         if not (name and equals and value): raise RGBXError('filter', repr(name), 'NAME=VALUE, e.g. data=mfnet')
     return {name: value for name,_,value in pairs}
 
-# %% ../../nbs/explorer/60_runs.ipynb #c67ab266
+# %% ../../nbs/explorer/60_runs.ipynb #b1accd47
 class RunsPanel(W.VBox):
     "The runs below a folder, to filter, to sort and to choose from."
     def __init__(self,
         folder:'Path|str'='runs' # Runs lie in it, at any depth
     ):
         self.folder = Path(folder)
-        self.found = list_runs(self.folder)
+        found = list_runs(self.folder)
         self.chosen = None
         self.filter = W.Text(placeholder='data=mfnet lr=1e-3', description='filter', continuous_update=False)
         self.order = W.Dropdown(options=_ORDERS, value='date', description='order')
@@ -37,22 +37,28 @@ class RunsPanel(W.VBox):
         self.again = W.Button(description='read again', layout=W.Layout(width='7rem'))
         self.table,self.said = W.HTML(),W.HTML()
         self.choice = W.Select(options=(), description='run', rows=6, layout=W.Layout(width='32rem'))
-        super().__init__([W.HBox([self.filter, self.order, self.columns, self.again]), self.table, self.said, self.choice])
+        super().__init__([W.HBox([self.filter, self.order, self.columns, self.again]), self.table,
+                          self.said, self.choice])
         for control in (self.filter, self.order, self.columns): control.observe(self._update, 'value')
         self.choice.observe(self._choose, 'value')
         self.again.on_click(self._update)
-        self._update()
+        self._show(found)
 
     def _update(self, change=None):
         "Read the folder again and show what was asked for; an error leaves the list as it is."
         try:
-            self.found = list_runs(self.folder, _pairs(self.filter.value), self.order.value,
-                                   tuple(self.columns.value.split()))
+            found = list_runs(self.folder, _pairs(self.filter.value), self.order.value,
+                              tuple(self.columns.value.split()))
         except RGBXError as e:
             self.said.value = f'<i>{html.escape(str(e))}</i>'
             return
-        self.said.value,self.table.value = '',self.found._repr_html_()
-        names = [line['name'] for line in self.found.lines]
+        self._show(found)
+
+    def _show(self, found):
+        "A list in the table, and its names to choose from."
+        self.found = found
+        self.said.value,self.table.value = '',found._repr_html_()
+        names = [line['name'] for line in found.lines]
         kept = self.choice.value if self.choice.value in names else None
         self.choice.options = names
         self.choice.value = kept

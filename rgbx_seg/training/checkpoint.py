@@ -15,6 +15,7 @@ from fastai.learner import Learner
 from fastcore.basics import patch
 from fastai.torch_core import rank_distrib
 from ..core import RGBXError, atomic_path, write_text
+from ..data.schema import by_path
 from ..models.weights import plain_model, save_weights
 from .distributed import all_sum, gather_states, ranks
 
@@ -194,13 +195,6 @@ def _plain(value):
     return ([_plain(v) for v in value]
             if not isinstance(value, (str,bytes,torch.Tensor,tuple)) and hasattr(value, '__iter__') else value)
 
-def _flat(settings, above=''):
-    "{path: value} of settings in groups."
-    out = {}
-    for name,value in settings.items():
-        out |= _flat(value, f'{above}{name}.') if isinstance(value, dict) else {f'{above}{name}': value}
-    return out
-
 # %% ../../nbs/training/40_checkpoint.ipynb #48457d89
 def check_settings(
     path:'Path|str', # Where the old ones come from, for the message
@@ -211,7 +205,7 @@ def check_settings(
     if 'optim' in new and 'lr' in old:
         raise RGBXError(path, 'a checkpoint that an earlier version wrote', 'settings in groups',
                         'its weights load as ever; go on with that version, or start over (--force, force=True)')
-    old,new = _flat(old),_flat(new)
+    old,new = by_path(old),by_path(new)
     names = [name for name in sorted(old|new) if old.get(name)!=new.get(name)]
     if not names or _only_longer(names, old, new): return
     differences = [f'{name}: {old.get(name)!r} then, {new.get(name)!r} now' for name in names]

@@ -14,14 +14,34 @@ from ..core import RGBXError, nearest
 from ..registry import LOSSES
 
 # %% ../../nbs/training/00_losses.ipynb #c1570926
-class _CrossEntropy(nn.Module):
+class _Checked(nn.Module):
+    "Logits and labels that fit each other."
+    def at_label(self, logits:Tensor, label:Tensor): # (B, C, h, w) and (B, H, W)
+        "The logits in float32 (float64 stays) at the label's size, both checked."
+        self.check(logits, label)
+        logits = logits if logits.dtype==torch.float64 else logits.float()
+        if logits.shape[-2:]==label.shape[-2:]: return logits
+        return F.interpolate(logits, label.shape[-2:], mode='bilinear', align_corners=False)
+
+    def check(self, logits:Tensor, label:Tensor):
+        "Shapes agree and every label is a class or `ignore`."
+        if logits.ndim!=4 or label.ndim!=3 or len(logits)!=len(label):
+            raise RGBXError('SegLoss', f'logits {tuple(logits.shape)} and labels {tuple(label.shape)}',
+                            '(B, C, H, W) and (B, H, W)')
+        bad = (label!=self.ignore) & ((label<0) | (label>=logits.shape[1]))
+        if bad.any():
+            raise RGBXError('SegLoss', f'label values {label[bad].unique()[:5].tolist()} in {int(bad.sum())} pixels',
+                            f'0 ... {logits.shape[1]-1} or {self.ignore} (ignore)',
+                            'check the number of classes and the label shift of the data set')
+        if self.weight is not None and len(self.weight)!=logits.shape[1]:
+            raise RGBXError('SegLoss', f'{len(self.weight)} class weights', f'{logits.shape[1]}, one per class')
+
+# %% ../../nbs/training/00_losses.ipynb #00c2055e
+class _CrossEntropy(_Checked):
     "The loss of one output, and what its mean divides by."
     def cross_entropy(self, logits:Tensor, label:Tensor):
         "The loss of one output."
-        self.check(logits, label)
-        logits = logits if logits.dtype==torch.float64 else logits.float()
-        if logits.shape[-2:]!=label.shape[-2:]:
-            logits = F.interpolate(logits, label.shape[-2:], mode='bilinear', align_corners=False)
+        logits = self.at_label(logits, label)
         label,w = label.long(),None if self.weight is None else self.weight.to(logits)
         loss = F.cross_entropy(logits, label, weight=w, ignore_index=self.ignore, reduction='none')  # 0 where ignored
         if self.reduction=='all':  # ignored pixels count in the denominator
@@ -39,19 +59,6 @@ class _CrossEntropy(nn.Module):
         label = label[label!=self.ignore].long()
         return (torch.tensor(float(len(label)), device=label.device) if self.weight is None
                 else self.weight.to(label.device)[label].sum())
-
-    def check(self, logits:Tensor, label:Tensor):
-        "Shapes agree and every label is a class or `ignore`."
-        if logits.ndim!=4 or label.ndim!=3 or len(logits)!=len(label):
-            raise RGBXError('SegLoss', f'logits {tuple(logits.shape)} and labels {tuple(label.shape)}',
-                            '(B, C, H, W) and (B, H, W)')
-        bad = (label!=self.ignore) & ((label<0) | (label>=logits.shape[1]))
-        if bad.any():
-            raise RGBXError('SegLoss', f'label values {label[bad].unique()[:5].tolist()} in {int(bad.sum())} pixels',
-                            f'0 ... {logits.shape[1]-1} or {self.ignore} (ignore)',
-                            'check the number of classes and the label shift of the data set')
-        if self.weight is not None and len(self.weight)!=logits.shape[1]:
-            raise RGBXError('SegLoss', f'{len(self.weight)} class weights', f'{logits.shape[1]}, one per class')
 
 # %% ../../nbs/training/00_losses.ipynb #b82e1fbe
 @LOSSES('ce')
@@ -163,10 +170,7 @@ class OhemLoss(SegLoss):
 
     def cross_entropy(self, logits:Tensor, label:Tensor):
         "The loss of one output."
-        self.check(logits, label)
-        logits = logits if logits.dtype == torch.float64 else logits.float()
-        if logits.shape[-2:] != label.shape[-2:]:
-            logits = F.interpolate(logits, label.shape[-2:], mode='bilinear', align_corners=False)
+        logits = self.at_label(logits, label)
         nll = F.cross_entropy(logits, label.long(), ignore_index=self.ignore, reduction='none')[label != self.ignore]
         if not len(nll): return logits.sum()*0.
         keep = self.hard(nll)

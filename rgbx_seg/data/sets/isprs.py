@@ -16,9 +16,9 @@ from ..mistakes import Mistakes
 from ..files import LABEL_DECODERS, raw_image, repeat
 from ..miniatures import Miniature, put_file
 from ..names import fill_pattern
-from ..prepare import Preparation, save_array, target_path
+from ..prepare import Preparation, write_square
 from .base import PublishedFolder, another_layout, by_name, by_pattern, of_255
-from ..toy import encode, toy_scene
+from ..toy import toy_scene
 from ...registry import DATASETS
 
 # %% ../../../nbs/data/sets/72_isprs.ipynb #2435677a
@@ -161,11 +161,7 @@ class _Preparation(Preparation):
         arrays = {kind: image for kind,image in zip((*ds.modalities, 'label'), ds[place]) if image is not None}
         for row,column in cuts(arrays['rgb'].shape[:2], side):
             tile = f"{split}/{name.replace('/', '_')}_{row:04d}_{column:04d}"
-            for kind,image in arrays.items():
-                path = dst/target_path(card, kind, tile)
-                if path.exists(): continue
-                save_array(path, np.squeeze(image[row:row+side,column:column+side]))
-                written += 1
+            written += write_square(dst, card, tile, arrays, (row, column), side)
         return written
 
 # %% ../../../nbs/data/sets/72_isprs.ipynb #640d5ef6

@@ -11,7 +11,7 @@ from ..cards import Card, Facts, Layout
 from ..modality import Modality
 from ..mistakes import Mistakes
 from ..miniatures import Miniature
-from ..prepare import Preparation, disk_ids, save_array, target_path
+from ..prepare import Preparation, disk_ids, write_square
 from .base import PublishedFolder, another_layout, by_name, by_pattern, hex_colours, of_255
 from ..toy import encode, toy_scene
 from ...registry import DATASETS
@@ -118,15 +118,10 @@ class _Preparation(Preparation):
         name,side = ds.name(place),options['tile']
         *images,ids = ds[place]
         both = np.concatenate([images[ds.modalities.index('optical')], images[ds.modalities.index('sar')]], 2)
-        label,written = disk_ids(card, ids),0
+        images,written = dict(optical=both, label=disk_ids(card, ids)),0
         for row,column in np.ndindex(ids.shape[0]//side, ids.shape[1]//side):
             tile = f'{split}/{name}_{row:02d}_{column:02d}'
-            cut = np.s_[row*side:(row+1)*side,column*side:(column+1)*side]
-            for kind,image in (('optical', both), ('label', label)):
-                path = dst/target_path(card, kind, tile)
-                if path.exists(): continue
-                save_array(path, np.ascontiguousarray(image[cut]))
-                written += 1
+            written += write_square(dst, card, tile, images, (row*side, column*side), side)
         return written
 
 # %% ../../../nbs/data/sets/40_whu.ipynb #44169beb

@@ -9,24 +9,17 @@ __all__ = []
 import json, math, os, time
 from pathlib import Path
 from ...core import RGBXError, choose, need, write_text
-from ...data.schema import read_json
+from ...data.schema import by_path, read_json
 
 # %% ../../../nbs/training/callbacks/62_track.ipynb #9c651582
 def _project(variable): return os.environ.get(variable) or 'rgbx_seg'
-
-def _flat(settings, above=''):
-    "Settings by their path."
-    flat = {}
-    for name,value in settings.items():
-        if isinstance(value, dict): flat |= _flat(value, f'{above}{name}.')
-        else: flat[f'{above}{name}'] = value
-    return flat
 
 class _TensorBoard:
     "Event files in the folder of the run; what a killed run wrote after its checkpoint is overruled."
     def __init__(self, folder, settings, step, known):
         board = need('torch.utils.tensorboard', 'log', '--track tensorboard')
-        self.board,self.name = board.SummaryWriter(str(folder/'tensorboard'), purge_step=step+1),'tensorboard'
+        self.board = board.SummaryWriter(str(folder/'tensorboard'), purge_step=step+1)
+        self.name = 'tensorboard'
         if not known: self.board.add_text('config', f'```json\n{json.dumps(settings, indent=1)}\n```', step)
     def numbers(self, values:dict, step:int):
         for name,value in values.items(): self.board.add_scalar(name, value, step)
@@ -49,8 +42,8 @@ class _Trackio:
     "Trackio, on this machine."
     def __init__(self, folder, settings, step, known):
         trackio = need('trackio', 'track', '--track trackio')
-        self.run = trackio.init(project=_project('TRACKIO_PROJECT'), name=known or None, resume='allow' if known else 'never',
-                                config={name: value for name,value in _flat(settings).items()}, embed=False)
+        self.run = trackio.init(project=_project('TRACKIO_PROJECT'), name=known or None,
+                                resume='allow' if known else 'never', config=by_path(settings), embed=False)
         self.name = self.run.name
     def numbers(self, values:dict, step:int): self.run.log(values, step=step)
     def close(self, failed:bool): self.run.finish()
@@ -72,7 +65,7 @@ class _MLflow:
         number = found.experiment_id if found else self.client.create_experiment(project)
         self.name = self.client.create_run(number, run_name=folder.name).info.run_id
         make = self.mlflow.entities.Param
-        words = [make(name, str(value)[:_LONGEST]) for name,value in _flat(settings).items()]
+        words = [make(name, str(value)[:_LONGEST]) for name,value in by_path(settings).items()]
         for first in range(0, len(words), 100): self.client.log_batch(self.name, params=words[first:first+100])
     def numbers(self, values:dict, step:int):
         make,now = self.mlflow.entities.Metric,int(time.time()*1000)
