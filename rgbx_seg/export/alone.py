@@ -68,7 +68,7 @@ def write_alone(run:Run, # With its model and reading
     path:Path,           # The ONNX file
     size:tuple,          # As `export_onnx`
     **form               # `dynamic`, `kernels`, `raw`, `argmax` of `export_onnx`
-) -> tuple:              # Files written; relative error of the logits, or the share of other classes
+) -> tuple:              # Files written; relative error of the logits, or what a chosen class lacks of the best
     "Write the ONNX file and its script; compare with the model on one random image."
     model = run.model.eval()
     files = [export_onnx(model, path, size, reading=run.reading, **form)]
@@ -77,9 +77,13 @@ def write_alone(run:Run, # With its model and reading
     images = [rng.integers(0, 256, (*size, model.in_channels[name]), dtype=np.uint8) for name in model.modalities]
     with torch.no_grad(): expected = model(*(_ready(image, found, i)[None] for i,image in enumerate(images)))
     got = found(*(_given(image, found, i)[None] for i,image in enumerate(images)))
-    if found.about['argmax']: error = (got!=expected.argmax(1)).double().mean()
+    if found.about['argmax']: error = _lacking(got, expected)
     else: error = (got-expected).norm()/expected.norm()
     return files+write_script(path),float(error)
+
+def _lacking(classes, logits): # (B, H, W) and (B, K, H, W): a near tie that rounding decides lacks next to nothing
+    chosen = logits.gather(1, classes.long()[:,None])[:,0]
+    return (logits.amax(1)-chosen).max()/logits.abs().max()
 
 def _ready(image, file, at): # the tensor that the model gets
     mean,std,order = (file.about[key][at] for key in ('mean','std','order'))
