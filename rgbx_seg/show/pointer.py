@@ -139,20 +139,9 @@ def _heard(text):
     if kind not in _KINDS or type(frame) is not int or not all(type(value) in (int,float) for value in (x, y)): return None
     return kind,frame,(float(x),float(y)),str(key[0]) if key else ''
 
-# %% ../../nbs/show/50_pointer.ipynb #14652e47
-class Pointer(W.VBox):
-    "Pictures of one scene: zoomed and panned together in the browser; clicks, pixels and keys are told to `on_event`."
-    def __init__(self,
-        on_event:Callable=None, # `(kind, key of the picture or of the keyboard, (x, y))`; kinds: click, hover, zoom, key
-    ):
-        super().__init__()
-        self.on_event,self.frames,self.images = on_event,{},{}
-        self._told = [W.Text(layout=W.Layout(display='none')).add_class(_TOLD+name) for name in ('act', 'hover')]
-        for text in self._told: text.observe(self._hear, 'value')
-        self.listener = W.HTML(_LISTENER, layout=W.Layout(height='0', margin='0'))
-        self.tip = W.HTML().add_class('rgbx-tip')       # seen beside the pointer
-        self.add_class('rgbx-pointer')
-
+# %% ../../nbs/show/50_pointer.ipynb #14652e48
+class _Frames(W.VBox):
+    "Pictures in frames."
     def place(self, *children:W.Widget): # What is to be seen; frames may lie at any depth
         "Set what the panel holds."
         self.children = (self.listener, *self._told, *children, self.tip)
@@ -175,6 +164,20 @@ class Pointer(W.VBox):
         "Show a picture in its frame."
         image = self.images[key]
         with image.hold_sync(): image.format,image.value = _sent(picture, width)
+
+# %% ../../nbs/show/50_pointer.ipynb #14652e47
+class Pointer(_Frames):
+    "Pictures of one scene: zoomed and panned together in the browser; clicks, pixels and keys are told to `on_event`."
+    def __init__(self,
+        on_event:Callable=None, # `(kind, key of the picture or of the keyboard, (x, y))`; kinds: click, hover, zoom, key
+    ):
+        super().__init__()
+        self.on_event,self.frames,self.images = on_event,{},{}
+        self._told = [W.Text(layout=W.Layout(display='none')).add_class(_TOLD+name) for name in ('act', 'hover')]
+        for text in self._told: text.observe(self._hear, 'value')
+        self.listener = W.HTML(_LISTENER, layout=W.Layout(height='0', margin='0'))
+        self.tip = W.HTML().add_class('rgbx-tip')       # seen beside the pointer
+        self.add_class('rgbx-pointer')
 
     def act(self, kind:str, key:object, spot:tuple=(0.,0.)): # The kind of event, of which picture or key; 0..1 of width and height
         "What the browser tells, by hand."
