@@ -253,6 +253,7 @@ def _plain(stored):
 
 def _one_hot(pixels):
     "Is one plane 1 and are the others 0, everywhere?"
+    if pixels.ndim == 2: return False
     return pixels.shape[2] > 1 and ((pixels == 1).sum(2) == 1).all() and ((pixels != 0).sum(2) == 1).all()
 
 # %% ../../nbs/data/34_places.ipynb #9dc09003

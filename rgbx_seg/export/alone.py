@@ -64,6 +64,7 @@ def write_script(path:Path, # An ONNX file of `export_onnx`
     write_text(path.with_suffix('.py'), text)
     return [path.with_suffix('.py')]+[library]*bool(register)
 
+# %% ../../nbs/export/07_alone.ipynb #47254f6a
 def write_alone(run:Run, # With its model and reading
     path:Path,           # The ONNX file
     size:tuple,          # As `export_onnx`
@@ -81,6 +82,7 @@ def write_alone(run:Run, # With its model and reading
     else: error = (got-expected).norm()/expected.norm()
     return files+write_script(path),float(error)
 
+# %% ../../nbs/export/07_alone.ipynb #e6305028
 def _lacking(classes, logits): # (B, H, W) and (B, K, H, W): a near tie that rounding decides lacks next to nothing
     chosen = logits.gather(1, classes.long()[:,None])[:,0]
     return (logits.amax(1)-chosen).max()/logits.abs().max()
