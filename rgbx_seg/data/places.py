@@ -254,7 +254,8 @@ def _plain(stored):
 
 def _one_hot(pixels):
     "Is one plane 1 and are the others 0, everywhere?"
-    return pixels.ndim == 3 and pixels.shape[2] > 1 and ((pixels == 1).sum(2) == 1).all() and ((pixels != 0).sum(2) == 1).all()
+    if pixels.ndim == 2: return False
+    return pixels.shape[2] > 1 and ((pixels == 1).sum(2) == 1).all() and ((pixels != 0).sum(2) == 1).all()
 
 # %% ../../nbs/data/34_places.ipynb #9dc09003
 def _look_at(look, path, random):
