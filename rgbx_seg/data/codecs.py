@@ -362,12 +362,6 @@ def decode_file(path:Path,  # The file
     stored = _READERS.get(kind, _read_other)(path, data, indices, grey)
     return stored if kind == 'tiff' else replace(stored, holes=array_holes(stored.pixels))
 
-def is_radiometric(path:Path # A file
-) -> bool:                   # A thermal camera's JPEG with its temperatures?
-    "Does a JPEG carry a thermal camera's raw values?"
-    data = file_bytes(path, 1 << 16)
-    return _kind(data) == 'jpeg' and _jpeg_header(data)[3]
-
 # %% ../../nbs/data/03_codecs.ipynb #c5b8b8fc
 def image_size(path:Path # The file
 ) -> tuple:              # (height, width) as a viewer shows it
