@@ -16,7 +16,7 @@ from ..core import choose
 from .base import Encoder, passes_to
 from .formats import Format, names_like
 from .swin import from_windows, to_windows
-from ..ops.layers import MLP, PatchEmbed, resize
+from ..ops.layers import MLP, PatchEmbed, head_width, resize
 from ..registry import ENCODERS, FORMATS
 
 # %% ../../nbs/encoders/70_sam.ipynb #0386d7b6
@@ -55,8 +55,9 @@ class SamAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv,self.proj = nn.Linear(dim, 3*dim),nn.Linear(dim, dim)
-        self.rel_pos_h = nn.Parameter(torch.zeros(2*grid[0]-1, dim//heads))
-        self.rel_pos_w = nn.Parameter(torch.zeros(2*grid[1]-1, dim//heads))
+        width = head_width('SamAttention', dim, heads)
+        self.rel_pos_h = nn.Parameter(torch.zeros(2*grid[0]-1, width))
+        self.rel_pos_w = nn.Parameter(torch.zeros(2*grid[1]-1, width))
 
     def forward(self, feature:Tensor) -> Tensor: # `(B, H, W, C)` -> the same
         B,H,W,C = feature.shape
