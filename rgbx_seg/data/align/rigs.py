@@ -52,9 +52,11 @@ def toy_rig(pairs:int,         # Pairs
     parallax:float=0,          # Shift of near things against far ones, as a part of the width
 ) -> tuple:                    # List of RGB images, list of X images
     "Pairs of one rig."
-    made = [_rig_pair(seed+k, _condition(modality, k), modality, H, size_rgb, size_x, margin, parallax) for k in range(pairs)]
+    seen = size_rgb,size_x,margin,parallax
+    made = [_rig_pair(seed+k, _condition(modality, k), modality, H, *seen) for k in range(pairs)]
     return [rgb for rgb,*_ in made],[x for _,x,_ in made]
 
+# %% ../../../nbs/data/align/05_rigs.ipynb #5c1d0a12
 def _condition(modality, number):
     return None if modality == 'sar' else ('day', 'night')[number % 2]
 
