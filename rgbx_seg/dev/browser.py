@@ -207,6 +207,7 @@ def _write_text(tab, place, text):
     tab('Input.insertText', text=text)
     tab.js('document.activeElement.blur()')
 
+# %% ../../nbs/dev/20_browser.ipynb #5a7e1e22
 def runs_in_browser(chrome:str, # Path of the browser
     shots:Path                  # Folder for the screenshots
 ):
