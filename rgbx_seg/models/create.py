@@ -17,7 +17,7 @@ from .injector import injected_vit
 from .lora import add_lora
 from .segmenter import FusedBackbone, RGBXSegmenter
 from .published import default_weights
-from .takes import check_arguments
+from .takes import check_arguments, has_adapters
 from .weights import load_published
 from ..registry import ENCODERS, FUSIONS, HEADS, MODELS, QUIRKS, WEIGHTS
 
@@ -56,10 +56,12 @@ def build_encoder(name:str, # A name in `ENCODERS`, or a timm name
     in_channels:int=3,      # Channels of the image
     **kwargs                # Settings of the encoder
 ) -> nn.Module:
-    "An encoder by name; `adapter='injector'` for a plain ViT of timm, see `models.injector`."
-    adapter = kwargs.pop('adapter', 'pyramid') if name not in ENCODERS else 'pyramid'
+    "An encoder by name; `adapter='injector'` for a plain ViT of timm or of SAM, see `models.injector`."
+    adapter = kwargs.pop('adapter', 'pyramid') if has_adapters(name) else 'pyramid'
     choose(adapter, dict.fromkeys(('pyramid', 'injector')), 'adapter')
-    if adapter == 'injector': return injected_vit(name, in_channels, **kwargs)
+    if adapter == 'injector':
+        own = {key: kwargs.pop(key) for key in ('heads', 'drop_path') if key in kwargs}
+        return injected_vit(name, build_encoder(name, in_channels, **kwargs), in_channels, **own)
     return (ENCODERS[name](in_channels=in_channels, **kwargs) if name in ENCODERS
             else timm_encoder(name, in_channels, **kwargs))
 

@@ -10,6 +10,7 @@ import inspect, math, numbers
 from functools import partial
 from typing import Callable
 from ..core import RGBXError, nearest
+from ..encoders.sam import SAM_VARIANTS
 from ..encoders.timm import CONTROLS, plain_name, timm_settings
 from ..registry import ENCODERS, FUSIONS, HEADS
 
@@ -39,14 +40,24 @@ def settings_of(builder:Callable, # As above
     hints = hints_of(builder, given)
     return None if hints is None else set(hints)
 
+INJECTED = {'adapter', 'heads', 'drop_path'}                 # settings of `models.injector`
+
+def has_adapters(encoder:str # Its name
+) -> bool:
+    "Can it be a plain ViT, to which a pyramid is made by an adapter? timm's networks and SAM's."
+    return encoder in SAM_VARIANTS or encoder not in ENCODERS
+
 def part_settings(place:str, # 'encoder_kw', 'backbone_kw', 'fusion_kw', 'head_kw' or 'aux_kw'
     part:str,                # Name of the part that it is for
 ) -> set:                    # None where nobody can know them
     "The names of the settings of a part."
     room = _ROOMS[place]
-    if part in room: return settings_of(room[part], _GIVEN[place])
+    adapter = INJECTED if room is ENCODERS and has_adapters(part) else set()
+    if part in room:
+        own = settings_of(room[part], _GIVEN[place])
+        return None if own is None else own | adapter
     if room is not ENCODERS or not plain_name(part): return None
-    return timm_settings(part) | {'adapter', 'heads', 'drop_path'}                # those of `models.injector`
+    return timm_settings(part) | adapter
 
 # %% ../../nbs/models/08_takes.ipynb #1c2df7d2
 def check_known(where:str, # Whose they are, for the message
