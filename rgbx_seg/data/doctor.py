@@ -6,7 +6,7 @@
 __all__ = ['check_data']
 
 # %% ../../nbs/data/80_doctor.ipynb #b5f9ae95
-import html, os
+import html, os, shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from ..core import RGBXError
@@ -84,7 +84,7 @@ class _ReportText(_Frequencies):
         if self.proposed:
             folders = ', '.join(f'{name} in {m.folder}/' for name,m in card.modalities.items())
             lines.append(f"proposed card: {folders}; labels in {card.layout.label_folder}/, {card.num_classes} "
-                         "classes; " f'`rgbx check {self.root} --save` writes it')
+                         "classes; " f'`rgbx check {shlex.quote(str(self.root))} --save` writes it')
             lines += [f'taken: {note}' for note in card.facts.notes]
         sizes = [f'{width} x {height} ({n})'
                  for (height,width),n in sorted(self.sizes.items(), key=lambda size: -size[1])]
