@@ -16,6 +16,13 @@ from pathlib import Path
 import numpy as np
 
 # %% ../nbs/00_core.ipynb #6c3a19a1
+_LONGEST = 600     # letters of one part of a message
+
+def _brief(part):
+    "A part of a message; of one that is very long, the beginning and the end."
+    text = str(part)
+    return text if len(text) <= _LONGEST else f'{text[:_LONGEST-150]} ... {text[-140:]}'
+
 class RGBXError(ValueError):
     "Bad input: `where` it is, what was `found`, what was `expected`, and what to do about it (`fix`)."
     def __init__(self,
@@ -24,11 +31,9 @@ class RGBXError(ValueError):
         expected,    # What should be there
         fix:str='',  # What to do, a sentence
     ):
-        self.where = str(where)
-        self.found = str(found)
-        self.expected = str(expected)
-        self.fix = fix
-        super().__init__(f'{where}: found {found}; expected {expected}' + (f'. {fix}' if fix else ''))
+        self.where,self.found,self.expected,self.fix = map(_brief, (where, found, expected, fix))
+        said = f'{self.where}: found {self.found}; expected {self.expected}'
+        super().__init__(said + (f'. {self.fix}' if fix else ''))
 
     def __reduce__(self):  # so that reader processes can raise it
         return type(self), (self.where, self.found, self.expected, self.fix)

@@ -11,7 +11,7 @@ import torch
 from torch import nn, Tensor
 from ..core import RGBXError, nearest
 from .base import Encoder
-from .plain_vit import plain_vit
+from .plain_vit import plain_vit, timm_sam
 
 # %% ../../nbs/encoders/90_timm.ipynb #a1eef8e4
 CONTROLS = {'pretrained', 'pretrained_cfg', 'pretrained_cfg_overlay', 'checkpoint_path', 'cache_dir', 'scriptable',
@@ -55,9 +55,6 @@ def _plain(name):
     known = timm.list_pretrained(base+'.*') if tag else []
     if tag and plain not in known:
         raise RGBXError(f'encoder {name!r}', f'no tag {tag!r}', f"one of {', '.join(known) or base}")
-    if base.startswith('samvit_'):
-        raise RGBXError(f'encoder {name!r}', 'a SAM encoder under its name in timm',
-                        'sam_vit_b, sam_vit_l or sam_vit_h, which load this file')
     return plain
 
 def timm_names() -> list: # Without tags
@@ -134,7 +131,8 @@ class WholeEncoder(Encoder):
 # %% ../../nbs/encoders/90_timm.ipynb #98ea010b
 _PADDED = re.compile(
     r'convnext|poolformer|caformer|convformer|inception_next|focalnet|edgenext|mobilevit|rdnet|densenet|vgg|dla|swin|'
-    r'sam2|hiera|mvit|twins|davit')
+    r'sam2|davit')
+_LISTS = re.compile('^selecsls')      # lists of maps go from module to module
 _ONE_SIZE = re.compile(r'maxvit|maxxvit|coatnet|coatnext|gcvit|efficientformer|hiera_(?!.*sam2)|^hiera')
 
 class _OneSize(nn.Module):
@@ -204,6 +202,7 @@ def timm_encoder(name:str,  # A timm model name, e.g. 'convnext_tiny', perhaps w
     plain = _plain(name)
     channels = kwargs.pop('channels', None)
     how = dict(pretrained=pretrained, in_chans=in_channels, **kwargs)
+    if plain.startswith('samvit_'): return timm_sam(_create(name, plain, num_classes=0, **how), channels, in_channels)
     if _is_plain_vit(plain):
         return plain_vit(_create(name, plain, num_classes=0, dynamic_img_size=True, **how), channels, in_channels)
     if plain.startswith('swin') and 'img_size' not in kwargs: how['strict_img_size'] = False
@@ -212,23 +211,22 @@ def timm_encoder(name:str,  # A timm model name, e.g. 'convnext_tiny', perhaps w
     at = {reduction: i for i,reduction in enumerate(info.reduction())}
     if not all(stride in at for stride in (4,8,16,32)): raise _refuse(name, type(net).__name__, info.reduction())
     widths = [info.channels()[at[stride]] for stride in (4,8,16,32)]
-    encoder = _cut(net, name, widths, at, in_channels)
+    encoder = _cut(net, plain, widths, at, in_channels)
     size = _one_size(plain, kwargs)
     if size: encoder.stem = _OneSize(encoder.stem, plain, size)
-    elif _PADDED.search(plain): encoder.multiple = 32
+    elif _PADDED.search(plain) or isinstance(encoder, WholeEncoder): encoder.multiple = 32
     return encoder
 
-def _cut(net, name, widths, at, in_channels):
+def _cut(net, plain, widths, at, in_channels):
     "A timm network in parts."
     kind,inner = type(net).__name__,getattr(net, 'model', net)
-    if kind == 'FeatureListNet': stem,stages,last = _cut_list(net)
+    if kind == 'FeatureListNet' and not _LISTS.search(plain): stem,stages,last = _cut_list(net)
     elif hasattr(net, 'conv_stem'): stem,stages,last = _cut_blocks(net)
     elif kind == 'FeatureGetterNet' and hasattr(inner, 'stage_ends') and hasattr(inner, 'pos_embed_window'):
         stem,stages,last = _cut_sam2(inner)
-    elif kind == 'FeatureGetterNet':
+    else:
         outs = [_Pick(at[stride]) for stride in (4,8,16,32)]
         return WholeEncoder(net, [nn.Identity() for _ in range(4)], widths, outs, in_channels=in_channels)
-    else: raise _refuse(name, kind, net.feature_info.reduction())
     first = Stage(stem, False, last)
     if stem and isinstance(stem[0], _Sam2Stem): first = Stage(stem, False, True)
     return Encoder(first, [Stage(modules, last, last) for modules in stages], widths, in_channels=in_channels)
