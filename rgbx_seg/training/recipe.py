@@ -42,6 +42,7 @@ class DataSettings:
     augment:dict=_settings()       # Arguments of the pipeline; None = no augmentation
     mix:dict=None                  # Classes of whole images: arguments of `MixLabels`
     modality_dropout:float=0.      # Probability to withhold each modality in a training batch
+    skip_missing:bool=False        # Leave out items with a file that is not there
 
 # %% ../../nbs/training/30_recipe.ipynb #782eedef
 @dataclasses.dataclass(frozen=True)
