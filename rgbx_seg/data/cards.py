@@ -31,8 +31,9 @@ def paint_mask(mask:np.ndarray, # (H, W) train ids
 ) -> np.ndarray:                # (H, W, 3) uint8, RGB
     "A mask in colours; what is no class is void."
     colours = np.concatenate([palette, [VOID_COLOUR]]).astype(np.uint8)
-    mask = np.asarray(mask).astype(np.int64)
-    return colours[np.where((mask >= 0) & (mask < len(palette)), mask, len(palette))]
+    mask,void = np.asarray(mask),len(palette)            # index -1 is the last of the colours, void
+    if mask.dtype==np.uint8: return colours[np.minimum(np.arange(256), void)][mask]
+    return colours[np.clip(mask.astype(np.int64, copy=False), -1, void)]
 
 # %% ../../nbs/data/00_cards.ipynb #a29ae4c9
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader
 from ..core import RGBXError, bar, choose, cv2_, leave_signals, worker_error
+from ..data.align.apply import registrations, valid_masks
 from .calibration import confidence_of, count_bins, no_bins
 from .inference import as_run, infer, infer_mask, model_inputs, named, open_for, real_names
 from .metrics import ConfusionMatrix
@@ -159,12 +160,24 @@ class _Counted:
         labels = _nearest(mask, size)                                # scored at the protocol's size
         return np.where(np.isin(labels, self.void), self.how['ignore'], labels) if self.void else labels
 
+    def _in_parts(self, shape, prediction, labels, weight, counts):
+        "Count an item on both sides of the border of what each registered sensor sees."
+        if not self.parts: return
+        for modality,seen in valid_masks(self.dataset.card, shape).items():
+            if self.registered[modality] != 'keep': continue
+            seen = _nearest(seen.astype(np.uint8), labels.shape) > 0
+            inside = np.where(seen, labels, self.how['ignore']).astype(np.int64)
+            inside = self._new().add(prediction, inside, weight).counts
+            self.parts[f'inside {modality}'].counts += inside
+            self.parts[f'outside {modality}'].counts += counts-inside
+
     def _one(self, index, mask, labels, prediction, scores):
         name,condition = _name(self.dataset, index),self.conditions[index]
         weight = _nearest(self.dataset.label_confidence(name), prediction.shape) if self.weighted else None
         try: counts = self._new().add(prediction, labels.astype(np.int64), weight).counts
         except RGBXError as e: raise RGBXError(name, e.found, e.expected, e.fix) from e
         self.matrices[condition].counts += counts
+        self._in_parts(mask.shape, prediction, labels, weight, counts)
         flat = counts.reshape(-1)
         at = flat.nonzero()[:,0]
         key = name if name not in self.images else f'{name} #{index}'
@@ -206,6 +219,9 @@ class _Count(_Counted):
         self.weighted = protocol.weighted
         self.matrices = {condition: self._new() for condition in _in_order(conditions, dataset.card)}
         self.bins = {condition: no_bins() for condition in self.matrices} if sure else {}
+        self.registered = {name: record.outside for name,record in registrations(dataset.card).items()}
+        apart = [name for name,fate in self.registered.items() if fate == 'keep']
+        self.parts = {f'{side} {name}': self._new() for name in apart for side in ('inside', 'outside')}
     def _new(self): return ConfusionMatrix(len(self.dataset.card.classes), **self.how)
     def __call__(self, group, predictions, scores, confidence=None):
         start = time.perf_counter()
@@ -307,8 +323,10 @@ def _report(count, name, protocol, seen, picks, subsets, clock):
     card = count.dataset.card
     withheld = tuple(modality for k,modality in zip(picks, seen) if k is None)
     if subsets is None: subsets = dict(card.subsets)
+    def totals(matrices:dict): return {row: matrix.total().numpy() for row,matrix in matrices.items()}
     return Report(
-        name, card.classes, {condition: matrix.total().numpy() for condition,matrix in count.matrices.items()},
+        name, card.classes, totals(count.matrices),
         {condition: count.conditions.count(condition) for condition in count.matrices}, subsets, protocol.to_dict(),
         tuple(seen), withheld, card.name, bool(card.facts.synthetic), np.asarray(card.palette).tolist(),
-        dict(card.facts.class_sets), count.all_images(), clock, count.all_bins())
+        dict(card.facts.class_sets), count.all_images(), clock, count.all_bins(),
+        totals(count.parts), count.registered)

@@ -13,25 +13,25 @@ import ipywidgets as W
 from fastcore.basics import patch
 from ..core import RGBXError, atomic_path, write_text
 from ..evaluation.protocol import get_protocol
-from .look import difference_picture, read_out_html
-from .places import Screen
-from .state import (Setting, StepWorker, check_fit, damage_image, explorer_data, modalities_used,
-                                     named_runs, predict_sample, sensor_effects)
+from .look import read_out_html
+from .places import Drawn
+from .state import (Interrupted, Setting, StepWorker, check_fit, damage_image, explorer_data,
+                                     modalities_used, named_runs, predict_sample, sensor_effects)
 from .view import (View, blank_png, effect_html, error_text, iou_html, message_html, sensor_picture,
                                     state_html, view_figure, view_numbers)
-from ..show.colours import error_picture, mapped_picture, mask_picture, overlay
+from ..show.colours import mask_picture, overlay
 
 # %% ../../nbs/explorer/14_panel.ipynb #6ef406a2
 _WORKING,_READY,_UNABLE = '#D55E00','#060','#B00'   # colours of the panel's state
 _KEYS = dict(n='next', ArrowRight='next', p='previous', ArrowLeft='previous', w='worst', Escape='small')
 
 # %% ../../nbs/explorer/14_panel.ipynb #a936d64c
-class _Controls(Screen):
+class _Controls(Drawn):
     "What a program does with the panel."
     def refresh(self):
         "Ask for everything anew."
         self.state.value = state_html('working', _WORKING)
-        self.worker.submit(self._job(self.setting()))
+        self.worker.submit(self._job(self.setting(), time.perf_counter()))
 
     def wait(self, timeout:float=120., # Seconds
         all:bool=True                  # Also wait for the scores of all samples
@@ -169,17 +169,6 @@ def _show_sample(self:Explorer, view):
 
 # %% ../../nbs/explorer/14_panel.ipynb #e0e2ccb0
 @patch
-def _show_result(self:Explorer, name, result, mask):
-    "Prediction, errors and confidence of a model; nothing if it has none."
-    if result is None:
-        for key in self.images:
-            if isinstance(key, tuple) and key[0]==name: self._show(key, None)
-        return
-    self._show((name,'prediction'), mask_picture(result.pred, self.card))
-    self._show((name,'errors'), None if mask is None else error_picture(result.pred, mask, self.card.layout.ignore))
-    self._show((name,'confidence'), mapped_picture(result.confidence))
-
-@patch
 def _show_effects(self:Explorer, view):
     "What each model says without each sensor, and the table of it; a sensor that is off has no place."
     for name,result in view.results.items():
@@ -189,14 +178,7 @@ def _show_effects(self:Explorer, view):
             self._show((name,sensor), None if pred is None else mask_picture(pred, self.card))
             self._hide(self.places[name,sensor], pred is None and bool(view.setting.off))
     self.effect_table.value = effect_html(view.results)
-
-@patch
-def _show_difference(self:Explorer, view):
-    "Which of two models is right."
-    if 'difference' not in self.images: return
-    predictions = [result.pred for result in view.results.values()]
-    both = len(predictions)==2
-    self._show('difference', difference_picture(*predictions, view.mask, self.card.layout.ignore) if both else None)
+    self._pale_effects(False)
 
 # %% ../../nbs/explorer/14_panel.ipynb #f315ff64
 @patch
@@ -210,13 +192,14 @@ def _open_view(self:Explorer, setting):
 
 # %% ../../nbs/explorer/14_panel.ipynb #f1097173
 @patch
-def _job(self:Explorer, setting):
-    "Everything the panel shows for a setting; one forward pass between two stops."
-    start,view = time.perf_counter(),self._open_view(setting)
+def _job(self:Explorer, setting, start):
+    "Everything the panel shows for a setting asked for at `start`; one forward pass between two stops."
+    view = self._open_view(setting)
     self.blank = blank_png(view.item[0].shape, self.width)
+    self._pale_effects(True)
     self._show_sample(view)
     yield
-    options,failures = (self.have, setting.off, self.protocol, self.device),[]
+    options,failures = (self.have, setting.off, self.protocol, self.device, self.worker.stale),[]
     for name,model in self.models.items():
         try: view.results[name] = predict_sample(model, view.item, self.card, *options)
         except Exception as e: failures.append(f'{name}: {error_text(e)}')
@@ -225,15 +208,15 @@ def _job(self:Explorer, setting):
     self.message.value = ''.join(map(message_html, failures))
     self.error = failures[0] if failures else None
     if self.overlay.value is not None: self._show_sensors(view)
-    self._show_difference(view)
+    self._show_difference([result.pred for result in view.results.values()], view.mask)
     self.iou_table.value = iou_html(self.card, view.results, view.mask)
+    self.times.append(time.perf_counter()-start)
+    self.state.value = state_html('ready', _READY, f', {1000*self.times[-1]:.0f} ms')
     yield
     for name,result in view.results.items():
         yield from sensor_effects(self.models[name], view.item, self.card, result, *options)
     self._show_effects(view)
     self.view = view if view.results else None
-    self.times.append(time.perf_counter()-start)
-    self.state.value = state_html('ready', _READY, f', {1000*self.times[-1]:.0f} ms')
 
 @patch
 def _failed(self:Explorer, error):
@@ -241,6 +224,7 @@ def _failed(self:Explorer, error):
     self.error,self.exception,self.view,self.now = error_text(error),error,None,None
     for key in self.images: self._show(key, None)
     self.iou_table.value = self.effect_table.value = ''
+    self._pale_effects(False)
     self.message.value = message_html(self.error)
     self.state.value = state_html('could not do that', _UNABLE)
 
@@ -299,19 +283,26 @@ def _show_list(self:Explorer, chosen):
 
 # %% ../../nbs/explorer/14_panel.ipynb #ccc0aae9
 @patch
+def _score_one(self:Explorer, i, errors):
+    "The scores of one sample; False where something newer is wanted first."
+    try:
+        item = self.dataset[i]
+        for name,model in self.models.items():
+            self.scores[name][i] = predict_sample(model, item, self.card, self.have, (), self.protocol, self.device,
+                                                  self.worker.stale).miou
+    except Interrupted: return False
+    except RGBXError as e:
+        errors.append(e)
+        for scores in self.scores.values(): scores[i] = math.nan
+    return True
+
+@patch
 def _score(self:Explorer, missing):
     "Background work: the score of each of these samples."
     self.progress.value,self.progress.max,errors = 0,len(missing),[]
     self.progress.layout.visibility = 'visible'
     for i in missing:
-        try:
-            item = self.dataset[i]
-            for name,model in self.models.items():
-                self.scores[name][i] = predict_sample(model, item, self.card, self.have, (), self.protocol,
-                                                      self.device).miou
-        except RGBXError as e:
-            errors.append(e)
-            for scores in self.scores.values(): scores[i] = math.nan
+        while not self._score_one(i, errors): yield             # a request came first
         self.progress.value += 1
         yield
     self._reorder()

@@ -8,16 +8,19 @@ __all__ = []
 # %% ../../nbs/explorer/13_places.ipynb #54723ff9
 import html
 import ipywidgets as W
-from .look import colour_bar_html
+import numpy as np
+from .look import colour_bar_html, difference_picture
 from .state import DAMAGE_KINDS, modalities_used
 from .view import blank_png, legend_html
-from ..show.pointer import Pointer, png_bytes
+from ..show.colours import error_picture, mapped_picture, mask_picture
+from ..show.pointer import Pointer
 from ..show.tables import SHORT_NOTE
 
 # %% ../../nbs/explorer/13_places.ipynb #d53ac297
 _CSS = ('<style>.rgbx-tab table,.rgbx-tip table{{font-size:12px;border-collapse:collapse}} .rgbx-tab td,.rgbx-tab th,'
         '.rgbx-tip td{{padding:0 8px;line-height:1.5}} .rgbx-small .widget-readout{{min-width:20px;width:20px}} '
         '.rgbx-pointer>*,.rgbx-place>*,.rgbx-line>*{{max-width:100%}} .rgbx-place{{flex:none!important;overflow:hidden}} '
+        '.rgbx-stale{{opacity:.35;transition:opacity .2s .3s}} '
         '@media(max-width:600px){{.rgbx-place:not(.rgbx-large){{width:calc(50% - 6px)!important}}}} '
         '@media(min-width:1500px){{.rgbx-place:not(.rgbx-large){{width:{}px!important}}}}</style>')
 _LARGE = 720     # pixels of an enlarged picture on the screen
@@ -30,7 +33,7 @@ def line(*widgets:W.Widget) -> W.HBox: # From left to right
 class Places(Pointer):
     "Controls and places of pictures for models on a data set; `card`, `have`, `models`, `width`, `out` are there."
     def _make_places(self):
-        self.places,self.drawn,self.large,self.zoom = {},{},None,1.
+        self.places,self.drawn,self.sent,self.large,self.zoom = {},{},{},None,1.
         self.blank = blank_png((3,4), self.width)
         self._make_controls()
         self._make_looks()
@@ -109,9 +112,13 @@ class Screen(Pictures):
         return _LARGE if key==self.large else self.width
 
     def _show(self, key, picture):
-        "Put a picture in its place; None empties it."
-        self.drawn[key] = picture
-        self.images[key].value = self.blank if picture is None else png_bytes(picture, self._pixels(key))
+        "Put a picture in its place, unless it is there; None empties it."
+        before,now = self.sent.get(key, (None, 0)),(picture, self._pixels(key))
+        self.drawn[key],self.sent[key] = picture,now
+        if picture is None:
+            image = self.images[key]
+            with image.hold_sync(): image.format,image.value = 'png',self.blank
+        elif before[1]!=now[1] or not np.array_equal(before[0], picture): self.put(key, *now)
 
     def _hide(self, what, hidden):
         "Take a widget out of sight, or put it back."
@@ -131,3 +138,29 @@ class Screen(Pictures):
         before,self.zoom = self.zoom,max(1., factor)
         if (before>1) == (self.zoom>1): return
         for key,picture in list(self.drawn.items()): self._show(key, picture)
+
+# %% ../../nbs/explorer/13_places.ipynb #dce285b3
+class Drawn(Screen):
+    "What a model says, in its places."
+    def _show_result(self, name, result, mask):
+        "Prediction, errors and confidence of a model; nothing if it has none."
+        if result is None:
+            for key in self.images:
+                if isinstance(key, tuple) and key[0]==name: self._show(key, None)
+            return
+        errors = None if mask is None else error_picture(result.pred, mask, self.card.layout.ignore)
+        self._show((name,'prediction'), mask_picture(result.pred, self.card))
+        self._show((name,'errors'), errors)
+        self._show((name,'confidence'), mapped_picture(result.confidence))
+
+    def _show_difference(self, predictions, mask):
+        "Which of two models is right."
+        if 'difference' not in self.images: return
+        both = len(predictions)==2
+        self._show('difference', difference_picture(*predictions, mask, self.card.layout.ignore) if both else None)
+
+    def _pale_effects(self, stale):
+        "What the sensors add: of the setting of before as yet, and pale, or of this one."
+        places = (self.places.get((name,sensor)) for name in self.models for sensor in self.have)
+        for what in (self.effect_table, *filter(None, places)):
+            (what.add_class if stale else what.remove_class)('rgbx-stale')

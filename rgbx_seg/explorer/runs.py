@@ -22,15 +22,10 @@ def _pairs(text):
         if not (name and equals and value): raise RGBXError('filter', repr(name), 'NAME=VALUE, e.g. data=mfnet')
     return {name: value for name,_,value in pairs}
 
-# %% ../../nbs/explorer/60_runs.ipynb #b1accd47
-class RunsPanel(W.VBox):
-    "The runs below a folder, to filter, to sort and to choose from."
-    def __init__(self,
-        folder:'Path|str'='runs' # Runs lie in it, at any depth
-    ):
-        self.folder = Path(folder)
-        found = list_runs(self.folder)
-        self.chosen = None
+# %% ../../nbs/explorer/60_runs.ipynb #c67ab266
+class _Controls(W.VBox):
+    "What is asked for, the table, what is wrong, and the names."
+    def __init__(self):
         self.filter = W.Text(placeholder='data=mfnet lr=1e-3', description='filter', continuous_update=False)
         self.order = W.Dropdown(options=_ORDERS, value='date', description='order')
         self.columns = W.Text(placeholder='lr seed commit', description='columns', continuous_update=False)
@@ -39,6 +34,17 @@ class RunsPanel(W.VBox):
         self.choice = W.Select(options=(), description='run', rows=6, layout=W.Layout(width='32rem'))
         super().__init__([W.HBox([self.filter, self.order, self.columns, self.again]), self.table,
                           self.said, self.choice])
+
+# %% ../../nbs/explorer/60_runs.ipynb #b1accd47
+class RunsPanel(_Controls):
+    "The runs below a folder, to filter, to sort and to choose from."
+    def __init__(self,
+        folder:'Path|str'='runs' # Runs lie in it, at any depth
+    ):
+        self.folder = Path(folder)
+        found = list_runs(self.folder)
+        self.chosen = None
+        super().__init__()
         for control in (self.filter, self.order, self.columns): control.observe(self._update, 'value')
         self.choice.observe(self._choose, 'value')
         self.again.on_click(self._update)

@@ -7,13 +7,15 @@ __all__ = []
 
 # %% ../../nbs/explorer/10_state.ipynb #271d5a9c
 import math, threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np
+import torch
 from ..core import RGBXError, choose
 from ..data.corruptions import CORRUPTIONS, corrupt, corruption_rng
 from ..data.open import open_data
-from ..evaluation.inference import as_run, infer, model_inputs, real_names
+from ..evaluation.inference import as_probabilities, as_run, model_inputs, real_names, score_tensor
 from ..evaluation.metrics import ConfusionMatrix
 from ..evaluation.protocol import get_protocol
 
@@ -78,12 +80,24 @@ def modalities_used(
     "The modalities of the data set that a model takes."
     return real_names(getattr(model, 'modalities', modalities), list(modalities))
 
-def _probabilities(scores, protocol):
-    "Scores of `infer` as probabilities."
-    if protocol.arithmetic: return scores/scores.sum(-1, keepdims=True)
-    if protocol.combine=='softmax': return scores
-    exponentials = np.exp(scores-scores.max(-1, keepdims=True))
-    return exponentials/exponentials.sum(-1, keepdims=True)
+# %% ../../nbs/explorer/10_state.ipynb #5a7e1e02
+class Interrupted(BaseException):
+    "A pass that nobody waits for any more; no fault of the model, so that no `except Exception` takes it for one."
+
+@contextmanager
+def interruptible(
+    model:'Callable', # Layers of a `torch.nn.Module` are looked at; another function runs to its end
+    stale:'Callable'  # () -> bool: is its answer no longer wanted? None: it always is
+):
+    "Within, a pass in this thread raises `Interrupted` before its next layer once `stale()` says so."
+    thread = threading.get_ident()
+    def look(*_):
+        if threading.get_ident()==thread and stale(): raise Interrupted
+    layers = model.modules() if stale and isinstance(model, torch.nn.Module) else ()
+    hooks = [layer.register_forward_pre_hook(look) for layer in layers]
+    try: yield
+    finally:
+        for hook in hooks: hook.remove()
 
 # %% ../../nbs/explorer/10_state.ipynb #e870c124
 def predict_sample(
@@ -93,7 +107,8 @@ def predict_sample(
     modalities:list=None,          # Names of the images in order; default: the card's
     off:tuple=(),                  # Modalities to withhold
     protocol:'Protocol'=None,      # As `infer`
-    device:'torch.device|str'=None # As `infer`
+    device:'torch.device|str'=None,# As `infer`
+    stale:'Callable'=None          # As `interruptible`
 ) -> SampleResult:
     "Prediction, confidence and IoU of one sample."
     have,protocol = list(modalities or card.modalities),get_protocol(protocol)
@@ -101,9 +116,10 @@ def predict_sample(
     if set(used)<=set(off):
         raise RGBXError('modalities', 'all that the model takes are off', f"at least one of {', '.join(used)} on")
     picks,stats = model_inputs(model, card, have, [name for name in off if name in used])
-    scores = infer(model, [None if k is None else item[k] for k in picks], protocol, stats, device)
-    probabilities = _probabilities(scores, protocol)
-    result = SampleResult(probabilities.argmax(-1), probabilities.max(-1))
+    images = [None if k is None else item[k] for k in picks]
+    with interruptible(model, stale): scores = score_tensor(model, images, protocol, stats, device)
+    confidence,pred = (best[0].cpu().numpy() for best in as_probabilities(scores, protocol).max(1))
+    result = SampleResult(pred, confidence)
     mask = item[len(have)] if len(item)>len(have) else None
     if mask is not None:
         matrix = ConfusionMatrix(len(card.classes),
@@ -120,7 +136,8 @@ def sensor_effects(
     modalities:list=None,          # As `predict_sample`
     off:tuple=(),                  # As `predict_sample`
     protocol:'Protocol'=None,      # As `predict_sample`
-    device:'torch.device|str'=None # As `predict_sample`
+    device:'torch.device|str'=None,# As `predict_sample`
+    stale:'Callable'=None          # As `predict_sample`
 ):                                 # Yields after every forward pass, so that the caller can stop
     "What every modality that is on adds to `result`."
     have = list(modalities or card.modalities)
@@ -132,7 +149,7 @@ def sensor_effects(
         for key,gone in (('without', {name}), ('alone', set(on)-{name})):
             withheld = frozenset({*off,*gone} & set(used))
             if withheld not in seen:
-                try: seen[withheld] = predict_sample(model, item, card, have, tuple(withheld), protocol, device)
+                try: seen[withheld] = predict_sample(model, item, card, have, tuple(withheld), protocol, device, stale)
                 except Exception as e: seen[withheld] = e      # a model that cannot do without: said in the table
                 yield name
             other = seen[withheld]
@@ -249,6 +266,9 @@ class StepWorker(_Work):
         with self.changed:
             self.back = job
             _wake(self)
+    def stale(self) -> bool: # Asked by the work itself
+        "Is something newer waiting than what is done now?"
+        return self.new is not None
     def wait(self,
         timeout:float=60., # Seconds
         all:bool=True      # Also wait for background work
@@ -288,6 +308,9 @@ def _step(worker, job):
     "One step; did the job end?"
     try: next(job)
     except StopIteration: return True
+    except Interrupted:
+        worker.dropped += 1
+        return True
     except Exception as e:
         worker.on_error(e)
         return True

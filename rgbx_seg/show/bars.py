@@ -110,6 +110,8 @@ def number_grid(
         ax.set_yticklabels(rows)
         if numbers: _write_numbers(ax, percent, 55)
         figure.colorbar(drawn, ax=ax, label=legend, shrink=.8)
+        figure.get_layout_engine().execute(figure)
+        figure.set_layout_engine('none')                 # laid out again, square cells shrink with every drawing
     return figure
 
 # %% ../../nbs/show/30_bars.ipynb #1336d906

@@ -78,7 +78,9 @@ def error_picture(
     pred,mask = np.asarray(pred),np.asarray(mask)
     if pred.shape!=mask.shape:
         raise RGBXError('error_picture', f'prediction {pred.shape} and mask {mask.shape}', 'equal shapes')
-    return np.array([RIGHT, WRONG, VOID_COLOUR], np.uint8)[np.where(mask==ignore, 2, (pred!=mask).astype(int))]
+    answer = (pred!=mask).view(np.uint8)
+    answer[mask==ignore] = 2
+    return np.array([RIGHT, WRONG, VOID_COLOUR], np.uint8)[answer]
 
 def overlay(
     image:np.ndarray,   # (H, W, 3) uint8

@@ -104,18 +104,32 @@ _PIXEL = 'data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEA
 _LISTENER = f'{_STYLE}<img src="{_PIXEL}" style="display:none" onload="{html.escape(_SCRIPT)}">'
 
 # %% ../../nbs/show/50_pointer.ipynb #e6b1c8ee
+def _reduced(picture, width):
+    "(a picture of at most twice `width`, was a photograph made smaller?)"
+    height,own_width = picture.shape[:2]
+    if own_width<=2*width: return picture,False
+    size,photo = (2*width,max(1, round(height*2*width/own_width))),len(np.unique(picture[::7,::7]))>64
+    cv2 = cv2_()
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if photo else cv2.INTER_NEAREST),photo
+
+def _encoded(picture, ending, *options):
+    "The bytes of a picture file."
+    return cv2_().imencode(ending, np.ascontiguousarray(picture[...,::-1]), options)[1].tobytes()
+
 def png_bytes(
     picture:np.ndarray, # (H, W, 3) uint8
     width:int           # Pixels on the screen
 ) -> bytes:
     "PNG of a picture, large ones reduced to twice what is shown."
-    cv2,(height,own_width) = cv2_(),picture.shape[:2]
-    if own_width>2*width:
-        size = 2*width,max(1, round(height*2*width/own_width))
-        how = cv2.INTER_AREA if len(np.unique(picture[::7,::7]))>64 else cv2.INTER_NEAREST
-        picture = cv2.resize(picture, size, interpolation=how)
-    return cv2.imencode('.png', np.ascontiguousarray(picture[...,::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes()
+    return _encoded(_reduced(picture, width)[0], '.png', cv2_().IMWRITE_PNG_COMPRESSION, 1)
 
+def _sent(picture, width):
+    "(format, bytes): a photograph that is made smaller goes as JPEG, everything else with its exact pixels."
+    small,photo = _reduced(picture, width)
+    if photo: return 'jpeg',_encoded(small, '.jpg', cv2_().IMWRITE_JPEG_QUALITY, 92)
+    return 'png',png_bytes(small, width)
+
+# %% ../../nbs/show/50_pointer.ipynb #e6b1c8ef
 _KINDS = ('click','hover','zoom','key')
 
 def _heard(text):
@@ -125,20 +139,9 @@ def _heard(text):
     if kind not in _KINDS or type(frame) is not int or not all(type(value) in (int,float) for value in (x, y)): return None
     return kind,frame,(float(x),float(y)),str(key[0]) if key else ''
 
-# %% ../../nbs/show/50_pointer.ipynb #14652e47
-class Pointer(W.VBox):
-    "Pictures of one scene: zoomed and panned together in the browser; clicks, pixels and keys are told to `on_event`."
-    def __init__(self,
-        on_event:Callable=None, # `(kind, key of the picture or of the keyboard, (x, y))`; kinds: click, hover, zoom, key
-    ):
-        super().__init__()
-        self.on_event,self.frames,self.images = on_event,{},{}
-        self._told = [W.Text(layout=W.Layout(display='none')).add_class(_TOLD+name) for name in ('act', 'hover')]
-        for text in self._told: text.observe(self._hear, 'value')
-        self.listener = W.HTML(_LISTENER, layout=W.Layout(height='0', margin='0'))
-        self.tip = W.HTML().add_class('rgbx-tip')       # seen beside the pointer
-        self.add_class('rgbx-pointer')
-
+# %% ../../nbs/show/50_pointer.ipynb #14652e48
+class _Frames(W.VBox):
+    "Pictures in frames."
     def place(self, *children:W.Widget): # What is to be seen; frames may lie at any depth
         "Set what the panel holds."
         self.children = (self.listener, *self._told, *children, self.tip)
@@ -152,6 +155,29 @@ class Pointer(W.VBox):
         self.frames[key] = W.Box([self.images[key]], layout=W.Layout(width=width))
         self.frames[key].add_class('rgbx-frame').add_class(f'rgbx-n{len(self.frames)-1}')
         return self.frames[key]
+
+    def put(self,
+        key:object,         # Of the frame
+        picture:np.ndarray, # (H, W, 3) uint8
+        width:int           # Pixels on the screen
+    ):
+        "Show a picture in its frame."
+        image = self.images[key]
+        with image.hold_sync(): image.format,image.value = _sent(picture, width)
+
+# %% ../../nbs/show/50_pointer.ipynb #14652e47
+class Pointer(_Frames):
+    "Pictures of one scene: zoomed and panned together in the browser; clicks, pixels and keys are told to `on_event`."
+    def __init__(self,
+        on_event:Callable=None, # `(kind, key of the picture or of the keyboard, (x, y))`; kinds: click, hover, zoom, key
+    ):
+        super().__init__()
+        self.on_event,self.frames,self.images = on_event,{},{}
+        self._told = [W.Text(layout=W.Layout(display='none')).add_class(_TOLD+name) for name in ('act', 'hover')]
+        for text in self._told: text.observe(self._hear, 'value')
+        self.listener = W.HTML(_LISTENER, layout=W.Layout(height='0', margin='0'))
+        self.tip = W.HTML().add_class('rgbx-tip')       # seen beside the pointer
+        self.add_class('rgbx-pointer')
 
     def act(self, kind:str, key:object, spot:tuple=(0.,0.)): # The kind of event, of which picture or key; 0..1 of width and height
         "What the browser tells, by hand."
@@ -182,7 +208,7 @@ class ClickableImage(Pointer):
     def show(self, picture:np.ndarray=None): # (H, W, 3) uint8; None: the same again, with the `points` of now
         "Set the picture, or draw the marks anew."
         if picture is not None: self.picture = np.asarray(picture)
-        self.images['picture'].value = png_bytes(_marked(self.picture, self.points, self.width), 4*self.width)
+        self.put('picture', _marked(self.picture, self.points, self.width), 4*self.width)
 
     def _clicked(self, kind, key, spot):
         if kind!='click': return

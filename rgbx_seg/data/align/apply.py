@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 import numpy as np
+from ...core import RGBXError
 from .geometry import valid_mask, warp
 from .record import (alignment_dict, alignment_from_dict, aligned, largest_rectangle, matrix_for,
                                         read_alignment)
@@ -70,3 +71,41 @@ def crop_to(image:np.ndarray, # (H, W) or (H, W, C)
     "An image cut to what all sensors see."
     top,left,height,width = _box(inside.tobytes(), inside.shape)
     return np.ascontiguousarray(image[top:top+height,left:left+width])
+
+# %% ../../../nbs/data/align/52_apply.ipynb #d592e482
+def registrations(card:'Card' # Of an open data set, or of a run's reading
+) -> dict:                     # {modality: `Alignment`}
+    "The records that are in a card."
+    return {name: _record(json.dumps(modality.align, sort_keys=True))
+            for name,modality in card.modalities.items() if isinstance(modality.align, dict)}
+
+def _inside(record, size):
+    "What a sensor sees of pictures of RGB that have this size."
+    factor = size[0]/record.size_rgb[0]
+    size_x = tuple(round(side*factor) for side in record.size_x)
+    return valid_mask(matrix_for(record, size, size_x, record.x), size, size_x)
+
+def _cut_box(records, size):
+    "(size before the cut, its box) of pictures that were cut to what the sensors of `records` see."
+    def cut(whole:tuple):
+        inside = np.logical_and.reduce([_inside(record, whole) for record in records])
+        return _box(inside.tobytes(), inside.shape)
+    whole = records[0].size_rgb
+    factor = size[0]/cut(whole)[2]
+    whole = tuple(round(side*factor) for side in whole)
+    box = cut(whole)
+    if box[2:] == tuple(size): return whole,box
+    raise RGBXError(f'pictures cut to {records[0].x}', f'{size[1]} x {size[0]} pixels', f'{box[3]} x {box[2]}')
+
+# %% ../../../nbs/data/align/52_apply.ipynb #2cfee914
+def valid_masks(card:'Card', # Of an open data set
+    size:tuple,              # (height, width) of an item, as the data set gives it
+) -> dict:                   # {modality: (height, width) bool}; without those whose pictures are cut
+    "Where each registered sensor sees something."
+    records = registrations(card)
+    cutting = [record for record in records.values() if record.outside == 'crop']
+    others = {name: record for name,record in records.items() if record.outside != 'crop'}
+    if not cutting: return {name: _inside(record, tuple(size)) for name,record in others.items()}
+    if not others: return {}
+    whole,(top,left,height,width) = _cut_box(cutting, tuple(size))
+    return {name: _inside(record, whole)[top:top+height,left:left+width] for name,record in others.items()}
