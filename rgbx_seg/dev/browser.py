@@ -209,29 +209,6 @@ def _write_text(tab, place, text):
     tab('Input.insertText', text=text)
     tab.js('document.activeElement.blur()')
 
-def runs_in_browser(chrome:str, # Path of the browser
-    shots:Path                  # Folder for the screenshots
-):
-    "The list of runs, filtered, sorted and clicked."
-    with tempfile.TemporaryDirectory() as tmp, Lab(_notebook(Path(tmp)/'runs.ipynb', _RUNS), chrome) as tab:
-        run_all(tab)
-        tab.wait(f"{_LISTED}.split(',').length==3", 60)
-        _write_text(tab, 'data=mfnet lr=1e-3', 'lr=0.01')
-        tab.wait(f"{_LISTED}.split(',').length==2", 60)
-        tab.js("(()=>{const box=document.querySelector('.widget-dropdown select');"
-               "box.value='validation';box.dispatchEvent(new Event('change',{bubbles:true}))})()")
-        _write_text(tab, 'lr seed commit', 'lr seed')
-        tab.wait(f"{_LISTED}=='third,second' && document.querySelector('.widget-html table').innerText.includes('seed')", 60)
-        tab.js("(()=>{const list=document.querySelector('.widget-select select');"
-               "list.selectedIndex=1;list.dispatchEvent(new Event('change',{bubbles:true}))})()")
-        tab.shot(Path(shots)/'11_runs.png')
-        _write_text(tab, 'data=mfnet lr=1e-3', 'nosuch=1')
-        tab.wait("document.body.innerText.includes('no column or setting')", 60)
-        assert tab.js(_LISTED)=='third,second', tab.js(_LISTED)
-        tab.shot(Path(shots)/'12_runs_wrong.png')
-        assert not tab.log, tab.log
-    print('ok   the list of runs: filtered, sorted, a wrong filter said', flush=True)
-
 # %% ../../nbs/dev/20_browser.ipynb #b7c1d202
 _SAYS = "[...document.querySelectorAll('.widget-html pre')].map(w=>w.innerText).join(' | ')"
 _OVERLAY = "document.querySelectorAll('img.widget-image')[2].src"
@@ -271,6 +248,30 @@ def picker_in_browser(chrome:str, # Path of the browser
         assert not tab.log, tab.log
     print(f'ok   five points in two pictures: {left:.1f} px left; saved, corners move by {moved:.1f} px '
           f'(planted {wanted:.1f})', flush=True)
+
+# %% ../../nbs/dev/20_browser.ipynb #5a7e1e22
+def runs_in_browser(chrome:str, # Path of the browser
+    shots:Path                  # Folder for the screenshots
+):
+    "The list of runs, filtered, sorted and clicked."
+    with tempfile.TemporaryDirectory() as tmp, Lab(_notebook(Path(tmp)/'runs.ipynb', _RUNS), chrome) as tab:
+        run_all(tab)
+        tab.wait(f"{_LISTED}.split(',').length==3", 60)
+        _write_text(tab, 'data=mfnet lr=1e-3', 'lr=0.01')
+        tab.wait(f"{_LISTED}.split(',').length==2", 60)
+        tab.js("(()=>{const box=document.querySelector('.widget-dropdown select');"
+               "box.value='validation';box.dispatchEvent(new Event('change',{bubbles:true}))})()")
+        _write_text(tab, 'lr seed commit', 'lr seed')
+        tab.wait(f"{_LISTED}=='third,second' && document.querySelector('.widget-html table').innerText.includes('seed')", 60)
+        tab.js("(()=>{const list=document.querySelector('.widget-select select');"
+               "list.selectedIndex=1;list.dispatchEvent(new Event('change',{bubbles:true}))})()")
+        tab.shot(Path(shots)/'11_runs.png')
+        _write_text(tab, 'data=mfnet lr=1e-3', 'nosuch=1')
+        tab.wait("document.body.innerText.includes('no column or setting')", 60)
+        assert tab.js(_LISTED)=='third,second', tab.js(_LISTED)
+        tab.shot(Path(shots)/'12_runs_wrong.png')
+        assert not tab.log, tab.log
+    print('ok   the list of runs: filtered, sorted, a wrong filter said', flush=True)
 
 # %% ../../nbs/dev/20_browser.ipynb #c7de1a53
 _SEEN = """(async()=>{
