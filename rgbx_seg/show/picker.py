@@ -25,7 +25,7 @@ class _Points:
     "Points of every item, clicked in RGB and in X, and the matrix that they agree on."
     def __init__(self, sizes, model):
         self.sizes,self.model = sizes,model       # ((height, width) of RGB, of X), the kind of matrix
-        self.by_item = {}                         # {item: ([(x, y) in RGB], [(x, y) in X])}, pixel centres at whole numbers
+        self.by_item = {}        # {item: ([(x, y) in RGB], [(x, y) in X])}, pixel centres at whole numbers
 
     def of(self, item:str): # Its name
         "The points of an item: those in RGB and those in X."
@@ -144,7 +144,8 @@ class _Acts(_Items):
         for picture,points in zip(self.pictures, self.points.of(self.item.value)):
             picture.points = [(x+.5, y+.5) for x,y in points]
             picture.show()
-        H,size = self.matrix@np.linalg.inv(resize_matrix(self.rgb.shape[:2], self._small.shape[:2])),self._small.shape[:2]
+        size = self._small.shape[:2]
+        H = self.matrix@np.linalg.inv(resize_matrix(self.rgb.shape[:2], size))
         grey,inside = warp(self.grey, H, size),valid_mask(H, size, self.grey.shape)
         drawn = edges_on(self._small, grey, inside) if self.view.value == 'edges' else checkerboard(self._small, grey)
         self.overlay.value = png_bytes(drawn, 4*self.pictures[0].width)
