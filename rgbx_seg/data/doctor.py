@@ -24,6 +24,8 @@ from .sets.base import flat_name, halves, layout_card, layout_of, read_subset, s
 from ..registry import DATASETS
 
 # %% ../../nbs/data/80_doctor.ipynb #30266715
+_SHOWN = 20   # Files that are not there are named
+
 @dataclass
 class Problem:
     "Something the doctor found."
@@ -35,7 +37,8 @@ class Problem:
     n:int=1            # How many
     error:RGBXError=None # The first, as the reader says it
     def __str__(self):
-        some = f" ({self.n}: {', '.join(map(str, self.where[:3]))}{' ...' if self.n > 3 else ''})" if self.where else ''
+        shown = _SHOWN if self.code == 'missing' else 3
+        some = f" ({self.n}: {', '.join(self.where[:shown])}{' ...' if self.n > shown else ''})" if self.where else ''
         fix = f'\n         -> {self.fix}' if self.fix else ''
         return f'{self.level.upper():8}[{self.code}] {self.text}{some}{fix}'
 
@@ -271,7 +274,7 @@ def check_halves(ds:'DataSet', # An open split
 class _Notes(list):
     "Problems, as they are found."
     def add(self, level:str, code:str, text:str, fix:str='', where:tuple=(), n:int=1, error:RGBXError=None):
-        self.append(Problem(level, code, text, fix, [str(item) for item in list(where)[:5]], n, error))
+        self.append(Problem(level, code, text, fix, [str(item) for item in list(where)[:_SHOWN]], n, error))
 
 def check_data(path:Path,     # Where the data set lies
     card:Card|str|Path=None, # What it is, as for `open_data`; None: its own card, or what it looks like
