@@ -112,7 +112,8 @@ def runs_in_browser(chrome:str, # Path of the browser
         tab.js("(()=>{const box=document.querySelector('.widget-dropdown select');"
                "box.value='validation';box.dispatchEvent(new Event('change',{bubbles:true}))})()")
         _write_text(tab, 'lr seed commit', 'lr seed')
-        tab.wait(f"{_LISTED}=='third,second' && document.querySelector('.widget-html table').innerText.includes('seed')", 60)
+        head = "document.querySelector('.widget-html table').innerText"
+        tab.wait(f"{_LISTED}=='third,second' && {head}.includes('seed')", 60)
         tab.js("(()=>{const list=document.querySelector('.widget-select select');"
                "list.selectedIndex=1;list.dispatchEvent(new Event('change',{bubbles:true}))})()")
         tab.shot(Path(shots)/'11_runs.png')
