@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RGBXError', 'nearest', 'choose', 'process_lives', 'sweep_parts', 'atomic_path', 'write_text', 'Stopped',
-           'leave_signals', 'worker_error', 'set_seed', 'shows_bars', 'bar', 'constant_result', 'need', 'cv2_',
-           'repo_root']
+           'leave_signals', 'worker_error', 'is_offline', 'set_seed', 'shows_bars', 'bar', 'constant_result', 'need',
+           'cv2_', 'repo_root']
 
 # %% ../nbs/00_core.ipynb #fcd39f8e
 import contextlib, difflib, errno, importlib, os, random, re, signal, socket, sys, tempfile, time, zlib
@@ -188,6 +188,12 @@ def worker_error(error:RuntimeError # From torch's loader, or from anywhere
     if 'DataLoader worker' not in text: return None
     return RGBXError('a reading process (--workers)', text.splitlines()[0][:200], 'one that lives until the end',
                      'Was it killed for memory? Try fewer --workers or a smaller --bs; --resume goes on')
+
+# %% ../nbs/00_core.ipynb #ed7a0707
+def is_offline() -> bool: # By HF_HUB_OFFLINE or RGBX_SEG_OFFLINE
+    "Has the user forbidden the network?"
+    return any(os.environ.get(word, '0').lower() in ('1', 'true', 'yes', 'on')
+               for word in ('RGBX_SEG_OFFLINE', 'HF_HUB_OFFLINE'))
 
 # %% ../nbs/00_core.ipynb #17cdbd0c
 def set_seed(seed:int): # Any non-negative integer

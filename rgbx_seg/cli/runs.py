@@ -77,7 +77,7 @@ def _write_toy_once(data, modalities):
 def _trained(*,
     recipe:str=None,            # Train as a publication did: a name of `rgbx recipes`; default: settings of your own
     model:str=None,             # Of `rgbx models`, or encoder+fusion+head; default: the recipe's, else sigma_nano
-    pretrained:str=None,        # `recipe`, a name of `rgbx weights`, a file or a run to start from; default: random
+    pretrained:str=None,        # `encoder` or `recipe` (published starts), a name of `rgbx weights`, a file, a run; default: random
     freeze:Names=None,          # What keeps its values: encoders, stem, stage1, norms, rgb ...; default: the recipe's, else nothing
     lora:int=None,              # Rank of small trained matrices beside the frozen encoders; default: the recipe's, else none
     skip:str=None,              # With --pretrained: a pattern of tensors to leave out, e.g. head.output; default: none

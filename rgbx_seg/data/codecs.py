@@ -153,7 +153,8 @@ def _overheard():
             said.append(file.read().decode('utf-8', 'replace').strip())
 
 # %% ../../nbs/data/03_codecs.ipynb #5e771a30
-_ADAM7 = (8, 8, 0, 0), (8, 8, 0, 4), (8, 4, 4, 0), (4, 4, 0, 2), (4, 2, 2, 0), (2, 2, 0, 1), (2, 1, 1, 0)   # steps and starts
+# steps and starts of an interlaced PNG's passes
+_ADAM7 = (8, 8, 0, 0), (8, 8, 0, 4), (8, 4, 4, 0), (4, 4, 0, 2), (4, 2, 2, 0), (2, 2, 0, 1), (2, 1, 1, 0)
 
 def _check_rows(path, data, height, width, bits):
     "Refuse a PNG of one channel with fewer rows than its header says: Pillow would take zeros for them."

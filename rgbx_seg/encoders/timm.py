@@ -6,10 +6,11 @@
 __all__ = ['CONTROLS', 'plain_name', 'timm_start', 'timm_settings', 'timm_encoder']
 
 # %% ../../nbs/encoders/90_timm.ipynb #421cc7d3
-import inspect, re, sys
+import contextlib, inspect, re, sys
+from pathlib import Path
 import torch
 from torch import nn, Tensor
-from ..core import RGBXError, nearest
+from ..core import RGBXError, is_offline, nearest
 from .base import Encoder
 from .plain_vit import plain_vit, timm_sam
 
@@ -166,10 +167,35 @@ def _refuse(name, why, strides=()):
                      'Networks that work: convnext_tiny, resnet50, swin_tiny_patch4_window7_224, pvt_v2_b2, '
                      'vit_small_patch14_dinov2')
 
+def _no_weights(name, plain, why):
+    import timm
+    about = timm.get_pretrained_cfg(plain)
+    fix = (f'hf download {about.hf_hub_id}' if about.hf_hub_id
+           else f"save it as {Path(torch.hub.get_dir())/'checkpoints'/Path(about.url or plain).name}")
+    return RGBXError(f'encoder {name!r}', f'its weights do not come ({why})',
+                     f'{about.hf_hub_id} of the hub' if about.hf_hub_id else about.url,
+                     f'Fetch them once with a network: {fix}')
+
+@contextlib.contextmanager
+def _cache_alone(plain):
+    "Where the user has forbidden the network, timm finds what is in its cache and asks nobody."
+    import timm
+    from huggingface_hub import constants
+    about = timm.get_pretrained_cfg(plain)
+    kept = Path(torch.hub.get_dir())/'checkpoints'/Path(about.url or plain).name
+    if not about.hf_hub_id and not kept.exists(): raise OSError('not in the cache')
+    before,constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE,True
+    try: yield
+    finally: constants.HF_HUB_OFFLINE = before
+
+# %% ../../nbs/encoders/90_timm.ipynb #ffc8416e
 def _create(name, plain, pretrained, **how):
     "A timm network; its errors are ours."
     import timm
-    try: return timm.create_model(plain, pretrained=pretrained, **how)
+    offline = pretrained and is_offline()
+    try:
+        with _cache_alone(plain) if offline else contextlib.nullcontext():
+            return timm.create_model(plain, pretrained=pretrained, **how)
     except TypeError as e:
         raise RGBXError(f'encoder {name!r}', str(e), 'settings that it takes',
                         ', '.join(sorted(timm_settings(plain)))[:300]) from None
@@ -181,10 +207,8 @@ def _create(name, plain, pretrained, **how):
     except Exception as e:
         if not pretrained: raise
         why = e
-    hub = timm.get_pretrained_cfg(plain).hf_hub_id or plain
-    raise RGBXError(f'encoder {name!r}', f'its weights do not come ({type(why).__name__}: '
-                                         f'{str(why).splitlines()[0][:100] if str(why) else ""})',
-                    f'{hub} of the hub', f'Fetch them once with a network: hf download {hub}') from why
+    if offline: raise _no_weights(name, plain, 'not in the cache, and no network is allowed') from why
+    raise _no_weights(name, plain, f"{type(why).__name__}: {str(why).splitlines()[0][:100] if str(why) else ''}") from why
 
 def _is_plain_vit(plain):
     "A ViT or EVA that takes images of any size?"

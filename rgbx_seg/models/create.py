@@ -76,7 +76,8 @@ def channels_of(modalities:tuple, # Names in input order
     "The channels of every modality; an entry too many or too few raises `RGBXError`."
     channels = dict(in_channels) if isinstance(in_channels, dict) else {name: in_channels for name in modalities}
     if set(channels) != set(modalities):
-        raise RGBXError('in_channels', f'entries for {sorted(channels, key=str)}', f'one for each of {sorted(modalities)}')
+        raise RGBXError('in_channels', f'entries for {sorted(channels, key=str)}',
+                        f'one for each of {sorted(modalities)}')
     for name,count in channels.items():
         if not _is_count(count): raise RGBXError('in_channels', f'{count!r} for {name}', 'a whole number from 1')
     return channels
@@ -225,8 +226,9 @@ def with_lora(model:RGBXSegmenter, # With the weights that it starts from
 # %% ../../nbs/models/10_create.ipynb #5e771a06
 def _names_of(modalities):
     "The modalities of a model: names, each once."
-    named = isinstance(modalities, (list, tuple)) and modalities and all(isinstance(name, str) and name for name in modalities)
-    if not named: raise RGBXError('modalities', repr(modalities), "a list of names, e.g. ('rgb', 'depth')")
+    def named(name:str): return isinstance(name, str) and name
+    if not isinstance(modalities, (list, tuple)) or not modalities or not all(map(named, modalities)):
+        raise RGBXError('modalities', repr(modalities), "a list of names, e.g. ('rgb', 'depth')")
     if len(set(modalities)) != len(modalities): raise RGBXError('modalities', tuple(modalities), 'each name once')
     return tuple(modalities)
 

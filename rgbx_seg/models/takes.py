@@ -93,7 +93,8 @@ def entry_settings(entry:'ModelEntry' # A model by name
     return known
 
 # %% ../../nbs/models/08_takes.ipynb #5e771a05
-_KINDS = {int: 'a whole number', float: 'a number', bool: 'True or False', str: 'a word', tuple: 'a list', dict: 'names and values'}
+_KINDS = {int: 'a whole number', float: 'a number', bool: 'True or False', str: 'a word', tuple: 'a list',
+          dict: 'names and values'}
 
 def _fits(value, hint):
     "Can a value be what a hint says? Hints that are no plain kind let everything through."

@@ -78,7 +78,8 @@ def data_state(dls:'DataLoaders' # Of the training
     "What data a run is made from."
     splits = dict(_splits(dls))
     if not splits: return {}
-    return dict(fingerprint=fingerprint(*splits.values()), items={name: len(dataset) for name,dataset in splits.items()})
+    items = {name: len(dataset) for name,dataset in splits.items()}
+    return dict(fingerprint=fingerprint(*splits.values()), items=items)
 
 def check_same_data(
     file:Path,         # `config.json` of a run that is to go on, for the message

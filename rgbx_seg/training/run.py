@@ -6,7 +6,7 @@
 __all__ = ['learner', 'train', 'evaluate_recipe']
 
 # %% ../../nbs/training/50_run.ipynb #45656fcc
-import dataclasses, tempfile
+import dataclasses, inspect, tempfile
 from pathlib import Path
 import numpy as np
 import torch
@@ -106,7 +106,13 @@ def recipe_loss(
         labels = (dataset[i][-1] for i in range(len(dataset)))
         args['weight'] = class_weights(label_counts(labels, card.num_classes, card.layout.ignore))
     if not card.layout.classification: args['ignore'] = card.layout.ignore
-    return choose(recipe.loss.name, LOSSES, 'loss')(**args)
+    loss = choose(recipe.loss.name, LOSSES, 'loss')
+    known = inspect.signature(loss).parameters
+    for name in args:
+        if name in known or any(known[key].kind is known[key].VAR_KEYWORD for key in known): continue
+        raise RGBXError(f'loss {recipe.loss.name!r}', f'a setting {name!r} that it does not take',
+                        f"some of {', '.join(known)}", "Another loss begins with --set 'loss.args={}'")
+    return loss(**args)
 
 def recipe_schedule(
     recipe:Recipe,           # Which schedule
