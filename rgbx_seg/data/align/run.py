@@ -163,7 +163,8 @@ def _check_empty(folder, force):
 # %% ../../../nbs/data/align/60_run.ipynb #f630403b
 def _stored_fill(modality, stored):
     "What stands in a file for no value: it is read as the one that becomes 0 after normalisation."
-    values = np.resize(fill_values(modality), stored.shape[2])
+    values = fill_values(modality)
+    if stored.shape[2] != len(values): values = values.mean(keepdims=True)        # grey files, read as three channels
     if stored.dtype != np.uint16 or not values.any(): return np.rint(values)     # depth: 0, which is missing
     low,high = modality.span or (0, 255*256)
     return np.rint(low+values/255*(high-low))
