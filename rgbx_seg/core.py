@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RGBXError', 'nearest', 'choose', 'process_lives', 'sweep_parts', 'atomic_path', 'write_text', 'Stopped',
-           'leave_signals', 'worker_error', 'set_seed', 'shows_bars', 'bar', 'constant_result', 'need', 'cv2_',
-           'repo_root']
+           'leave_signals', 'worker_error', 'is_offline', 'set_seed', 'shows_bars', 'bar', 'constant_result', 'need',
+           'cv2_', 'repo_root']
 
 # %% ../nbs/00_core.ipynb #fcd39f8e
 import contextlib, difflib, errno, importlib, os, random, re, signal, socket, sys, tempfile, time, zlib
@@ -16,6 +16,13 @@ from pathlib import Path
 import numpy as np
 
 # %% ../nbs/00_core.ipynb #6c3a19a1
+_LONGEST = 600     # letters of one part of a message
+
+def _brief(part):
+    "A part of a message; of one that is very long, the beginning and the end."
+    text = str(part)
+    return text if len(text) <= _LONGEST else f'{text[:_LONGEST-150]} ... {text[-140:]}'
+
 class RGBXError(ValueError):
     "Bad input: `where` it is, what was `found`, what was `expected`, and what to do about it (`fix`)."
     def __init__(self,
@@ -24,11 +31,9 @@ class RGBXError(ValueError):
         expected,    # What should be there
         fix:str='',  # What to do, a sentence
     ):
-        self.where = str(where)
-        self.found = str(found)
-        self.expected = str(expected)
-        self.fix = fix
-        super().__init__(f'{where}: found {found}; expected {expected}' + (f'. {fix}' if fix else ''))
+        self.where,self.found,self.expected,self.fix = map(_brief, (where, found, expected, fix))
+        said = f'{self.where}: found {self.found}; expected {self.expected}'
+        super().__init__(said + (f'. {self.fix}' if fix else ''))
 
     def __reduce__(self):  # so that reader processes can raise it
         return type(self), (self.where, self.found, self.expected, self.fix)
@@ -183,6 +188,12 @@ def worker_error(error:RuntimeError # From torch's loader, or from anywhere
     if 'DataLoader worker' not in text: return None
     return RGBXError('a reading process (--workers)', text.splitlines()[0][:200], 'one that lives until the end',
                      'Was it killed for memory? Try fewer --workers or a smaller --bs; --resume goes on')
+
+# %% ../nbs/00_core.ipynb #ed7a0707
+def is_offline() -> bool: # By HF_HUB_OFFLINE or RGBX_SEG_OFFLINE
+    "Has the user forbidden the network?"
+    return any(os.environ.get(word, '0').lower() in ('1', 'true', 'yes', 'on')
+               for word in ('RGBX_SEG_OFFLINE', 'HF_HUB_OFFLINE'))
 
 # %% ../nbs/00_core.ipynb #17cdbd0c
 def set_seed(seed:int): # Any non-negative integer

@@ -77,7 +77,7 @@ def _write_toy_once(data, modalities):
 def _trained(*,
     recipe:str=None,            # Train as a publication did: a name of `rgbx recipes`; default: settings of your own
     model:str=None,             # Of `rgbx models`, or encoder+fusion+head; default: the recipe's, else sigma_nano
-    pretrained:str=None,        # `recipe`, a name of `rgbx weights`, a file or a run to start from; default: random
+    pretrained:str=None,        # `encoder` or `recipe` (published starts), a name of `rgbx weights`, a file, a run; default: random
     freeze:Names=None,          # What keeps its values: encoders, stem, stage1, norms, rgb ...; default: the recipe's, else nothing
     lora:int=None,              # Rank of small trained matrices beside the frozen encoders; default: the recipe's, else none
     skip:str=None,              # With --pretrained: a pattern of tensors to leave out, e.g. head.output; default: none
@@ -92,6 +92,7 @@ def _images(*,
     augment:str=None,           # sigma (flips, scales, crops), flip or none; default: the recipe's, else sigma
     balance:bool=False,         # Weight the classes by their rarity in the loss
     modality_dropout:float=None,# Probability to withhold each modality in a batch; default: the recipe's, else 0
+    skip_missing:bool=False,    # Leave out items with a file that is not there; default: say so and do nothing
     toy:bool=False,             # Write synthetic toy scenes to DATA first, where there is nothing
 ):
     "data"
@@ -208,6 +209,7 @@ def _eval(run:str,          # RUN: a run folder, a saved model, or a checkpoint 
     recipe:str=None,        # Judge as this recipe's publication did; default: not
     epochs:str=None,        # Several checkpoints of the run: 10-20:2, 10-, 12,20, last; default: the run's choice
     drop:Names=(),          # Modalities to withhold; default: none
+    skip_missing:bool=False,# Leave out items with a file that is not there; default: say so and do nothing
     conditions:Names=None,  # Lists of items by condition, e.g. easy=easy.txt,hard=hard.txt; default: the card's
     **given,
 ):
@@ -218,6 +220,7 @@ def _eval(run:str,          # RUN: a run folder, a saved model, or a checkpoint 
         opened = _run(run, data, given, device)
         by = by or _class_recipe(opened)
         dataset = _open(opened, data, split or (by.data.test if by else 'test'), given['card'], drop, by)
+        if not _whole_images(dataset.card): dataset = dataset.whole(skip_missing)
         how = dict(protocol=protocol or (by.judge.protocol if by else None) or None, bs=given['bs'], drop=drop,
                    num_workers=given['workers'], name=opened.name, conditions=_conditions(conditions),
                    save=given['save'] or '', scores=given['scores'])

@@ -55,7 +55,7 @@ def _png_chunks(path, data):
         if at+12+n > len(data): raise _damaged(path, data, f'the {name} chunk is cut')
         checksum = struct.unpack('>I', data[at+8+n:at+12+n])[0]
         if zlib.crc32(data[at+4:at+8+n]) != checksum: raise _damaged(path, data, f'wrong checksum of {name}')
-        yield kind,data[at+8:at+8+n] if kind in (b'IHDR', b'eXIf') else b''
+        yield kind,data[at+8:at+8+n] if kind in (b'IHDR', b'IDAT', b'eXIf') else b''
         at += 12+n
 
 def _png_header(path, data):
@@ -152,6 +152,23 @@ def _overheard():
             file.seek(0)
             said.append(file.read().decode('utf-8', 'replace').strip())
 
+# %% ../../nbs/data/03_codecs.ipynb #5e771a30
+# steps and starts of an interlaced PNG's passes
+_ADAM7 = (8, 8, 0, 0), (8, 8, 0, 4), (8, 4, 4, 0), (4, 4, 0, 2), (4, 2, 2, 0), (2, 2, 0, 1), (2, 1, 1, 0)
+
+def _check_rows(path, data, height, width, bits):
+    "Refuse a PNG of one channel with fewer rows than its header says: Pillow would take zeros for them."
+    passes = [(height, width)]
+    if data[28]: passes = [(-(-(height-y)//down), -(-(width-x)//right)) for down,right,y,x in _ADAM7]
+    most = sum(rows*(1+(columns*bits+7)//8) for rows,columns in passes if rows > 0 and columns > 0)
+    packed = b''.join(content for kind,content in _png_chunks(path, data) if kind == b'IDAT')
+    inflate,seen = zlib.decompressobj(),0
+    try:
+        while seen < most and (piece := inflate.decompress(packed, 1 << 20)):
+            seen,packed = seen+len(piece),inflate.unconsumed_tail
+    except zlib.error as e: raise _damaged(path, data, f'its rows do not unpack: {e}') from None
+    if seen < most: raise _damaged(path, data, f'{seen} of {most} bytes of its rows')
+
 # %% ../../nbs/data/03_codecs.ipynb #1a81b5b2
 _COMPLAINTS = 'corrupt', 'premature', 'truncated', 'bad huffman', 'unexpected end'  # words of codecs about broken files
 
@@ -176,7 +193,9 @@ def _read_png(path, data, indices, grey):
     "A PNG; with `indices` the numbers of a palette, and the values of few bits as they are."
     height,width,bits,colour,orientation = _png_header(path, data)
     check_pixels(path, height, width, max(1, bits//8)*{2: 3, 4: 2, 6: 4}.get(colour, 1))
-    if indices and (colour == 3 or bits < 8): pixels = _pillow_indices(path, data, bits, colour)
+    if indices and (colour == 3 or bits < 8):
+        _check_rows(path, data, height, width, bits)
+        pixels = _pillow_indices(path, data, bits, colour)
     else: pixels = _opencv(path, data, _flag(grey))
     alpha = pixels.ndim == 3 and pixels.shape[2] == 4
     return Stored(_turned(pixels, orientation), 'png', 'bgr', alpha=alpha)
@@ -220,6 +239,7 @@ def _read_npy(path, data, indices, grey):
     except Exception as e:                # numpy parses the header as Python's literals: any error of its parser
         raise RGBXError(path, f'{len(data)} bytes that are no array ({type(e).__name__}: {str(e)[:80]})',
                         'a .npy file, or an .npz with one array') from None
+    if not isinstance(array, np.ndarray): raise RGBXError(path, 'a member that is no array', 'an .npz with one array')
     if array.ndim in (2, 3) and array.dtype.kind in 'fiub': return Stored(array, 'npy')
     raise RGBXError(path, f'an array of shape {array.shape} and type {array.dtype}', 'numbers, (H, W) or (H, W, C)')
 

@@ -6,7 +6,7 @@
 __all__ = ['check_data']
 
 # %% ../../nbs/data/80_doctor.ipynb #b5f9ae95
-import html, os
+import html, os, shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from ..core import RGBXError
@@ -24,6 +24,8 @@ from .sets.base import flat_name, halves, layout_card, layout_of, read_subset, s
 from ..registry import DATASETS
 
 # %% ../../nbs/data/80_doctor.ipynb #30266715
+_SHOWN = 20   # Files that are not there are named
+
 @dataclass
 class Problem:
     "Something the doctor found."
@@ -35,7 +37,8 @@ class Problem:
     n:int=1            # How many
     error:RGBXError=None # The first, as the reader says it
     def __str__(self):
-        some = f" ({self.n}: {', '.join(map(str, self.where[:3]))}{' ...' if self.n > 3 else ''})" if self.where else ''
+        shown = _SHOWN if self.code == 'missing' else 3
+        some = f" ({self.n}: {', '.join(self.where[:shown])}{' ...' if self.n > shown else ''})" if self.where else ''
         fix = f'\n         -> {self.fix}' if self.fix else ''
         return f'{self.level.upper():8}[{self.code}] {self.text}{some}{fix}'
 
@@ -81,7 +84,7 @@ class _ReportText(_Frequencies):
         if self.proposed:
             folders = ', '.join(f'{name} in {m.folder}/' for name,m in card.modalities.items())
             lines.append(f"proposed card: {folders}; labels in {card.layout.label_folder}/, {card.num_classes} "
-                         "classes; " f'`rgbx check {self.root} --save` writes it')
+                         "classes; " f'`rgbx check {shlex.quote(str(self.root))} --save` writes it')
             lines += [f'taken: {note}' for note in card.facts.notes]
         sizes = [f'{width} x {height} ({n})'
                  for (height,width),n in sorted(self.sizes.items(), key=lambda size: -size[1])]
@@ -271,7 +274,7 @@ def check_halves(ds:'DataSet', # An open split
 class _Notes(list):
     "Problems, as they are found."
     def add(self, level:str, code:str, text:str, fix:str='', where:tuple=(), n:int=1, error:RGBXError=None):
-        self.append(Problem(level, code, text, fix, [str(item) for item in list(where)[:5]], n, error))
+        self.append(Problem(level, code, text, fix, [str(item) for item in list(where)[:_SHOWN]], n, error))
 
 def check_data(path:Path,     # Where the data set lies
     card:Card|str|Path=None, # What it is, as for `open_data`; None: its own card, or what it looks like

@@ -42,6 +42,7 @@ def image_stats(image:np.ndarray, # (H, W, C)
         out['white'] = bool(borders > 245 > image.mean())
     elif image.dtype == np.uint8 and image.shape[2] == 3:
         colours = np.vstack([card.palette, [VOID_COLOUR, (0, 0, 0)]])     # void is black in files of others
+        out['false'] = not grey and float((np.ptp(image[::3,::3], 2) > 60).mean())
         out['painted'] = not grey and bool(np.isin(_packed(image[::3,::3]), _packed(colours)).all())
     if _is_hha(modality): out['tops'] = tuple(np.percentile(image[::2,::2,channel], 99) for channel in (0, 2))
     if modality.name == 'lidar' and modality.bits == 32:
@@ -130,6 +131,8 @@ def _emptiness(card, modality, stats, say):
             'Mark it void, or leave the scene out')
 
 # %% ../../nbs/data/84_doctor_images.ipynb #34a55f84
+_HEAT = 'ir','lwir','tir','infrared'
+
 def _colour_rules(card, modality, stats, say):
     "Frames, painted labels, channels in another order."
     say('note', 'white-border', _pick(stats, lambda s: s.get('white')), 'images with a white border',
@@ -137,6 +140,10 @@ def _colour_rules(card, modality, stats, say):
     say('error', 'painted', _pick(stats, lambda s: s.get('painted')),
         'images in the colours of the classes: painted labels',
         'Painted labels are no modality; take the folder of the sensor', .5)
+    if modality.name in _HEAT or modality.name.startswith('thermal'):
+        say('warning', 'false-colours', _pick(stats, lambda s: s.get('false', 0) > .3),
+            'pictures in false colours: a palette was painted over the values',
+            'Take the files that hold the values, as the camera wrote them; these are read as colours', .5)
     say('error', 'hha-order', _pick(stats, lambda s: 'tops' in s and s['tops'][0] < 226 < 232 < s['tops'][1]),
         'angles in the red channel and disparity in the blue',
         'Swap them: red is disparity, as OpenCV writes an array of angle, height, disparity', .5)

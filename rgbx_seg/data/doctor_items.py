@@ -53,6 +53,12 @@ class SplitItems(_Gathered):
         self.unequal,self.looks,self.stats = [],[],{kind: {} for kind in ds.modalities}
         self.values,self.ids = np.zeros(256, np.int64),np.zeros(256, np.int64)
 
+    def add_unread(self, read:set): # Indices of the items that were read
+        "Of the other items the files that are not there."
+        names = [name for i,name in enumerate(self.ds.names) if i not in read]
+        for files in self.ds.subset(names, self.ds.split).missing().values():
+            for kind,path in files: self.missing.setdefault(kind, []).append(path)
+
     def add(self, probe:dict):
         "One item's files."
         name = probe['name']
@@ -82,6 +88,7 @@ def read_items(ds:'DataSet',  # An open split
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         probes = pool.map(lambda i: probe_item(ds, i, i in looked_at), indices)
         for probe in bar(probes, progress, len(indices)): found.add(probe)
+    if len(indices) < len(ds): found.add_unread(set(indices))
     return found
 
 # %% ../../nbs/data/86_doctor_items.ipynb #510d2d6c
@@ -109,11 +116,12 @@ def _kind(error):
     return next((code, what) for words,code,what in _KINDS if words in f'{error.found} {error.expected} {error.fix}')
 
 # %% ../../nbs/data/86_doctor_items.ipynb #ede7c990
-def _missing_fix(path):
+def _missing_fix(path, root):
     "Why a file may not be there."
     if not path.parent.is_dir(): return f'the folder {path.parent} is missing'
     other = [file.name for file in path.parent.glob(path.stem+'.*')]
-    return f'there is {other[0]} instead' if other else 'Copy the missing files, or take the items off the list'
+    if other: return f'there is {other[0]} instead'
+    return f'Copy the files there; or leave these items out: `rgbx train {root} --skip-missing`'
 
 def check_files(found:SplitItems, # What was read
     split:str,                    # Its name
@@ -122,7 +130,7 @@ def check_files(found:SplitItems, # What was read
 ):
     "Files that are missing, unreadable, or copies of others."
     for kind,paths in found.missing.items():
-        add('error', 'missing', f'{kind} files of {split} that are not there', _missing_fix(paths[0]),
+        add('error', 'missing', f'{kind} files of {split} that are not there', _missing_fix(paths[0], found.ds.root),
             paths, len(paths))
     for (kind,(code,what)),errors in found.bad.items():
         whose = 'items' if kind == 'item' else kind

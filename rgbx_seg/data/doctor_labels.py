@@ -113,8 +113,9 @@ def _wrong_values(card, seen, wrong, pixels, split):
         return ('label-twice', f'label value 254 in {split} ({pixels} pixels)',
                 '1 was subtracted twice, or from 255: make the labels again from the originals')
     if wrong == [C] and card.layout.label_shift == 0:
-        return ('label-unshifted', f'label value {C} in {split}, the classes are 0..{C-1}',
-                'Here 0 is void and 1 must be subtracted: the labels are those of another layout')
+        fix = ('Here 0 is void and 1 must be subtracted: the labels are those of another layout' if card.layout.name
+               else 'Name one more class in card.json; or, where 0 is void, "label_shift": -1')
+        return 'label-unshifted', f'label value {C} in {split}, the classes are 0..{C-1}', fix
     return ('label-range', f'label values {_some(wrong)} in {split} ({pixels} pixels), outside what the card allows',
             'Is it the right data set, and are these its index labels?')
 

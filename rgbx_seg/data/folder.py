@@ -16,7 +16,7 @@ from .cards import Card
 from .decoders import read_modality
 from .files import map_label, note_holes, raw_label
 from .findings import Findings
-from .items import existing_file, missing_file, read_item
+from .items import all_missing, existing_file, missing_file, read_item
 from .known_cards import get_card
 from .names import Listing, encode_names, fill_pattern, split_names
 
@@ -146,6 +146,17 @@ class _Complete(_Labels):
         gone = {name: [(kind, path) for kind in kinds if not (path := self.path(kind, name)).is_file()]
                 for name in self.names}
         return {name: files for name,files in gone.items() if files}
+
+    def whole(self, skip:bool=False # Leave out items with a file that is not there, and print which
+    ):
+        "The data set, if every file is there; else one `RGBXError` for all that are not, or the items that are whole."
+        gone = self.missing()
+        if not gone: return self
+        left = [name for name in self.names if name not in gone]
+        if not skip or not left: raise all_missing(gone, self.modalities[0])
+        some = ', '.join(list(gone)[:20])+(' ...' if len(gone) > 20 else '')
+        print(f'left out {len(gone)} of {len(self)} items of {self.split}, which lack a file: {some}')
+        return self.subset(left, self.split)
 
     def check(self, n:int=None, # How many items to read, evenly spread; None: all
         max_errors:int=None,    # Stop after so many; None: do not

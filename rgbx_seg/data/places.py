@@ -248,7 +248,8 @@ def _plain(stored):
         if ((last == last[0,0]).all() and (stored.kind != 'tiff' or last[0,0] == top)
             or (stored.kind == 'tiff' and binary)):
             pixels = pixels[...,:3]
-    if pixels.shape[2] <= 3 and (pixels == pixels[...,:1]).all(): return pixels[...,0],1
+    same = pixels.shape[2] == 1 or pixels.shape[2] <= 3 and (pixels == pixels[...,:1]).all()
+    if same: return pixels[...,0],1
     return pixels,pixels.shape[2]
 
 def _one_hot(pixels):

@@ -59,7 +59,7 @@ class _Record:
             rest = int(data.get('ignore', 255)),tuple(data.get('plugins', ())),data.get('group')
             return cls(modalities, tuple(map(str, data['classes'])), palette, *rest)
         except RGBXError: raise
-        except (TypeError, KeyError, AttributeError, ValueError) as e:
+        except (TypeError, KeyError, AttributeError, ValueError, OverflowError) as e:
             raise RGBXError(where, f'an entry of the wrong type ({e})', 'what `Reading.to_dict` writes') from None
 
 # %% ../../nbs/data/42_reading.ipynb #e4741afb

@@ -6,12 +6,12 @@
 __all__ = ['write_flir']
 
 # %% ../../nbs/data/13_thermal.ipynb #0f4f34c3
-import struct
+import importlib, io, struct
 from dataclasses import dataclass, fields
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, cv2_
-from .exr import file_bytes
+from .exr import check_pixels, file_bytes
 
 # %% ../../nbs/data/13_thermal.ipynb #de7f4613
 @dataclass
@@ -99,8 +99,12 @@ def _archive(path):
     return _records(path, data)
 
 # %% ../../nbs/data/13_thermal.ipynb #e7376671
-def _decoded(pixels, flag):
-    "A picture inside of the file; None where it does not decode."
+def _decoded(path, pixels, flag):
+    "A picture inside of the file, looked at before it is unpacked; None where it does not decode."
+    Image = importlib.import_module('PIL.Image')
+    try: width,height = Image.open(io.BytesIO(pixels)).size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError): return None
+    check_pixels(path, height, width, 4)
     try: return cv2_().imdecode(np.frombuffer(pixels, np.uint8), flag)
     except cv2_().error: return None
 
@@ -111,7 +115,9 @@ def _raw_values(path, record):
     width,height = struct.unpack(end+'HH', record[2:6])
     pixels = record[32:]
     if pixels[:4] == b'\x89PNG':     # its two bytes are the other way round
-        raw = _decoded(pixels, cv2_().IMREAD_UNCHANGED)
+        if struct.unpack('>II', pixels[16:24].ljust(8, b'\0')) not in ((width, height), (height, width)):
+            raise _bad(path, 'a raw image of another size than it says')
+        raw = _decoded(path, pixels, cv2_().IMREAD_UNCHANGED)
         raw = None if raw is None or raw.dtype != np.uint16 else raw.byteswap()
     else: raw = np.frombuffer(pixels[:2*width*height], end+'u2') if len(pixels) >= 2*width*height else None
     if raw is None or not raw.size or raw.size != width*height: raise _bad(path, 'a raw image that is cut')
@@ -149,7 +155,7 @@ def flir_visible(path:Path # A radiometric JPEG
     record = _archive(path).get(0x0e)
     if record is None: raise RGBXError(path, 'no photograph of a visible camera', 'one inside the radiometric JPEG')
     if record[32:35] != b'\xff\xd8\xff': raise RGBXError(path, 'a photograph that is no JPEG', 'a JPEG')
-    pixels = _decoded(record[32:], cv2_().IMREAD_COLOR)
+    pixels = _decoded(path, record[32:], cv2_().IMREAD_COLOR)
     if pixels is None: raise RGBXError(path, 'a photograph that does not decode', 'a JPEG')
     return np.ascontiguousarray(pixels[...,::-1])
 

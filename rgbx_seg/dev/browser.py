@@ -6,9 +6,11 @@
 __all__ = []
 
 # %% ../../nbs/dev/20_browser.ipynb #c58e5abf
-import argparse, base64, importlib.util, json, os, struct, subprocess, sys, tempfile, time
+import argparse, base64, importlib.util, json, os, re, struct, subprocess, sys, tempfile, time
 from pathlib import Path
 from ..core import repo_root
+from ..data.align.geometry import corner_distances, map_points, start_matrix
+from ..data.align.rigs import planted_matrix
 from .lab import Lab, WIDGET, free_port, get_browser, http, open_tab, poll, run_all, stop
 
 # %% ../../nbs/dev/20_browser.ipynb #c7de2a07
@@ -207,6 +209,47 @@ def _write_text(tab, place, text):
     tab('Input.insertText', text=text)
     tab.js('document.activeElement.blur()')
 
+# %% ../../nbs/dev/20_browser.ipynb #b7c1d202
+_SAYS = "[...document.querySelectorAll('.widget-html pre')].map(w=>w.innerText).join(' | ')"
+_OVERLAY = "document.querySelectorAll('img.widget-image')[2].src"
+_BUTTON = "[...document.querySelectorAll('button.jupyter-button')].find(b=>b.innerText===%s).click()"
+
+def _click_pairs(tab, planted, places, size=(180, 240), size_x=(192, 256)):
+    "Click places of RGB, 0..1 of width and height, and theirs in X."
+    tab.js(_IN_SIGHT)
+    frames = [tab.box('.rgbx-frame', number) for number in (0, 1)]
+    for count,place in enumerate(places, 1):
+        middle = map_points(planted, [[place[0]*size[1]-.5, place[1]*size[0]-.5]])[0]
+        other = (middle[0]+.5)/size_x[1],(middle[1]+.5)/size_x[0]
+        for (left,top,width,height),(across,down) in zip(frames, (place, other)):
+            tab.click((left+across*width, top+down*height))
+        tab.wait(f"{_SAYS}.includes('{count} pairs of points')", 30)
+
+# %% ../../nbs/dev/20_browser.ipynb #b7c1d203
+def picker_in_browser(chrome:str, # Path of the browser
+    shots:Path                    # Folder for the screenshots
+):
+    "Click five points in both pictures, look at the overlay, save."
+    planted = planted_matrix('affine', 20, seed=1)
+    wanted = corner_distances(planted, start_matrix((180, 240), (192, 256)), (180, 240)).max()
+    with Lab(repo_root()/'nbs'/'show'/'52_picker.ipynb', chrome) as tab:
+        run_all(tab)
+        tab.wait("document.querySelectorAll('.rgbx-frame').length==2", 60)
+        before = tab.js(_OVERLAY)
+        _click_pairs(tab, planted, [(.25, .3), (.7, .3), (.3, .75), (.65, .7), (.5, .5)])
+        tab.wait(f"{_SAYS}.includes('px of X left') && {_OVERLAY}!=={json.dumps(before)}", 30)
+        told = tab.js(_SAYS)
+        left = float(re.search(r'affine: ([\d.]+) px', told)[1])
+        tab.shot(shots/'10_points.png')
+        tab.js(_BUTTON % "'save'")
+        tab.wait(f"{_SAYS}.includes('saved: ')", 60)
+        moved = float(re.search(r'move by up to ([\d.]+) px', tab.js(_SAYS))[1])
+        assert left<1.5 and abs(moved-wanted)<3, (told, moved, wanted)
+        assert not tab.log, tab.log
+    print(f'ok   five points in two pictures: {left:.1f} px left; saved, corners move by {moved:.1f} px '
+          f'(planted {wanted:.1f})', flush=True)
+
+# %% ../../nbs/dev/20_browser.ipynb #5a7e1e22
 def runs_in_browser(chrome:str, # Path of the browser
     shots:Path                  # Folder for the screenshots
 ):
@@ -368,6 +411,7 @@ def _main() -> int: # 1 where there is no browser and one is needed
         return int(args.need)
     started,shots = time.time(),args.shots or repo_root()/'runs'/'browser'
     explorer_in_browser(chrome, shots)
+    picker_in_browser(chrome, shots)
     runs_in_browser(chrome, shots)
     for size in ((96,128), (480,640)): speed_in_browser(chrome, shots, size)
     for nb in sorted((repo_root()/'nbs'/'tutorials').glob('*.ipynb')):

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ..core import choose
 from .base import BlockStage, Encoder, Step
 from .formats import Format, encoder_only, imagenet_names, names_like
-from ..ops.layers import DropPath, LayerNorm2d, PatchEmbed
+from ..ops.layers import DropPath, LayerNorm2d, PatchEmbed, head_width
 from ..ops.loading import load_named
 from ..registry import ENCODERS, FORMATS
 
@@ -26,6 +26,7 @@ class ReducedAttention(nn.Module):
         reduction:int=1, # Reduction of each side of the key map
     ):
         super().__init__()
+        head_width('ReducedAttention', dim, heads)
         self.heads, self.r = heads, reduction
         self.q, self.kv, self.proj = nn.Linear(dim, dim), nn.Linear(dim, 2*dim), nn.Linear(dim, dim)
         if reduction>1:

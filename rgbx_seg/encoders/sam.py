@@ -16,7 +16,7 @@ from ..core import choose
 from .base import Encoder, passes_to
 from .formats import Format, names_like
 from .swin import from_windows, to_windows
-from ..ops.layers import MLP, PatchEmbed, resize
+from ..ops.layers import MLP, PatchEmbed, head_width, resize
 from ..registry import ENCODERS, FORMATS
 
 # %% ../../nbs/encoders/70_sam.ipynb #0386d7b6
@@ -55,8 +55,9 @@ class SamAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv,self.proj = nn.Linear(dim, 3*dim),nn.Linear(dim, dim)
-        self.rel_pos_h = nn.Parameter(torch.zeros(2*grid[0]-1, dim//heads))
-        self.rel_pos_w = nn.Parameter(torch.zeros(2*grid[1]-1, dim//heads))
+        width = head_width('SamAttention', dim, heads)
+        self.rel_pos_h = nn.Parameter(torch.zeros(2*grid[0]-1, width))
+        self.rel_pos_w = nn.Parameter(torch.zeros(2*grid[1]-1, width))
 
     def forward(self, feature:Tensor) -> Tensor: # `(B, H, W, C)` -> the same
         B,H,W,C = feature.shape
@@ -203,6 +204,7 @@ def simple_pyramid(dim:int, # Channels of the ViT
 
 class SamEncoder(Encoder):
     "SAM's blocks in four stages, a pyramid beside them, and a way back for enriched maps."
+    multiple = 32
     def expect_enriched(self):
         dim = self.stages[0].dim
         self.backs = nn.ModuleList(nn.Conv2d(c, dim, 1) for c in self.channels[:-1])
@@ -240,32 +242,45 @@ def sam_keys(key:str, # Name in a SAM checkpoint, or in the converted file
     return None if k.startswith('neck.') else k.replace('.mlp.lin', '.mlp.fc')
 
 # %% ../../nbs/encoders/70_sam.ipynb #d13b41ae
+def _has_sam(encoder): return any(isinstance(part, SamStem) for part in encoder.modules())
+
+def _stem_of(encoder):
+    "Where SAM's stem and stages are: '' in the encoder itself, 'stem.' inside an adapter."
+    path = next(path for path,part in encoder.named_modules() if isinstance(part, SamStem))
+    return path.removesuffix('stem')
+
+def _staged(encoder, key): # An encoder made by `sam_encoder`, a name in a `SamViT`
+    if not (m := re.match(r'blocks\.(\d+)\.(.*)', key)): return 'stem.'+key
+    groups = [part for part in encoder.modules() if isinstance(part, SamStage)]
+    blocks = len(groups[0].blocks)
+    stage = min(int(m[1])//blocks, 3)
+    return f'stages.{stage}.blocks.{int(m[1])-stage*blocks}.{m[2]}'
+
+# %% ../../nbs/encoders/70_sam.ipynb #1cf222a3
 def sam_names(model:nn.Module, # The model
     key:str, # Name in a SAM file
 ):
     "SAM's names in a `SamViT`, in an encoder made by `sam_encoder`, or in every ViT of a segmenter."
     k = sam_keys(key)
     if k is None or isinstance(model, SamViT): return k
-    if isinstance(model, Encoder): return _staged(model, k)
+    if isinstance(model, Encoder): return _stem_of(model) + _staged(model, k)
     b = model.backbone
     if hasattr(b, 'vit'): return 'backbone.vit.'+k
-    return [f'backbone.encoders.{i}.'+_staged(e, k) for i,e in enumerate(b.encoders) if isinstance(e.stem, SamStem)]
-
-def _staged(encoder, key): # An encoder made by `sam_encoder`, a name in a `SamViT`
-    if not (m := re.match(r'blocks\.(\d+)\.(.*)', key)): return 'stem.'+key
-    blocks = len(encoder.stages[0].blocks)
-    stage = min(int(m[1])//blocks, 3)
-    return f'stages.{stage}.blocks.{int(m[1])-stage*blocks}.{m[2]}'
+    return [f'backbone.encoders.{i}.{_stem_of(e)}{_staged(e, k)}' for i,e in enumerate(b.encoders) if _has_sam(e)]
 
 def sam_optional(model:nn.Module, # The model
     key:str, # Our name
 ) -> bool:
     "What a SAM file leaves alone."
     if isinstance(model, SamViT): return False
-    if isinstance(model, Encoder): return key.startswith('outs.')
+    if isinstance(model, Encoder): return _of_adapter(model, key)
     if hasattr(model.backbone, 'vit'): return not key.startswith('backbone.vit.')
-    filled = [i for i,e in enumerate(model.backbone.encoders) if isinstance(e.stem, SamStem)]
-    return not any(key.startswith((f'backbone.encoders.{i}.stem.', f'backbone.encoders.{i}.stages.')) for i in filled)
+    own = {f'backbone.encoders.{i}.': e for i,e in enumerate(model.backbone.encoders) if _has_sam(e)}
+    return all(not key.startswith(place) or _of_adapter(e, key.removeprefix(place)) for place,e in own.items())
+
+def _of_adapter(encoder, key):
+    place = _stem_of(encoder)
+    return not key.startswith((f'{place}stem.', f'{place}stages.'))
 
 SAM = Format('SAM', names_like(r'^(image_encoder\.)?blocks\.\d+\.attn\.rel_pos_h$'), sam_names, sam_optional)
 FORMATS(SAM.name)(SAM)

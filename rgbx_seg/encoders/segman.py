@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn, Tensor
 from ..core import RGBXError, choose
 from .base import Encoder, passes_to, with_given
-from ..ops.layers import ConvFFN, DropPath, LayerNorm2d, Pointwise, depthwise
+from ..ops.layers import ConvFFN, DropPath, LayerNorm2d, Pointwise, depthwise, head_width
 from ..ops.ss2d import init_A_log, init_dt
 from ..ops.ss2d import ss2d
 from ..ops.window_attention import neighborhood_attention
@@ -193,7 +193,7 @@ class SegMANStage(nn.Module):
         super().__init__()
         self.down = None if before is None else nn.Sequential(nn.Conv2d(before, dim, 3, 2, 1, bias=False),
                                                               nn.BatchNorm2d(dim))
-        self.rope = Rotary(dim//heads)
+        self.rope = Rotary(head_width('SegMAN', dim, heads))
         self.blocks = nn.ModuleList(SegMANBlock(dim, heads, window, hidden, drop_path=drop_path[i] if drop_path else 0.,
                                                 **kwargs) for i in range(depth))
     def forward(self, feature:Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ..core import choose
 from .base import BlockStage, Encoder, Step
 from .formats import Format, encoder_only, imagenet_names, names_like
-from ..ops.layers import DropPath, LayerNorm2d, MLP, PatchEmbed, PatchMerging
+from ..ops.layers import DropPath, LayerNorm2d, MLP, PatchEmbed, PatchMerging, head_width
 from ..ops.loading import load_named
 from ..registry import ENCODERS, FORMATS
 
@@ -59,7 +59,8 @@ class WindowAttention(nn.Module):
         attn_drop:float=0., # Dropout on the attention weights, in training
     ):
         super().__init__()
-        self.heads, self.scale, self.attn_drop = heads, (dim//heads)**-.5, nn.Dropout(attn_drop)
+        self.heads, self.scale = heads, head_width('WindowAttention', dim, heads)**-.5
+        self.attn_drop = nn.Dropout(attn_drop)
         self.qkv, self.proj = nn.Linear(dim, 3*dim), nn.Linear(dim, dim)
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2*window-1)**2, heads))
         yx = torch.stack(torch.meshgrid(torch.arange(window), torch.arange(window), indexing='ij')).flatten(1)

@@ -6,12 +6,13 @@
 __all__ = ['CONTROLS', 'plain_name', 'timm_start', 'timm_settings', 'timm_encoder']
 
 # %% ../../nbs/encoders/90_timm.ipynb #421cc7d3
-import inspect, re, sys
+import contextlib, inspect, re, sys
+from pathlib import Path
 import torch
 from torch import nn, Tensor
-from ..core import RGBXError, nearest
+from ..core import RGBXError, is_offline, nearest
 from .base import Encoder
-from .plain_vit import plain_vit
+from .plain_vit import plain_vit, timm_sam
 
 # %% ../../nbs/encoders/90_timm.ipynb #a1eef8e4
 CONTROLS = {'pretrained', 'pretrained_cfg', 'pretrained_cfg_overlay', 'checkpoint_path', 'cache_dir', 'scriptable',
@@ -55,9 +56,6 @@ def _plain(name):
     known = timm.list_pretrained(base+'.*') if tag else []
     if tag and plain not in known:
         raise RGBXError(f'encoder {name!r}', f'no tag {tag!r}', f"one of {', '.join(known) or base}")
-    if base.startswith('samvit_'):
-        raise RGBXError(f'encoder {name!r}', 'a SAM encoder under its name in timm',
-                        'sam_vit_b, sam_vit_l or sam_vit_h, which load this file')
     return plain
 
 def timm_names() -> list: # Without tags
@@ -134,7 +132,8 @@ class WholeEncoder(Encoder):
 # %% ../../nbs/encoders/90_timm.ipynb #98ea010b
 _PADDED = re.compile(
     r'convnext|poolformer|caformer|convformer|inception_next|focalnet|edgenext|mobilevit|rdnet|densenet|vgg|dla|swin|'
-    r'sam2|hiera|mvit|twins|davit')
+    r'sam2|davit')
+_LISTS = re.compile('^selecsls')      # lists of maps go from module to module
 _ONE_SIZE = re.compile(r'maxvit|maxxvit|coatnet|coatnext|gcvit|efficientformer|hiera_(?!.*sam2)|^hiera')
 
 class _OneSize(nn.Module):
@@ -168,10 +167,35 @@ def _refuse(name, why, strides=()):
                      'Networks that work: convnext_tiny, resnet50, swin_tiny_patch4_window7_224, pvt_v2_b2, '
                      'vit_small_patch14_dinov2')
 
+def _no_weights(name, plain, why):
+    import timm
+    about = timm.get_pretrained_cfg(plain)
+    fix = (f'hf download {about.hf_hub_id}' if about.hf_hub_id
+           else f"save it as {Path(torch.hub.get_dir())/'checkpoints'/Path(about.url or plain).name}")
+    return RGBXError(f'encoder {name!r}', f'its weights do not come ({why})',
+                     f'{about.hf_hub_id} of the hub' if about.hf_hub_id else about.url,
+                     f'Fetch them once with a network: {fix}')
+
+@contextlib.contextmanager
+def _cache_alone(plain):
+    "Where the user has forbidden the network, timm finds what is in its cache and asks nobody."
+    import timm
+    from huggingface_hub import constants
+    about = timm.get_pretrained_cfg(plain)
+    kept = Path(torch.hub.get_dir())/'checkpoints'/Path(about.url or plain).name
+    if not about.hf_hub_id and not kept.exists(): raise OSError('not in the cache')
+    before,constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE,True
+    try: yield
+    finally: constants.HF_HUB_OFFLINE = before
+
+# %% ../../nbs/encoders/90_timm.ipynb #ffc8416e
 def _create(name, plain, pretrained, **how):
     "A timm network; its errors are ours."
     import timm
-    try: return timm.create_model(plain, pretrained=pretrained, **how)
+    offline = pretrained and is_offline()
+    try:
+        with _cache_alone(plain) if offline else contextlib.nullcontext():
+            return timm.create_model(plain, pretrained=pretrained, **how)
     except TypeError as e:
         raise RGBXError(f'encoder {name!r}', str(e), 'settings that it takes',
                         ', '.join(sorted(timm_settings(plain)))[:300]) from None
@@ -183,10 +207,8 @@ def _create(name, plain, pretrained, **how):
     except Exception as e:
         if not pretrained: raise
         why = e
-    hub = timm.get_pretrained_cfg(plain).hf_hub_id or plain
-    raise RGBXError(f'encoder {name!r}', f'its weights do not come ({type(why).__name__}: '
-                                         f'{str(why).splitlines()[0][:100] if str(why) else ""})',
-                    f'{hub} of the hub', f'Fetch them once with a network: hf download {hub}') from why
+    if offline: raise _no_weights(name, plain, 'not in the cache, and no network is allowed') from why
+    raise _no_weights(name, plain, f"{type(why).__name__}: {str(why).splitlines()[0][:100] if str(why) else ''}") from why
 
 def _is_plain_vit(plain):
     "A ViT or EVA that takes images of any size?"
@@ -204,6 +226,7 @@ def timm_encoder(name:str,  # A timm model name, e.g. 'convnext_tiny', perhaps w
     plain = _plain(name)
     channels = kwargs.pop('channels', None)
     how = dict(pretrained=pretrained, in_chans=in_channels, **kwargs)
+    if plain.startswith('samvit_'): return timm_sam(_create(name, plain, num_classes=0, **how), channels, in_channels)
     if _is_plain_vit(plain):
         return plain_vit(_create(name, plain, num_classes=0, dynamic_img_size=True, **how), channels, in_channels)
     if plain.startswith('swin') and 'img_size' not in kwargs: how['strict_img_size'] = False
@@ -212,23 +235,22 @@ def timm_encoder(name:str,  # A timm model name, e.g. 'convnext_tiny', perhaps w
     at = {reduction: i for i,reduction in enumerate(info.reduction())}
     if not all(stride in at for stride in (4,8,16,32)): raise _refuse(name, type(net).__name__, info.reduction())
     widths = [info.channels()[at[stride]] for stride in (4,8,16,32)]
-    encoder = _cut(net, name, widths, at, in_channels)
+    encoder = _cut(net, plain, widths, at, in_channels)
     size = _one_size(plain, kwargs)
     if size: encoder.stem = _OneSize(encoder.stem, plain, size)
-    elif _PADDED.search(plain): encoder.multiple = 32
+    elif _PADDED.search(plain) or isinstance(encoder, WholeEncoder): encoder.multiple = 32
     return encoder
 
-def _cut(net, name, widths, at, in_channels):
+def _cut(net, plain, widths, at, in_channels):
     "A timm network in parts."
     kind,inner = type(net).__name__,getattr(net, 'model', net)
-    if kind == 'FeatureListNet': stem,stages,last = _cut_list(net)
+    if kind == 'FeatureListNet' and not _LISTS.search(plain): stem,stages,last = _cut_list(net)
     elif hasattr(net, 'conv_stem'): stem,stages,last = _cut_blocks(net)
     elif kind == 'FeatureGetterNet' and hasattr(inner, 'stage_ends') and hasattr(inner, 'pos_embed_window'):
         stem,stages,last = _cut_sam2(inner)
-    elif kind == 'FeatureGetterNet':
+    else:
         outs = [_Pick(at[stride]) for stride in (4,8,16,32)]
         return WholeEncoder(net, [nn.Identity() for _ in range(4)], widths, outs, in_channels=in_channels)
-    else: raise _refuse(name, kind, net.feature_info.reduction())
     first = Stage(stem, False, last)
     if stem and isinstance(stem[0], _Sam2Stem): first = Stage(stem, False, True)
     return Encoder(first, [Stage(modules, last, last) for modules in stages], widths, in_channels=in_channels)

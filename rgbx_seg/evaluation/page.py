@@ -76,7 +76,8 @@ def html_page(
         parts.append(f'<h2>{html.escape(name)}</h2>'+html_table(head, rows, result.colours()))
     if hasattr(result, 'reports'): parts += [_picture(plot_conditions(result.reports)), _reliability(result.reports)]
     else:
-        parts += [_picture(plot_conditions(result)), '<h2>What is taken for what</h2>',
+        bars = [_picture(plot_conditions(result))]*(len(result.counts)>1)
+        parts += [*bars, '<h2>What is taken for what</h2>',
                   _picture(plot_confusion(result)), _reliability({result.name: [result]}),
                   _worst(result, run, data, worst)]
     return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'

@@ -16,7 +16,7 @@ from ..data.cards import Card, Layout
 from ..data.codecs import image_size
 from ..data.folder import DataFolder
 from ..data.grids import Grid, grid_of
-from ..data.items import missing_file
+from ..data.items import all_missing, missing_file
 from ..data.item_files import ItemFiles
 from ..data.modality import safe_name
 from ..data.video import Frame
@@ -282,17 +282,9 @@ def _missing(job):
     dataset = job.dataset
     gone = dataset.missing(dataset.modalities) if hasattr(dataset, 'missing') else {}
     if not gone: return
-    errors = {name: missing_file(files[0][1], files[0][0], name, files[0][0] == dataset.modalities[0])
-              for name,files in gone.items()}
-    if job.effort.skip_missing: job.failed |= errors
-    else: raise _all_missing(errors)
-
-def _all_missing(errors):
-    "One error for all."
-    (name,first),*others = errors.items()
-    more = f", nor those of {len(others)} further items: {', '.join(name for name,_ in others[:9])}" if others else ''
-    fix = f'{first.fix}; or leave such items out: --skip-missing'.strip('; ')
-    return RGBXError(first.where, f'no such file{more}', first.expected, fix)
+    first = dataset.modalities[0]
+    if not job.effort.skip_missing: raise all_missing(gone, first)
+    job.failed |= {name: missing_file(path, kind, name, kind == first) for name,((kind,path),*_) in gone.items()}
 
 _LISTED = 20   # failed items that a message names
 
@@ -305,7 +297,7 @@ def _report(job, done):
     if not job.failed: return
     if len(job.records) == 1: raise next(iter(job.failed.values()))
     lines = [f'{name}: {e.where}: {e.found}'[:240] for name,e in list(job.failed.items())[:_LISTED]]
-    if len(job.failed) > _LISTED: lines.append(f'and {len(job.failed)-_LISTED} more')
+    if len(job.failed) > _LISTED: lines.append(f"and {len(job.failed)-_LISTED} more, in {job.out/'predictions.json'}")
     if done:
         after = f"The other {done} are predicted: {job.out/'mask'}. Mend these, and --skip-existing predicts them alone"
     else: after = next(iter(job.failed.values())).fix

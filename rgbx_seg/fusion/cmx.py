@@ -10,7 +10,7 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 from ..encoders.mit import init_mit_
-from ..ops.layers import LayerNorm2d
+from ..ops.layers import LayerNorm2d, head_width
 from .base import PairwiseFusion
 from ..registry import FUSIONS
 
@@ -62,7 +62,7 @@ class ContextExchange(nn.Module):
         heads:int, # Heads; divides `dim`
     ):
         super().__init__()
-        self.heads, self.scale = heads, (dim//heads)**-.5
+        self.heads, self.scale = heads, head_width('ContextExchange', dim, heads)**-.5
         self.kv1, self.kv2 = nn.Linear(dim, 2*dim, bias=False), nn.Linear(dim, 2*dim, bias=False)
     def split(self, tokens:Tensor, # `(B, L, C)`
     ) -> Tensor: # `(B, heads, L, d)`

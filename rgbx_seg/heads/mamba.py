@@ -7,6 +7,7 @@ __all__ = ['CVSSBlock']
 
 # %% ../../nbs/heads/60_mamba.ipynb #dbfd156b
 import torch
+import torch.nn.functional as F
 from torch import nn, Tensor
 from ..encoders.vmamba import SS2D
 from ..ops.layers import DropPath, resize
@@ -79,6 +80,9 @@ class Upsample(nn.Module):
         self.linear,self.norm = nn.Linear(dim, dim//2, bias=False),nn.LayerNorm(dim//2)
     def forward(self, feature:Tensor) -> Tensor: return self.norm(up2(self.linear(feature)))
 
+# %% ../../nbs/heads/60_mamba.ipynb #74bb416c
+_STRIP = 2**21  # Numbers in a strip of the largest map
+
 class FinalUp(nn.Module):
     "`(B, H, W, C) -> (B, 4H, 4W, C)`: twice linear and bilinear, then layer norm."
     def __init__(self, dim:int): # Channels
@@ -87,6 +91,21 @@ class FinalUp(nn.Module):
         self.linear2 = nn.Linear(dim, dim, bias=False)
         self.norm = nn.LayerNorm(dim)
     def forward(self, feature:Tensor) -> Tensor: return self.norm(up2(self.linear2(up2(self.linear1(feature)))))
+
+    def scores(self,
+        feature:Tensor, # `(B, H, W, C)`
+        weight:Tensor,  # `(N, C)`
+    ) -> Tensor:        # `(B, 4H, 4W, N)`
+        "`self(feature) @ weight.T` in strips of rows: all channels at full size are never there at once."
+        small = self.linear2(self.linear1(feature))
+        height,width,channels = small.shape[1:]
+        rows = max(1, _STRIP//(16*width*channels))
+        scores = []
+        for top in range(0, height, rows):
+            above,bottom = max(top-1, 0),min(top+rows, height)   # a doubling reads one row more on each side
+            large = up2(up2(small[:,above:bottom+1]))[:,4*(top-above):4*(bottom-above)]
+            scores.append(F.linear(self.norm(large), weight))
+        return torch.cat(scores, 1)
 
 # %% ../../nbs/heads/60_mamba.ipynb #adfab340
 class UpLevel(nn.Module):
@@ -134,4 +153,10 @@ class MambaHead(Head):
         for layer,f in zip(self.layers_up[1:], low[::-1]):
             y = resize(y.permute(0,3,1,2), f.shape[-2:]).permute(0,2,3,1)
             y = layer(y + f.permute(0,2,3,1))
-        return self.output(self.up(self.norm_up(y)).permute(0,3,1,2))
+        y = self.norm_up(y)
+        if self._whole(y): return self.output(self.up(y).permute(0,3,1,2))
+        return self.up.scores(y, self.output.weight[:,:,0,0]).permute(0,3,1,2)
+
+    def _whole(self, y): # is the map of all channels at full size needed: for gradients, in a traced program, by a hook?
+        seen = any(layer._forward_hooks for layer in (self.up, self.output))
+        return seen or torch.is_grad_enabled() or torch.compiler.is_compiling() or y.device.type != 'cpu'

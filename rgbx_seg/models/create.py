@@ -6,7 +6,7 @@
 __all__ = ['list_models', 'ModelEntry', 'channels_of', 'parts', 'find_model', 'with_lora', 'create_model', 'create_classifier']
 
 # %% ../../nbs/models/10_create.ipynb #31d5fcdf
-import fnmatch, inspect
+import contextlib, fnmatch, inspect, numbers
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
@@ -17,7 +17,7 @@ from .injector import injected_vit
 from .lora import add_lora
 from .segmenter import FusedBackbone, RGBXSegmenter
 from .published import default_weights
-from .takes import check_arguments
+from .takes import check_arguments, has_adapters
 from .weights import load_published
 from ..registry import ENCODERS, FUSIONS, HEADS, MODELS, QUIRKS, WEIGHTS
 
@@ -56,21 +56,31 @@ def build_encoder(name:str, # A name in `ENCODERS`, or a timm name
     in_channels:int=3,      # Channels of the image
     **kwargs                # Settings of the encoder
 ) -> nn.Module:
-    "An encoder by name; `adapter='injector'` for a plain ViT of timm, see `models.injector`."
-    adapter = kwargs.pop('adapter', 'pyramid') if name not in ENCODERS else 'pyramid'
+    "An encoder by name; `adapter='injector'` for a plain ViT of timm or of SAM, see `models.injector`."
+    adapter = kwargs.pop('adapter', 'pyramid') if has_adapters(name) else 'pyramid'
     choose(adapter, dict.fromkeys(('pyramid', 'injector')), 'adapter')
-    if adapter == 'injector': return injected_vit(name, in_channels, **kwargs)
+    if adapter == 'injector':
+        own = {key: kwargs.pop(key) for key in ('heads', 'drop_path') if key in kwargs}
+        return injected_vit(name, build_encoder(name, in_channels, **kwargs), in_channels, **own)
     return (ENCODERS[name](in_channels=in_channels, **kwargs) if name in ENCODERS
             else timm_encoder(name, in_channels, **kwargs))
 
 # %% ../../nbs/models/10_create.ipynb #e7c0d041
+def _is_count(value):
+    "A whole number from 1?"
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1
+
 def channels_of(modalities:tuple, # Names in input order
     in_channels:'int|dict',       # Channels of every image, or `{modality: channels}`
 ) -> dict:                        # {modality: channels}
     "The channels of every modality; an entry too many or too few raises `RGBXError`."
     channels = dict(in_channels) if isinstance(in_channels, dict) else {name: in_channels for name in modalities}
-    if set(channels) == set(modalities): return channels
-    raise RGBXError('in_channels', f'entries for {sorted(channels)}', f'one for each of {sorted(modalities)}')
+    if set(channels) != set(modalities):
+        raise RGBXError('in_channels', f'entries for {sorted(channels, key=str)}',
+                        f'one for each of {sorted(modalities)}')
+    for name,count in channels.items():
+        if not _is_count(count): raise RGBXError('in_channels', f'{count!r} for {name}', 'a whole number from 1')
+    return channels
 
 # %% ../../nbs/models/10_create.ipynb #4d30f24a
 def _with_quirks(settings, words, rooms):
@@ -114,19 +124,12 @@ class _Parts:
         channels = {name: channels[name] for name in modalities}
         encoders,stems = _make_encoders(self.encoder, channels, shared, self.encoder_kw | (encoder_kw or {}))
         widths = encoders[0].channels
-        try:
-            own = self.fusion_kw | (fusion_kw or {})
-            fusions = FUSIONS[self.fusion](widths, len(modalities), **own) if len(modalities) > 1 else []
-            head = HEADS[self.head](widths, num_classes, **self.head_kw | (head_kw or {}))
-            aux = _make_aux(aux_head, widths, num_classes, aux_kw or {})
-        except RGBXError as e: raise RGBXError(f'model {self.name!r}: {e.where}', e.found, e.expected, e.fix) from e
-        except (ValueError, TypeError) as e:
-            raise RGBXError(f'model {self.name!r}', e, 'parts and settings that fit together') from e
+        own = self.fusion_kw | (fusion_kw or {})
+        fusions = FUSIONS[self.fusion](widths, len(modalities), **own) if len(modalities) > 1 else []
+        head = HEADS[self.head](widths, num_classes, **self.head_kw | (head_kw or {}))
+        aux = _make_aux(aux_head, widths, num_classes, aux_kw or {})
         backbone = FusedBackbone(encoders, fusions, len(modalities), stems)
         return RGBXSegmenter(backbone, head, modalities, num_classes, channels, aux)
-
-    @property
-    def name(self): return f'{self.encoder}+{self.fusion}+{self.head}'
 
 # %% ../../nbs/models/10_create.ipynb #6ad58655
 def parts(encoder:str,           # A name in `ENCODERS`, or a timm name
@@ -220,6 +223,28 @@ def with_lora(model:RGBXSegmenter, # With the weights that it starts from
     model.config['lora'] = dict(lora)
     return model
 
+# %% ../../nbs/models/10_create.ipynb #5e771a06
+def _names_of(modalities):
+    "The modalities of a model: names, each once."
+    def named(name:str): return isinstance(name, str) and name
+    if not isinstance(modalities, (list, tuple)) or not modalities or not all(map(named, modalities)):
+        raise RGBXError('modalities', repr(modalities), "a list of names, e.g. ('rgb', 'depth')")
+    if len(set(modalities)) != len(modalities): raise RGBXError('modalities', tuple(modalities), 'each name once')
+    return tuple(modalities)
+
+_UNBUILDABLE = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AssertionError, AttributeError)
+
+@contextlib.contextmanager
+def _buildable(name):
+    "What a builder, or a library below it, says of settings that do not fit together becomes one `RGBXError`."
+    try: yield
+    except NotImplementedError: raise
+    except RGBXError as e: raise RGBXError(f'model {name!r}: {e.where}', e.found, e.expected, e.fix) from e
+    except _UNBUILDABLE as e:
+        found = f'settings that no model can be built of ({type(e).__name__}: {str(e)[:200]})'
+        raise RGBXError(f'model {name!r}', found, 'whole numbers from 1, one for each stage, and heads and groups that divide '
+                        'the channels') from e
+
 # %% ../../nbs/models/10_create.ipynb #f8b72361
 def create_model(name:str,    # A named model, or 'encoder+fusion+head'
     num_classes:int=2,        # Channels of the logits
@@ -239,8 +264,8 @@ def create_model(name:str,    # A named model, or 'encoder+fusion+head'
 ) -> RGBXSegmenter:
     "Build a model by name; parts that do not fit together say why."
     entry = find_model(name)
-    modalities = tuple(modalities or entry.modalities)
-    if len(set(modalities)) != len(modalities): raise RGBXError('modalities', modalities, 'each name once')
+    modalities = _names_of(entry.modalities if modalities in (None, ()) else modalities)
+    if not _is_count(num_classes): raise RGBXError('num_classes', repr(num_classes), 'a whole number from 1')
     channels_of(modalities, in_channels)
     settings = dict(siamese=siamese, aux_head=aux_head, encoder_kw=encoder_kw, fusion_kw=fusion_kw, head_kw=head_kw,
                     aux_kw=aux_kw)
@@ -249,8 +274,7 @@ def create_model(name:str,    # A named model, or 'encoder+fusion+head'
     check_arguments(name, entry, given | kwargs)
     from_timm = pretrained is True and entry.encoder not in ENCODERS
     if from_timm: given['encoder_kw'] = (encoder_kw or {}) | {'pretrained': True}
-    try: model = entry(num_classes, modalities, in_channels, **given, **kwargs)
-    except TypeError as e: raise RGBXError(f'model {name!r}', str(e), 'settings that it takes') from e
+    with _buildable(name): model = entry(num_classes, modalities, in_channels, **given, **kwargs)
     if settings['encoder_kw']:
         settings['encoder_kw'] = {key: value for key,value in encoder_kw.items() if key not in CONTROLS}
     model.config = dict(name='+'.join(plain_name(part) or part for part in name.split('+')), num_classes=num_classes,
@@ -267,7 +291,7 @@ def create_classifier(name:str, # A named model whose publication pre-trains its
     "The encoder of a model as a classifier of whole images."
     entry = find_model(name)
     if entry.classifier:
-        model = entry.classifier(num_classes=num_classes, **settings)
+        with _buildable(name): model = entry.classifier(num_classes=num_classes, **settings)
         model.config = dict(name=name, num_classes=num_classes, classifier=True) | settings
         return model
     known = [model for model in list_models() if find_model(model).classifier]

@@ -9,8 +9,9 @@ __all__ = []
 import torch
 from torch import nn, Tensor
 from ..core import RGBXError
+from ..encoders.base import Encoder
 from ..encoders.sam import SamEncoder
-from ..encoders.timm import WholeEncoder, timm_encoder
+from ..encoders.timm import WholeEncoder
 from ..fusion.sam_adapter import Interaction, init_adapter, spatial_prior, split_levels
 from ..ops.layers import resize
 
@@ -64,14 +65,13 @@ class _Level(nn.Module):
     def forward(self, maps:list): return maps[self.number]
 
 # %% ../../nbs/models/24_injector.ipynb #16c8851f
-def injected_vit(name:str, # A plain ViT of timm
+def injected_vit(name:str, # Of the network, for messages
+    inner:Encoder,         # The network
     in_channels:int=3,     # Channels of the image
     heads:int=None,        # Of the injectors' attention
     drop_path:float=.3,    # Of every extractor
-    **kwargs               # What the network takes
 ) -> WholeEncoder:         # Strides 4, 8, 16, 32
     "A plain ViT with injectors as an encoder; `RGBXError` for any other network."
-    inner = timm_encoder(name, in_channels, **kwargs)
     if not isinstance(inner, SamEncoder):
         raise RGBXError(f'encoder {name!r}', "adapter='injector' for a network that has a pyramid of its own",
                         'a plain ViT, like vit_small_patch14_dinov2', 'leave adapter out')

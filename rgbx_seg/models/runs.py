@@ -77,15 +77,11 @@ def _build(config, file):
         settings = check_config(quirks_for_switches(str(config['model'].get('name', '')), config['model']), file)
         if settings.pop('classifier', False): return create_classifier(settings.pop('name'), **settings)
         return create_model(**settings)
-    except TypeError as e:
-        raise RGBXError(file, f'arguments that create_model does not take ({e})', 'the config.json of a run') from None
-    except (RuntimeError, ArithmeticError, LookupError, AssertionError, AttributeError) as e:
-        found = f'settings that no model can be built of ({type(e).__name__}: {str(e)[:120]})'
-        raise RGBXError(file, found, 'the config.json of a run') from e
     except RGBXError as e:
         needed = [name for name in (config.get('reading') or {}).get('plugins', ()) if name not in plugins()]
-        if not needed: raise
-        raise RGBXError(e.where, e.found, e.expected,
+        where = e.where if str(file) in e.where else f'{file}: {e.where}'
+        if not needed: raise RGBXError(where, e.found, e.expected, e.fix) from e
+        raise RGBXError(where, e.found, e.expected,
                         f"The run needs plug-ins that are not loaded: --plugin {' --plugin '.join(needed)}") from e
 
 def _fill(model, file):

@@ -6,10 +6,11 @@
 __all__ = []
 
 # %% ../../nbs/models/08_takes.ipynb #a24c26b7
-import inspect
+import inspect, math, numbers
 from functools import partial
 from typing import Callable
 from ..core import RGBXError, nearest
+from ..encoders.sam import SAM_VARIANTS
 from ..encoders.timm import CONTROLS, plain_name, timm_settings
 from ..registry import ENCODERS, FUSIONS, HEADS
 
@@ -18,10 +19,10 @@ _GIVEN = dict(encoder_kw={'in_channels'}, backbone_kw={'in_channels'}, fusion_kw
               head_kw={'channels','num_classes'}, aux_kw={'channels','num_classes'})     # by `create_model` itself
 _ROOMS = dict(encoder_kw=ENCODERS, backbone_kw=ENCODERS, fusion_kw=FUSIONS, head_kw=HEADS, aux_kw=HEADS)
 
-def settings_of(builder:Callable, # A function, a class or a `partial` of one
-    given:set=(),                 # Names that are no settings
-) -> set:                         # None where nobody can know them (a plug-in's `**kwargs`)
-    "The names of a builder's settings."
+def hints_of(builder:Callable, # A function, a class or a `partial` of one
+    given:set=(),              # Names that are no settings
+) -> dict:                     # None where nobody can know them (a plug-in's `**kwargs`)
+    "{name: hint} of a builder's settings."
     bound = set(given)
     while isinstance(builder, partial):
         parameters = inspect.signature(builder.func).parameters
@@ -29,16 +30,34 @@ def settings_of(builder:Callable, # A function, a class or a `partial` of one
         builder = builder.func
     parameters = inspect.signature(builder).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters): return None
-    return {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - bound
+    return {p.name: p.annotation for p in parameters
+            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in bound}
+
+def settings_of(builder:Callable, # As above
+    given:set=(),                 # As above
+) -> set:                         # Or None
+    "The names of a builder's settings."
+    hints = hints_of(builder, given)
+    return None if hints is None else set(hints)
+
+INJECTED = {'adapter', 'heads', 'drop_path'}                 # settings of `models.injector`
+
+def has_adapters(encoder:str # Its name
+) -> bool:
+    "Can it be a plain ViT, to which a pyramid is made by an adapter? timm's networks and SAM's."
+    return encoder in SAM_VARIANTS or encoder not in ENCODERS
 
 def part_settings(place:str, # 'encoder_kw', 'backbone_kw', 'fusion_kw', 'head_kw' or 'aux_kw'
     part:str,                # Name of the part that it is for
 ) -> set:                    # None where nobody can know them
     "The names of the settings of a part."
     room = _ROOMS[place]
-    if part in room: return settings_of(room[part], _GIVEN[place])
+    adapter = INJECTED if room is ENCODERS and has_adapters(part) else set()
+    if part in room:
+        own = settings_of(room[part], _GIVEN[place])
+        return None if own is None else own | adapter
     if room is not ENCODERS or not plain_name(part): return None
-    return timm_settings(part) | {'adapter', 'heads', 'drop_path'}                # those of `models.injector`
+    return timm_settings(part) | adapter
 
 # %% ../../nbs/models/08_takes.ipynb #1c2df7d2
 def check_known(where:str, # Whose they are, for the message
@@ -55,24 +74,54 @@ def check_known(where:str, # Whose they are, for the message
         raise RGBXError(where, f'{what}: a setting {key!r} that it does not take',
                         f"some of {', '.join([*near, *others])}" if known else 'none')
 
+# %% ../../nbs/models/08_takes.ipynb #5e771a11
+_PART_OF = dict(encoder_kw='encoder', backbone_kw='encoder', fusion_kw='fusion', head_kw='head')
+
+def _builder(entry):
+    "What has the signature of an entry's own settings."
+    build = entry.build
+    plain = inspect.isroutine(build) or inspect.isclass(build) or isinstance(build, partial)
+    return build if plain else build.__call__
+
 def entry_settings(entry:'ModelEntry' # A model by name
 ) -> dict:                            # {'settings': its own, 'encoder_kw': those of its encoder ...}; None: unknown
     "What a model takes, its own settings and those of its parts."
-    build = entry.build
-    if not (inspect.isroutine(build) or inspect.isclass(build) or isinstance(build, partial)): build = build.__call__
-    known = dict(settings=settings_of(build))
-    parts = dict(encoder_kw=entry.encoder, backbone_kw=entry.encoder, fusion_kw=entry.fusion, head_kw=entry.head)
-    for place,part in parts.items():
+    known = dict(settings=settings_of(_builder(entry)))
+    for place,part in _PART_OF.items():
         own = (entry.takes or {}).get(place)
-        known[place] = part_settings(place, part) if own is None else set(own)
+        known[place] = part_settings(place, getattr(entry, part)) if own is None else set(own)
     return known
 
+# %% ../../nbs/models/08_takes.ipynb #5e771a05
+_KINDS = {int: 'a whole number', float: 'a number', bool: 'True or False', str: 'a word', tuple: 'a list',
+          dict: 'names and values'}
+
+def _fits(value, hint):
+    "Can a value be what a hint says? Hints that are no plain kind let everything through."
+    if hint in (int, float) and isinstance(value, bool): return False
+    if hint is bool: return value in (0, 1)
+    if hint is int: return isinstance(value, numbers.Integral)
+    if hint is float: return isinstance(value, numbers.Real) and math.isfinite(value)
+    if hint is tuple: return isinstance(value, (list, tuple))
+    return not isinstance(hint, type) or hint not in _KINDS or isinstance(value, hint)
+
+def _check_values(where, what, given, hints):
+    "A value of another kind than its setting's hint raises `RGBXError`."
+    for key,value in given.items():
+        hint = (hints or {}).get(key)
+        if value is None: continue
+        if not _fits(value, hint): raise RGBXError(where, f'{what}: {key} = {value!r}', _KINDS[hint])
+        if hint is float and 'drop' in key and not 0 <= value < 1:
+            raise RGBXError(where, f'{what}: {key} = {value!r}', 'a share from 0, below 1')
+
+# %% ../../nbs/models/08_takes.ipynb #5e771a12
 def check_arguments(model:str, # Its name, for the message
     entry:'ModelEntry',        # What the name stands for
     arguments:dict,            # Of `create_model`, those that were given
 ):
     "Compare the settings of a model and of its parts with what they take; `RGBXError` names the unknown one."
     where,known = f'model {model!r}',entry_settings(entry)
+    _check_values(where, 'arguments', arguments, dict.fromkeys(_ROOMS, dict) | dict(aux_head=str, siamese=bool))
     check_known(where, 'arguments', arguments, known['settings'])
     for place,room in _ROOMS.items():
         given = arguments.get(place) or {}
@@ -80,3 +129,6 @@ def check_arguments(model:str, # Its name, for the message
         if room is ENCODERS and entry.encoder not in room:          # timm's own orders are looked at elsewhere
             given = {key: value for key,value in given.items() if key not in CONTROLS}
         check_known(where, place, given, takes)
+        part = arguments.get('aux_head') if place == 'aux_kw' else getattr(entry, _PART_OF[place])
+        if part in room: _check_values(where, place, given, hints_of(room[part]))
+    _check_values(where, 'arguments', arguments, hints_of(_builder(entry)))

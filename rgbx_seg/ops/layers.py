@@ -10,6 +10,7 @@ __all__ = ['resize', 'DropPath', 'LayerNorm2d', 'ChannelNorm', 'PatchEmbed', 'Pa
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from ..core import RGBXError
 
 # %% ../../nbs/ops/00_layers.ipynb #b287b917
 def resize(x:Tensor, # `(B, C, H, W)`
@@ -86,6 +87,15 @@ class PatchMerging(nn.Module):
         corners = [feature[:,row::2,column::2] for column in (0, 1) for row in (0, 1)]
         feature = torch.cat(corners, -1)
         return self.reduction(self.norm(feature))
+
+# %% ../../nbs/ops/00_layers.ipynb #5e771a10
+def head_width(layer:str, # Which layer, for the message
+    dim:int,              # Its channels
+    heads:int,            # Its heads
+) -> int:
+    "The channels of one head; heads that do not divide the channels raise `RGBXError`."
+    if heads >= 1 and dim % heads == 0: return dim//heads
+    raise RGBXError(layer, f'{heads} heads of {dim} channels', 'heads that divide the channels')
 
 # %% ../../nbs/ops/00_layers.ipynb #1588d85e
 class MLP(nn.Module):

@@ -136,20 +136,28 @@ def _described(kernel, launch): # signature, constants and attributes, as a laun
         signature[name] = 'constexpr' if parameter.is_constexpr else see(value, (i,), parameter.do_not_specialize)
     return signature,constants,attributes
 
+def _label(kernel, launch): # name, type, and what the stages of a model differ in
+    arguments = dict(launch.args)
+    constants = [p.name for p in kernel.params if p.is_constexpr and p.name in ('N','R','EXACT')]
+    kind = str(launch.args[0][1]).removeprefix('torch.')
+    differ = [f'{key} {arguments[key]}' for key in constants]
+    return ' '.join([launch.kernel.split(':')[1].removesuffix('_kernel'), kind, *differ])
+
 def compile_launch(launch:Launch, # One kernel
     arch:int=0,                   # Compute capability, 90; 0: of the GPU here, and into Triton's cache for it
-) -> dict:                        # Name, CPU seconds, registers, stack (0 is without spills), warps, loads behind stores
+) -> dict:                        # Name, label, CPU seconds, registers, stack (0 is without spills), warps, loads behind stores
     "Compile one kernel and read what the compiler says of it."
     from triton.compiler import ASTSource
     module,name = launch.kernel.split(':')
     kernel = getattr(importlib.import_module(module), name)
     before = sum(os.times()[:4])
+    names = dict(kernel=name, label=_label(kernel, launch))
     if not arch:
         kernel.run(*launch.arguments().values(), grid=(1,), warmup=True, **dict(launch.options))
-        return dict(kernel=name, seconds=sum(os.times()[:4])-before)
+        return dict(**names, seconds=sum(os.times()[:4])-before)
     made = triton.compile(ASTSource(kernel, *_described(kernel, launch)), target=_target(arch),
                           options=dict(launch.options))
-    return dict(kernel=name, seconds=sum(os.times()[:4])-before, warps=made.metadata.num_warps, **_usage(made))
+    return dict(**names, seconds=sum(os.times()[:4])-before, warps=made.metadata.num_warps, **_usage(made))
 
 # %% ../../nbs/ops/38_triton_compile.ipynb #bf60fcda
 def _tool(name, *args):

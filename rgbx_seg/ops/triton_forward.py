@@ -14,10 +14,9 @@ if triton is not None:
     @triton.jit
     def softplus(z):
         e = tl.exp(-tl.abs(z))
-        s = e/(2.+e)
-        v = s*s
-        p = ((((v*(1/13)+1/11)*v+1/9)*v+1/7)*v+1/5)*v+1/3
-        return tl.maximum(z, 0.)+2.*s*(1.+v*p)
+        p = (((-.00317605701*e+.0195425283)*e-.0563736148)*e+.105436236)*e-.152696669
+        p = ((((p*e+.196632743)*e-.249516159)*e+.333297104)*e-.499998927)*e+1.
+        return tl.maximum(z, 0.)+e*p
 
     @triton.jit
     def softplus_slope(y): # where softplus is y
@@ -136,17 +135,23 @@ if triton is not None:
 
 # %% ../../nbs/ops/17_triton_forward.ipynb #aa388fcc
 # sizes that no kernel is compiled for: strides of the small tensors too, so that stages share a kernel
-SIZES = 'L LC NC K rank rev dirs add ways turns S sd sb sc sm'.split()
+SIZES = 'L LC NC K rank rev adjoint dirs add ways turns S sd sb sc sm'.split()
 
 if triton is not None:
     @triton.jit
-    def chunk_end(s, tot, xp, dp, mp, sx, sd, sm, A2, ws, c, back, k, line, L, LC, rank, m, NB: tl.constexpr,
+    def chunk_end(xp, dp, mp, sx, sd, sm, A, ws, c, back, k, line, L, LC, rank, m, NB: tl.constexpr,
                   R: tl.constexpr, T: tl.constexpr, BD: tl.constexpr, ADJ: tl.constexpr, SOFT: tl.constexpr,
                   ROUTE: tl.constexpr):
-        nexts,oks2 = positions_of(0, c, back, k, line, L, LC, T, ROUTE)
+        A2 = load_rates(A, m, NB)
+        s,tot = (),tl.zeros((BD,), tl.float32)
+        for n in tl.static_range(NB): s = s+(tl.zeros((BD,), tl.float32),)
+        ahead: tl.constexpr = R>0 or NB<16
+        if ahead: nexts,oks2 = positions_of(0, c, back, k, line, L, LC, T, ROUTE)
         for t0 in range(0, LC, T):
-            ps,oks = nexts,oks2
-            nexts,oks2 = positions_of(t0+T, c, back, k, line, L, LC, T, ROUTE)
+            if ahead:
+                ps,oks = nexts,oks2
+                nexts,oks2 = positions_of(t0+T, c, back, k, line, L, LC, T, ROUTE)
+            else: ps,oks = positions_of(t0, c, back, k, line, L, LC, T, ROUTE)
             zs = load_steps(dp, ps, oks, sd, rank, m, R, T)
             xs = load_inputs(xp, ps, oks, sx, m, T)
             rows = load_rows(mp, ps, sm[1], sm[3], NB, NB==1, T)
@@ -159,9 +164,9 @@ if triton is not None:
 
 # %% ../../nbs/ops/17_triton_forward.ipynb #86955d33
 if triton is not None:
-    @triton.jit(do_not_specialize=[n for n in SIZES if n in 'L LC NC K rank rev sd sm'.split()])
-    def states_kernel(x, dl, M, A, bias, w, line, h, total, sx, sd, sm, L, LC, D, K, NC, rank, rev, N: tl.constexpr,
-                      NB: tl.constexpr, R: tl.constexpr, T: tl.constexpr, BD: tl.constexpr, ADJ: tl.constexpr,
+    @triton.jit(do_not_specialize=[n for n in SIZES if n in 'L LC NC K rank rev adjoint sd sm'.split()])
+    def states_kernel(x, dl, M, A, bias, w, line, h, total, sx, sd, sm, L, LC, D, K, NC, rank, rev, adjoint,
+                      N: tl.constexpr, NB: tl.constexpr, R: tl.constexpr, T: tl.constexpr, BD: tl.constexpr,
                       SOFT: tl.constexpr, BIAS: tl.constexpr, ROUTE: tl.constexpr):
         nd = tl.cdiv(D, BD)
         i,c,b = program(nd*K*(N//NB), NC)
@@ -172,15 +177,17 @@ if triton is not None:
         n0 = (i//K)*NB
         ch,at = k*D+d,b*NC+c
         KD = K*D
-        back = ((rev>>(k&31))&1)^ADJ
+        back = ((rev>>(k&31))&1)^adjoint
         ws = load_expansion(w, bias, ch, m, rank, R, BIAS)
         xp,mp,dp = x+b*sx[0]+k*sx[2]+d,M+b*sm[0]+k*sm[2]+n0*sm[3],dl+b*sd[0]+k*sd[2]
         if R==0: dp = dp+d
-        A2 = load_rates(A+ch*N+n0, m, NB)
-        s,tot = (),tl.zeros((BD,), tl.float32)
-        for n in tl.static_range(NB): s = s+(tl.zeros((BD,), tl.float32),)
-        s,tot = chunk_end(s, tot, xp, dp, mp, sx[1], sd[1], sm, A2, ws, c, back, k, line, L, LC, rank, m, NB, R, T, BD,
-                          ADJ, SOFT, ROUTE)
+        rates = A+ch*N+n0
+        if adjoint==1:
+            s,tot = chunk_end(xp, dp, mp, sx[1], sd[1], sm, rates, ws, c, back, k, line, L, LC, rank, m, NB, R, T, BD,
+                              True, SOFT, ROUTE)
+        else:
+            s,tot = chunk_end(xp, dp, mp, sx[1], sd[1], sm, rates, ws, c, back, k, line, L, LC, rank, m, NB, R, T, BD,
+                              False, SOFT, ROUTE)
         store_vectors(h+(at*N+n0)*KD+ch, KD, s, m, NB)
         tl.store(total+at*KD+ch, tot, mask=m&(n0==0))
 

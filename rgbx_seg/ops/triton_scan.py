@@ -203,7 +203,7 @@ def _start(p, first, adjoint, channels, gy=None, sg=None):
         x=x, dl=p.dl, M=M, A=p.A, **p.small(), h=h, total=total,
         sx=sx, sd=p.sd, sm=sm,                                   # strides
         L=p.L, LC=chunk, D=p.D, K=p.K, NC=n_chunks, rank=p.R, rev=p.rev,
-        BD=channels, ADJ=int(adjoint), **p.flags(), num_warps=1, **_registers('states', p, channels))
+        adjoint=int(adjoint), BD=channels, **p.flags(), num_warps=1, **_registers('states', p, channels))
     _carry(p, h, total, first, adjoint, n_chunks)
     return h
 

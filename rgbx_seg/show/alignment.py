@@ -14,14 +14,20 @@ from ..data.align.structure import grey_image, kind_of
 from .colours import drawing_style, new_figure
 
 # %% ../../nbs/show/25_alignment.ipynb #90535896
-def _checkerboard(rgb, grey, fields=8):
+def checkerboard(rgb:np.ndarray, # (H, W, 3) uint8
+    grey:np.ndarray,             # (H, W) 0..1, X on RGB's pixels
+    fields:int=8,                # Each way
+) -> np.ndarray:                 # (H, W, 3) uint8
     "RGB and X in alternate fields."
     height,width = grey.shape
     row,column = np.arange(height)*fields//height,np.arange(width)*fields//width
     from_x = (row[:,None]+column[None]) % 2 == 1
     return np.where(from_x[...,None], np.repeat((grey*255).astype(np.uint8)[...,None], 3, 2), rgb)
 
-def _edges_on(rgb, grey, inside):
+def edges_on(rgb:np.ndarray, # (H, W, 3) uint8
+    grey:np.ndarray,         # (H, W) float32, 0..1, X on RGB's pixels
+    inside:np.ndarray,       # (H, W) bool, where X sees something
+) -> np.ndarray:             # (H, W, 3) uint8
     "X's strongest edges in colour over a paler RGB; where X sees nothing, darker."
     cv2 = cv2_()
     smooth = cv2.GaussianBlur(grey, (0, 0), 1)
@@ -34,7 +40,7 @@ def _edges_on(rgb, grey, inside):
 def _views(rgb, other, matrix, kind):
     "Checkerboard and edges of one item under a matrix."
     grey = warp(grey_image(other, kind)[0], matrix, rgb.shape[:2], nearest=kind in ('depth', 'event'))
-    return _checkerboard(rgb, grey),_edges_on(rgb, grey, valid_mask(matrix, rgb.shape[:2], other.shape[:2]))
+    return checkerboard(rgb, grey),edges_on(rgb, grey, valid_mask(matrix, rgb.shape[:2], other.shape[:2]))
 
 def _draw_residual(ax, residual, size):
     "Medians of the windows' displacements in the nine regions, px."

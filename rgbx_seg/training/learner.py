@@ -31,7 +31,7 @@ from .callbacks.track import check_trackers
 from .callbacks.stop import StopWhenAsked, remembering
 from .folder import check_folder, files_of_run, run_lock
 from .losses import SegLoss
-from .made_from import made_from, noted_before
+from .made_from import check_same_data, made_from, noted_before
 from .callbacks.lr_find import find_lr
 from .callbacks.precision import Autocast, ClipNorm
 from .callbacks.modality_dropout import ModalityDropout
@@ -209,6 +209,9 @@ def silence(
 def _check_resume(out, settings):
     "Raise `RGBXError` where the checkpoint is of another training; before anything is written."
     path = out/'checkpoint.pt'
+    if not path.exists() and (out/'metrics.json').exists():
+        raise RGBXError(path, 'no such file, and a run that has ended', 'the checkpoint that a run goes on from',
+                        'force=True (--force) starts it over')
     if not path.exists(): return
     content = load_checkpoint(path, mmap=True)
     check_settings(path, {**content['settings'], 'epochs': content['n_epoch']}, settings)
@@ -257,10 +260,12 @@ def train_run(
 # %% ../../nbs/training/45_learner.ipynb #d4ae4290
 def _begin(learn, out, repeat, run, resume, force):
     "Check, then write `config.json`."
-    if resume: _check_resume(out, repeat)
+    before = noted_before(out) if resume else {}
+    if resume:
+        _check_resume(out, repeat)
+        check_same_data(out/'config.json', before, learn.dls)
     elif force:
         for name in files_of_run(out): (out/name).unlink()
-    before = noted_before(out) if resume else {}
     card,reading = getattr(learn.dls, 'card', None),getattr(learn.dls, 'reading', None)
     content = dict(model=getattr(learn.model, 'config', None) or None,
                    card=card.to_dict() if hasattr(card, 'to_dict') else None)

@@ -73,19 +73,35 @@ def _splits(dls):
         if hasattr(dataset, 'card') and hasattr(dataset, 'modalities'): yield name,dataset
 
 # %% ../../nbs/training/43_made_from.ipynb #4d102842
+def data_state(dls:'DataLoaders' # Of the training
+) -> dict:                       # fingerprint, items; empty: lists of tensors
+    "What data a run is made from."
+    splits = dict(_splits(dls))
+    if not splits: return {}
+    items = {name: len(dataset) for name,dataset in splits.items()}
+    return dict(fingerprint=fingerprint(*splits.values()), items=items)
+
+def check_same_data(
+    file:Path,         # `config.json` of a run that is to go on, for the message
+    before:dict,       # What it has noted
+    dls:'DataLoaders', # Of the training that goes on
+):
+    "Other data than those that a run began with raise `RGBXError`; older runs have noted none."
+    then,now = before.get('data') or {},data_state(dls)
+    if not then or then == now: return
+    found = f'a run of other data (noted {then}; these are {now or "lists of tensors"})'
+    raise RGBXError(file, found, 'the items, classes and sizes of files that it began with',
+                    'give it the data as they were, or start over (--force, force=True), or in another folder')
+
 def made_from(
     dls:'DataLoaders', # Of the training
     before:dict=None   # What a run that goes on has noted; None: it begins
 ) -> dict:             # code, packages, data
     "What a run is made from, as plain values."
     if before: return before
-    splits = dict(_splits(dls))
     versions = dict(rgbx_seg=rgbx_seg.__version__, python=platform.python_version(), torch=str(torch.__version__))
-    found = dict(code=code_state(), packages=versions)
-    if splits:
-        found['data'] = dict(fingerprint=fingerprint(*splits.values()),
-                             items={name: len(dataset) for name,dataset in splits.items()})
-    return found
+    data = data_state(dls)
+    return dict(code=code_state(), packages=versions) | ({'data': data} if data else {})
 
 def noted_before(out:Path # Folder of a run
 ) -> dict:                # Empty: nothing, or nothing that can be read

@@ -22,7 +22,7 @@ class ModelSettings:
     "Which network, and what it starts from."
     name:str='sigma_nano'          # A name for `create_model`; for data of whole-image classes one for `create_classifier`
     args:dict=_settings()          # More for `create_model`
-    pretrained:str|list[str]='' # 'recipe' (the published start), a name of `rgbx weights`, a file, a run, or a list; '' = random weights
+    pretrained:str|list[str]='' # 'encoder' or 'recipe' (published starts), a name of `rgbx weights`, a file, a run, a list; '' = random
     skip:str=''                    # Pattern of our tensors which that file leaves alone
     lora:dict=_settings()          # Adapters in the encoders: `rank`, `alpha`, `dropout`, `targets`; {} = none
     nano:str='sigma_nano'          # The small model that stands for it in `Recipe.small`
@@ -42,6 +42,7 @@ class DataSettings:
     augment:dict=_settings()       # Arguments of the pipeline; None = no augmentation
     mix:dict=None                  # Classes of whole images: arguments of `MixLabels`
     modality_dropout:float=0.      # Probability to withhold each modality in a training batch
+    skip_missing:bool=False        # Leave out items with a file that is not there
 
 # %% ../../nbs/training/30_recipe.ipynb #782eedef
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@
 __all__ = ['learner', 'train', 'evaluate_recipe']
 
 # %% ../../nbs/training/50_run.ipynb #45656fcc
-import dataclasses, tempfile
+import dataclasses, inspect, tempfile
 from pathlib import Path
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from fastai.callback.core import Callback
 from torch import nn
 from ..core import RGBXError, choose, set_seed
 from ..data.doctor import check_splits
+from ..data.folder import DataFolder
 from ..data.miniatures import write_miniature
 from ..data.align.offset import registration_warning
 from ..data.open import all_splits, describe, open_both, open_data
@@ -105,7 +106,13 @@ def recipe_loss(
         labels = (dataset[i][-1] for i in range(len(dataset)))
         args['weight'] = class_weights(label_counts(labels, card.num_classes, card.layout.ignore))
     if not card.layout.classification: args['ignore'] = card.layout.ignore
-    return choose(recipe.loss.name, LOSSES, 'loss')(**args)
+    loss = choose(recipe.loss.name, LOSSES, 'loss')
+    known = inspect.signature(loss).parameters
+    for name in args:
+        if name in known or any(known[key].kind is known[key].VAR_KEYWORD for key in known): continue
+        raise RGBXError(f'loss {recipe.loss.name!r}', f'a setting {name!r} that it does not take',
+                        f"some of {', '.join(known)}", "Another loss begins with --set 'loss.args={}'")
+    return loss(**args)
 
 def recipe_schedule(
     recipe:Recipe,           # Which schedule
@@ -150,6 +157,11 @@ def _splits(recipe, data, card):
     return open_both(data, card=card, recipe=recipe)
 
 # %% ../../nbs/training/50_run.ipynb #ebb6aec9
+def _whole(recipe, splits):
+    "{name: data set}, without the items that lack a file where the recipe leaves these out."
+    if not recipe.data.skip_missing: return splits
+    return {name: ds.whole(True) if isinstance(ds, DataFolder) else ds for name,ds in splits.items()}
+
 def _check_machine(seed, workers, device):
     "What no machine can do is refused before anything is read."
     for name,number in (('seed', seed), ('workers', workers)):
@@ -218,16 +230,19 @@ def _say_first(train_ds):
 
 # %% ../../nbs/training/50_run.ipynb #5620fc19
 def _look_first(data, splits, recipe, progress):
-    "What is wrong shows now, not after an hour: what `rgbx check` finds, in 64 items of each split."
-    train_ds,_ = splits
+    """The splits, whole. What is wrong shows now, not after an hour: what `rgbx check` finds, in 64 items of each
+    split."""
     named = isinstance(data, (str,Path))
-    if progress and named: _say_first(train_ds)
-    if train_ds.card.layout.classification: return
+    if progress and named: _say_first(splits[0])
+    splits = train_ds,_ = tuple(_whole(recipe, dict(enumerate(splits))).values())
+    if train_ds.card.layout.classification: return splits
     if named:
-        report = check_splits(all_splits(splits, 'rgb' if 'bgr' in recipe.quirks else None), n=64, edges=False)
+        looked_at = all_splits(splits, 'rgb' if 'bgr' in recipe.quirks else None)
+        report = check_splits(_whole(recipe, looked_at), n=64, edges=False)
         report.raise_errors()
         if progress: _say_absent(train_ds, report.absent(train_ds.split))
     _check_labels(train_ds)
+    return splits
 
 def _setup(data, recipe, model, card, seed, workers, device, cbs, settings):
     "The recipe, its loaders, model and settings, for data of any kind."
@@ -239,8 +254,7 @@ def _setup(data, recipe, model, card, seed, workers, device, cbs, settings):
     if recipe.facts.start and not recipe.model.pretrained and run.progress:
         print(f'random initial weights; the publication starts from {recipe.facts.start} (--pretrained recipe '
               'fetches it)')
-    splits = train_ds,valid_ds = _splits(recipe, data, card)
-    _look_first(data, splits, recipe, run.progress)
+    splits = train_ds,valid_ds = _look_first(data, _splits(recipe, data, card), recipe, run.progress)
     dls,passes = _loaders(recipe, splits, run, seed, workers, device)
     set_seed(seed)
     module = recipe_model(recipe, train_ds) if model is None or isinstance(model, str) else model
