@@ -192,6 +192,26 @@ def disparity(cameras:dict, # Of `read_cameras`
     "How far a thing at this distance is off under the matrix of things far away."
     return float(cameras['K_x'][0,0]*np.linalg.norm(cameras['t'])/metres)
 
+# %% ../../../nbs/data/align/40_points.ipynb #b7c1d301
+def _bent(rays, distortion):
+    "The points (n, 2) of a plane at distance 1, as the lens shows them; those beyond its range become nan."
+    k1,k2,p1,p2,k3 = distortion
+    x,y = rays.T
+    r2 = x*x+y*y
+    turns = np.roots([7*k3, 5*k2, 3*k1, 1])                 # where r (1 + k1 r^2 + ...) stops growing
+    turns = turns.real[(np.abs(turns.imag) < 1e-12) & (turns.real > 0)]
+    radial = 1+r2*(k1+r2*(k2+r2*k3))
+    bent = np.stack([x*radial+2*p1*x*y+p2*(r2+2*x*x), y*radial+p1*(r2+2*y*y)+2*p2*x*y], 1)
+    return np.where((r2 < turns.min(initial=np.inf))[:,None], bent, np.nan)
+
+def image_places(points:np.ndarray, # (n, 3), metres, in the camera's frame, before it
+    camera:np.ndarray,              # (3, 3)
+    distortion:np.ndarray=None,     # k1, k2, p1, p2, k3, as OpenCV orders them; None: no distortion
+) -> np.ndarray:                    # (n, 2), x and y in pixels; nan beyond the range of the lens
+    "Where the camera sees the points."
+    rays = points[:,:2]/points[:,2:]
+    return map_points(camera, rays if distortion is None else _bent(rays, distortion))
+
 # %% ../../../nbs/data/align/40_points.ipynb #930606af
 def depth_to_points(depth:np.ndarray, # (H, W), metres, 0: missing
     camera:np.ndarray,                # (3, 3)
@@ -207,11 +227,14 @@ def project_points(points:np.ndarray, # (n, 3), metres, in the sensor's frame
     translation:np.ndarray,           # (3,): P_image = rotation P_sensor + translation
     size:tuple,                       # (height, width) of the image
     splat:int=2,                      # Pixels that one point covers, each way
+    distortion:np.ndarray=None,       # k1, k2, p1, p2, k3 of the image's lens; None: no distortion
 ) -> np.ndarray:                      # (height, width) float32, metres; 0: no point
     "Depth as the image's camera sees it, nearest point first."
     seen = np.asarray(points, np.float64)@np.asarray(rotation).T+np.asarray(translation)
     seen = seen[seen[:,2] > 1e-6]
-    place = np.rint(map_points(camera, seen[:,:2]/seen[:,2:])).astype(int)
+    place = image_places(seen, camera, distortion)
+    known = np.isfinite(place).all(1)
+    seen,place = seen[known],np.rint(place[known]).astype(int)
     buffer = np.full(size, np.inf, np.float32)
     first = -((splat-1)//2)
     for down in range(first, first+splat):

@@ -36,7 +36,8 @@ def _grey_event(image):
     return grey,np.isfinite(grey)
 
 # %% ../../../nbs/data/align/10_structure.ipynb #fde16691
-def _nearest_known(known):
+def nearest_known(known:np.ndarray, # (H, W) bool
+) -> tuple:                         # Two arrays (H, W) of columns
     "For each pixel the columns of the next known pixel to the left (-1: none) and to the right (width: none)."
     width = known.shape[1]
     column = np.arange(width)
@@ -50,7 +51,7 @@ def _grey_depth(image, wide=.05):
     known = np.isfinite(depth) & (depth > 0)
     width = depth.shape[1]
     inverse = np.where(known, 1/np.where(known, depth, 1), np.inf)
-    left,right = _nearest_known(known)
+    left,right = nearest_known(known)
     rows = np.arange(len(depth))[:,None]
     from_left = np.where(left >= 0, inverse[rows, left.clip(0)], np.inf)
     from_right = np.where(right < width, inverse[rows, right.clip(max=width-1)], np.inf)
