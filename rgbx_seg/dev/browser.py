@@ -12,6 +12,7 @@ from ..core import repo_root
 from ..data.align.geometry import corner_distances, map_points, start_matrix
 from ..data.align.rigs import planted_matrix
 from .lab import Lab, WIDGET, free_port, get_browser, http, open_tab, poll, run_all, stop
+from .panels import runs_in_browser, settled, speed_in_browser
 
 # %% ../../nbs/dev/20_browser.ipynb #c7de2a07
 _BYTES = """(async()=>{
@@ -28,18 +29,10 @@ def _slider(tab, text):
             f".find(w=>w.querySelector('.widget-label')?.innerText==={json.dumps(text)})"
             ".querySelector('.noUi-handle')")
 
-def _settled(tab):
-    "Until the panel says that it is ready; raises with its message when it could not do something."
-    t = "[...document.querySelectorAll('.widget-html')].map(w=>w.innerText).join(' | ')"
-    ready = f"({t}).includes('ready,') && !document.querySelector('.rgbx-stale')"
-    tab.wait(f"{ready} || ({t}).includes('could not do that')", 120)
-    s = tab.js(t)
-    if 'could not do that' in s: raise AssertionError(f'the panel: {s[:600]}')
-
 # %% ../../nbs/dev/20_browser.ipynb #3bc1f827
 def _change(tab, what, act, table=True):
     "Do something and wait until pictures (and the table) are others."
-    _settled(tab)
+    settled(tab)
     text = "[...document.querySelectorAll('.rgbx-tab')].map(t=>t.innerText).join()"
     a,t = tab.js(_BYTES),tab.js(text)
     act()
@@ -51,7 +44,7 @@ def _change(tab, what, act, table=True):
     k = poll(differ, [], 60)
     print(f'ok   {what}: {k} of {len(a)} pictures'+(' and the table' if table else '')
           +f' changed, {time.time()-n:.1f} s', flush=True)
-    _settled(tab)
+    settled(tab)
 
 # %% ../../nbs/dev/20_browser.ipynb #c7de1a51
 _IN_SIGHT = "document.querySelector('.rgbx-frame').scrollIntoView({block:'center'})"
@@ -107,7 +100,7 @@ def explorer_in_browser(chrome:str, # Path of the browser
             def press(text:str, times:int):
                 tab.js(_slider(tab, text)+'.focus()')
                 [tab.key('ArrowRight', 39) for _ in range(times)]
-            _settled(tab)
+            settled(tab)
             tab.shot(shots/'1_start.png')
             _change(tab, 'next samples', lambda: press('sample', 3))
             tab.shot(shots/'2_sample.png')
@@ -128,86 +121,6 @@ def explorer_in_browser(chrome:str, # Path of the browser
         except BaseException:
             tab.shot(shots/'failure.png')
             raise
-
-# %% ../../nbs/dev/20_browser.ipynb #5a7e1e11
-_SPEED = """import tempfile, time, torch
-from pathlib import Path
-from rgbx_seg.data.toy import write_toy
-from rgbx_seg.explorer.panel import explore
-from rgbx_seg.models.create import create_model
-model = create_model('sigma_nano', 11, ('rgb','thermal')).eval()
-images = [torch.rand(1, 3, HEIGHT, WIDTH) for _ in range(2)]
-spent = []
-with torch.inference_mode():
-    for _ in range(6):
-        start = time.perf_counter()
-        model(*images)
-        spent.append(1000*(time.perf_counter()-start))
-print('pass', sorted(spent)[3])
-explore(model, write_toy(Path(tempfile.mkdtemp())/'toy', n=(1,0,8), size=(HEIGHT,WIDTH)))
-"""
-_CLOCK = """(()=>{
- let start=null; window.rgbxTimes=[];
- document.addEventListener('keydown',()=>{start=performance.now()},true);
- document.querySelector('.rgbx-n3 img').addEventListener('load',()=>{
-  if(start!==null)window.rgbxTimes.push(performance.now()-start);
-  start=null});
- document.querySelector('.rgbx-pointer').focus()})()"""
-
-def _notebook(path, source):
-    "A notebook of one cell."
-    cell = dict(cell_type='code', id='only', metadata={}, source=source, outputs=[], execution_count=None)
-    kernel = dict(display_name='python3', language='python', name='python3')
-    path.write_text(json.dumps(dict(cells=[cell], metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)))
-    return path
-
-# %% ../../nbs/dev/20_browser.ipynb #5a7e1e12
-def speed_in_browser(chrome:str, # Path of the browser
-    shots:Path,                  # Folder for the screenshot
-    size:tuple,                  # Height and width of the pictures
-    changes:int=24               # How many are timed
-):
-    "The median time of a change; raises where it is over 300 ms on a machine that has the time for it."
-    source = _SPEED.replace('HEIGHT', str(size[0])).replace('WIDTH', str(size[1]))
-    with tempfile.TemporaryDirectory() as tmp, Lab(_notebook(Path(tmp)/'speed.ipynb', source), chrome) as tab:
-        run_all(tab)
-        _settled(tab)
-        one_pass = float(tab.js("document.querySelector('.jp-OutputArea').innerText.match(/pass ([0-9.]+)/)[1]"))
-        tab.js(_CLOCK)
-        for number in range(changes):
-            tab.key('n', 78)
-            tab.wait(f'window.rgbxTimes.length>{number}', 60, .02)
-        tab.shot(Path(shots)/f'10_speed_{size[0]}.png')
-        times = sorted(tab.js('window.rgbxTimes'))
-        _settled(tab)
-        assert not tab.log, tab.log
-    median,late = times[len(times)//2],times[int(.95*len(times))]
-    print(f'ok   a change at {size[0]}x{size[1]}: median {median:.0f} ms, 95 % below {late:.0f} ms; '
-          f'one pass of the model {one_pass:.0f} ms', flush=True)
-    assert median < max(300, 1.5*one_pass+100), times
-
-# %% ../../nbs/dev/20_browser.ipynb #5a7e1e21
-_RUNS = """import json, tempfile
-from pathlib import Path
-from rgbx_seg.explorer.runs import runs_panel
-root = Path(tempfile.mkdtemp())/'runs'
-for name,rate,seed,score in (('first', .001, 0, .41), ('second', .01, 0, .38), ('third', .01, 1, .43)):
-    (root/name).mkdir(parents=True)
-    recipe = dict(name='own', optim=dict(lr=rate))
-    config = dict(model=dict(name='sigma_nano'), card=dict(name='mydata'), train=dict(seed=seed, epochs=1, recipe=recipe))
-    (root/name/'config.json').write_text(json.dumps(config))
-    (root/name/'history.csv').write_text(f'epoch,miou\\n0,{score}\\n')
-panel = runs_panel(root)
-panel
-"""
-_LISTED = "[...document.querySelectorAll('.widget-select option')].map(o=>o.innerText.trim()).join()"
-
-def _write_text(tab, place, text):
-    "Type into the text field with this placeholder, and leave it."
-    tab.js(f"(()=>{{const field=document.querySelector('input[placeholder={json.dumps(place)}]');"
-           f"field.focus();field.select()}})()")
-    tab('Input.insertText', text=text)
-    tab.js('document.activeElement.blur()')
 
 # %% ../../nbs/dev/20_browser.ipynb #b7c1d202
 _SAYS = "[...document.querySelectorAll('.widget-html pre')].map(w=>w.innerText).join(' | ')"
@@ -248,30 +161,6 @@ def picker_in_browser(chrome:str, # Path of the browser
         assert not tab.log, tab.log
     print(f'ok   five points in two pictures: {left:.1f} px left; saved, corners move by {moved:.1f} px '
           f'(planted {wanted:.1f})', flush=True)
-
-# %% ../../nbs/dev/20_browser.ipynb #5a7e1e22
-def runs_in_browser(chrome:str, # Path of the browser
-    shots:Path                  # Folder for the screenshots
-):
-    "The list of runs, filtered, sorted and clicked."
-    with tempfile.TemporaryDirectory() as tmp, Lab(_notebook(Path(tmp)/'runs.ipynb', _RUNS), chrome) as tab:
-        run_all(tab)
-        tab.wait(f"{_LISTED}.split(',').length==3", 60)
-        _write_text(tab, 'data=mfnet lr=1e-3', 'lr=0.01')
-        tab.wait(f"{_LISTED}.split(',').length==2", 60)
-        tab.js("(()=>{const box=document.querySelector('.widget-dropdown select');"
-               "box.value='validation';box.dispatchEvent(new Event('change',{bubbles:true}))})()")
-        _write_text(tab, 'lr seed commit', 'lr seed')
-        tab.wait(f"{_LISTED}=='third,second' && document.querySelector('.widget-html table').innerText.includes('seed')", 60)
-        tab.js("(()=>{const list=document.querySelector('.widget-select select');"
-               "list.selectedIndex=1;list.dispatchEvent(new Event('change',{bubbles:true}))})()")
-        tab.shot(Path(shots)/'11_runs.png')
-        _write_text(tab, 'data=mfnet lr=1e-3', 'nosuch=1')
-        tab.wait("document.body.innerText.includes('no column or setting')", 60)
-        assert tab.js(_LISTED)=='third,second', tab.js(_LISTED)
-        tab.shot(Path(shots)/'12_runs_wrong.png')
-        assert not tab.log, tab.log
-    print('ok   the list of runs: filtered, sorted, a wrong filter said', flush=True)
 
 # %% ../../nbs/dev/20_browser.ipynb #c7de1a53
 _SEEN = """(async()=>{

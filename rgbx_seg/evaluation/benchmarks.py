@@ -39,6 +39,10 @@ class Some:
         return self.kept[index]
 
 # %% ../../nbs/evaluation/55_benchmarks.ipynb #d82514e0
+def _items(report):
+    "How many were judged."
+    return f"{report.n()} item{'s' if report.n()!=1 else ''}"
+
 class Benchmark(Tables):
     "Base of the benchmarks: a clean `Report`, others under damage, and their means."
     def summary(self) -> dict: # {row: value}
@@ -46,7 +50,7 @@ class Benchmark(Tables):
         raise NotImplementedError(type(self).__name__)
     def _top(self, what):
         report = self.clean
-        facts = [report.data, f'{report.n()} items', *report.heading()[1].split('; ')[3:]]
+        facts = [report.data, _items(report), *report.heading()[1].split('; ')[3:]]
         return [f'{report.name}: {what}', '; '.join(facts)]+[NOTE]*report.synthetic
     def __repr__(self): return f'{type(self).__name__}({self.heading()[0]!r})'
 
@@ -63,7 +67,7 @@ class BenchmarkComparison(Tables):
     def heading(self) -> list: # Lines
         "What is compared."
         first = next(iter(self.benchmarks.values())).clean
-        return [f"{first.data}, {first.n()} items: {' against '.join(self.benchmarks)}"]+[NOTE]*first.synthetic
+        return [f"{first.data}, {_items(first)}: {' against '.join(self.benchmarks)}"]+[NOTE]*first.synthetic
     def tables(self, digits:int=1):
         "The rows that all have."
         columns = self.to_dict()

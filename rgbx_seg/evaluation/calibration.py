@@ -20,13 +20,14 @@ def no_bins() -> np.ndarray: # (3, BINS)
 
 def count_bins(
     confidence:np.ndarray, # Of any shape, 0..1
-    right:np.ndarray       # The same shape, bool
+    right:np.ndarray,      # The same shape, bool
+    weight:np.ndarray=None # The same shape: what each pixel counts; None: 1
 ) -> np.ndarray:           # (3, BINS): pixels, right ones, sum of confidences
     "How sure and how right some pixels are."
     confidence = np.asarray(confidence, np.float64).ravel()
     at = np.clip((confidence*BINS).astype(np.int64), 0, BINS-1)
-    weights = None,np.asarray(right).ravel(),confidence
-    return np.stack([np.bincount(at, some, BINS) for some in weights]).astype(float)
+    weight = np.ones(len(at)) if weight is None else np.asarray(weight, float).ravel()
+    return np.stack([np.bincount(at, some*weight, BINS) for some in (1, np.asarray(right).ravel(), confidence)])
 
 def confidence_of(
     scores:np.ndarray,    # ([B,] H, W, classes), what `infer` gives

@@ -191,6 +191,42 @@ if triton is not None:
             tl.store(gxp+ps[t].to(tl.int64)*so, dx[t], mask=m&oks[t])
         return gd,gb
 
+# %% ../../nbs/ops/18_triton_backward.ipynb #821aeca9
+if triton is not None:
+    @triton.jit
+    def chunk_gradients(xp, dp, bp, cp, gyp, gxp, gzp, A, w, bias, ch, ws, skip, h, q, gA, m1, m2, size, out, sx, sd,
+                        sb, sc, sg, so, L, LC, S, K, KD, rank, c, back, k, line, more, m, N: tl.constexpr,
+                        NB: tl.constexpr, R: tl.constexpr, T: tl.constexpr, U: tl.constexpr, BD: tl.constexpr,
+                        ONE: tl.constexpr, SOFT: tl.constexpr, BIAS: tl.constexpr, ROUTE: tl.constexpr):
+        gd,gb = tl.zeros((BD,), tl.float32),tl.zeros((BD,), tl.float32)
+        if not ONE:
+            for n0 in range(0, N, NB):
+                s = load_vectors(h+n0*KD, KD, m, NB)
+                write_marks(m1+n0*BD, s, 0, LC, S, size, load_rates(A+n0, m, NB), bp+n0*sb[3], sb, xp, dp, sx, sd, rank,
+                            w, bias, ch, ws, c, back, k, line, L, LC, m, NB, R, T, BD, SOFT, BIAS, ROUTE)
+            tl.debug_barrier()
+        for si in range(LC//S):
+            s0 = LC//S-1-si
+            for n0 in range(0, N, NB):
+                if ONE: s = load_vectors(h+n0*KD, KD, m, NB)
+                else: s = load_vectors(m1+s0*size+n0*BD, BD, m, NB)
+                write_marks(m2+n0*BD, s, s0*S, S, T, size, load_rates(A+n0, m, NB), bp+n0*sb[3], sb, xp, dp, sx, sd,
+                            rank, w, bias, ch, ws, c, back, k, line, L, LC, m, NB, R, T, BD, SOFT, BIAS, ROUTE)
+            tl.debug_barrier()
+            light: tl.constexpr = NB*BD<=256
+            if light: nexts,oks2 = positions_of(s0*S+S-T, c, back, k, line, L, LC, T, ROUTE)
+            for ri in range(S//T):
+                r = S//T-1-ri
+                if light:
+                    ps,oks = nexts,oks2
+                    nexts,oks2 = positions_of(s0*S+r*T-T, c, back, k, line, L, LC, T, ROUTE)
+                else: ps,oks = positions_of(s0*S+r*T, c, back, k, line, L, LC, T, ROUTE)
+                gd,gb = some_steps(ps, oks, si+ri>0, more, gd, gb, xp, dp, bp, cp, gyp, gxp, gzp, A, w, bias, ch,
+                                   ws, skip, m2+r*size, q, gA, out, sx, sd, sb, sc, sg, so, rank, K, KD, m, N, NB, R,
+                                   T, U, BD, SOFT, BIAS)
+                tl.debug_barrier()                             # before the next block reads q, gA and gx again
+        return gd,gb
+
 # %% ../../nbs/ops/18_triton_backward.ipynb #9820d333
 if triton is not None:
     @triton.jit(do_not_specialize=[n for n in SIZES if n!='sm'])
@@ -219,39 +255,11 @@ if triton is not None:
             if R==0: dp = dp+d
             gyp,gxp,gzp = gy+b*sg[0]+k*sg[2]+d,gx+b*so[0]+way*so[2]+d,gz+b*L*KD+ch
             out = gBC+((((i%nd)*batch+b)*L)*K+k)*(2*N)
-            hp = h+at*N*KD+ch
             skip = tl.zeros((BD,), tl.float32)
-            gd = tl.zeros((BD,), tl.float32)
-            gb = tl.zeros((BD,), tl.float32)
             if SKIP: skip = tl.load(Ds+ch, mask=m, other=0.)
-            if not ONE:
-                for n0 in range(0, N, NB):
-                    s = load_vectors(hp+n0*KD, KD, m, NB)
-                    write_marks(m1+at*(LC//S)*size+n0*BD+own, s, 0, LC, S, size, load_rates(A+ch*N+n0, m, NB),
-                                bp+n0*sb[3], sb, xp, dp, sx[1], sd[1], rank, w, bias, ch, ws, c, back, k, line, L, LC,
-                                m, NB, R, T, BD, SOFT, BIAS, ROUTE)
-                tl.debug_barrier()
-            for si in range(LC//S):
-                s0 = LC//S-1-si
-                for n0 in range(0, N, NB):
-                    if ONE: s = load_vectors(hp+n0*KD, KD, m, NB)
-                    else: s = load_vectors(m1+(at*(LC//S)+s0)*size+n0*BD+own, BD, m, NB)
-                    write_marks(m2+at*(S//T)*size+n0*BD+own, s, s0*S, S, T, size, load_rates(A+ch*N+n0, m, NB),
-                                bp+n0*sb[3], sb, xp, dp, sx[1], sd[1], rank, w, bias, ch, ws, c, back, k, line, L, LC,
-                                m, NB, R, T, BD, SOFT, BIAS, ROUTE)
-                tl.debug_barrier()
-                light: tl.constexpr = NB*BD<=256
-                if light: nexts,oks2 = positions_of(s0*S+S-T, c, back, k, line, L, LC, T, ROUTE)
-                for ri in range(S//T):
-                    r = S//T-1-ri
-                    if light:
-                        ps,oks = nexts,oks2
-                        nexts,oks2 = positions_of(s0*S+r*T-T, c, back, k, line, L, LC, T, ROUTE)
-                    else: ps,oks = positions_of(s0*S+r*T, c, back, k, line, L, LC, T, ROUTE)
-                    gd,gb = some_steps(ps, oks, si+ri>0, (j>0)|(add!=0), gd, gb, xp, dp, bp, cp, gyp, gxp, gzp, A+ch*N,
-                                       w, bias, ch, ws, skip, m2+(at*(S//T)+r)*size+own, q+at*N*KD+ch, gA+at*N*KD+ch,
-                                       out, sx[1], sd[1], sb, sc, sg[1], so[1], rank, K, KD, m, N, NB, R, T, U, BD,
-                                       SOFT, BIAS)
-                    tl.debug_barrier()                         # before the next block reads q, gA and gx again
+            gd,gb = chunk_gradients(xp, dp, bp, cp, gyp, gxp, gzp, A+ch*N, w, bias, ch, ws, skip, h+at*N*KD+ch, q+at*N*KD+ch,
+                                    gA+at*N*KD+ch, m1+at*(LC//S)*size+own, m2+at*(S//T)*size+own, size, out, sx[1], sd[1],
+                                    sb, sc, sg[1], so[1], L, LC, S, K, KD, rank, c, back, k, line, (j>0)|(add!=0), m, N,
+                                    NB, R, T, U, BD, ONE, SOFT, BIAS, ROUTE)
             tl.store(gD+at*KD+ch, gd, mask=m)
             tl.store(gbias+at*KD+ch, gb, mask=m)

@@ -143,6 +143,7 @@ def _label(kernel, launch): # name, type, and what the stages of a model differ 
     differ = [f'{key} {arguments[key]}' for key in constants]
     return ' '.join([launch.kernel.split(':')[1].removesuffix('_kernel'), kind, *differ])
 
+# %% ../../nbs/ops/38_triton_compile.ipynb #f164fbce
 def compile_launch(launch:Launch, # One kernel
     arch:int=0,                   # Compute capability, 90; 0: of the GPU here, and into Triton's cache for it
 ) -> dict:                        # Name, label, CPU seconds, registers, stack (0 is without spills), warps, loads behind stores
