@@ -137,7 +137,9 @@ def _run_folder(folder, model, weights):
     if weights in ('best','last') and not file.exists(): file = folder/'model.safetensors'     # the kept ones are these
     model = _build(config, folder/'config.json') if model is None else model
     try: _fill(model, file)
-    except RGBXError as e: raise RGBXError(e.where, e.found, e.expected, e.fix or _others(folder, file)) from None
+    except RGBXError as e:
+        ways = [way for way in (_others(folder, file), e.fix) if way]
+        raise RGBXError(e.where, e.found, e.expected, '. '.join(ways)) from None
     card = Card.from_dict(config['card']) if config.get('card') else None
     reading = _reading(config, card, getattr(model, 'modalities', ()), folder/'config.json')
     return Run(model, reading, card, folder.resolve().name, config, folder)
