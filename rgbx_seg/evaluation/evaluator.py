@@ -174,9 +174,13 @@ class _Counted(_Parts):
         labels = _nearest(mask, size)                                # scored at the protocol's size
         return np.where(np.isin(labels, self.void), self.how['ignore'], labels) if self.void else labels
 
+    def _weight(self, index, shape):
+        "What each pixel counts; None: 1."
+        return _nearest(self.dataset.label_confidence(_name(self.dataset, index)), shape) if self.weighted else None
+
     def _one(self, index, mask, labels, prediction, scores):
         name,condition = _name(self.dataset, index),self.conditions[index]
-        weight = _nearest(self.dataset.label_confidence(name), prediction.shape) if self.weighted else None
+        weight = self._weight(index, prediction.shape)
         try: counts = self._new().add(prediction, labels.astype(np.int64), weight).counts
         except RGBXError as e: raise RGBXError(name, e.found, e.expected, e.fix) from e
         self.matrices[condition].counts += counts
@@ -234,8 +238,9 @@ class _Count(_Counted):
             self._one(i, mask, labels, prediction, None if scores is None else scores[k])
             if confidence is None: continue
             there = labels != self.how['ignore']
-            right = prediction[there] == labels[there]
-            self.bins[self.conditions[i]] += count_bins(confidence[k][there], right)
+            right,weight = prediction[there] == labels[there],self._weight(i, prediction.shape)
+            self.bins[self.conditions[i]] += count_bins(confidence[k][there], right,
+                                                        None if weight is None else weight[there])
         self.seconds += time.perf_counter()-start
 
 # %% ../../nbs/evaluation/32_evaluate.ipynb #8f7c55ca

@@ -24,6 +24,15 @@ RIGHT,WRONG = (222,222,222),(213,94,0)
 _NEGATIVE_EVENTS = (0,114,178)
 _QUANTITY,_SIGNED = 'cividis','PuOr_r'
 
+# %% ../../nbs/show/00_colours.ipynb #d6629401
+def _as_bytes(image, modality):
+    "Numbers that are no bytes in 0..255: from black to white by the modality's span, else by what is there."
+    if image.dtype==np.uint8: return image
+    span = (0, 255) if getattr(modality, 'bits', 8)!=32 else modality.span
+    low,high = span or np.nanpercentile(np.where(np.isfinite(image), image, np.nan), (1, 99))
+    shares = (image-low)/max(high-low, 1e-12)
+    return np.rint(255*np.nan_to_num(shares, posinf=1, neginf=0).clip(0, 1)).astype(np.uint8)
+
 # %% ../../nbs/show/00_colours.ipynb #d6629400
 def _event_picture(
     counts   # (H, W, C) uint8: positive events, negative events
@@ -48,19 +57,18 @@ def mapped_picture(
     return (matplotlib.colormaps[colour_map](values)[...,:3]*255).round().astype(np.uint8)
 
 def modality_picture(
-    image:np.ndarray, # (H, W) or (H, W, C) uint8, as a data set gives it
-    modality:str=None     # `Modality` (its name, `cmap`, `view` and `order` count), or None: as it is
+    image:np.ndarray, # (H, W) or (H, W, C), uint8 or float32 as a data set gives it
+    modality:'Modality'=None # Its name, `cmap`, `view`, `order` and `span` count; None: numbers are 0..255
 ) -> np.ndarray:      # (H, W, 3) uint8
-    "One sensor's image as colours."
-    image = np.asarray(image)
+    "One sensor's image as colours; of floats what lies outside the span gets the colours at the ends."
+    image = _as_bytes(np.asarray(image), modality)
     if image.ndim==2: image = image[...,None]
     name,colour_map,view,order = (getattr(modality, field, None) for field in ('name', 'cmap', 'view', 'order'))
     channels = image.shape[-1]
     if (name or '').startswith('event') and channels>1: return _event_picture(image)
     if view is None: view = (2,1,0) if order=='bgr' else (0,1,2)
-    if colour_map is None and channels>=3: return image[...,list(view)].astype(np.uint8)
-    plane = image[...,0] if image.dtype == np.uint8 else image[...,0]/255.
-    return mapped_picture(plane, colour_map or 'gray')
+    if colour_map is None and channels>=3: return image[...,list(view)]
+    return mapped_picture(image[...,0], colour_map or 'gray')
 
 # %% ../../nbs/show/00_colours.ipynb #616ec3b7
 _BORDER = (0,229,255)

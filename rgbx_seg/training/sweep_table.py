@@ -26,8 +26,10 @@ def _pooled(reports):
         for report in reports: total[report.images[name][1]] += report.images[name][2]
         at = np.flatnonzero(total)
         images[name] = condition,at,total[at]
-    counts = {condition: sum(report.counts[condition] for report in reports) for condition in first.counts}
-    return dataclasses.replace(first, counts=counts, images=images)
+    def added(what:str):
+        parts = [getattr(report, what) for report in reports]
+        return {key: sum(part[key] for part in parts) for key in parts[0]} if all(parts) else {}
+    return dataclasses.replace(first, counts=added('counts'), images=images, bins=added('bins'), parts=added('parts'))
 
 def _mean_spread(values, digits):
     "Mean and standard deviation of scores in 0..1, in percent."
