@@ -126,6 +126,8 @@ def read_item(paths:dict, # {modality: file}
             check_size(path, image, path, image)
             continue
         modality = card.modalities[kind]
-        if modality.align: image,holes = item.registered(image, holes, path, modality)
+        if modality.align:
+            image,holes = item.registered(image, holes, path, modality)
+            path = item.path                    # its record counts, not where its own file says that it lies
         item.images.append(item.fitted(image, holes, path, kind, modality.fit))
     return item

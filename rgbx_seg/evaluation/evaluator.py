@@ -153,13 +153,9 @@ def _nearest(array, size):
     if array.shape==tuple(size): return array
     return cv2_().resize(array, tuple(size)[::-1], interpolation=cv2_().INTER_NEAREST)
 
-# %% ../../nbs/evaluation/32_evaluate.ipynb #7c343897
-class _Counted:
-    "What one item adds, and what all of them come to."
-    def _labels(self, index, mask, size):
-        labels = _nearest(mask, size)                                # scored at the protocol's size
-        return np.where(np.isin(labels, self.void), self.how['ignore'], labels) if self.void else labels
-
+# %% ../../nbs/evaluation/32_evaluate.ipynb #9ffdd49d
+class _Parts:
+    "Both sides of the border of what a registered sensor sees."
     def _in_parts(self, shape, prediction, labels, weight, counts):
         "Count an item on both sides of the border of what each registered sensor sees."
         if not self.parts: return
@@ -170,6 +166,13 @@ class _Counted:
             inside = self._new().add(prediction, inside, weight).counts
             self.parts[f'inside {modality}'].counts += inside
             self.parts[f'outside {modality}'].counts += counts-inside
+
+# %% ../../nbs/evaluation/32_evaluate.ipynb #7c343897
+class _Counted(_Parts):
+    "What one item adds, and what all of them come to."
+    def _labels(self, index, mask, size):
+        labels = _nearest(mask, size)                                # scored at the protocol's size
+        return np.where(np.isin(labels, self.void), self.how['ignore'], labels) if self.void else labels
 
     def _weight(self, index, shape):
         "What each pixel counts; None: 1."

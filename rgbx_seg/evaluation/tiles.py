@@ -18,6 +18,7 @@ from ..data.cards import Card
 from ..data.decoders import read_modality
 from ..data.grids import Grid, grid_of
 from ..data.items import read_item
+from ..data.item_files import ItemFiles
 from .inference import as_probabilities, as_run, item_images, score_tensor
 from .protocol import Protocol
 from .rows import Target
@@ -206,6 +207,21 @@ class Whole:
         cut = np.s_[top:top+height,left:left+width]
         return [image[cut] for image in self.item],None if self.holes is None else self.holes[cut]
 
+def _opened(files, card, stack):
+    "(what gives parts of a scene, its modalities); where one is registered, and so warped as a whole, in memory."
+    if any(m.align and (name in files if isinstance(files, dict) else True) for name,m in card.modalities.items()):
+        return _registered_scene(files, card)
+    scene = stack.enter_context(Scene(files, card))
+    return scene,list(scene.modalities)
+
+def _registered_scene(files, card):
+    if not isinstance(files, dict): raise RGBXError(files, 'one file', 'one per sensor, because one is registered')
+    item = ItemFiles({name: [Path(file)] for name,file in files.items()}, card)
+    (images,_,holes),first = item.with_holes(0),item.path(item.modalities[0], 0)
+    with need('rasterio', 'geo', first).open(first) as raster: grid = Grid(raster.crs, raster.transform, raster.shape)
+    if images[0].shape[:2] == grid.shape: return Whole(images, holes, grid),list(item.modalities)
+    raise RGBXError(first, "outside='crop' in the registration", 'keep or void; `rgbx predict` writes cropped masks')
+
 # %% ../../nbs/evaluation/45_tiles.ipynb #4633cff9
 MAPS = ('confidence', 'entropy', 'mutual_information')
 
@@ -367,8 +383,8 @@ def predict_scene(
     run,maps = as_run(run, device),dict(maps or {})
     _check_options(run, tile, overlap, draws, maps)
     card = run.reading.card()
-    with Scene(files, card) as scene,ExitStack() as stack:
-        names = list(scene.modalities)
+    with ExitStack() as stack:
+        scene,names = _opened(files, card, stack)
         wanted = list(getattr(run.model, 'modalities', card.modalities))
         picks = [names.index(name) if name in names else None for name in wanted]
         stats = [card.modalities[name] if name in names else None for name in wanted]

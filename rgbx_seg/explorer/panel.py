@@ -19,7 +19,7 @@ from .state import (Interrupted, Setting, StepWorker, check_fit, damage_image, e
                                      modalities_used, named_runs, predict_sample, sensor_effects)
 from .view import (View, blank_png, effect_html, error_text, iou_html, message_html, sensor_picture,
                                     state_html, view_figure, view_numbers)
-from ..show.colours import mask_picture, overlay
+from ..show.colours import mask_picture, overlay, seen_regions
 
 # %% ../../nbs/explorer/14_panel.ipynb #6ef406a2
 _WORKING,_READY,_UNABLE = '#D55E00','#060','#B00'   # colours of the panel's state
@@ -150,10 +150,10 @@ def _laid_over(self:Explorer, view):
 @patch
 def _show_sensors(self:Explorer, view):
     "The sensors that are on."
-    classes = self._laid_over(view)
+    classes,seen = self._laid_over(view),seen_regions(self.card, view.item[0].shape[:2])
     for name,image in zip(self.have, view.item):
         off = name in view.setting.off
-        picture = sensor_picture(image, self.card.modalities[name], off)
+        picture = sensor_picture(image, self.card.modalities[name], off, seen.get(name))
         if classes is not None: picture = overlay(picture, mask_picture(classes, self.card), self.opacity.value)
         self._show(name, picture.astype('uint8'))
         for part in self.places[name].children[1:]: self._hide(part, off)

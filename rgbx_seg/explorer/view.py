@@ -12,7 +12,8 @@ import numpy as np
 from ..core import RGBXError
 from .state import Setting
 from ..data.cards import VOID_COLOUR
-from ..show.colours import error_picture, mapped_picture, mask_picture, modality_picture
+from ..show.colours import (bordered, error_picture, mapped_picture, mask_picture, modality_picture,
+                                   seen_regions)
 from ..show.grid import picture_grid
 from ..show.pointer import png_bytes
 from ..show.tables import SHORT_NOTE, html_table, pct
@@ -43,10 +44,12 @@ def blank_png(
 def sensor_picture(
     image:np.ndarray, # As the data set gives it
     modality:'Modality',         # `Modality`
-    off:bool=False    # Is the sensor switched off?
+    off:bool=False,   # Is the sensor switched off?
+    inside:np.ndarray=None # (H, W) bool: what it sees of the first one's picture; None: everything
 ) -> np.ndarray:      # (H, W, 3) uint8
     "A sensor's image as it is shown; grey where it is off."
-    return np.full((*image.shape[:2],3), 235, np.uint8) if off else modality_picture(image, modality)
+    if off: return np.full((*image.shape[:2],3), 235, np.uint8)
+    return bordered(modality_picture(image, modality), inside)
 
 # %% ../../nbs/explorer/12_view.ipynb #ae6e7a8f
 _SWATCH = ('<span style="display:inline-block;margin-right:1em;font-size:12px;line-height:1.4"><span '
@@ -177,7 +180,8 @@ def view_figure(
 ):                   # Figure
     "What the panel shows, as one figure."
     setting,mask = view.setting,view.mask
-    row = [sensor_picture(image, card.modalities[name], name in setting.off)
+    seen = seen_regions(card, view.item[0].shape[:2])
+    row = [sensor_picture(image, card.modalities[name], name in setting.off, seen.get(name))
            for name,image in zip(modalities, view.item)]
     heads = [_sensor_title(name, setting) for name in modalities]
     if mask is not None:

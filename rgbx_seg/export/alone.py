@@ -20,7 +20,7 @@ from ..models.runs import Run
 
 # %% ../../nbs/export/07_alone.ipynb #a10e0006
 _SCRIPT = """'''Segments images by FILE.onnx; needs onnxruntime and numpy.   python FILE.py INPUTS classes.npy
-Images: uint8 arrays (height, width, channels) of SIZE, in .npy files.'''
+Images: uint8 arrays (height, width, channels) of SIZE, in .npy files.ALIGNED'''
 import json, sys
 from pathlib import Path
 import numpy as np, onnxruntime
@@ -58,7 +58,11 @@ def write_script(path:Path, # An ONNX file of `export_onnx`
         with atomic_path(library) as unfinished: shutil.copyfile(kernel_file(), unfinished)
         register = "options.register_custom_ops_library(str(HERE.with_suffix('.so')))"
     inputs = ' '.join(f'{name}.npy' for name in about['modalities'])
-    words = dict(FILE=path.stem, SIZE=size, INPUTS=inputs) | {'KERNELS\n': f'{register}\n' if register else ''}
+    read = (about['reading'] or {}).get('modalities', ())
+    registered = [modality['name'] for modality in read if modality.get('align')]
+    note = f"\n{', '.join(registered)}: warped onto the first one's pixels before, as `rgbx predict` does."
+    words = dict(FILE=path.stem, SIZE=size, INPUTS=inputs, ALIGNED=note if registered else '')
+    words |= {'KERNELS\n': f'{register}\n' if register else ''}
     text = _SCRIPT
     for word,value in words.items(): text = text.replace(word, value)
     write_text(path.with_suffix('.py'), text)

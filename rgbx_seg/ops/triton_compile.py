@@ -146,7 +146,7 @@ def _label(kernel, launch): # name, type, and what the stages of a model differ 
 # %% ../../nbs/ops/38_triton_compile.ipynb #f164fbce
 def compile_launch(launch:Launch, # One kernel
     arch:int=0,                   # Compute capability, 90; 0: of the GPU here, and into Triton's cache for it
-) -> dict:                        # Name, label, CPU seconds, registers, stack (0 is without spills), warps, loads behind stores
+) -> dict: # Name, label, CPU seconds, registers, stack (0 is without spills), warps, loads behind stores
     "Compile one kernel and read what the compiler says of it."
     from triton.compiler import ASTSource
     module,name = launch.kernel.split(':')

@@ -68,7 +68,7 @@ def part_bars(
 # %% ../../nbs/show/30_bars.ipynb #b8475af4
 def plot_conditions(
     reports:dict|list,            # A `Report`, or {name: Report or list of Reports (seeds)}
-    rows:list=None,     # Rows to show; default: all, conditions and subsets
+    rows:list=None,     # Rows to show; default: those that all reports have
     classes:list=None,  # Mean IoU over these classes instead of all
     dpi:int=72          # Pixels per inch
 ):                      # Figure
@@ -77,7 +77,8 @@ def plot_conditions(
     seeds = {name: list(some) if isinstance(some, (list,tuple)) else [some] for name,some in reports.items()}
     every = [report for some in seeds.values() for report in some]
     score = 'mIoU, %' if classes is None else 'mean IoU of '+', '.join(map(str, classes))+', %'
-    values = {name: {row: [report.mean_iou(classes, row) for report in some] for row in (rows or every[0].rows)}
+    rows = rows or [row for row in every[0].rows if all(row in report.rows for report in every)]
+    values = {name: {row: [report.mean_iou(classes, row) for report in some] for row in rows}
               for name,some in seeds.items()}
     return compare_bars(values, score, SHORT_NOTE if any(report.synthetic for report in every) else '', dpi)
 

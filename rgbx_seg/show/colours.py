@@ -12,7 +12,8 @@ from functools import cache
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-from ..core import RGBXError
+from ..core import RGBXError, cv2_
+from ..data.align.apply import valid_masks
 from ..data.cards import VOID_COLOUR, paint_mask
 
 # %% ../../nbs/show/00_colours.ipynb #103c2931
@@ -68,6 +69,33 @@ def modality_picture(
     if view is None: view = (2,1,0) if order=='bgr' else (0,1,2)
     if colour_map is None and channels>=3: return image[...,list(view)]
     return mapped_picture(image[...,0], colour_map or 'gray')
+
+# %% ../../nbs/show/00_colours.ipynb #616ec3b7
+_BORDER = (0,229,255)
+
+def bordered(
+    picture:np.ndarray,     # (H, W, 3) uint8
+    inside:np.ndarray=None, # (H, W) bool: what a sensor sees; None: everything
+) -> np.ndarray:            # (H, W, 3) uint8
+    "A picture with a line along the border of what is seen, on its inner side."
+    if inside is None or inside.all() or inside.shape != picture.shape[:2]: return picture
+    width = max(1, round(max(inside.shape)/100))
+    core = cv2_().erode(inside.astype(np.uint8), np.ones((2*width+1,)*2, np.uint8)) > 0
+    picture = picture.copy()
+    picture[inside & ~core] = _BORDER
+    return picture
+
+def seen_regions(
+    card:'Card',      # Of the data set
+    size:tuple,       # (height, width) of the pictures
+    masks:dict=None,  # {modality: (H, W) bool}; None: those of whole pictures, by the card
+) -> dict:            # The same, and for the first modality what all of them see
+    "Where the borders are; nothing where a picture is a part of one, of which no card knows the place."
+    if masks is None:
+        try: masks = valid_masks(card, size)
+        except RGBXError: masks = {}
+    first = next(iter(card.modalities))
+    return {first: np.logical_and.reduce(list(masks.values())), **masks} if masks else {}
 
 # %% ../../nbs/show/00_colours.ipynb #54f39f2c
 def mask_picture(

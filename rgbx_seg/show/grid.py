@@ -13,7 +13,8 @@ from matplotlib.patches import Patch
 from PIL import Image, ImageDraw, ImageFont
 from ..core import RGBXError, cv2_
 from ..data.cards import VOID_COLOUR
-from .colours import drawing_style, error_picture, mask_picture, modality_picture, new_figure
+from .colours import (bordered, drawing_style, error_picture, mask_picture, modality_picture, new_figure,
+                                   seen_regions)
 from .tables import SHORT_NOTE
 
 # %% ../../nbs/show/10_grid.ipynb #dedbd53f
@@ -82,12 +83,15 @@ def item_pictures(
     card:'Card|str',                  # The data set's card
     modalities:list=None,  # Names of the images in order; default: the card's
     predictions:dict=None, # {name: (H, W) class numbers}
-    errors:bool=True       # Also where each prediction is wrong
+    errors:bool=True,      # Also where each prediction is wrong
+    inside:dict=None       # {modality: (H, W) bool} of registered sensors; None: as the card says of whole pictures
 ) -> tuple:                # (pictures, their titles, the class numbers in masks and predictions)
     "Every modality, the mask and the predictions of one item, as a row for `picture_grid`."
     names,predictions = list(modalities or card.modalities),predictions or {}
     mask = item[len(names)] if len(item)>len(names) else None
-    pictures = [modality_picture(image, card.modalities.get(name)) for image,name in zip(item, names)]
+    seen = seen_regions(card, item[0].shape[:2], inside)
+    pictures = [bordered(modality_picture(image, card.modalities.get(name)), seen.get(name))
+                for image,name in zip(item, names)]
     titles,masks = list(names),list(predictions.values())
     if mask is not None:
         pictures.append(mask_picture(mask, card))
@@ -102,6 +106,7 @@ def item_pictures(
     present = sorted({int(c) for some in masks for c in np.unique(some)})
     return pictures,titles,present
 
+# %% ../../nbs/show/10_grid.ipynb #3b603c26
 def show_item(
     item:tuple,           # `(rgb, x1, ..., mask)` in uint8; the mask may be None or absent
     card:'Card|str',                 # The data set's card
@@ -195,6 +200,7 @@ def prediction_grid(
     labels:list=(),       # One per item, e.g. its condition
     errors:bool=True,     # Show where each prediction is wrong
     max_n:int=6,          # At most so many items
+    inside:list=(),       # One dict per item, as of `item_pictures`
     width:float=1.5,      # Inches per picture
     dpi:int=72            # Pixels per inch
 ):                        # Figure
@@ -206,7 +212,8 @@ def prediction_grid(
     rows,titles,present = [],[],[]
     for i,item in enumerate(list(items)[:max_n]):
         row,titles,classes = item_pictures(item, card, modalities,
-                                           {name: masks[i] for name,masks in preds.items()}, errors)
+                                           {name: masks[i] for name,masks in preds.items()}, errors,
+                                           _at(inside, i, None))
         rows.append(row)
         present += classes
     return picture_grid(rows, titles, labels, card, present, width, dpi)

@@ -14,9 +14,11 @@ from torch.utils.data import get_worker_info
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders, TfmdDL
 from fasttransform import ItemTransform
-from ..data.codecs import image_size
 from ..core import RGBXError, cv2_, leave_signals, worker_error
+from ..data.align.apply import valid_masks
+from ..data.codecs import image_size
 from ..data.folder import DataFolder
+from ..data.modality import Modality
 from ..data.open import describe, open_both
 from ..data.reading import Reading
 from ..data.sets.base import layout_of
@@ -52,10 +54,27 @@ class _ItemOf:
         if y is not None: return (*xs, torch.tensor(y))                        # classification
         return (*xs, *box) if mask is None else (*xs, torch.from_numpy(mask.astype(np.int64)), *box)
 
+# %% ../../nbs/training/05_loaders.ipynb #9a56a6cf
+class _SeenItem(_ItemOf):
+    "Where the sensors of an item see something."
+    def inside(self, index:int, # Index
+        epoch:int=0,            # As of `get`
+    ) -> dict:                  # {modality: (h, w) bool}
+        "Where each registered sensor sees something in what `get` gives."
+        if all(modality.align is None for modality in self.mods): return {}
+        index,epoch = self.place(index, epoch)
+        *images,mask = self.ds[index]
+        masks = valid_masks(self.card, images[0].shape[:2])
+        if self.augment is None or not masks: return masks
+        seen = [np.uint8(255)*mask[...,None] for mask in masks.values()]
+        kinds = [Modality(f'where {name} sees', 'none', channels=1) for name in masks]
+        seen,*_ = self.augment(seen, mask, kinds, item_rng(self.seed, epoch, index), True)
+        return {name: plane[0] > 127 for name,plane in zip(masks, seen)}
+
 # %% ../../nbs/training/05_loaders.ipynb #166885c7
 _order = lru_cache(3)(epoch_order)
 
-class RGBXItems(_ItemOf):
+class RGBXItems(_SeenItem):
     "A data set turned into tensors: `items.get(i, epoch)`; `items[i]` is that of epoch 0."
     def __init__(self,
         ds:'DataSet',               # `DataFolder`, or anything with its `card`, `modalities`, `len` and `ds[i]`
@@ -124,7 +143,8 @@ class _Passes(TfmdDL):
         "The order of this pass."
         idxs = epoch_order(self.n, self.dataset.seed, self.epoch) if self.shuffle else list(range(self.n))
         skip,self._skip = self._skip,0
-        return idxs[skip*self.bs:]
+        self.order = idxs[skip*self.bs:]
+        return self.order
 
 # %% ../../nbs/training/05_loaders.ipynb #30cea909
 class _Batches(_Passes):
@@ -182,7 +202,10 @@ class RGBXDL(_Batches):
         **kwargs,         # fastai's, not used
     ):                    # The figure
         "Modalities and mask of a batch."
-        return show_items(self.one_batch() if b is None else b, self.dataset, max_n, width)
+        if b is not None: return show_items(b, self.dataset, max_n, width)
+        b = self.one_batch()
+        seen = [self.dataset.inside(index, self.epoch) for index in self.order[:max_n]]
+        return show_items(b, self.dataset, max_n, width, inside=seen)
     def show_results(self,
         b:tuple,          # A batch
         out:torch.Tensor, # Logits or ids that a model gave for it
@@ -206,6 +229,7 @@ def show_items(
     max_n:int=4,            # Rows
     width:float=1.5,        # Inches per picture
     pred:torch.Tensor=None, # Predicted ids (B, H, W) or logits (B, C, H, W)
+    inside:list=None,       # `RGBXItems.inside` of each; None: what the card says of images that are not augmented
 ):                          # The figure
     "Each modality, the mask and the prediction of a batch, in the card's colours, with a legend."
     images,labels = batch[:items.n_inp],batch[items.n_inp:]
@@ -213,9 +237,10 @@ def show_items(
     def item(index:int):
         pictures = [denormalise(image[index].detach().float().cpu().numpy(), m) for image,m in zip(images, items.mods)]
         return *pictures,labels[0][index].detach().cpu().numpy() if has_mask else None
+    if inside is None: inside = [None if items.augment is None else {}]*n
     preds = {} if pred is None else {'prediction': _class_numbers(pred)[:n]}
     return prediction_grid([item(i) for i in range(n)], preds, items.card, [m.name for m in items.mods], errors=False,
-                           max_n=n, width=width)
+                           max_n=n, inside=inside, width=width)
 
 # %% ../../nbs/training/05_loaders.ipynb #76b4aaee
 class RGBXDataLoaders(DataLoaders):

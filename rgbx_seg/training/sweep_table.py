@@ -108,8 +108,8 @@ def tables(self:Sweep, digits:int=1):
 # %% ../../nbs/training/83_sweep_table.ipynb #d2893f80
 @patch
 def _table(self:Sweep, digits):
-    first = next(iter(next(iter(self.reports.values())).values()))
-    rows_of = [row for row in first.rows if row != 'all']
+    first,*others = [report for seeds in self.reports.values() for report in seeds.values()]
+    rows_of = [row for row in first.rows[1:] if all(row in report.rows for report in others)]
     head = ['percent', 'seeds', 'mIoU', *rows_of, 'difference', 'p', 'parameters, M', 'multiply-adds, G',
             'ms', 'memory, MB']
     rows = []

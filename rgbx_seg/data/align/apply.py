@@ -35,7 +35,8 @@ def _record(text): return alignment_from_dict(json.loads(text))
 @lru_cache(8)
 def _box(inside, size): return largest_rectangle(np.frombuffer(inside, bool).reshape(size))
 
-def _fill(modality):
+def fill_values(modality:Modality # Of X
+) -> np.ndarray:                    # (channels,), as images are read: 0 to 255
     "The values that become 0 after normalisation; of depth 0, which means missing."
     if kind_of(modality.name) == 'depth': return np.zeros(modality.channels)
     values = 255*np.array(modality.mean)
@@ -55,7 +56,7 @@ class Registered:
         nearest = kind_of(modality.name) in ('depth', 'event')
         H = matrix_for(record, size, image.shape[:2], where)
         self._place = H,size,image.shape[:2]
-        self.image = aligned(image, record, size, _fill(modality), nearest, where)   # (height, width, c)
+        self.image = aligned(image, record, size, fill_values(modality), nearest, where)   # (height, width, c)
         self.crop = record.outside == 'crop'                                         # Cut the pictures to what X sees?
         self.holes = None if holes is None else warp(holes.astype(np.uint8), H, size, nearest=True) > 0
         if record.outside == 'void': self.holes = ~self.inside if self.holes is None else self.holes | ~self.inside

@@ -6,9 +6,12 @@
 __all__ = []
 
 # %% ../../../nbs/data/align/65_offset.ipynb #9201c390
-from dataclasses import dataclass
+import hashlib, json, os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 import numpy as np
-from ...core import RGBXError, cv2_
+from ...core import RGBXError, cv2_, write_text
 from .estimate import estimate
 from .geometry import corner_distances, coverage, resize_matrix
 from .record import alignment_from_dict, matrix_for
@@ -16,6 +19,7 @@ from .run import of_one_size
 from .structure import RigPairs, kind_of
 from .trust import Trust, trust
 from ..doctor_labels import SPARSE
+from ..schema import fit_value
 
 # %% ../../../nbs/data/align/65_offset.ipynb #9dbe67e9
 @dataclass
@@ -104,6 +108,71 @@ def loose_sensors(dataset:'DataSet' # Open
     if card.layout.classification or not hasattr(dataset, 'read'): return []
     return [name for name in dataset.modalities[1:] if name not in SPARSE and kind_of(name) != 'event']
 
+def _chosen(dataset, x, names, pairs):
+    "Names of a few items; of a registered rig those that its record was not made from, where there are any."
+    modality = dataset.card.modalities[x]
+    used = set(modality.align['pairs']) if modality.align else set()
+    fresh = [name for name in names if name not in used]
+    return _spread(fresh if len(fresh) > 1 else names, pairs)
+
+def _measure(dataset, x, names, side):
+    "Where X lies, by these items; None: too few, or too small."
+    modality = dataset.card.modalities[x]
+    read = _pairs(dataset, names, x)
+    if len(read) < 2 or min(*read[0][1].shape[:2], *read[0][2].shape[:2]) < _SMALLEST: return None
+    rgb,images = ([item[k] for item in read] for k in (1, 2))
+    sizes = rgb[0].shape[:2],images[0].shape[:2]
+    H,px,judged = displaced(rgb, images, _place(modality, *sizes, f'{x} of {dataset.root}'), kind_of(x), side)
+    return Offset(x, dataset.modalities[0], px, sizes[0][1], coverage(H, *sizes), judged, sizes[0] != sizes[1],
+                  bool(modality.align))
+
+
+# %% ../../../nbs/data/align/65_offset.ipynb #842bd9a8
+_KEPT,_VERSION = 200,1
+_PLAIN = dict(x=str, first=str, px=float|None, width=int, covers=float, resized=bool, registered=bool)
+_TRUST = dict(half=float|None, inliers=float, psr=float, psr_pairs=float, z=float|None, windows=int, verdict=str,
+              residual=list[Any])
+
+def _store():
+    "Where answers are kept."
+    return Path(os.environ.get('RGBX_SEG_CACHE') or Path.home()/'.cache'/'rgbx_seg')/'offsets.json'
+
+def _stored():
+    "{digest: answer}; nothing where there is no such file, or another's."
+    try: known = json.loads(_store().read_text(encoding='utf-8'))
+    except (OSError, ValueError): return {}
+    return known if isinstance(known, dict) else {}
+
+def _state(file):
+    "What changes when a file does."
+    try: state = file.stat()
+    except OSError: return str(file),None,None
+    return str(file.resolve()),state.st_size,state.st_mtime_ns
+
+def _digest(dataset, x, names, side):
+    "Of all that an answer follows from."
+    kinds = dataset.modalities[0],x
+    says = [repr(dataset.card.modalities[kind]) for kind in kinds]
+    files = [_state(dataset.path(kind, name)) for name in names for kind in kinds]
+    return hashlib.sha256(json.dumps([_VERSION, side, says, files]).encode()).hexdigest()[:32]
+
+# %% ../../../nbs/data/align/65_offset.ipynb #37a46261
+def _from_plain(entry):
+    "An `Offset` from what is kept, or None where that is none."
+    def numbers(fields:dict, form:dict):
+        values = {key: fit_value(fields[key], kind, key) for key,kind in form.items()}
+        return {key: np.nan if value is None else value for key,value in values.items()}
+    try: return Offset(check=Trust(**numbers(entry['check'], _TRUST)), **numbers(entry, _PLAIN))
+    except (KeyError, TypeError, RGBXError): return None
+
+def _keep(digest, found):
+    "Write an answer down, where that is possible."
+    plain = asdict(found) | dict(px=None if found.px != found.px else found.px, check=found.check.to_dict())
+    known = {key: value for key,value in _stored().items() if key != digest}
+    known[digest] = plain
+    try: write_text(_store(), json.dumps(dict(list(known.items())[-_KEPT:])))
+    except (OSError, RGBXError): return          # a home that nobody can write to: it is measured each time
+
 def offset_of(dataset:'DataSet', # Open
     x:str,                       # A modality
     names:list=None,             # Of items; None: all
@@ -111,17 +180,13 @@ def offset_of(dataset:'DataSet', # Open
     side:int=256,                # Pixels of the longer side that are looked at
 ) -> Offset|None:                # None: too few or too small images
     "Where X lies, by a few pairs; of a registered rig by pairs that its record was not made from."
-    modality = dataset.card.modalities[x]
-    names = dataset.names if names is None else names
-    used = set(modality.align['pairs']) if modality.align else set()
-    fresh = [name for name in names if name not in used]
-    read = _pairs(dataset, _spread(fresh if len(fresh) > 1 else names, pairs), x)
-    if len(read) < 2 or min(*read[0][1].shape[:2], *read[0][2].shape[:2]) < _SMALLEST: return None
-    rgb,images = ([item[k] for item in read] for k in (1, 2))
-    sizes = rgb[0].shape[:2],images[0].shape[:2]
-    H,px,judged = displaced(rgb, images, _place(modality, *sizes, f'{x} of {dataset.root}'), kind_of(x), side)
-    return Offset(x, dataset.modalities[0], px, sizes[0][1], coverage(H, *sizes), judged, sizes[0] != sizes[1],
-                  bool(modality.align))
+    names = _chosen(dataset, x, dataset.names if names is None else names, pairs)
+    digest = _digest(dataset, x, names, side)
+    found = _from_plain(_stored().get(digest))
+    if found is not None: return found
+    found = _measure(dataset, x, names, side)
+    if found is not None: _keep(digest, found)
+    return found
 
 # %% ../../../nbs/data/align/65_offset.ipynb #2da82fbc
 def check_registration(dataset:'DataSet', # An open split

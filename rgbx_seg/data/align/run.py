@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 import numpy as np
 from ...core import RGBXError, atomic_path, bar, choose, cv2_, write_text
+from .apply import fill_values
 from .estimate import estimate
 from .geometry import valid_mask
 from .points import disparity, matrix_from_cameras, matrix_from_points, read_cameras, read_points
@@ -160,6 +161,14 @@ def _check_empty(folder, force):
     raise RGBXError(folder, 'files', 'an empty folder, or none', 'Move it away, or --force writes over it')
 
 # %% ../../../nbs/data/align/60_run.ipynb #f630403b
+def _stored_fill(modality, stored):
+    "What stands in a file for no value: it is read as the one that becomes 0 after normalisation."
+    values = fill_values(modality)
+    if stored.shape[2] != len(values): values = values.mean(keepdims=True)        # grey files, read as three channels
+    if stored.dtype != np.uint16 or not values.any(): return np.rint(values)     # depth: 0, which is missing
+    low,high = modality.span or (0, 255*256)
+    return np.rint(low+values/255*(high-low))
+
 def _resample(dataset, record):
     "Write the warped files of all splits."
     root,x = dataset.root,record.x
@@ -169,7 +178,7 @@ def _resample(dataset, record):
     for name in bar(names):
         stored = decode_file(dataset.path(x, name)).pixels
         stored = stored if stored.ndim == 3 else stored[...,None]
-        fill = np.zeros(stored.shape[2]) if nearest else np.rint(stored.reshape(-1, stored.shape[2]).mean(0))
+        fill = _stored_fill(dataset.card.modalities[x], stored)
         _write(root/f'{x}_aligned'/f'{name}.png', aligned(stored, record, record.size_rgb, fill, nearest, name))
         if record.coverage < .999: _write(root/f'{x}_valid'/f'{name}.png', inside.astype(np.uint8)*255)
     card = _own_card(dataset, root)
