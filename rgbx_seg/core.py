@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RGBXError', 'nearest', 'choose', 'process_lives', 'sweep_parts', 'atomic_path', 'write_text', 'Stopped',
-           'leave_signals', 'worker_error', 'is_offline', 'set_seed', 'shows_bars', 'bar', 'constant_result', 'need',
-           'cv2_', 'repo_root']
+           'leave_signals', 'worker_error', 'is_offline', 'cache_folder', 'set_seed', 'shows_bars', 'bar',
+           'constant_result', 'need', 'cv2_', 'repo_root']
 
 # %% ../nbs/00_core.ipynb #fcd39f8e
 import contextlib, difflib, errno, importlib, os, random, re, signal, socket, sys, tempfile, time, zlib
@@ -194,6 +194,10 @@ def is_offline() -> bool: # By HF_HUB_OFFLINE or RGBX_SEG_OFFLINE
     "Has the user forbidden the network?"
     return any(os.environ.get(word, '0').lower() in ('1', 'true', 'yes', 'on')
                for word in ('RGBX_SEG_OFFLINE', 'HF_HUB_OFFLINE'))
+
+def cache_folder() -> Path: # RGBX_SEG_CACHE, or one of the user's
+    "Where answers are kept that cost time to find again."
+    return Path(os.environ.get('RGBX_SEG_CACHE') or Path.home()/'.cache'/'rgbx_seg')
 
 # %% ../nbs/00_core.ipynb #17cdbd0c
 def set_seed(seed:int): # Any non-negative integer

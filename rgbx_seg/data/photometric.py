@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PHOTOMETRIC', 'brightness', 'contrast', 'saturation', 'hue', 'PhotometricDistortion', 'rescaled', 'rescale',
-           'standardise', 'pad_to', 'deliver_test', 'muses_test', 'fmb_test']
+           'deliver_test', 'muses_test', 'fmb_test']
 
 # %% ../../nbs/data/25_photometric.ipynb #a32fca7e
 from functools import partial

@@ -143,6 +143,11 @@ def _processes():
     "(number of this process, number of processes)"
     return (dist.get_rank(),dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0,1)
 
+def _gathered(own): # [that of every process]
+    every = [own]*_processes()[1]
+    if len(every) > 1: dist.all_gather_object(every, own)
+    return every
+
 def _in_order(conditions, card):
     "The conditions that occur, in the card's order."
     order = card.conditions.names
@@ -195,19 +200,13 @@ class _Counted(_Parts):
 
     def all_bins(self):
         "Those of all processes, added up."
-        bins,world = self.bins,_processes()[1]
-        if world < 2 or not bins: return bins
-        parts = [None]*world
-        dist.all_gather_object(parts, bins)
-        return {condition: sum(part[condition] for part in parts) for condition in bins}
+        if not self.bins: return self.bins
+        parts = _gathered(self.bins)
+        return {condition: sum(part[condition] for part in parts) for condition in self.bins}
 
     def all_images(self):
         "Those of all processes, in the order of the data set."
-        images,world = self.images,_processes()[1]
-        if world > 1:
-            parts = [None]*world
-            dist.all_gather_object(parts, images)
-            images = {name: counts for part in parts for name,counts in part.items()}
+        images = {name: counts for part in _gathered(self.images) for name,counts in part.items()}
         order = {_name(self.dataset, i): i for i in range(len(self.dataset))}
         return dict(sorted(images.items(), key=lambda image: order.get(image[0], len(order))))
 

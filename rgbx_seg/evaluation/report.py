@@ -41,6 +41,7 @@ class Report(Tables):
     bins:dict=field(default_factory=dict)        # {condition: (3, bins)}, see `evaluation.calibration`; {}: not asked for
     parts:dict=field(default_factory=dict)       # {'inside thermal': (C, C)}: a part of the pixels of all items
     registered:dict=field(default_factory=dict)  # {modality: what became of pixels that it does not see}
+    of_images:bool=False                         # Classes of whole images: the counts are images, `aacc` is top-1
 
     def __post_init__(self):
         self.classes = list(self.classes)
@@ -205,10 +206,23 @@ def class_table(self:Report, digits:int=1) -> tuple: # (head, rows)
 
 @patch
 def tables(self:Report, digits:int=1) -> list: # (name, head, rows) of each
-    "Conditions, then classes; F1 scores where the protocol asks for them."
+    "Conditions, then classes; F1 scores where the protocol asks for them. Of whole images: top-1 alone."
+    if self.of_images: return self._image_tables(digits)
     more = [('F1', *self.f1_table(digits))] if self.protocol.get('f1') else []
     more += [('calibration', *self.calibration_table(digits))] if self.bins else []
     return [('conditions', *self.condition_table(digits)), ('classes', *self.class_table(digits)), *more]
+
+# %% ../../nbs/evaluation/30_report.ipynb #0fa6e102
+@patch
+def _image_tables(self:Report, digits):
+    "Of a classifier of whole images: top-1 by condition, and the accuracy of every class."
+    def top1(row:str): return [pct(self.matrix(row).aacc(), digits), pct(self.matrix(row).macc(), digits)]
+    matrix = self.matrix()
+    images = matrix.total().sum(1).tolist()
+    rows = [[name, str(int(n)), pct(right, digits)] for name,n,right in zip(self.classes, images, matrix.acc().tolist())]
+    return [('conditions', ['condition', 'images', 'top-1', 'mean over classes'],
+             [[row, str(self.n(row)), *top1(row)] for row in self.rows]),
+            ('classes', ['class', 'images', 'accuracy'], rows)]
 
 # %% ../../nbs/evaluation/30_report.ipynb #c7e5a702
 @patch
@@ -242,8 +256,9 @@ def heading(self:Report) -> list: # Lines
     registered = [f'{name} registered, pixels it does not see {FATES.get(fate, fate)}'
                   for name,fate in self.registered.items()]
     facts = [self.data, f"{self.n()} item{'s' if self.n()!=1 else ''}", ' + '.join(seen), *registered, protocol]
-    scores = f'{self.name}: mIoU {pct(self.miou)}, mAcc {pct(self.macc)}, aAcc {pct(self.aacc)}'
-    return [scores, '; '.join(fact for fact in facts if fact)]+[NOTE]*self.synthetic
+    scores = f'mIoU {pct(self.miou)}, mAcc {pct(self.macc)}, aAcc {pct(self.aacc)}'
+    if self.of_images: scores = f'top-1 {pct(self.aacc)}, mean over classes {pct(self.macc)}'
+    return [f'{self.name}: {scores}', '; '.join(fact for fact in facts if fact)]+[NOTE]*self.synthetic
 
 @patch
 def colours(self:Report) -> dict: # {class: (r, g, b)}, or None
@@ -277,12 +292,13 @@ def to_dict(self:Report,
                 subsets=self.subsets, items=self.items, counts={c: matrix.tolist() for c,matrix in self.counts.items()},
                 class_sets=self.class_sets, timing=self.timing, images=items,
                 bins={condition: bins.tolist() for condition,bins in self.bins.items()},
-                parts={part: matrix.tolist() for part,matrix in self.parts.items()}, registered=self.registered)
+                parts={part: matrix.tolist() for part,matrix in self.parts.items()}, registered=self.registered,
+                of_images=self.of_images)
 
 _FORM = dict(name=str, classes=list[str], counts=dict, items=dict, subsets=dict[str, list[str]], protocol=dict,
              modalities=tuple[str, ...], dropped=tuple[str, ...], data=str, synthetic=bool,
              palette=list[tuple[int, int, int]]|None, class_sets=dict[str, list[str]], images=dict, timing=dict,
-             bins=dict, parts=dict, registered=dict[str, str])
+             bins=dict, parts=dict, registered=dict[str, str], of_images=bool)
 
 def _whole_numbers(values, place):
     "Counts as int64."

@@ -58,7 +58,7 @@ def show_predictions(
         predictions[name] = [infer_mask(model, item_images(dataset[i], picks), protocol, stats, device) for i in rows]
     labels = [dataset.condition(i) or '' for i in rows]
     return prediction_grid([dataset[i] for i in rows], predictions, dataset.card, dataset.modalities, labels, errors,
-                           len(rows), width, dpi)
+                           max_n=len(rows), width=width, dpi=dpi)
 
 # %% ../../nbs/explorer/00_maps.ipynb #2bf218d3
 def per_modality_predictions(

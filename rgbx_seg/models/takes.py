@@ -40,6 +40,7 @@ def settings_of(builder:Callable, # As above
     hints = hints_of(builder, given)
     return None if hints is None else set(hints)
 
+# %% ../../nbs/models/08_takes.ipynb #e766b90b
 INJECTED = {'adapter', 'heads', 'drop_path'}                 # settings of `models.injector`
 
 def has_adapters(encoder:str # Its name

@@ -259,7 +259,8 @@ if triton is not None:
             if SKIP: skip = tl.load(Ds+ch, mask=m, other=0.)
             gd,gb = chunk_gradients(xp, dp, bp, cp, gyp, gxp, gzp, A+ch*N, w, bias, ch, ws, skip, h+at*N*KD+ch,
                                     q+at*N*KD+ch, gA+at*N*KD+ch, m1+at*(LC//S)*size+own, m2+at*(S//T)*size+own,
-                                    size, out, sx[1], sd[1], sb, sc, sg[1], so[1], L, LC, S, K, KD, rank, c, back, k, line, (j>0)|(add!=0), m, N,
+                                    size, out, sx[1], sd[1], sb, sc, sg[1], so[1], L, LC, S, K, KD, rank, c, back,
+                                    k, line, (j>0)|(add!=0), m, N,
                                     NB, R, T, U, BD, ONE, SOFT, BIAS, ROUTE)
             tl.store(gD+at*KD+ch, gd, mask=m)
             tl.store(gbias+at*KD+ch, gb, mask=m)

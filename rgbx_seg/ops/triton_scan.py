@@ -13,7 +13,7 @@ from typing import Optional
 import numpy as np
 import torch
 from torch import Tensor
-from ..core import RGBXError, write_text
+from ..core import RGBXError, cache_folder, write_text
 from . import triton_backward, triton_forward
 from .triton_forward import triton
 
@@ -58,7 +58,7 @@ CHOICES = {}       # {'device | pass | size': [channels a warp, ways in one laun
 
 def choices_file() -> Path: # Of `RGBX_SEG_TUNE=1`
     "Where choices measured here are written."
-    return Path(os.environ.get('RGBX_SEG_CACHE') or Path.home()/'.cache'/'rgbx_seg')/'triton_choices.json'
+    return cache_folder()/'triton_choices.json'
 
 @functools.lru_cache(maxsize=4)
 def _table(path):

@@ -56,7 +56,7 @@ def evaluate_classes(
     device:'torch.device|str'=None, # Default: where the model is
     name:str=None                   # Of the report
 ) -> Report:
-    "Top-1 accuracy as the `aacc` of a report over classes."
+    "Top-1 accuracy, the `aacc` of a report over whole images."
     card = ds.card
     cm,mods = ConfusionMatrix(card.num_classes),[card.modalities[k] for k in ds.modalities]
     f = Forward(model, device)
@@ -67,4 +67,4 @@ def evaluate_classes(
             x = torch.stack([torch.from_numpy(test([o[0]], None, mods, _any)[0][0]) for o in items])
             cm.add(model(x.to(f.device)).argmax(1).cpu()[:,None,None], torch.tensor([o[1] for o in items])[:,None,None])
     return Report(name or type(model).__name__, card.classes, {'': cm.total().numpy()}, {'': len(ds)},
-                  modalities=tuple(ds.modalities), data=card.name, synthetic=bool(card.facts.synthetic))
+                  modalities=tuple(ds.modalities), data=card.name, synthetic=bool(card.facts.synthetic), of_images=True)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 import numpy as np
-from ...core import RGBXError, cv2_, write_text
+from ...core import RGBXError, cache_folder, cv2_, write_text
 from .estimate import estimate
 from .geometry import corner_distances, coverage, resize_matrix
 from .record import alignment_from_dict, matrix_for
@@ -133,9 +133,7 @@ _PLAIN = dict(x=str, first=str, px=float|None, width=int, covers=float, resized=
 _TRUST = dict(half=float|None, inliers=float, psr=float, psr_pairs=float, z=float|None, windows=int, verdict=str,
               residual=list[Any])
 
-def _store():
-    "Where answers are kept."
-    return Path(os.environ.get('RGBX_SEG_CACHE') or Path.home()/'.cache'/'rgbx_seg')/'offsets.json'
+def _store(): return cache_folder()/'offsets.json'
 
 def _stored():
     "{digest: answer}; nothing where there is no such file, or another's."
