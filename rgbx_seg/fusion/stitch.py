@@ -170,7 +170,7 @@ class StitchStage(_StitchLayers):
 @FUSIONS('stitchfusion')
 def stitch_fusion(channels:tuple, # Widths of the stages
     n:int=2,                      # Number of modalities, RGB first
-    form:str='pair',              # One of `STITCH_FORMS`, or one for every stage
+    form:str|tuple='pair',        # One of `STITCH_FORMS`, or one for every stage
     collector:str='cross',        # 'cross' as published, 'linear' or 'sum'
     quirks:tuple=(),              # 'in_turn', 'random_adapters': as the published weights need
     width:int=8,                  # Channels inside an adapter
