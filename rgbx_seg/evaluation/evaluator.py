@@ -8,6 +8,7 @@ __all__ = ['evaluate']
 # %% ../../nbs/evaluation/32_evaluate.ipynb #84cd6c07
 import queue, threading, time
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from pathlib import Path
 import numpy as np
 import torch
@@ -164,7 +165,7 @@ class _Parts:
     def _in_parts(self, shape, prediction, labels, weight, counts):
         "Count an item on both sides of the border of what each registered sensor sees."
         if not self.parts: return
-        for modality,seen in valid_masks(self.dataset.card, shape).items():
+        for modality,seen in self.seen(tuple(shape)).items():
             if self.registered[modality] != 'keep': continue
             seen = _nearest(seen.astype(np.uint8), labels.shape) > 0
             inside = np.where(seen, labels, self.how['ignore']).astype(np.int64)
@@ -225,6 +226,7 @@ class _Count(_Counted):
         self.weighted = protocol.weighted
         self.matrices = {condition: self._new() for condition in _in_order(conditions, dataset.card)}
         self.bins = {condition: no_bins() for condition in self.matrices} if sure else {}
+        self.seen = lru_cache(4)(partial(valid_masks, dataset.card))    # one size after the other
         self.registered = {name: record.outside for name,record in registrations(dataset.card).items()}
         apart = [name for name,fate in self.registered.items() if fate == 'keep']
         self.parts = {f'{side} {name}': self._new() for name in apart for side in ('inside', 'outside')}
