@@ -16,7 +16,7 @@ from .cards import Card
 from .decoders import read_modality
 from .files import map_label, note_holes, raw_label
 from .findings import Findings
-from .items import all_missing, existing_file, missing_file, read_item
+from .items import all_missing, existing_file, first_names, missing_file, read_item
 from .known_cards import get_card
 from .names import Listing, encode_names, fill_pattern, split_names
 
@@ -154,8 +154,8 @@ class _Complete(_Labels):
         if not gone: return self
         left = [name for name in self.names if name not in gone]
         if not skip or not left: raise all_missing(gone, self.modalities[0])
-        some = ', '.join(list(gone)[:20])+(' ...' if len(gone) > 20 else '')
-        print(f'left out {len(gone)} of {len(self)} items of {self.split}, which lack a file: {some}')
+        lacking = first_names(list(gone))
+        print(f'left out {len(gone)} of {len(self)} items of {self.split}, which lack a file: {lacking}')
         return self.subset(left, self.split)
 
     def check(self, n:int=None, # How many items to read, evenly spread; None: all

@@ -65,6 +65,7 @@ def check_known(where:str, # Whose they are, for the message
     what:str,                 # Which place: 'encoder_kw', 'settings' ...
     given:dict,               # Settings by name
     known:set,                # What is taken; None: nobody knows
+    fix:str='',               # What to do about another
 ):
     "An unknown setting raises `RGBXError`, with the nearest of those that are known first."
     if known is None or not given: return
@@ -73,7 +74,7 @@ def check_known(where:str, # Whose they are, for the message
         near = nearest(key, known)
         others = [name for name in sorted(known) if name not in near]
         raise RGBXError(where, f'{what}: a setting {key!r} that it does not take',
-                        f"some of {', '.join([*near, *others])}" if known else 'none')
+                        f"some of {', '.join([*near, *others])}" if known else 'none', fix)
 
 # %% ../../nbs/models/08_takes.ipynb #5e771a11
 _PART_OF = dict(encoder_kw='encoder', backbone_kw='encoder', fusion_kw='fusion', head_kw='head')

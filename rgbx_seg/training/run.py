@@ -6,7 +6,7 @@
 __all__ = ['learner', 'train', 'evaluate_recipe']
 
 # %% ../../nbs/training/50_run.ipynb #45656fcc
-import dataclasses, inspect, tempfile
+import dataclasses, tempfile
 from pathlib import Path
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from ..data.tensor_augment import TensorAugment
 from ..data.transforms import JointAugment
 from ..evaluation.evaluator import evaluate
 from ..models.create import create_classifier, create_model, with_lora
+from ..models.takes import check_known, settings_of
 from ..models.weights import load_published
 from ..registry import LOSSES
 from .callbacks.accumulate import Accumulate
@@ -107,11 +108,8 @@ def recipe_loss(
         args['weight'] = class_weights(label_counts(labels, card.num_classes, card.layout.ignore))
     if not card.layout.classification: args['ignore'] = card.layout.ignore
     loss = choose(recipe.loss.name, LOSSES, 'loss')
-    known = inspect.signature(loss).parameters
-    for name in args:
-        if name in known or any(known[key].kind is known[key].VAR_KEYWORD for key in known): continue
-        raise RGBXError(f'loss {recipe.loss.name!r}', f'a setting {name!r} that it does not take',
-                        f"some of {', '.join(known)}", "Another loss begins with --set 'loss.args={}'")
+    check_known(f'loss {recipe.loss.name!r}', 'loss.args', args, settings_of(loss),
+                "Another loss begins with --set 'loss.args={}'")
     return loss(**args)
 
 def recipe_schedule(
