@@ -34,13 +34,14 @@ def test_notebook(nb:Path, # The notebook
     flags:str='',          # Flagged cells to run as well, e.g. 'slow'
     threads:int=1,         # Torch threads
 ) -> tuple:                # (passed?, seconds, output)
-    "Run `nbdev-test` on one notebook in a process of its own."
+    "Run `nbdev-test` on one notebook, in a process and a folder for temporary files of its own that goes with it."
     env = os.environ | dict(OMP_NUM_THREADS=str(threads), MPLBACKEND='agg',
                             TRITON_INTERPRET=os.environ.get('TRITON_INTERPRET', '0' if _has_gpu() else '1'))
     cmd,t = [_tool('nbdev-test'), str(nb), '--n-workers', '0', '--flags', flags],time.time()
-    with tempfile.TemporaryDirectory() as cache:      # answers of other days are neither read nor added to
-        r = subprocess.run(cmd, cwd=root, env=env | dict(RGBX_SEG_CACHE=cache), stdin=subprocess.DEVNULL,
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        env |= dict(TMPDIR=scratch, RGBX_SEG_CACHE=str(Path(scratch)/'cache'))
+        r = subprocess.run(cmd, cwd=root, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, text=True)
     return r.returncode == 0, time.time()-t, r.stdout
 
 # %% ../../nbs/dev/00_tests.ipynb #82bb0e17
