@@ -235,11 +235,21 @@ def _span(numbers):
     low,high = lowest if low-lowest <= reach else low,highest if highest-high <= reach else high
     return float(np.floor(low)),float(max(np.ceil(high), np.floor(low)+1))
 
+def _one_scale(look):
+    "Fractions in some files and whole numbers in others are on two scales."
+    fractions = [name for name in look.types if name.startswith('float')]
+    whole = [name for name in look.types if name not in fractions]
+    if not fractions or not whole: return
+    first,other = look.types[fractions[0]],look.types[whole[0]]
+    raise RGBXError(first, f'{fractions[0]} numbers, and {whole[0]} in {other.name}', 'one number of bits in a folder',
+                    'Some files were converted, others not: bring all to one depth')
+
 def _depth_fields(look, channels):
     "How the numbers of a kind are read."
     numbers = look.numbers(channels)
-    if look.types <= {'uint8', 'bool'}: return {}
-    if look.types <= {'uint8', 'uint16'}:
+    _one_scale(look)
+    if look.types.keys() <= {'uint8', 'bool'}: return {}
+    if look.types.keys() <= {'uint8', 'uint16'}:
         sixteen = np.concatenate([rows[:,channels].ravel() for rows in look.sample if rows.dtype == np.uint16])
         return dict(bits=16, span=_span(sixteen.astype(np.float64)))
     low,high = np.percentile(numbers, (1, 99))
