@@ -41,7 +41,8 @@ class _PlaceWords:
         "What the kind is called."
         if self.title: return self.title
         if self.suffix or self.prefix: return re.sub(r'[^\w]+|_', '', self.suffix or self.prefix) or self.key
-        return next((part for part in reversed(self.key.split('/')) if '{' not in part), self.key)
+        parts = [part for part in reversed(self.key.split('/')) if '{' not in part] or [self.key]
+        return next((part for part in parts if has_word(part, (*LABEL_WORDS, *X_WORDS, *RGB_WORDS))), parts[0])
 
     def base(self, path:Path # One of its files
     ) -> str:                # Without what all have in common
