@@ -152,6 +152,14 @@ def _settings(given):
     return settings | package.training.recipe.parse_changes(given['set_'])
 
 # %% ../../nbs/cli/10_runs.ipynb #974fb94e
+def _judging(run, data, card):
+    "The line that scores a run: on test, or on the split that is there instead."
+    try: split = rx.open_data(data, None, card=card, labels=None).split
+    except RGBXError: split = 'test'
+    paths = [f'./{path}' if str(path).startswith('-') else path for path in (run, data)]
+    options = ([] if split == 'test' else ['--split', split])+(['--card', card] if isinstance(card, str) else [])
+    return _command('eval', *paths, *options)
+
 @verb('train', 'rgbx train mydata --model sigma_tiny --epochs 100 --out runs/first',
       _trained, _images, _length, _changed, _training_machine, _folder)
 def _train(data:str, # DATA: a folder of images, or the folder of a known data set
@@ -167,7 +175,7 @@ def _train(data:str, # DATA: a folder of images, or the folder of a known data s
         if given['toy'] and not rank: _write_toy_once(data, given['modalities'])
         parallel.barrier()
         learn = rx.train(data, given['recipe'], device=device, **how, **kept, **settings)
-        if not rank: print(f"run written to {learn.run_dir}\nnext: {_command('eval', learn.run_dir, data)}")
+        if not rank: print(f'run written to {learn.run_dir}\nnext: {_judging(learn.run_dir, data, how["card"])}')
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b000c
 def _conditions(words):
