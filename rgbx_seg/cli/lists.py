@@ -32,10 +32,10 @@ def _taken(data, **how):
     except RGBXError: return None
 
 @verb('know your data', 'rgbx check mydata --save')
-def _check(data:str,        # DATA: a folder of images, or the folder of a known data set
+def _check(data:str,        # A folder of images, or the folder of a known data set
     *,
     # what is looked at
-    card:str=None,          # What the data is: a known data set's name or a card.json; default: found out
+    card:str=None,          # What the data are: a known data set's name or a card.json; default: found out
     group:str=None,         # Regular expression: items whose names agree in it stay in one split; default: each alone
     modalities:Names=None,  # Which; default: all
     part:bool=False,        # A part of the data: do not compare counts and sizes

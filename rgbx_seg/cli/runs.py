@@ -154,7 +154,7 @@ def _settings(given):
 # %% ../../nbs/cli/10_runs.ipynb #974fb94e
 @verb('train', 'rgbx train mydata --model sigma_tiny --epochs 100 --out runs/first',
       _trained, _images, _length, _changed, _training_machine, _folder)
-def _train(data:str, # DATA: a folder of images, or the folder of a known data set
+def _train(data:str, # A folder of images, or the folder of a known data set
     **given,
 ):
     "Train a model into a run folder, by a publication's recipe or by settings of your own."
@@ -200,8 +200,8 @@ def _judge_classes(recipe, run, dataset, bs):
 
 # %% ../../nbs/cli/10_runs.ipynb #50258639
 @verb('judge', 'rgbx eval runs/first mydata --drop thermal --out report.md', _known, _masks, _machine)
-def _eval(run:str,          # RUN: a run folder, a saved model, or a checkpoint file with --model
-    data:str,               # DATA: as the run was trained on
+def _eval(run:str,          # A run folder, a saved model, a name of `rgbx weights`, or a checkpoint file with --model
+    data:str,               # As the run was trained on
     *,
     # what is judged
     split:str=None,         # Which list; default: the recipe's, else test
@@ -272,7 +272,7 @@ def _where(*,
 # %% ../../nbs/cli/10_runs.ipynb #2db63e88
 @verb('use', 'rgbx predict runs/first rgb=night.jpg thermal=night.tif --out masks', _known, _written, _going_on,
       _where)
-def _predict(run:str,       # RUN: a run folder, a saved model, or a checkpoint file with --model
+def _predict(run:str,       # A run folder, a saved model, a name of `rgbx weights`, or a checkpoint file with --model
     *inputs:str,            # A folder, or a file, film or folder of frames each: rgb=a.mp4 thermal=b.mp4
     # what is predicted
     split:str='all',        # A list of the folder, or all images
@@ -344,8 +344,8 @@ def _benchmark(given):
 
 # %% ../../nbs/cli/10_runs.ipynb #b40c65fc
 @verb('judge', 'rgbx robust runs/first mydata --damage rgb,rgb+thermal --severities 3,5', _damage, _known, _machine)
-def _robust(run:str,        # RUN: a run folder, a saved model, or a checkpoint file with --model
-    data:str,               # DATA: as the run was trained on
+def _robust(run:str,        # A run folder, a saved model, a name of `rgbx weights`, or a checkpoint file with --model
+    data:str,               # As the run was trained on
     *,
     # what is judged
     split:str='test',       # Which list

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from ..data.cards import VOID_COLOUR
 from ..show.colours import RIGHT, WRONG, mapped_picture
+from ..show.tables import short
 
 # %% ../../nbs/explorer/11_look.ipynb #c170010a
 _SI = {'centikelvin': (.01, -273.15, '°C'), 'degrees C': (1., 0., '°C'), 'mm': (.001, 0., 'm'), 'metres': (1., 0., 'm'),
@@ -31,7 +32,7 @@ class Scale:
         "The value with its unit."
         if self.inverse and number<=0: return 'none'
         value = self.gain/number if self.inverse else self.gain*number+self.offset
-        return f'{value:.4g} {self.unit}'.strip()
+        return f'{short(value)} {self.unit}'.strip()
 
 def zoom_scale(
     modality:'Modality' # A card's
@@ -86,7 +87,7 @@ def read_out(
         if name in view.setting.off: continue
         numbers,scale = np.atleast_1d(at(np.asarray(image))),zoom_scale(card.modalities[name])
         if scale.unit: rows.append((name, scale.text(float(numbers[0]))))
-        else: rows.append((name, ' '.join(f'{number:.4g}' for number in numbers[:4].tolist())))
+        else: rows.append((name, ' '.join(map(short, numbers[:4].tolist()))))
     return rows
 
 def read_out_html(

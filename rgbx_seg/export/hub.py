@@ -15,6 +15,7 @@ from ..models.lora import merge_lora
 from ..models.runs import Run, load_run
 from ..models.segmenter import RGBXSegmenter
 from ..models.weights import save_weights
+from ..show.tables import short
 
 # %% ../../nbs/export/10_hub.ipynb #f07ec07c
 _HEAD = """---
@@ -71,7 +72,7 @@ def _about_scores(config, metrics):
     (yield "\n## Scores\n\nOf the validation split, by which the weights were chosen; protocol of the recipe: "
            f"{protocol}.\n")
     yield '| ' + ' | '.join(scores) + ' |\n|' + ' --- |'*len(scores)
-    yield '| ' + ' | '.join(f'{value:.4f}' for value in scores.values()) + ' |'
+    yield '| ' + ' | '.join(map(short, scores.values())) + ' |'
 
 
 # %% ../../nbs/export/10_hub.ipynb #6ea96bb5
