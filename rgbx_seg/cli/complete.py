@@ -28,7 +28,8 @@ def _known_names():
         kept = json.loads(path.read_text(encoding='utf-8'))
         if kept['state'] == state: return kept['names']
     names = {kind: sorted(getattr(registry, kind)) for kind in _KINDS}
-    names['SETTINGS'] = sorted(package.training.recipe.SHORT)
+    short = package.training.recipe.SHORT
+    names['SETTINGS'] = sorted({*short, *short.values()})
     with contextlib.suppress(OSError, RGBXError): write_text(path, json.dumps(dict(state=state, names=names)))
     return names
 
