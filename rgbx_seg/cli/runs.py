@@ -293,11 +293,18 @@ def _predict(run:str,       # A run folder, a saved model, a name of `rgbx weigh
     print(f"upload {server.write(done, Path(out)/given['submission'], full=not given['part'])}")
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b0010
+def _names_of_files(files):
+    "What the paths differ in: `first` and `second` of runs/first/report.json and runs/second/report.json."
+    paths = [Path(file).with_suffix('').parts for file in files]
+    for end,rest in ((0, slice(1, None)), (-1, slice(None, -1))):
+        while min(map(len, paths)) > 1 and len({path[end] for path in paths}) == 1: paths = [path[rest] for path in paths]
+    return ['/'.join(path) for path in paths]
+
 def _read_reports(files):
     "The reports, each with a name of its own: the file's where two share one."
     reports = [rx.Report.load(file) for file in files]
     if len({report.name for report in reports}) < len(reports):
-        for file,report in zip(files, reports): report.name = str(Path(file).with_suffix(''))
+        for name,report in zip(_names_of_files(files), reports): report.name = name
     return reports
 
 @verb('judge', 'rgbx compare rgb.json thermal.json --row night')

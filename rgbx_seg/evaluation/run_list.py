@@ -9,9 +9,9 @@ __all__ = ['list_runs']
 import csv, fnmatch, json, math, os
 from datetime import datetime
 from pathlib import Path
-from ..core import RGBXError, nearest
+from ..core import RGBXError, nearest, short
 from ..data.schema import by_path, read_json
-from ..show.tables import NOTE, Tables, pct, short
+from ..show.tables import NOTE, Tables, pct
 
 # %% ../../nbs/evaluation/58_run_list.ipynb #19b49598
 def _numbers(row):

@@ -9,13 +9,12 @@ __all__ = ['save_pretrained', 'from_pretrained', 'push_to_hub']
 import copy, json, re, tempfile
 from pathlib import Path
 import rgbx_seg
-from ..core import RGBXError, need, write_text
+from ..core import RGBXError, need, short, write_text
 from ..data.cards import Card
 from ..models.lora import merge_lora
 from ..models.runs import Run, load_run
 from ..models.segmenter import RGBXSegmenter
 from ..models.weights import save_weights
-from ..show.tables import short
 
 # %% ../../nbs/export/10_hub.ipynb #f07ec07c
 _HEAD = """---

@@ -11,9 +11,8 @@ from pathlib import Path
 from fastai.callback.core import Callback
 from fastcore.basics import noop
 from IPython.display import display
-from ...core import RGBXError, write_text
+from ...core import RGBXError, short, write_text
 from ...show.curves import plot_history
-from ...show.tables import short
 from .track import Tracking, check_trackers
 from ..distributed import ranks
 
