@@ -105,6 +105,7 @@ def _check_modality(modality):
     "Defaults filled in, wrong values refused."
     check_fields(modality)
     if not modality.name.strip(): raise RGBXError('name', repr(modality.name), "a name such as 'thermal'")
+    if modality.name == 'label': raise RGBXError('name', "'label', which are the labels", "a name such as 'thermal'")
     _check_numbers(modality)
     safe_name(modality.folder, 'folder')
     check_ending(modality.ext, 'ext')
