@@ -82,6 +82,7 @@ def _as_float32(path, pixels, holes):
     with np.errstate(over='ignore'): numbers = pixels.astype(np.float32)
     if pixels.dtype.kind != 'f' or pixels.dtype.itemsize <= 4: return numbers
     lost = ~np.isfinite(numbers) & np.isfinite(pixels)
+    if holes is not None: lost[holes] = False             # what says that there is none is no number
     if lost.any(): raise RGBXError(path, f'a number {pixels[lost][0]:g}', 'numbers below 3.4e38 (float32)')
     return numbers
 
