@@ -6,20 +6,19 @@
 __all__ = []
 
 # %% ../../nbs/cli/80_complete.ipynb #01ad1387
-import contextlib, inspect, json, os, zlib
+import contextlib, json, os, zlib
 from pathlib import Path
 from .. import registry
 from ..core import RGBXError, cache_folder, write_text
+from .lists import package_state
 from .parser import VERBS, Names, WrongWords, make_parser, package
 
 # %% ../../nbs/cli/80_complete.ipynb #1245fc92
 _KINDS = ('MODELS', 'ENCODERS', 'FUSIONS', 'HEADS', 'RECIPES', 'PROTOCOLS', 'DATASETS', 'WEIGHTS', 'LOSSES')
 
 def _state():
-    "A number that changes with the files of the package and the plug-ins that are asked for."
-    folder = Path(inspect.getfile(registry)).parent
-    files = sorted((str(file), file.stat().st_mtime_ns) for file in folder.rglob('*.py'))
-    return zlib.crc32(repr((files, os.environ.get('RGBX_SEG_PLUGINS'))).encode())
+    "A number that changes with the package and the plug-ins that are asked for."
+    return zlib.crc32(repr((package_state(), os.environ.get('RGBX_SEG_PLUGINS'))).encode())
 
 def _known_names():
     "{registry: its names}, and the settings of a recipe."

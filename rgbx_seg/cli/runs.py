@@ -297,7 +297,8 @@ def _names_of_files(files):
     "What the paths differ in: `first` and `second` of runs/first/report.json and runs/second/report.json."
     paths = [Path(file).with_suffix('').parts for file in files]
     for end,rest in ((0, slice(1, None)), (-1, slice(None, -1))):
-        while min(map(len, paths)) > 1 and len({path[end] for path in paths}) == 1: paths = [path[rest] for path in paths]
+        while min(map(len, paths)) > 1 and len({path[end] for path in paths}) == 1:
+            paths = [path[rest] for path in paths]
     return ['/'.join(path) for path in paths]
 
 def _read_reports(files):

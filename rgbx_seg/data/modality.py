@@ -111,7 +111,7 @@ class Modality:
     order:Literal['rgb', 'bgr']='rgb' # Channels of colour files; 'bgr': they stay blue, green, red (a quirk)
     align:str|dict|None=None          # X onto RGB: an alignment.json below the root, or what is in it
     odd:tuple[int, ...]=()            # Channels whose values change their sign in a mirror image, such as the sine of an angle
-    unit:str=''                       # Of the values that `span` is in: 'kelvin', 'centikelvin', 'degrees C', 'm', 'mm', 'dB' ...
+    unit:str=''                       # Of the values of `span`: 'kelvin', 'centikelvin', 'degrees C', 'm', 'mm', 'dB' ...
     def __post_init__(self): _check_modality(self)
 
     @property
@@ -151,6 +151,7 @@ def _check_modality(modality):
     "Defaults filled in, wrong values refused."
     check_fields(modality)
     if not modality.name.strip(): raise RGBXError('name', repr(modality.name), "a name such as 'thermal'")
+    if modality.name == 'label': raise RGBXError('name', "'label', which are the labels", "a name such as 'thermal'")
     _check_numbers(modality)
     safe_name(modality.folder, 'folder')
     check_ending(modality.ext, 'ext')

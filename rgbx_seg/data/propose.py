@@ -116,6 +116,8 @@ def _told(root, kinds, told, what):
 def _why_not(kind, names, label):
     "Why a kind of images was left out, or None where it belongs."
     if _says(kind, LABEL_WORDS) and label is not None: return f'looks like labels, and {label.place.words} was taken'
+    if _says(kind, LABEL_WORDS) and not _says(kind, X_WORDS):
+        return 'named as labels, and holds no few class numbers or colours'
     n = _agree(names, kind.names)
     if n >= .5*len(names): return None
     return f"{n} of {len(names)} names of RGB are there" if n else 'none of its names is one of RGB'

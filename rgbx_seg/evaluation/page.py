@@ -47,7 +47,8 @@ def _bars(card, names):
     "What the colours of the sensors mean, where that is known."
     bars = [f'<figcaption>{html.escape(name)}</figcaption>{colour_bar_html(card.modalities[name])}' for name in names
             if card.modalities[name].cmap and card.modalities[name].scale.unit]
-    return ''.join(f'<figure style="display:inline-block;width:14rem;margin:.5rem 1rem .5rem 0">{bar}</figure>' for bar in bars)
+    style = 'display:inline-block;width:14rem;margin:.5rem 1rem .5rem 0'
+    return ''.join(f'<figure style="{style}">{bar}</figure>' for bar in bars)
 
 def _worst(report, run, data, most):
     "The worst items: a table, and pictures where they can be made."

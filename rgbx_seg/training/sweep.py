@@ -239,7 +239,7 @@ def sweep(
     study = _open_study(optuna, job.out, axes, search, settings.get('seed', 0), words)
     _take_up(optuna, study, job.out, axes, retry)
     _work(optuna, study, job, trials)
-    while _take_up(optuna, study, job.out, axes, False): _work(optuna, study, job, trials)  # of a worker killed meanwhile
+    while _take_up(optuna, study, job.out, axes, False): _work(optuna, study, job, trials)  # a worker was killed
     _measure(study, job)
     found = _read_sweep(study, job, baseline)
     found.save()
