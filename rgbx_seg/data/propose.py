@@ -282,8 +282,10 @@ def _modality(name, kind, decode=None, channels=slice(None), n=None):
     cmap = None if name == 'rgb' or n == 3 and look.channels == 3 else 'inferno'
     path = place.pattern
     fit = decode == 'flir' and name != 'rgb' and 'uint8' not in look.types and kind.look.planes == -1
+    note = _meaning(f'{name} {place.key}', fields, look.radiometric)
+    unit = ('degrees C' if look.radiometric else 'centikelvin') if note else ''
     return Modality(name, re.sub(r'\{\d\}', '.', place.key), None if path else place.ext, n, cmap=cmap, path=path,
-                    decode=decode, note=_meaning(f'{name} {place.key}', fields, look.radiometric), fit=fit, **fields)
+                    decode=decode, note=note, unit=unit, fit=fit, **fields)
 
 # %% ../../nbs/data/38_propose.ipynb #1758846e
 def _bands(found):

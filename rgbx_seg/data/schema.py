@@ -24,6 +24,7 @@ def _in_words(hint):
     origin,args = _parts(hint)
     if origin in (types.UnionType, typing.Union): return ' or '.join(map(_in_words, args))
     if origin is typing.Literal: return ' or '.join(map(json.dumps, args))
+    if args[:1] == (typing.Any,): return 'a list'
     if origin is list or args[1:] == (...,): return f'a list, each {_in_words(args[0])}'
     if origin is tuple: return f'a list of {len(args)}, each {_in_words(args[0])}'
     if origin is dict and args: return f'an object, each value {_in_words(args[1])}'
