@@ -14,6 +14,7 @@ from ..core import RGBXError
 from .annotations import annotation_fields
 from .cards import Card
 from .codecs import IMAGE_EXTS
+from .items import first_names
 from .label_values import label_fields
 from .modality import Modality
 from .places import (
@@ -125,6 +126,13 @@ def _why_not(kind, names, label):
     if n >= .5*len(names): return None
     return f"{n} of {len(names)} names of RGB are there" if n else 'none of its names is one of RGB'
 
+# %% ../../nbs/data/38_propose.ipynb #1306f2e8
+def _without_rgb(found):
+    "Notes on names that a sensor has and RGB has not: they are no items."
+    alone = {kind.place.words: sorted(kind.names-found.rgb.names) for kind in found.others.values()}
+    return [f'{len(names)} files of {words} without one in {found.rgb.place.words} are no items: {first_names(names)}'
+            for words,names in alone.items() if names]
+
 # %% ../../nbs/data/38_propose.ipynb #e96ca8d9
 def _sort_out(root, kinds, told):
     "RGB, further modalities and labels of a folder."
@@ -147,6 +155,7 @@ def _sort_out(root, kinds, told):
         if why: found.notes.append(f'left out {kind.place.words} ({len(kind.place.all_files)} files): {why}')
         else: found.others[kind.place.name.lower()] = kind
     found.others = chosen or found.others
+    found.notes += _without_rgb(found)
     return found
 
 # %% ../../nbs/data/38_propose.ipynb #5931328e
@@ -319,6 +328,16 @@ def _modalities(found):
     else: first = {'rgb': _modality('rgb', found.rgb)}
     return first | {name: _modality(name, kind) for name,kind in found.others.items()}
 
+# %% ../../nbs/data/38_propose.ipynb #203b8bcf
+def _not_without_rgb(root, rgb, odd):
+    "A sensor's images are not taken for RGB where those of RGB are there and cannot be read."
+    if has_word(rgb.place.name, RGB_WORDS): return
+    for folder,why in odd:
+        if not why.startswith('no images') or not has_word(Path(folder).name, RGB_WORDS): continue
+        files = why.removeprefix('no images: ')
+        raise RGBXError(root/folder, f'{files} files, which are not read', ', '.join(IMAGE_EXTS),
+                        f'Convert them, or say which folder holds the colour images: --card rgb={rgb.key},...')
+
 # %% ../../nbs/data/38_propose.ipynb #ff386303
 def _labels(root, found):
     "Card fields of the labels: a folder of images, else annotation files, else none."
@@ -332,15 +351,6 @@ def _labels(root, found):
     path = place.pattern
     return dict(label_folder=re.sub(r'\{\d\}', '.', place.key), label_ext=None if path else place.ext,
                 label_path=path) | fields
-
-def _not_without_rgb(root, rgb, odd):
-    "A sensor's images are not taken for RGB where those of RGB are there and cannot be read."
-    if has_word(rgb.place.name, RGB_WORDS): return
-    for folder,why in odd:
-        if not why.startswith('no images') or not has_word(Path(folder).name, RGB_WORDS): continue
-        files = why.removeprefix('no images: ')
-        raise RGBXError(root/folder, f'{files} files, which are not read', ', '.join(IMAGE_EXTS),
-                        f'Convert them, or say which folder holds the colour images: --card rgb={rgb.key},...')
 
 def propose_card(root:Path, # Folder
     told:dict=None,         # {what: folder} that is known: 'rgb', 'label', or a further modality; 'group': a pattern of names
