@@ -33,10 +33,10 @@ def _taken(data, **how):
     except RGBXError: return None
 
 @verb('know your data', 'rgbx check mydata --save')
-def _check(data:str,        # DATA: a folder of images, or the folder of a known data set
+def _check(data:str,        # A folder of images, or the folder of a known data set
     *,
     # what is looked at
-    card:str=None,          # What the data is: a known data set's name or a card.json; default: found out
+    card:str=None,          # What the data are: a known data set's name or a card.json; default: found out
     group:str=None,         # Regular expression: items whose names agree in it stay in one split; default: each alone
     modalities:Names=None,  # Which; default: all
     part:bool=False,        # A part of the data: do not compare counts and sizes
@@ -73,7 +73,7 @@ def _prepare(name:str,      # A name of `rgbx datasets`
     print(f'written to {rx.prepare_data(name, src, dst, to, size, inpaint, tile, workers=workers or None)}')
 
 # %% ../../nbs/cli/20_lists.ipynb #c11c0019
-def _package_state():
+def package_state() -> list: # [(name, bytes, nanoseconds)]
     "The names, sizes and times of the package's files."
     home = Path(rx.__file__).parent
     files = sorted(file for file in home.rglob('*') if file.is_file() and file.suffix != '.pyc')
@@ -89,7 +89,7 @@ def _kept(list_verb):
     @functools.wraps(list_verb)
     def answer(*given, **how):
         if plugins(): return list_verb(*given, **how)
-        asked = repr((list_verb.__name__, given, sorted(how.items()), _package_state()))
+        asked = repr((list_verb.__name__, given, sorted(how.items()), package_state()))
         file = cache_folder()/'lists'/f'{hashlib.sha256(asked.encode()).hexdigest()[:32]}.txt'
         try: text = file.read_text(encoding='utf-8')
         except (OSError, ValueError):
