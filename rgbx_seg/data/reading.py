@@ -15,7 +15,7 @@ from .folder import DataFolder
 from ..registry import plugins
 
 # %% ../../nbs/data/42_reading.ipynb #4c37a4d2
-_READ = 'channels order decode bits span mean std grey cmap view align'.split()   # what a `Modality` says about reading
+_READ = 'channels order decode bits span mean std grey cmap view align unit note'.split()   # what is said of reading
 
 def _plain(modality):
     "How a modality is read, as plain data."

@@ -189,9 +189,8 @@ def rgbx_learner(
                        cbs=cbs+_callbacks(dls, model, optim, modality_dropout), **how)
     learn.recorder.loss = ValidLoss()
     if not progress: silence(learn)
-    elif not shows_bars():
-        learn.remove_cb(ProgressCallback)
-        learn.add_cb(EpochLines())
+    else: learn.add_cb(EpochLines())
+    if not shows_bars(): learn.remove_cb(ProgressCallback)
     return learn
 
 # %% ../../nbs/training/45_learner.ipynb #131d948e
