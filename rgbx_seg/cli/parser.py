@@ -154,6 +154,8 @@ def _about(comment, default):
     if no_default or 'default' in comment: return comment.replace('%', '%%')
     joint = 'x' if isinstance(default, Size) else ','
     shown = joint.join(map(str, default)) if isinstance(default, tuple) else default
+    comment,_,meant = comment.partition('; 0: ') if default == 0 else (comment, '', '')
+    if meant: shown = f'{shown}, {meant}'
     return f'{comment}; default: {shown}'.replace('%', '%%')
 
 def _place(parameter):
@@ -174,7 +176,7 @@ def _add_argument(group, parameter, comment):
         shown = dict(metavar=name.upper(), help=_about(comment, default))
         return group.add_argument(name, type=_WORDS[kind][0], **shown, **given)
     if kind is bool and default:
-        off,help = option.replace('--', '--no-', 1),f'Do not: {comment[:1].lower()}{comment[1:]}'
+        off,help = option.replace('--', '--no-', 1),f'Do not {comment[:1].lower()}{comment[1:]}'
         return group.add_argument(off, dest=name, action='store_false', help=help)
     if kind is bool: return group.add_argument(option, dest=name, action='store_true', help=comment)
     if kind is list:

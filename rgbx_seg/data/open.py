@@ -215,14 +215,14 @@ def _if_there(what, split, kwargs):
             return None
         raise
 
-def _held_out(first, say):
+def _held_out(first, say, why):
     "(training, validation) out of the training items, by seed 0."
     names,parts = first.names,divide(first.names)
     if 'val' not in parts or not isinstance(first, DataFolder):
-        say('no list val: scores during training are on the training items')
+        say(f'{why}: scores during training are on the training items')
         return first,first
     held = set(parts['val'])
-    say(f'no list val: {len(held)} of {len(names)} training items are held out for validation, by seed 0; '
+    say(f'{why}: {len(held)} of {len(names)} training items are held out for validation, by seed 0; '
         'test is not looked at (--set data.valid=test would)')
     return first.subset([name for name in names if name not in held],
                         first.split),first.subset(parts['val'], 'held out')
@@ -242,8 +242,9 @@ def open_both(what,         # A folder; or the open data sets (training, validat
     second = _if_there(what, 'val', kwargs) if 'val' in first.card.splits else None
     # a val that is part of train was trained on
     if second is not None and second.labels and not set(second.names) <= set(first.names): return first,second
-    if first.card.layout.classification: return first,first
-    return _held_out(first, say)
+    if first.card.layout.classification or not getattr(first, 'labels', True): return first,first
+    why = 'no list val' if second is None else 'val is part of train' if second.labels else 'val has no labels'
+    return _held_out(first, say, why)
 
 def all_splits(opened:list, # `DataFolder`s of one folder
     order:str=None,         # Of the channels of colour files; None: as they are read

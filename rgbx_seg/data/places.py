@@ -42,7 +42,8 @@ class _PlaceWords:
         "What the kind is called."
         if self.title: return self.title
         if self.suffix or self.prefix: return re.sub(r'[^\w]+|_', '', self.suffix or self.prefix) or self.key
-        return next((part for part in reversed(self.key.split('/')) if '{' not in part), self.key)
+        parts = [part for part in reversed(self.key.split('/')) if '{' not in part] or [self.key]
+        return next((part for part in parts if has_word(part, (*LABEL_WORDS, *X_WORDS, *RGB_WORDS))), parts[0])
 
     def base(self, path:Path # One of its files
     ) -> str:                # Without what all have in common
@@ -182,7 +183,7 @@ def find_places(root:Path, # A folder
 class Look:
     "What some files of a place say."
     channels:int=1                            # Most, without an opacity that says nothing
-    types:set=field(default_factory=set)      # Names of numpy types
+    types:dict=field(default_factory=dict)    # {name of a numpy type: the first file that has it}
     kinds:set=field(default_factory=set)      # 'png', 'jpeg', 'tiff', 'npy' ...
     sizes:set=field(default_factory=set)      # (height, width)
     values:set=field(default_factory=set)     # Whole numbers of one-channel files; None: too many, or fractions
@@ -272,7 +273,7 @@ def _look_at(look, path, random):
         except RGBXError: pass
     pixels,channels = _plain(stored)
     look.channels = max(look.channels, channels)
-    look.types.add(str(pixels.dtype))
+    look.types.setdefault(str(pixels.dtype), path)
     look.sizes.add(pixels.shape[:2])
     holes = array_holes(pixels) if stored.kind == 'npy' else stored.holes
     if channels == 1: _add_values(look, pixels, holes)
