@@ -370,11 +370,7 @@ def _check_labels(report, data, whole, add):
                    'Put masks into a folder beside those of the images, with the names of the images; '
                    '`rgbx predict` needs none')
     counts,ignore = report.pixels.get('train'),ds.card.layout.ignore
-    if counts is None or not whole: return
-    if counts[:ds.card.num_classes].any():
-        if ds.card.num_classes > 1: return
-        return add('error', 'one-class', f'one class alone, {ds.card.classes[0]!r}: there is nothing to tell apart',
-                   'Give what is to be found a number of its own in the labels; 255 is void')
+    if counts is None or counts[:ds.card.num_classes].any() or not whole: return
     add('error', 'all-void', f'all labels of train are void ({ignore}) in every pixel: there is nothing to learn',
         'Look at the labels: is their void the object?')
 

@@ -11,7 +11,7 @@ from ..core import RGBXError, choose
 
 # %% ../../nbs/data/01_schema.ipynb #bbeb5581
 _WORDS = {str: 'a text', bool: 'true or false', int: 'a whole number', float: 'a number', type(None): 'null',
-          dict: 'an object'}
+          dict: 'an object', typing.Any: 'any value'}
 _EXAMPLES = {str: 'a', bool: True, int: 1, float: .5, type(None): None, dict: {}}
 
 @functools.cache

@@ -12,6 +12,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 import numpy as np
 from ...core import RGBXError
+from .clouds import is_cloud, read_calibration, seen_points
 from .geometry import valid_mask, warp
 from .record import (alignment_dict, alignment_from_dict, aligned, largest_rectangle, matrix_for,
                                         read_alignment)
@@ -19,13 +20,16 @@ from .structure import kind_of
 from ..modality import Modality
 
 # %% ../../../nbs/data/align/52_apply.ipynb #872dd19c
-def with_alignments(card:'Card|str', # A card whose modalities may name an alignment.json
+def with_alignments(card:'Card|str', # A card whose modalities may name an alignment.json, or a calibration
     root:Path,            # Of the data
 ):                        # The same, or a copy that holds the records
-    "The records in place of their files' names."
+    "The records and calibrations in place of their files' names."
+    def held_of(modality:Modality):
+        file,points = Path(root)/modality.align,(modality.decode or '').startswith('points')
+        return read_calibration(file) if points else alignment_dict(read_alignment(file))
     named = {name: m for name,m in card.modalities.items() if isinstance(m.align, str)}
     if not named: return card
-    held = {name: replace(m, align=alignment_dict(read_alignment(Path(root)/m.align))) for name,m in named.items()}
+    held = {name: replace(m, align=held_of(m)) for name,m in named.items()}
     return replace(card, modalities=card.modalities | held)
 
 # %% ../../../nbs/data/align/52_apply.ipynb #c4da8ceb
@@ -78,7 +82,7 @@ def registrations(card:'Card' # Of an open data set, or of a run's reading
 ) -> dict:                     # {modality: `Alignment`}
     "The records that are in a card."
     return {name: _record(json.dumps(modality.align, sort_keys=True))
-            for name,modality in card.modalities.items() if isinstance(modality.align, dict)}
+            for name,modality in card.modalities.items() if isinstance(modality.align, dict) and not is_cloud(modality)}
 
 def _inside(record, size):
     "What a sensor sees of pictures of RGB that have this size."
@@ -110,3 +114,11 @@ def valid_masks(card:'Card', # Of an open data set
     if not others: return {}
     whole,(top,left,height,width) = _cut_box(cutting, tuple(size))
     return {name: _inside(record, whole)[top:top+height,left:left+width] for name,record in others.items()}
+
+def seen_masks(card:'Card', # Of an open data set
+    images:dict,            # {modality: (H, W, C) of an item, as the data set gives it}
+) -> dict:                  # {modality: (H, W) bool}
+    "Where each registered sensor, and each sensor of points, sees something in an item."
+    size = next(iter(images.values())).shape[:2]
+    clouds = [name for name,modality in card.modalities.items() if is_cloud(modality) and name in images]
+    return {**valid_masks(card, size), **{name: seen_points(images[name]) for name in clouds}}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 import numpy as np
 from ...core import RGBXError, cache_folder, cv2_, write_text
+from .clouds import is_cloud
 from .estimate import estimate
 from .geometry import corner_distances, coverage, resize_matrix
 from .record import alignment_from_dict, matrix_for
@@ -106,7 +107,8 @@ def loose_sensors(dataset:'DataSet' # Open
     "The modalities that have edges to compare with those of the first."
     card = dataset.card
     if card.layout.classification or not hasattr(dataset, 'read'): return []
-    return [name for name in dataset.modalities[1:] if name not in SPARSE and kind_of(name) != 'event']
+    return [name for name in dataset.modalities[1:]
+            if name not in SPARSE and kind_of(name) != 'event' and not is_cloud(card.modalities[name])]
 
 def _chosen(dataset, x, names, pairs):
     "Names of a few items; of a registered rig those that its record was not made from, where there are any."
