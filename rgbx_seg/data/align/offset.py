@@ -95,7 +95,7 @@ def _pairs(dataset, names, modality):
 
 def _place(modality, size_rgb, size_x, where):
     "The matrix by which the reader puts X onto RGB."
-    if modality.align: return matrix_for(alignment_from_dict(modality.align), size_rgb, size_x, where)
+    if modality.align and not modality.align.get('applied'): return matrix_for(alignment_from_dict(modality.align), size_rgb, size_x, where)
     return resize_matrix(size_rgb, size_x)
 
 def _spread(names, count):
