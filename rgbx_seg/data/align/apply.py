@@ -92,6 +92,7 @@ class Registered:
         "(height, width) bool: the pixels of RGB that X sees."
         return valid_mask(*self._place)
 
+# %% ../../../nbs/data/align/52_apply.ipynb #f815b23b
 def crop_to(image:np.ndarray, # (H, W) or (H, W, C)
     inside:np.ndarray,        # (H, W) bool
 ) -> np.ndarray:              # The part in the largest rectangle of `inside`
