@@ -36,6 +36,8 @@ class _Controls(W.VBox):
                           self.said, self.choice])
 
 # %% ../../nbs/explorer/60_runs.ipynb #b1accd47
+_APART = '<style>.rgbx-runs td, .rgbx-runs th {padding: 0 .6em}</style>'
+
 class RunsPanel(_Controls):
     "The runs below a folder, to filter, to sort and to choose from."
     def __init__(self,
@@ -63,7 +65,7 @@ class RunsPanel(_Controls):
     def _show(self, found):
         "A list in the table, and its names to choose from."
         self.found = found
-        self.said.value,self.table.value = '',found._repr_html_()
+        self.said.value,self.table.value = '',f'<div class="rgbx-runs">{_APART}{found._repr_html_()}</div>'
         names = [line['name'] for line in found.lines]
         kept = self.choice.value if self.choice.value in names else None
         self.choice.options = names

@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../../../nbs/training/callbacks/62_track.ipynb #bd1975e5
-import json, math, os, time
+import contextlib, io, json, logging, math, os, time
 from pathlib import Path
 from ...core import RGBXError, choose, need, write_text
 from ...data.schema import by_path, read_json
@@ -41,12 +41,12 @@ class _WandB:
 class _Trackio:
     "Trackio, on this machine."
     def __init__(self, folder, settings, step, known):
-        trackio = need('trackio', 'track', '--track trackio')
-        self.run = trackio.init(project=_project('TRACKIO_PROJECT'), name=known or None,
-                                resume='allow' if known else 'never', config=by_path(settings), embed=False)
+        self.trackio = need('trackio', 'track', '--track trackio')
+        self.run = self.trackio.init(project=_project('TRACKIO_PROJECT'), name=known or None,
+                                     resume='allow' if known else 'never', config=by_path(settings), embed=False)
         self.name = self.run.name
     def numbers(self, values:dict, step:int): self.run.log(values, step=step)
-    def close(self, failed:bool): self.run.finish()
+    def close(self, failed:bool): self.trackio.finish()          # `run.finish()` alone is done again at the exit
 
 # %% ../../../nbs/training/callbacks/62_track.ipynb #0563ab22
 _LONGEST = 500   # characters of a setting that every store of MLflow takes
@@ -55,6 +55,7 @@ class _MLflow:
     "MLflow."
     def __init__(self, folder, settings, step, known):
         self.mlflow = need('mlflow', 'track', '--track mlflow')
+        for name in ('mlflow', 'alembic'): logging.getLogger(name).setLevel(logging.WARNING)
         self.client = self.mlflow.MlflowClient()
         if known:
             self.name = known
@@ -83,6 +84,10 @@ def check_trackers(
     for name in names: choose(name, TRACKERS, 'tracker')
     return tuple(dict.fromkeys(names))
 
+def _silence():
+    "A context for what trackers say of themselves."
+    return contextlib.redirect_stdout(io.StringIO())
+
 def _first_line(error):
     "The beginning of an error, in one line."
     return ' '.join(f'{type(error).__name__}: {error}'.split())[:160]
@@ -104,7 +109,8 @@ class Tracking:
         self.open,known = {},_known(folder) if step else {}
         settings = read_json(folder/'config.json', 'what training wrote') if (folder/'config.json').exists() else {}
         for name in check_trackers(names):
-            try: self.open[name] = TRACKERS[name](folder, settings, step, known.get(name, ''))
+            try:
+                with _silence(): self.open[name] = TRACKERS[name](folder, settings, step, known.get(name, ''))
             except RGBXError: raise
             except Exception as e:
                 raise RGBXError(f'--track {name}', _first_line(e), 'a tracker that begins',
@@ -126,7 +132,8 @@ class Tracking:
     def _each(self, act):
         "Do something with every tracker; one that fails is left out from then on."
         for name,tracker in list(self.open.items()):
-            try: act(tracker)
+            try:
+                with _silence(): act(tracker)
             except Exception as e:
                 del self.open[name]
                 print(f'--track {name} failed and is left out; the run goes on ({_first_line(e)})')
