@@ -39,6 +39,14 @@ def _record(text): return alignment_from_dict(json.loads(text))
 @lru_cache(8)
 def _box(inside, size): return largest_rectangle(np.frombuffer(inside, bool).reshape(size))
 
+def place_of(record:'Alignment', # Of an X
+    size:tuple,                 # (height, width) of pictures of RGB
+) -> tuple:                     # (3, 3), that size, and X's to it
+    "How X lies on pictures of any size."
+    factor = size[0]/record.size_rgb[0]
+    size_x = tuple(round(side*factor) for side in record.size_x)
+    return matrix_for(record, size, size_x, record.x),tuple(size),size_x
+
 def fill_values(modality:Modality # Of X
 ) -> np.ndarray:                    # (channels,), as images are read: 0 to 255
     "The values that become 0 after normalisation; of depth 0, which means missing."
@@ -57,19 +65,34 @@ class Registered:
         where:str,              # For messages
     ):
         record = _record(json.dumps(modality.align, sort_keys=True))
+        self.crop = record.outside == 'crop'                                         # Cut the pictures to what X sees?
+        if record.applied: self._take(image, holes, record, modality, size, where)
+        else: self._warp(image, holes, record, modality, size, where)
+        if record.outside == 'void': self.holes = ~self.inside if self.holes is None else self.holes | ~self.inside
+
+    def _warp(self, image, holes, record, modality, size, where):
         nearest = kind_of(modality.name) in ('depth', 'event')
         H = matrix_for(record, size, image.shape[:2], where)
         self._place = H,size,image.shape[:2]
         self.image = aligned(image, record, size, fill_values(modality), nearest, where)   # (height, width, c)
-        self.crop = record.outside == 'crop'                                         # Cut the pictures to what X sees?
         self.holes = None if holes is None else warp(holes.astype(np.uint8), H, size, nearest=True) > 0
-        if record.outside == 'void': self.holes = ~self.inside if self.holes is None else self.holes | ~self.inside
+
+    def _take(self, image, holes, record, modality, size, where):
+        "Files that were warped before: only what X did not see is made missing."
+        if image.shape[:2] != tuple(size):
+            raise RGBXError(where, f'{image.shape[1]} x {image.shape[0]} pixels',
+                            f"{size[1]} x {size[0]}, RGB's: X was registered when its files were written",
+                            'rgbx align DATA --resample writes such files')
+        self._place = place_of(record, size)
+        self.image,self.holes = image.copy(),holes
+        self.image[~self.inside] = fill_values(modality)
 
     @cached_property
     def inside(self) -> np.ndarray:
         "(height, width) bool: the pixels of RGB that X sees."
         return valid_mask(*self._place)
 
+# %% ../../../nbs/data/align/52_apply.ipynb #f815b23b
 def crop_to(image:np.ndarray, # (H, W) or (H, W, C)
     inside:np.ndarray,        # (H, W) bool
 ) -> np.ndarray:              # The part in the largest rectangle of `inside`
@@ -86,9 +109,7 @@ def registrations(card:'Card' # Of an open data set, or of a run's reading
 
 def _inside(record, size):
     "What a sensor sees of pictures of RGB that have this size."
-    factor = size[0]/record.size_rgb[0]
-    size_x = tuple(round(side*factor) for side in record.size_x)
-    return valid_mask(matrix_for(record, size, size_x, record.x), size, size_x)
+    return valid_mask(*place_of(record, size))
 
 def _cut_box(records, size):
     "(size before the cut, its box) of pictures that were cut to what the sensors of `records` see."

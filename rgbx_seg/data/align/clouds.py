@@ -272,4 +272,5 @@ def cloud_modality(name:str, # Of the modality
     scale = np.sqrt((values**2).mean(0))/255
     return replace(first, cmap='turbo', mean=(0.,)*3, std=tuple(np.maximum(scale, 1e-6).tolist()),
                    span=(float(low), float(max(high, low+1e-6))),
-                   note=f'{words.replace(",", ", ")}; metres; 0: no point')
+                   unit='m',
+                   note=f'{words.replace(",", ", ")}; 0: no point')

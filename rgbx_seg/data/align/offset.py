@@ -95,8 +95,8 @@ def _pairs(dataset, names, modality):
 
 def _place(modality, size_rgb, size_x, where):
     "The matrix by which the reader puts X onto RGB."
-    if modality.align: return matrix_for(alignment_from_dict(modality.align), size_rgb, size_x, where)
-    return resize_matrix(size_rgb, size_x)
+    if not modality.align or modality.align.get('applied'): return resize_matrix(size_rgb, size_x)
+    return matrix_for(alignment_from_dict(modality.align), size_rgb, size_x, where)
 
 def _spread(names, count):
     return [names[k] for k in np.unique(np.linspace(0, len(names)-1, min(count, len(names))).astype(int))]

@@ -188,8 +188,9 @@ def _resample(dataset, record):
         fill = _stored_fill(dataset.card.modalities[x], stored)
         _write(root/f'{x}_aligned'/f'{name}.png', aligned(stored, record, record.size_rgb, fill, nearest, name))
         if record.coverage < .999: _write(root/f'{x}_valid'/f'{name}.png', inside.astype(np.uint8)*255)
-    card = _own_card(dataset, root)
-    changed = replace(card.modalities[x], folder=f'{x}_aligned', ext='.png', path=None, align=None, fit=False)
+    card,file = _own_card(dataset, root),f'{x}_aligned/alignment.json'
+    write_alignment(root/file, replace(record, applied=True))
+    changed = replace(card.modalities[x], folder=f'{x}_aligned', ext='.png', path=None, align=file, fit=False)
     replace(card, modalities=card.modalities | {x: changed}).save(root/'card.json')
 
 def _write(path, image):
