@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['RGBXError', 'nearest', 'choose', 'process_lives', 'sweep_parts', 'atomic_path', 'write_text', 'Stopped',
            'leave_signals', 'worker_error', 'is_offline', 'cache_folder', 'set_seed', 'shows_bars', 'bar',
-           'constant_result', 'need', 'cv2_', 'repo_root']
+           'constant_result', 'need', 'cv2_', 'short', 'repo_root']
 
 # %% ../nbs/00_core.ipynb #fcd39f8e
-import contextlib, difflib, errno, importlib, os, random, re, signal, socket, sys, tempfile, time, zlib
+import contextlib, difflib, errno, importlib, math, os, random, re, signal, socket, sys, tempfile, time, zlib
 from collections.abc import Callable, Iterable
 from multiprocessing import active_children
 from multiprocessing.util import Finalize
@@ -128,16 +128,18 @@ def _no_space(path):
 
 # %% ../nbs/00_core.ipynb #117164ee
 @contextlib.contextmanager
-def atomic_path(path:Path): # The final path; its folder is made if it is missing
+def atomic_path(path:Path, # The final path; its folder is made if it is missing
+    sync:bool=True,        # Through to the disk, so that it outlives a power cut and not only a killed process
+):
     "A temporary path in the same folder, moved to `path` when the block ends well and removed when it does not."
     path = Path(path)
     unfinished = _begin_part(path)
     try:
         yield unfinished
         unfinished.chmod(0o666 & ~_umask())
-        _sync(unfinished)
+        if sync: _sync(unfinished)
         os.replace(unfinished, path)
-        _sync(path.parent, folder=True)
+        if sync: _sync(path.parent, folder=True)
     except Exception as e:
         if _is_full(e) or _full(path.parent): raise _no_space(path) from e
         if isinstance(e, (IsADirectoryError, NotADirectoryError, PermissionError)):
@@ -251,6 +253,14 @@ def cv2_():
         raise ImportError(f'OpenCV does not import ({e}). Either install its system libraries (Debian: apt-get install '
                           'libgl1 libglib2.0-0), or replace opencv-python by opencv-python-headless: pip uninstall '
                           'opencv-python; pip install opencv-python-headless') from e
+
+# %% ../nbs/00_core.ipynb #d40759cc
+def short(
+    value:float # Any number, NaN or None
+) -> str:       # Four digits that count, '-' for undefined
+    "A number that is no score, for people: a loss, a temperature, a rate."
+    undefined = value is None or math.isnan(value)
+    return '-' if undefined else f'{value:.4g}'
 
 # %% ../nbs/00_core.ipynb #6d7d0497
 def repo_root() -> Path: # The folder that holds `settings.ini`, or the current folder where there is none above

@@ -11,6 +11,7 @@ from pathlib import Path
 import rgbx_seg as rx
 from ..core import RGBXError, Stopped, nearest
 from ..registry import load_plugin
+from .complete import complete, script
 from .parser import VERBS, WrongWords, call_words, make_parser
 
 # %% ../../nbs/cli/90_main.ipynb #c11d0006
@@ -33,42 +34,6 @@ def _overview():
     lines += ['', 'rgbx VERB --help       the options of a verb, with an example', 'rgbx --version',
               'rgbx completion bash   (or zsh) completion for the shell: source <(rgbx completion bash)']
     return '\n'.join(lines)
-
-# %% ../../nbs/cli/90_main.ipynb #c11d0009
-_BASH = '''_rgbx() {
-  local word=${COMP_WORDS[COMP_CWORD]} words
-  if [ $COMP_CWORD -eq 1 ]; then words="%s"
-  else case ${COMP_WORDS[1]} in
-%s
-  esac; fi
-  COMPREPLY=($(compgen -W "$words" -- "$word"))
-  [ $COMP_CWORD -gt 1 ] && [[ $word != -* ]] && COMPREPLY=($(compgen -f -- "$word"))
-}
-complete -o filenames -F _rgbx rgbx'''
-
-_ZSH = '''#compdef rgbx
-_rgbx() {
-  local -a verbs options
-  verbs=(%s)
-  if (( CURRENT == 2 )); then compadd -- $verbs; return; fi
-  case $words[2] in
-%s
-  esac
-  if [[ $PREFIX == -* ]]; then compadd -- $options; else _files; fi
-}
-compdef _rgbx rgbx'''
-
-def _options(verb):
-    "The option strings of a verb."
-    return [option for action in make_parser(verb)._actions for option in action.option_strings]
-
-def _completion(shell):
-    "The script for a shell."
-    if shell not in ('bash', 'zsh'): raise WrongWords(f'completion: found {shell!r}; expected bash or zsh')
-    names = ' '.join([*VERBS, 'completion'])
-    form = '    {}) words="{}";;' if shell == 'bash' else '    {}) options=({});;'
-    cases = [form.format(verb.name, ' '.join(_options(verb))) for verb in VERBS.values()]
-    return (_BASH if shell == 'bash' else _ZSH) % (names, '\n'.join(cases))
 
 # %% ../../nbs/cli/90_main.ipynb #c11d000b
 _SYSTEM = {errno.ENOSPC: ('space left on that disk', 'Make room, or choose another folder.'),
@@ -120,7 +85,8 @@ def _run(words):
     "Do what the words say; the exit status."
     if not words or words[0] in ('-h', '--help', 'help'): print(_overview())
     elif words[0] == '--version': print(f'rgbx_seg {rx.__version__}')
-    elif words[0] == 'completion': print(_completion(words[1] if len(words) > 1 else ''))
+    elif words[:2] == ['completion', 'words']: print('\n'.join(complete(' '.join(words[2:]))))
+    elif words[0] == 'completion': print(script(words[1] if len(words) > 1 else ''))
     elif words[0] not in VERBS:
         near = ', '.join(nearest(words[0], VERBS))
         raise WrongWords(f'found {words[0]!r}; expected a verb such as {near}\nrgbx --help lists them')

@@ -39,7 +39,7 @@ def _draw(data, modality, folder):
 
 # %% ../../nbs/cli/30_align.ipynb #9c5952a9
 @verb('know your data', 'rgbx align mydata --x thermal')
-def align_(data:str,        # DATA: a folder with images of two cameras
+def align_(data:str,        # A folder with images of two cameras
     *,
     # what is registered
     x:str=None,             # The modality; default: the only one besides RGB

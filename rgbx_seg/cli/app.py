@@ -10,7 +10,7 @@ from .parser import package, verb
 
 # %% ../../nbs/cli/50_app.ipynb #e8fec507
 @verb('use', 'rgbx app runs/mine')
-def _app(run:str,        # RUN: a run folder, a saved model, or a name of `rgbx weights`
+def _app(run:str,        # A run folder, a saved model, or a name of `rgbx weights`
     *,
     # the page
     port:int=7860,       # The first one that is tried on 127.0.0.1

@@ -49,7 +49,7 @@ def _onnx_form(*,
     kernels:bool=False,     # Call the native kernel, which is copied beside the file: several times faster
     raw:bool=False,         # Take 8-bit images and normalise them inside
     argmax:bool=False,      # Give classes instead of scores
-    check:str=None,         # DATA: also compare masks on its items; default: a random image alone
+    check:str=None,         # Also compare masks on the items of this data set; default: a random image alone
 ):
     "onnx"
 
@@ -60,7 +60,7 @@ def _upload(*,
     "hub"
 
 @verb('use', 'rgbx export runs/first --to onnx --raw --argmax --check mydata', _onnx_form, _upload)
-def _export(run:str,        # RUN: a run folder or a saved model
+def _export(run:str,        # A run folder, a saved model, or a name of `rgbx weights`
     *,
     # format
     to:str='onnx',          # onnx, program (torch.export) or hub (a folder for `from_pretrained`)

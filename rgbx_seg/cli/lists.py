@@ -6,10 +6,11 @@
 __all__ = []
 
 # %% ../../nbs/cli/20_lists.ipynb #c11c0003
-import dataclasses, fnmatch, textwrap
+import contextlib, dataclasses, fnmatch, functools, hashlib, io, textwrap
+from pathlib import Path
 import rgbx_seg as rx
-from ..core import RGBXError, nearest, write_text
-from ..registry import DATASETS, ENCODERS, FUSIONS, HEADS, MODELS, PROTOCOLS, QUIRKS, RECIPES
+from ..core import RGBXError, cache_folder, nearest, write_text
+from ..registry import DATASETS, ENCODERS, FUSIONS, HEADS, MODELS, PROTOCOLS, QUIRKS, RECIPES, plugins
 from .counts import COUNTS, count_model
 from .parser import Names, Size, card_words, package, verb
 
@@ -31,12 +32,14 @@ def _taken(data, **how):
     try: return package.data.open.describe(rx.open_data(data, None, labels=None, **how))
     except RGBXError: return None
 
+# %% ../../nbs/cli/20_lists.ipynb #e5479620
 @verb('know your data', 'rgbx check mydata --save')
-def _check(data:str,        # DATA: a folder of images, or the folder of a known data set
+def _check(data:str,        # A folder of images, or the folder of a known data set
     *,
     # what is looked at
-    card:str=None,          # What the data is: a known data set's name or a card.json; default: found out
+    card:str=None,          # What the data are: a known data set's name or a card.json; default: found out
     group:str=None,         # Regular expression: items whose names agree in it stay in one split; default: each alone
+    cameras:str=None,       # JSON of a calibration that puts point clouds, or depth images, onto RGB; default: none
     modalities:Names=None,  # Which; default: all
     part:bool=False,        # A part of the data: do not compare counts and sizes
     n:int=0,                # Items to read of each split; 0: all
@@ -46,7 +49,7 @@ def _check(data:str,        # DATA: a folder of images, or the folder of a known
     workers:int=0,          # Threads; 0: one per core
 ):
     "Say what a folder or a known data set was taken for, what is wrong with it, and what to do."
-    card = card_words(card, group)
+    card = card_words(card, group, cameras)
     taken = _taken(data, card=card, modalities=modalities)
     if taken: print(taken)
     report = rx.check_data(data, card, modalities, full=not part, n=n or None, workers=workers or None)
@@ -70,6 +73,32 @@ def _prepare(name:str,      # A name of `rgbx datasets`
 ):
     "Write the processed layout of a data set from its original download; a stopped run goes on."
     print(f'written to {rx.prepare_data(name, src, dst, to, size, inpaint, tile, workers=workers or None)}')
+
+# %% ../../nbs/cli/20_lists.ipynb #c11c0019
+def package_state() -> list: # [(name, bytes, nanoseconds)]
+    "The names, sizes and times of the package's files."
+    home = Path(rx.__file__).parent
+    files = sorted(file for file in home.rglob('*') if file.is_file() and file.suffix != '.pyc')
+    return [(str(file.relative_to(home)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+def _said(list_verb, given, how):
+    "What a list prints."
+    with contextlib.redirect_stdout(io.StringIO()) as text: list_verb(*given, **how)
+    return text.getvalue()
+
+def _kept(list_verb):
+    "A list that prints what it printed last time, where neither the package nor the question has changed."
+    @functools.wraps(list_verb)
+    def answer(*given, **how):
+        if plugins(): return list_verb(*given, **how)
+        asked = repr((list_verb.__name__, given, sorted(how.items()), package_state()))
+        file = cache_folder()/'lists'/f'{hashlib.sha256(asked.encode()).hexdigest()[:32]}.txt'
+        try: text = file.read_text(encoding='utf-8')
+        except (OSError, ValueError):
+            text = _said(list_verb, given, how)
+            with contextlib.suppress(RGBXError, OSError): write_text(file, text)   # a full disk, or a folder of someone else's
+        print(text, end='')
+    return answer
 
 # %% ../../nbs/cli/20_lists.ipynb #c11c0008
 def _matching(what, pattern, names):
@@ -108,6 +137,7 @@ def _model_table(names):
         print(line.rstrip())
 
 @verb('choose', "rgbx models 'sigma*'")
+@_kept
 def _models(pattern:str='*', # A pattern, or one name to show all about it
     *,
     # what is counted
@@ -127,6 +157,7 @@ def _models(pattern:str='*', # A pattern, or one name to show all about it
 
 # %% ../../nbs/cli/20_lists.ipynb #c11c000a
 @verb('choose', 'rgbx recipes sigma_tiny/mfnet')
+@_kept
 def _recipes(pattern:str='*', # A pattern, or one name to show all its settings
 ):
     "List the recipes of the publications with what they reproduce."
@@ -138,6 +169,7 @@ def _recipes(pattern:str='*', # A pattern, or one name to show all its settings
         if value not in (None, '', {}, False): print(f'{key:14} {value}')
 
 @verb('choose', "rgbx protocols '*/nyudv2*'")
+@_kept
 def _protocols(pattern:str='*', # A pattern, e.g. sigma/* or */nyudv2*
 ):
     "List the evaluation protocols with their settings and what they stand for."
@@ -174,6 +206,7 @@ def _card_text(card, layout):
 
 # %% ../../nbs/cli/20_lists.ipynb #b4b51c93
 @verb('choose', 'rgbx datasets mfnet')
+@_kept
 def _datasets(pattern:str='*', # A pattern, or one name to show all about it
 ):
     "List the data sets that are read as they were downloaded; of one, its whole card in every layout."

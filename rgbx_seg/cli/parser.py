@@ -124,12 +124,12 @@ def options_of(group:object, # A function whose parameters are options
 
 def card_words(card:str, # --card
     group:str,           # --group: a pattern of names
+    cameras:str=None,    # --cameras: a calibration
 ) -> str:                # For `open_data`: what the data are, in words; None where nothing was typed
-    "The words of --card with the pattern of --group."
-    if group is None: return card
-    if card is None: return f'group={group}'
-    if '=' in card: return f'{card},group={group}'
-    raise RGBXError('--group', f'--card {card}, which knows its splits', 'a folder whose splits are drawn',
+    "The words of --card with the pattern of --group and the file of --cameras."
+    more = [f'{key}={value}' for key,value in (('group', group), ('cameras', cameras)) if value is not None]
+    if not more or card is None or '=' in card: return ','.join([card, *more] if card else more) or None
+    raise RGBXError(f"--{more[0].partition('=')[0]}", f'--card {card}, which knows that', 'a folder without a card',
                     'Leave one of them out')
 
 # %% ../../nbs/cli/00_parser.ipynb #c11a000e
@@ -154,6 +154,8 @@ def _about(comment, default):
     if no_default or 'default' in comment: return comment.replace('%', '%%')
     joint = 'x' if isinstance(default, Size) else ','
     shown = joint.join(map(str, default)) if isinstance(default, tuple) else default
+    comment,_,meant = comment.partition('; 0: ') if default == 0 else (comment, '', '')
+    if meant: shown = f'{shown}, {meant}'
     return f'{comment}; default: {shown}'.replace('%', '%%')
 
 def _place(parameter):
@@ -174,7 +176,7 @@ def _add_argument(group, parameter, comment):
         shown = dict(metavar=name.upper(), help=_about(comment, default))
         return group.add_argument(name, type=_WORDS[kind][0], **shown, **given)
     if kind is bool and default:
-        off,help = option.replace('--', '--no-', 1),f'Do not: {comment[:1].lower()}{comment[1:]}'
+        off,help = option.replace('--', '--no-', 1),f'Do not {comment[:1].lower()}{comment[1:]}'
         return group.add_argument(off, dest=name, action='store_false', help=help)
     if kind is bool: return group.add_argument(option, dest=name, action='store_true', help=comment)
     if kind is list:

@@ -29,7 +29,7 @@ def _judged(*,
 # %% ../../nbs/cli/40_sweep.ipynb #a62fa87b
 @verb('train', 'rgbx sweep mydata --over model=sigma_tiny,cmx_mit_b2 --over seed=0,1,2 --out sweeps/first',
       _common, _judged)
-def _sweep(data:str,    # DATA: as for `rgbx train`
+def _sweep(data:str,    # As for `rgbx train`
     *,
     # what varies
     over:list=None,     # An axis: NAME=VALUE,VALUE or NAME=LOW..HIGH, perhaps with :log
@@ -46,5 +46,6 @@ def _sweep(data:str,    # DATA: as for `rgbx train`
     machine = {name: given[name] for name in ('card', 'device', 'workers') if given[name] is not None}
     found = rx.sweep(data, axes, out, given['recipe'], trials, search, given['split'], given['protocol'],
                      given['baseline'], retry, **settings | machine)
-    print(f'{found}\nwritten to {found.folder}: sweep.csv, sweep.md, sweep.png')
+    written = [name for name in ('sweep.csv', 'sweep.md', 'sweep.png') if (found.folder/name).exists()]
+    print(f"{found}\nwritten to {found.folder}: {', '.join(written)}")
     return int(any(cell['state'] == 'fail' for cell in found.cells))

@@ -162,7 +162,10 @@ def check_class_pixels(card:'Card', # `Card`
     mistakes:'Mistakes',     # `Mistakes` of the data set
     add:'Callable',          # Notes a problem
 ):
-    "Classes that are absent or rare, and void."
+    "Classes that are absent or rare, or one alone, and void."
+    if card.num_classes == 1 and 'train' in pixels and not card.layout.classification:
+        add('error', 'one-class', f'one class alone, {card.classes[0]!r}: there is nothing to tell apart',
+            'Give what is to be found a number of its own in the labels; 255 is void')
     for split,counts in pixels.items():
         total = counts.sum()
         if not total: continue

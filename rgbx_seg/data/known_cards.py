@@ -30,6 +30,7 @@ TOY_NOTES = dict(
     sar='8 bit, 255 (dB + 30)/36 of the amplitude', nir='8 bit, reflectance', thermal_raw='16 bit, centikelvin',
     depth_raw='16 bit, mm, 0: no measurement')
 _TOY_SPANS = dict(thermal_raw=(25315, 31815), depth_raw=(0, 60000))
+_TOY_UNITS = dict(thermal='degrees C', depth='m', sar='dB', thermal_raw='centikelvin', depth_raw='mm')
 _TOY_MAPS = dict(thermal='inferno', thermal_raw='inferno', depth='turbo', depth_raw='turbo', sar='gray', nir='gray')
 
 # %% ../../nbs/data/08_known_cards.ipynb #7ca44246
@@ -41,7 +42,7 @@ def toy_modality(name:str, # 'thermal', 'depth', 'lidar', 'event', 'sar', 'nir',
     span = _TOY_SPANS.get(name)
     folder = folder or ('RGB' if name == 'rgb' else name)
     return Modality(name, folder, '.png', cmap=_TOY_MAPS.get(name), bits=16 if span else 8, span=span,
-                    note=TOY_NOTES[name])
+                    note=TOY_NOTES[name], unit=_TOY_UNITS.get(name, ''))
 
 def toy_card(modalities:list=('rgb', 'thermal'), # RGB first; 'sar' or 'nir' among them: the aerial scenes
     size:tuple=(96, 128),                        # (height, width)

@@ -54,9 +54,10 @@ def _painted(colours, decoder='colours'):
 def _by_values(values):
     "Card fields and notes of class numbers."
     seen = sorted(value for value in values if value not in (255, -1, 65535))
-    if seen == [0] and 255 in values:
+    top = next((value for value in (255, 65535) if value in values), None)
+    if seen == [0] and top:                                            # 65535 is read as 255
         return (dict(classes=['background', 'object'], label_map={0: 0, 255: 1}),
-                ['labels hold 0 and 255 alone: a binary mask, 255 is the class "object" and not void'])
+                [f'labels hold 0 and {top} alone: a binary mask, {top} is the class "object" and not void'])
     if not seen: return dict(classes=['class 0']),['every label that was looked at is void (255)']
     top,n = seen[-1],len(seen)
     if top > 254: return dict(classes=[f'value {v}' for v in seen[:200]]),[f'labels hold values up to {top}']

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Literal
-from ..core import RGBXError
+from ..core import RGBXError, short
 from .schema import check_fields
 
 # %% ../../nbs/data/06_modality.ipynb #c297f7c2
@@ -52,6 +52,40 @@ def check_ending(ending:str, # Of files: '.png', '_rgb.png'; None: the reader lo
     if ending is None or re.fullmatch(r'[\w. +-]*\.\w+', ending): return ending
     raise RGBXError(where, repr(ending)[:80], "an ending such as '.png'")
 
+# %% ../../nbs/data/06_modality.ipynb #81fea0b9
+_SI = {'centikelvin': (.01, -273.15, '°C'), 'kelvin': (1., -273.15, '°C'), 'K': (1., -273.15, '°C'),
+       'degrees C': (1., 0., '°C'), 'mm': (.001, 0., 'm'), 'decimetres': (.1, 0., 'm'), 'metres': (1., 0., 'm')}
+_UNIT = re.compile(r'\b(centikelvin|degrees C|mm|metres|decimetres|dB)\b| in (m)\b')
+_LINE = re.compile(r'255 \((?:\w+) \+ ([\d.]+)\)/([\d.]+)')
+_INVERSE = re.compile(r'([\d.]+)/[A-Z]\b')
+
+@dataclass(frozen=True)
+class Scale:
+    "From the number in an image to the value that was measured."
+    unit:str=''       # '' where it is not known
+    gain:float=1.
+    offset:float=0.
+    inverse:bool=False # gain/number instead of gain*number + offset
+
+    def text(self, number:float) -> str: # As the image holds it
+        "The value with its unit."
+        if self.inverse and number <= 0: return 'none'
+        value = self.gain/number if self.inverse else self.gain*number+self.offset
+        return f'{short(value)} {self.unit}'.strip()
+
+def _scale(modality):
+    "See `Modality.scale`."
+    word = _UNIT.search(modality.note)
+    unit = modality.unit or (word and (word[1] or word[2])) or ''
+    gain,offset,unit = _SI.get(unit, (1., 0., unit))
+    if modality.bits == 32: return Scale(unit, gain, offset)
+    if modality.bits == 16 or modality.unit and modality.span:
+        low,high = modality.span or (0, 65535)
+        return Scale(unit, gain*(high-low)/255, gain*low+offset)
+    if line := _LINE.search(modality.note): return Scale(unit, float(line[2])/255, -float(line[1]))
+    if over := _INVERSE.search(modality.note): return Scale(unit, float(over[1]), inverse=True)
+    return Scale(unit, gain, offset) if modality.unit else Scale()
+
 # %% ../../nbs/data/06_modality.ipynb #d6fc24af
 IMAGENET = (.485, .456, .406), (.229, .224, .225)   # mean and std of ImageNet's RGB, values in 0..1
 
@@ -75,9 +109,21 @@ class Modality:
     fit:bool=False                    # Enlarge or shrink to the size of the first modality, by nearest neighbour
     view:tuple[int, int, int]|None=None # Channels that a picture shows as red, green, blue; None: the first three
     order:Literal['rgb', 'bgr']='rgb' # Channels of colour files; 'bgr': they stay blue, green, red (a quirk)
-    align:str|dict|None=None          # X onto RGB: an alignment.json below the root, or what is in it
+    align:str|dict|None=None          # X onto RGB: an alignment.json or a calibration below the root, or what is in it
     odd:tuple[int, ...]=()            # Channels whose values change their sign in a mirror image, such as the sine of an angle
+    unit:str=''                       # Of the values of `span`: 'kelvin', 'centikelvin', 'degrees C', 'm', 'mm', 'dB' ...
     def __post_init__(self): _check_modality(self)
+
+    @property
+    def scale(self) -> Scale: # Of one number in an image
+        "What a number of the sensor means; a plain number where neither the unit nor the note says it."
+        return _scale(self)
+    @property
+    def ends(self) -> tuple: # Two texts, None of colour images
+        "What black and white of its pictures mean."
+        if self.cmap is None: return None
+        low,high = (self.span or (0, 1)) if self.bits == 32 else (0, 255)
+        return self.scale.text(low),self.scale.text(high)
 
 # %% ../../nbs/data/06_modality.ipynb #fcf27f83
 def _constants(values, key, default, channels):
@@ -105,6 +151,7 @@ def _check_modality(modality):
     "Defaults filled in, wrong values refused."
     check_fields(modality)
     if not modality.name.strip(): raise RGBXError('name', repr(modality.name), "a name such as 'thermal'")
+    if modality.name == 'label': raise RGBXError('name', "'label', which are the labels", "a name such as 'thermal'")
     _check_numbers(modality)
     safe_name(modality.folder, 'folder')
     check_ending(modality.ext, 'ext')

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
+from .align.clouds import CLOUD_EXTS, calibration_for, cloud_modality, holds_points
 from .annotations import annotation_fields
 from .cards import Card
+from .codecs import IMAGE_EXTS, image_size
 from .label_values import label_fields
 from .modality import Modality
 from .places import (
@@ -82,9 +84,10 @@ def _variants(kind):
     "The place as it is, and without a common beginning or end of its names."
     place,stems = kind.place,[path.stem for path in kind.place.all_files]
     if place.prefix or place.suffix or len(stems) < 2: return [place]
-    suffix,prefix = _common(stems, r'[_.-][^_.-]*$'),_common(stems, r'^[^_.-]*[_.-]')
+    prefix = _common(stems, r'^[^_.-]*[_.-]')
+    suffixes = _common(stems, r'[_.-][^_.-]*$'),_common(stems, r'([_.-][^_.-]*){2}$')     # _th, _gtFine_labelIds
     out = [place]
-    if suffix: out.append(replace(place, suffix=suffix, title=place.name))
+    out += [replace(place, suffix=suffix, title=place.name) for suffix in suffixes if suffix]
     if prefix: out.append(replace(place, prefix=prefix, title=place.name))
     return out
 
@@ -116,6 +119,9 @@ def _told(root, kinds, told, what):
 def _why_not(kind, names, label):
     "Why a kind of images was left out, or None where it belongs."
     if _says(kind, LABEL_WORDS) and label is not None: return f'looks like labels, and {label.place.words} was taken'
+    if _says(kind, LABEL_WORDS) and not _says(kind, X_WORDS):
+        lossy = ' (JPEG is lossy: export them as PNG)' if 'jpeg' in kind.look.kinds else ''
+        return 'named as labels, and holds no few class numbers or colours'+lossy
     n = _agree(names, kind.names)
     if n >= .5*len(names): return None
     return f"{n} of {len(names)} names of RGB are there" if n else 'none of its names is one of RGB'
@@ -233,11 +239,21 @@ def _span(numbers):
     low,high = lowest if low-lowest <= reach else low,highest if highest-high <= reach else high
     return float(np.floor(low)),float(max(np.ceil(high), np.floor(low)+1))
 
+def _one_scale(look):
+    "Fractions in some files and whole numbers in others are on two scales."
+    fractions = [name for name in look.types if name.startswith('float')]
+    whole = [name for name in look.types if name not in fractions]
+    if not fractions or not whole: return
+    first,other = look.types[fractions[0]],look.types[whole[0]]
+    raise RGBXError(first, f'{fractions[0]} numbers, and {whole[0]} in {other.name}', 'one number of bits in a folder',
+                    'Some files were converted, others not: bring all to one depth')
+
 def _depth_fields(look, channels):
     "How the numbers of a kind are read."
     numbers = look.numbers(channels)
-    if look.types <= {'uint8', 'bool'}: return {}
-    if look.types <= {'uint8', 'uint16'}:
+    _one_scale(look)
+    if look.types.keys() <= {'uint8', 'bool'}: return {}
+    if look.types.keys() <= {'uint8', 'uint16'}:
         sixteen = np.concatenate([rows[:,channels].ravel() for rows in look.sample if rows.dtype == np.uint16])
         return dict(bits=16, span=_span(sixteen.astype(np.float64)))
     low,high = np.percentile(numbers, (1, 99))
@@ -267,8 +283,10 @@ def _modality(name, kind, decode=None, channels=slice(None), n=None):
     cmap = None if name == 'rgb' or n == 3 and look.channels == 3 else 'inferno'
     path = place.pattern
     fit = decode == 'flir' and name != 'rgb' and 'uint8' not in look.types and kind.look.planes == -1
+    note = _meaning(f'{name} {place.key}', fields, look.radiometric)
+    unit = ('degrees C' if look.radiometric else 'centikelvin') if note else ''
     return Modality(name, re.sub(r'\{\d\}', '.', place.key), None if path else place.ext, n, cmap=cmap, path=path,
-                    decode=decode, note=_meaning(f'{name} {place.key}', fields, look.radiometric), fit=fit, **fields)
+                    decode=decode, note=note, unit=unit, fit=fit, **fields)
 
 # %% ../../nbs/data/38_propose.ipynb #1758846e
 def _bands(found):
@@ -293,14 +311,39 @@ def _thermal_pair(found):
     thermal = _modality('thermal', found.rgb, 'flir')
     return {'rgb': _modality('rgb', found.rgb, 'flir_visible', n=3), 'thermal': replace(thermal, fit=True)}
 
-def _modalities(found):
-    "{name: modality}, RGB first."
+def _modalities(found, clouds):
+    "{name: modality}, RGB first; `clouds`: those that are points."
     look,pair = found.rgb.look,None
     if look.radiometric and not found.others: pair = _thermal_pair(found)
     if pair: first = pair
     elif look.channels >= 4 and not look.radiometric: first = _bands(found)
     else: first = {'rgb': _modality('rgb', found.rgb)}
-    return first | {name: _modality(name, kind) for name,kind in found.others.items()}
+    return first | {name: clouds.get(name) or _modality(name, kind) for name,kind in found.others.items()}
+
+# %% ../../nbs/data/38_propose.ipynb #549b96d7
+def _calibrated(root, found, cameras):
+    "{name of a modality: its calibration} by a file for one sensor, or by what a run knows of its own."
+    if isinstance(cameras, dict): return {name: plain for name,plain in cameras.items() if name in found.others}
+    if cameras is None: return {}
+    file = Path(cameras) if Path(cameras).is_file() else root/cameras
+    plain = calibration_for(file, image_size(found.rgb.place.all_files[0]))
+    fits = [name for name,kind in found.others.items()
+            if ('K_x' in plain) == (not holds_points(kind.place.all_files[0]))]
+    named = [name for name in fits if has_word(name, ('depth',))] if 'K_x' in plain and len(fits) > 1 else fits
+    if len(named) == 1: return {named[0]: plain}
+    what = 'depth images (K_x is of their camera)' if 'K_x' in plain else 'points (.bin, .pcd, or arrays n x 4)'
+    raise RGBXError(
+        root, f"{len(named)} folders of {what}{': ' if named else ''}{', '.join(named)}", 'one, for --cameras',
+        'Say what is what: --card rgb=...,label=...,lidar=..., and the calibrations of several in a card.json')
+
+def _clouds(root, found, cameras):
+    "{name: modality} of those that are points."
+    def modality(name:str, plain:dict):
+        place = found.others[name].place
+        folder,path = re.sub(r'\{\d\}', '.', place.key),place.pattern
+        return replace(cloud_modality(name, place.all_files, plain), folder=folder,
+                       ext=None if path else place.ext, path=path)
+    return {name: modality(name, plain) for name,plain in _calibrated(root, found, cameras).items()}
 
 # %% ../../nbs/data/38_propose.ipynb #ff386303
 def _labels(root, found):
@@ -316,21 +359,33 @@ def _labels(root, found):
     return dict(label_folder=re.sub(r'\{\d\}', '.', place.key), label_ext=None if path else place.ext,
                 label_path=path) | fields
 
+def _not_without_rgb(root, rgb, odd):
+    "A sensor's images are not taken for RGB where those of RGB are there and cannot be read."
+    if has_word(rgb.place.name, RGB_WORDS): return
+    for folder,why in odd:
+        if not why.startswith('no images') or not has_word(Path(folder).name, RGB_WORDS): continue
+        files = why.removeprefix('no images: ')
+        raise RGBXError(root/folder, f'{files} files, which are not read', ', '.join(IMAGE_EXTS),
+                        f'Convert them, or say which folder holds the colour images: --card rgb={rgb.key},...')
+
 def propose_card(root:Path, # Folder
-    told:dict=None,         # {what: folder} that is known: 'rgb', 'label', or a further modality; 'group': a pattern of names
+    # {what: folder} that is known: 'rgb', 'label', or a further modality; 'group': a pattern of names; 'cameras': a
+    # calibration
+    told:dict=None,
 ) -> Card:                  # Not saved; its notes say what was decided and what was left out
     "A card for a folder of images that has none; `RGBXError` with the choices where two folders may be meant."
     root,told = Path(root),dict(told or {})
     if not root.is_dir(): raise RGBXError(root, 'no such folder', 'the folder of a data set')
-    group = told.pop('group', None)
-    places,odd = find_places(root)
+    group,cameras = told.pop('group', None),told.pop('cameras', None)
+    places,odd = find_places(root, CLOUD_EXTS if cameras else ())
     if not places:
         why = '; '.join(f'{folder} {reason}' for folder,reason in odd[:4])
         raise RGBXError(root, f"no folder of images{f' ({why})' if why else ''}",
                         'RGB/, a folder for each further modality, and Label/')
     found = _sort_out(root, [_Kind(place, look_at(place)) for place in places], told)
+    if 'rgb' not in told: _not_without_rgb(root, found.rgb, odd)
     found.notes += [f'left out {folder}: {reason}' for folder,reason in odd]
     labels = _labels(root, found)
     splits = _splits(root, found.rgb, found.rgb.names, group, found.notes)
-    card = Card(root.name, labels.pop('classes'), None, _modalities(found))
+    card = Card(root.name, labels.pop('classes'), None, _modalities(found, _clouds(root, found, cameras)))
     return card.with_changes(notes=found.notes, **splits, **labels)

@@ -11,7 +11,7 @@ from ..core import RGBXError, choose
 
 # %% ../../nbs/data/01_schema.ipynb #bbeb5581
 _WORDS = {str: 'a text', bool: 'true or false', int: 'a whole number', float: 'a number', type(None): 'null',
-          dict: 'an object'}
+          dict: 'an object', typing.Any: 'any value'}
 _EXAMPLES = {str: 'a', bool: True, int: 1, float: .5, type(None): None, dict: {}}
 
 @functools.cache
@@ -24,6 +24,7 @@ def _in_words(hint):
     origin,args = _parts(hint)
     if origin in (types.UnionType, typing.Union): return ' or '.join(map(_in_words, args))
     if origin is typing.Literal: return ' or '.join(map(json.dumps, args))
+    if args[:1] == (typing.Any,): return 'a list'
     if origin is list or args[1:] == (...,): return f'a list, each {_in_words(args[0])}'
     if origin is tuple: return f'a list of {len(args)}, each {_in_words(args[0])}'
     if origin is dict and args: return f'an object, each value {_in_words(args[1])}'

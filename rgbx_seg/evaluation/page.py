@@ -14,6 +14,7 @@ from .inference import infer_mask
 from .metrics import ConfusionMatrix
 from .protocol import Protocol
 from ..show.bars import plot_conditions, plot_confusion
+from ..show.colours import colour_bar_html
 from ..show.reliability import plot_reliability
 from ..show.grid import prediction_grid
 from ..show.tables import html_table, pct
@@ -42,6 +43,13 @@ def _picture(figure):
     figure.savefig(file, format='png', dpi=110)
     return f'<img alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
 
+def _bars(card, names):
+    "What the colours of the sensors mean, where that is known."
+    bars = [f'<figcaption>{html.escape(name)}</figcaption>{colour_bar_html(card.modalities[name])}' for name in names
+            if card.modalities[name].cmap and card.modalities[name].scale.unit]
+    style = 'display:inline-block;width:14rem;margin:.5rem 1rem .5rem 0'
+    return ''.join(f'<figure style="{style}">{bar}</figure>' for bar in bars)
+
 def _worst(report, run, data, most):
     "The worst items: a table, and pictures where they can be made."
     worst = worst_items(report, most)
@@ -53,7 +61,7 @@ def _worst(report, run, data, most):
     items = [data[numbers[name]] for name,_,_ in worst]
     masks = [infer_mask(run, list(item[:-1]), Protocol.from_dict(report.protocol), data.card) for item in items]
     figure = prediction_grid(items, masks, data.card, list(data.modalities), [name for name,_,_ in worst], max_n=most)
-    return table+_picture(figure)
+    return table+_picture(figure)+_bars(data.card, data.modalities)
 
 # %% ../../nbs/evaluation/36_page.ipynb #dd1e6b19
 def _reliability(reports):

@@ -9,7 +9,7 @@ __all__ = ['list_runs']
 import csv, fnmatch, json, math, os
 from datetime import datetime
 from pathlib import Path
-from ..core import RGBXError, nearest
+from ..core import RGBXError, nearest, short
 from ..data.schema import by_path, read_json
 from ..show.tables import NOTE, Tables, pct
 
@@ -164,7 +164,7 @@ class _RunRows(Tables):
 
     def _row(self, line, digits):
         score,monitor = line['validation'],line['monitor']
-        shown = pct(score, digits) if monitor == 'miou' or score is None else f'{monitor} {score:.4g}'
+        shown = pct(score, digits) if monitor == 'miou' or score is None else f'{monitor} {short(score)}'
         other = f" on {line['judged_on']}" if line['judged_on'] not in (None, '', line['data']) else ''
         date = f"{line['date']:%Y-%m-%d %H:%M}" if line['date'] else '-'
         return [line['name'], *(line[name] or '-' for name in ('data', 'model', 'recipe')),

@@ -22,6 +22,10 @@ def _given(run, files, off):
     if not given: raise RGBXError('files', 'none that is used', f"a file for one of {', '.join(names)}, not withheld")
     return given
 
+def _caption(modality):
+    "A sensor, with what black and white mean where that is known."
+    return f"{modality.name}, {' to '.join(modality.ends)}" if modality.cmap and modality.scale.unit else modality.name
+
 def try_files(
     run:Run,          # With a `reading`
     files:list,       # A path or None for each modality of the reading, in its order
@@ -36,8 +40,9 @@ def try_files(
     card = dataset.card
     result = predict_sample(run.model, item[:len(have)], card, have, tuple(drop))
     classes = mask_picture(result.pred, card)
-    seen = [(modality_picture(image, card.modalities[name]), name) for name,image in zip(have, item)]
-    pictures = [(classes, 'mask'), (overlay(seen[0][0], classes, opacity), f'mask over {seen[0][1]}'),
+    seen = [(modality_picture(image, card.modalities[name]), _caption(card.modalities[name]))
+            for name,image in zip(have, item)]
+    pictures = [(classes, 'mask'), (overlay(seen[0][0], classes, opacity), f'mask over {have[0]}'),
                 (mapped_picture(result.confidence), 'confidence: bright is sure'), *seen]
     counts = np.bincount(result.pred.ravel(), minlength=len(card.classes))/result.pred.size
     return pictures,[(float(counts[c]), card.classes[c]) for c in np.argsort(-counts) if counts[c]]

@@ -6,61 +6,11 @@
 __all__ = []
 
 # %% ../../nbs/explorer/11_look.ipynb #4d31720d
-import html, re
-from dataclasses import dataclass
+import html
 import numpy as np
+from ..core import short
 from ..data.cards import VOID_COLOUR
-from ..show.colours import RIGHT, WRONG, mapped_picture
-
-# %% ../../nbs/explorer/11_look.ipynb #c170010a
-_SI = {'centikelvin': (.01, -273.15, '°C'), 'degrees C': (1., 0., '°C'), 'mm': (.001, 0., 'm'), 'metres': (1., 0., 'm'),
-       'decimetres': (.1, 0., 'm')}
-_UNIT = re.compile(r'\b(centikelvin|degrees C|mm|metres|decimetres|dB)\b| in (m)\b')
-_LINE = re.compile(r'255 \((?:\w+) \+ ([\d.]+)\)/([\d.]+)')
-_INVERSE = re.compile(r'([\d.]+)/[A-Z]\b')
-
-@dataclass(frozen=True)
-class Scale:
-    "From the number in an image to the value that was measured."
-    unit:str=''       # '' where it is not known
-    gain:float=1.
-    offset:float=0.
-    inverse:bool=False # gain/number instead of gain*number + offset
-
-    def text(self, number:float) -> str: # As the image holds it
-        "The value with its unit."
-        if self.inverse and number<=0: return 'none'
-        value = self.gain/number if self.inverse else self.gain*number+self.offset
-        return f'{value:.4g} {self.unit}'.strip()
-
-def zoom_scale(
-    modality:'Modality' # A card's
-) -> Scale:
-    "What a modality's numbers mean; plain numbers where it does not say."
-    word = _UNIT.search(modality.note)
-    unit = '' if word is None else word[1] or word[2]
-    gain,offset,unit = _SI.get(unit, (1., 0., unit))
-    if modality.bits==32: return Scale(unit, gain, offset)
-    if modality.bits==16:
-        low,high = modality.span or (0, 65535)
-        return Scale(unit, gain*(high-low)/255, gain*low+offset)
-    if line := _LINE.search(modality.note): return Scale(unit, float(line[2])/255, -float(line[1]))
-    if over := _INVERSE.search(modality.note): return Scale(unit, float(over[1]), inverse=True)
-    return Scale()
-
-# %% ../../nbs/explorer/11_look.ipynb #7a722762
-def colour_bar_html(
-    modality:'Modality' # A card's
-) -> str:
-    "Colours of a sensor with three values in its unit; nothing for colour images."
-    if modality.cmap is None: return ''
-    scale,span = zoom_scale(modality),(0, 255)
-    if modality.bits==32: span = modality.span or (0, 1)
-    colours = mapped_picture(np.linspace(0, 1, 9)[None], modality.cmap)[0]
-    stops = ','.join('rgb({},{},{})'.format(*colour) for colour in colours)
-    ends = ''.join(f'<span>{html.escape(scale.text(value))}</span>' for value in (span[0], sum(span)/2, span[1]))
-    return (f'<div style="height:7px;background:linear-gradient(to right,{stops})"></div><div style="display:flex;'
-            f'justify-content:space-between;font-size:11px;line-height:1.3">{ends}</div>')
+from ..show.colours import RIGHT, WRONG
 
 # %% ../../nbs/explorer/11_look.ipynb #d94b5e4f
 def _class_word(number, card):
@@ -84,9 +34,9 @@ def read_out(
         rows.append((what, f'{_class_word(int(at(result.pred)), card)}, {100*float(at(result.confidence)):.0f} %'))
     for name,image in zip(modalities, view.item):
         if name in view.setting.off: continue
-        numbers,scale = np.atleast_1d(at(np.asarray(image))),zoom_scale(card.modalities[name])
+        numbers,scale = np.atleast_1d(at(np.asarray(image))),card.modalities[name].scale
         if scale.unit: rows.append((name, scale.text(float(numbers[0]))))
-        else: rows.append((name, ' '.join(f'{number:.4g}' for number in numbers[:4].tolist())))
+        else: rows.append((name, ' '.join(map(short, numbers[:4].tolist()))))
     return rows
 
 def read_out_html(

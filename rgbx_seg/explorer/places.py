@@ -9,10 +9,10 @@ __all__ = []
 import html
 import ipywidgets as W
 import numpy as np
-from .look import colour_bar_html, difference_picture
+from .look import difference_picture
 from .state import DAMAGE_KINDS, modalities_used
 from .view import blank_png, legend_html
-from ..show.colours import error_picture, mapped_picture, mask_picture
+from ..show.colours import colour_bar_html, error_picture, mapped_picture, mask_picture
 from ..show.pointer import Pointer
 from ..show.tables import SHORT_NOTE
 

@@ -9,7 +9,7 @@ __all__ = ['save_pretrained', 'from_pretrained', 'push_to_hub']
 import copy, json, re, tempfile
 from pathlib import Path
 import rgbx_seg
-from ..core import RGBXError, need, write_text
+from ..core import RGBXError, need, short, write_text
 from ..data.cards import Card
 from ..models.lora import merge_lora
 from ..models.runs import Run, load_run
@@ -71,7 +71,7 @@ def _about_scores(config, metrics):
     (yield "\n## Scores\n\nOf the validation split, by which the weights were chosen; protocol of the recipe: "
            f"{protocol}.\n")
     yield '| ' + ' | '.join(scores) + ' |\n|' + ' --- |'*len(scores)
-    yield '| ' + ' | '.join(f'{value:.4f}' for value in scores.values()) + ' |'
+    yield '| ' + ' | '.join(map(short, scores.values())) + ' |'
 
 
 # %% ../../nbs/export/10_hub.ipynb #6ea96bb5

@@ -32,13 +32,14 @@ def compare_bars(
     groups = list(dict.fromkeys(group for series in values.values() for group in series))
     if not groups: raise RGBXError('compare_bars', 'no values', '{series: {group: value}}')
     with drawing_style():
-        figure = new_figure(max(3., .6+.30*len(values)*len(groups)+.2*len(groups)), 2.3, dpi)
+        width = max(3., .6+.30*len(values)*len(groups)+.2*len(groups))
+        figure = new_figure(width, 2.3, dpi)
         ax = figure.add_subplot()
         for i,(name,series) in enumerate(values.items()):
             percent = [100*np.atleast_1d(np.asarray(series.get(group, math.nan), float)) for group in groups]
             _draw_series(ax, i, len(values), name, percent)
         ax.set(xticks=range(len(groups)), ylabel=ylabel, title=title)
-        ax.set_xticklabels(groups, rotation=30 if sum(map(len, groups))>60 else 0)
+        ax.set_xticklabels(groups, rotation=30 if max(map(len, groups)) > 15*(width-.6)/len(groups) else 0)
         ax.grid(axis='y', color='.9', lw=.6)
         ax.set_axisbelow(True)
         if len(values)>1: figure.legend(loc='outside upper right', ncols=len(values), frameon=False)

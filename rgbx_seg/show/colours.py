@@ -7,6 +7,7 @@ __all__ = ['OKABE_ITO', 'HATCHES', 'LINES', 'RIGHT', 'WRONG', 'mapped_picture', 
            'error_picture', 'overlay', 'signed_picture']
 
 # %% ../../nbs/show/00_colours.ipynb #913b7701
+import html
 from contextlib import contextmanager
 from functools import cache
 import matplotlib
@@ -69,6 +70,20 @@ def modality_picture(
     if view is None: view = (2,1,0) if order=='bgr' else (0,1,2)
     if colour_map is None and channels>=3: return image[...,list(view)]
     return mapped_picture(image[...,0], colour_map or 'gray')
+
+# %% ../../nbs/show/00_colours.ipynb #a96fe0df
+def colour_bar_html(
+    modality:'Modality' # A card's
+) -> str:
+    "Colours of a sensor with three values in its unit; nothing for colour images."
+    if modality.cmap is None: return ''
+    span = (modality.span or (0, 1)) if modality.bits==32 else (0, 255)
+    colours = mapped_picture(np.linspace(0, 1, 9)[None], modality.cmap)[0]
+    stops = ','.join('rgb({},{},{})'.format(*colour) for colour in colours)
+    ends = ''.join(f'<span>{html.escape(modality.scale.text(value))}</span>'
+                   for value in (span[0], sum(span)/2, span[1]))
+    return (f'<div style="height:7px;background:linear-gradient(to right,{stops})"></div><div style="display:flex;'
+            f'justify-content:space-between;font-size:11px;line-height:1.3">{ends}</div>')
 
 # %% ../../nbs/show/00_colours.ipynb #616ec3b7
 _BORDER = (0,229,255)

@@ -38,14 +38,6 @@ def _search_range(text):
     kind = int if whole else float
     return SearchRange(kind(found[1]), kind(found[2]), bool(found[3]), whole)
 
-def _axis_value(name, text):
-    "One value of an axis from its text: `rgb+thermal` of the modalities, `96x128` of a size."
-    if not isinstance(text, str): return text
-    last = name.split('.')[-1]
-    if last == 'modalities': return text.split('+')
-    if last in ('size', 'crop') and re.fullmatch(r'\d+x\d+', text): return [int(side) for side in text.split('x')]
-    return parse_changes([f'{name}={text}'])[name]
-
 # %% ../../nbs/training/82_axes.ipynb #2f221fdc
 def parse_axes(
     texts:list # Of `--over`: 'model=sigma_nano,segman_nano', 'optim.lr=1e-5..1e-3:log'
@@ -58,7 +50,7 @@ def parse_axes(
             raise RGBXError(f'--over {text!r}', 'no values', 'NAME=VALUE,VALUE,... or NAME=LOW..HIGH')
         if name in axes:
             raise RGBXError(f'--over {text!r}', f'{name!r} for the second time', 'one --over for each name')
-        axes[name] = _search_range(values) or [_axis_value(name, value) for value in values.split(',')]
+        axes[name] = _search_range(values) or [parse_changes([f'{name}={value}'])[name] for value in values.split(',')]
     return axes
 
 # %% ../../nbs/training/82_axes.ipynb #ea82f0ba

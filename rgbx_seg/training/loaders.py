@@ -15,7 +15,7 @@ from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders, TfmdDL
 from fasttransform import ItemTransform
 from ..core import RGBXError, cv2_, leave_signals, worker_error
-from ..data.align.apply import valid_masks
+from ..data.align.apply import seen_masks
 from ..data.codecs import image_size
 from ..data.folder import DataFolder
 from ..data.modality import Modality
@@ -64,7 +64,7 @@ class _SeenItem(_ItemOf):
         if all(modality.align is None for modality in self.mods): return {}
         index,epoch = self.place(index, epoch)
         *images,mask = self.ds[index]
-        masks = valid_masks(self.card, images[0].shape[:2])
+        masks = seen_masks(self.card, dict(zip(self.modalities, images)))
         if self.augment is None or not masks: return masks
         seen = [np.uint8(255)*mask[...,None] for mask in masks.values()]
         kinds = [Modality(f'where {name} sees', 'none', channels=1) for name in masks]

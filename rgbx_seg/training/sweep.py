@@ -16,6 +16,7 @@ from ..models.costs import measure_costs
 from ..models.runs import load_run
 from .axes import SearchRange, cell_name, check_axes, configuration, is_grid
 from .folder import run_lock
+from .learner import RunSettings, take_settings
 from .recipe import Recipe, get_recipe
 from .run import train
 from .sweep_table import Sweep
@@ -97,12 +98,15 @@ def _latest(study, axes):
     return cells
 
 def _take_up(optuna, study, out, axes, retry):
-    "What dead workers left, and with `retry` what failed, waits again."
+    "What dead workers left, and with `retry` what failed, waits again; how many those are."
+    taken = 0
     for cell,trial in _latest(study, axes).items():
         if trial.state.name == 'RUNNING' and _is_abandoned(trial, out/cell):
             study.tell(trial.number, state=optuna.trial.TrialState.PRUNED)
         elif not (retry and trial.state.name == 'FAIL'): continue
         _enqueue(study, trial.params)
+        taken += 1
+    return taken
 
 # %% ../../nbs/training/84_sweep.ipynb #fe712a5a
 @dataclasses.dataclass
@@ -170,12 +174,18 @@ def _work(optuna, study, job, trials):
     while (trial := _next_trial(optuna, study, job, trials)) is not None:
         trial.set_user_attr('worker', _me())
         cell = cell_name(_choice(trial.params, job.axes))
-        if job.progress: print(f'{cell}: history in {job.out/cell}/history.csv')
+        if job.progress: print(f'{cell}: begun; its epochs go to {job.out/cell}/history.csv')
         said = _do(optuna, study, trial, job)
         if job.progress: print(f'{cell}: {said}')
         _read_sweep(study, job).save()
 
 # %% ../../nbs/training/84_sweep.ipynb #8a4a9848
+def _with_settings(recipe, settings):
+    "The recipe that all cells change; a setting that none of them can have is refused here."
+    machine = 'card','device','workers','recompute','seed','cbs'
+    _,own = take_settings(RunSettings(), {name: value for name,value in settings.items() if name not in machine})
+    return (recipe or Recipe('own', length=dict(epochs=20))).with_changes(**own)
+
 def _read_sweep(study, job, baseline=None):
     "The state of a study."
     cells = []
@@ -217,7 +227,7 @@ def sweep(
 ) -> Sweep:
     "Train and judge every combination; stopped and started again it goes on, started twice it shares the work."
     optuna,recipe = _quiet_optuna(),get_recipe(recipe) if recipe else None
-    axes = check_axes(over, recipe or Recipe('own', length=dict(epochs=20)))
+    axes = check_axes(over, _with_settings(recipe, settings))
     if not is_grid(axes) and not (isinstance(trials, int) and trials > 0):
         raise RGBXError('sweep', f'a range and trials={trials!r}', 'how many trials to draw', '--trials 20')
     split = split or (recipe.data.test if recipe else 'test')
@@ -229,6 +239,7 @@ def sweep(
     study = _open_study(optuna, job.out, axes, search, settings.get('seed', 0), words)
     _take_up(optuna, study, job.out, axes, retry)
     _work(optuna, study, job, trials)
+    while _take_up(optuna, study, job.out, axes, False): _work(optuna, study, job, trials)  # a worker was killed
     _measure(study, job)
     found = _read_sweep(study, job, baseline)
     found.save()

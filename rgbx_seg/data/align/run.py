@@ -15,7 +15,8 @@ from ...core import RGBXError, atomic_path, bar, choose, cv2_, write_text
 from .apply import fill_values
 from .estimate import estimate
 from .geometry import valid_mask
-from .points import disparity, matrix_from_cameras, matrix_from_points, read_cameras, read_points
+from .points import (cameras_file, disparity, matrix_from_cameras, matrix_from_points,
+                                        read_cameras, read_points)
 from .record import Alignment, aligned, read_alignment, write_alignment
 from .structure import RigPairs, kind_of
 from .trust import likely_cause, trust
@@ -63,6 +64,12 @@ def of_one_size(read:list # [(name, RGB, X)]
     return [item for item,fits in zip(read, same) if fits],[item[0] for item,fits in zip(read, same) if not fits]
 
 # %% ../../../nbs/data/align/60_run.ipynb #45c5d93b
+def _check_two_cameras(file, data):
+    "A matrix lies between two cameras; points have no K_x."
+    if 'K_x' in cameras_file(file): return
+    raise RGBXError(file, 'no K_x: X has points, and no matrix', 'the K of both cameras',
+                    f'rgbx check {data} --cameras {file} --save puts its points onto RGB')
+
 def _check_images(read, where):
     "Images with something in them."
     flat = [name for name,_,x in read if np.ptp(x) == 0]
@@ -181,8 +188,9 @@ def _resample(dataset, record):
         fill = _stored_fill(dataset.card.modalities[x], stored)
         _write(root/f'{x}_aligned'/f'{name}.png', aligned(stored, record, record.size_rgb, fill, nearest, name))
         if record.coverage < .999: _write(root/f'{x}_valid'/f'{name}.png', inside.astype(np.uint8)*255)
-    card = _own_card(dataset, root)
-    changed = replace(card.modalities[x], folder=f'{x}_aligned', ext='.png', path=None, align=None, fit=False)
+    card,file = _own_card(dataset, root),f'{x}_aligned/alignment.json'
+    write_alignment(root/file, replace(record, applied=True))
+    changed = replace(card.modalities[x], folder=f'{x}_aligned', ext='.png', path=None, align=file, fit=False)
     replace(card, modalities=card.modalities | {x: changed}).save(root/'card.json')
 
 def _write(path, image):
@@ -206,6 +214,7 @@ def align_data(data:str,      # Folder, or open data set
     choose(how, dict(card=0, resample=0, none=0), 'how')
     for key in settings: choose(key, AlignSettings.__dataclass_fields__, 'setting of align_data')
     settings = AlignSettings(**settings)
+    if cameras and not points: _check_two_cameras(cameras, data)
     dataset = open_data(data, 'train', labels=False)
     first,x = _sensor(dataset, x)
     if how == 'resample': _check_empty(dataset.root/f'{x}_aligned', settings.force)

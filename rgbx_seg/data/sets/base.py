@@ -117,7 +117,7 @@ def of_255(mean:list, # Of values in 0..255
     return dict(mean=tuple(value/255 for value in mean), std=tuple(value/255 for value in std))
 
 # the constants are our choice: no source has any
-METRES = dict(bits=32, span=(0, 8), **of_255((3,)*3, (2,)*3), note='metres')
+METRES = dict(bits=32, span=(0, 8), **of_255((3,)*3, (2,)*3), note='metres', unit='m')
 ZERO_ONE = [[0.]*3, [1.]*3]   # no normalisation: mean and std
 THERMAL_OF_IMAGENET = [[.449]*3, [.226]*3]   # the mean of ImageNet's constants for red, green and blue
 

@@ -37,9 +37,9 @@ def _label(what): return f'gtFine/{{0}}/{{1}}/{{2}}_gtFine_{what}.png'
 _DISPARITY,_CHOICE = 'disparity/{0}/{1}/{2}_disparity.png',of_255((20,)*3, (25,)*3)
 _MODALITIES = by_name(by_pattern('rgb', 'leftImg8bit/{0}/{1}/{2}_leftImg8bit.png'),
                       by_pattern('disparity', _DISPARITY, decode='disparity', bits=32, span=(0, 128), **_CHOICE,
-                                 note='pixels; the constants are our choice'),
+                                 note='the constants are our choice', unit='pixels'),
                       by_pattern('depth', _DISPARITY, decode='city_depth', bits=32, span=(0, 80), **_CHOICE,
-                                 note='metres, from the disparity and camera/; the constants are our choice'),
+                                 note='from the disparity and camera/; the constants are our choice', unit='m'),
                       by_pattern('hha', _DISPARITY, decode='hha:city_depth@cityscapes',
                                  note='computed as it is read; red: disparity, green: height, blue: angle'))
 _original = Card(

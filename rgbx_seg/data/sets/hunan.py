@@ -22,7 +22,7 @@ _MODALITIES = by_name(band_modality('optical', 'cat1/{0}/{1}.tif', range(1, 14),
                                     span=(0, 3000), view=(3, 2, 1),
                                     note='Sentinel-2 reflectance times 10000, 13 bands'),
                       band_modality('sar', 'cat1/{0}/{1}.tif', (14, 15), _STATISTICS, slice(13, 15), bits=32,
-                                    span=(-25, 0), cmap='gray', note='Sentinel-1 VV and VH, dB'))
+                                    span=(-25, 0), cmap='gray', note='Sentinel-1 VV and VH', unit='dB'))
 _LAYOUTS = dict(mambadiffusion=Card(
     'hunan', _CLASSES, hex_colours('804080f423e846464666669cbe9999999999faaa1e'), _MODALITIES,
     splits=TILE_SPLITS,

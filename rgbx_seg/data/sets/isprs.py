@@ -75,7 +75,7 @@ def _without(ids, others): return _some(i for i in ids if i not in others)
 
 _CITATION = ('F. Rottensteiner, G. Sohn, J. Jung, M. Gerke, C. Baillard, S. Benitez, U. Breitkopf. The ISPRS benchmark '
              'on urban object classification and 3D building reconstruction. ISPRS Annals I-3, 2012.')
-_HEIGHT = dict(bits=32, span=(0, 30), cmap='viridis', **of_255((5,)*3, (6,)*3))
+_HEIGHT = dict(bits=32, unit='m', span=(0, 30), cmap='viridis', **of_255((5,)*3, (6,)*3))
 
 def _facts(notes, **counts):
     return Facts(task='RGB-DSM', source='ISPRS, 2012', citation=_CITATION,
@@ -102,7 +102,7 @@ _vaihingen = Card(
                       by_pattern('dsm', 'dsm/dsm_09cm_matching_area{id}.tif', decode='isprs_height',
                                  note='metres above the ground of the tile', **_HEIGHT),
                       by_pattern('ndsm', 'ndsm/dsm_09cm_matching_area{id}_normalized.jpg', grey=True, cmap='viridis',
-                                 note='decimetres')),
+                                 note='decimetres', unit='decimetres')),
     splits=dict(train=_some(_TRAIN_V), test=_some(_TEST_V), ssrs_train=_without(_TRAIN_V, _SSRS_V),
                 ssrs_test=_some(_SSRS_V)),
     layout=Layout('original', label_folder='gts_for_participants',

@@ -11,7 +11,7 @@ from pathlib import Path
 from fastai.callback.core import Callback
 from fastcore.basics import noop
 from IPython.display import display
-from ...core import RGBXError, write_text
+from ...core import RGBXError, short, write_text
 from ...show.curves import plot_history
 from .track import Tracking, check_trackers
 from ..distributed import ranks
@@ -73,27 +73,32 @@ class StepLog(_StepFiles):
 
 # %% ../../../nbs/training/callbacks/60_logs.ipynb #a25b4328
 def _cell(value, width):
-    "A value, right-aligned; four digits after the point."
-    if isinstance(value, float): text = '-' if math.isnan(value) else f'{value:.4f}'
-    else: text = '-' if value is None else str(value)
+    "A value, right-aligned."
+    text = short(value) if value is None or isinstance(value, float) else str(value)
     return text.rjust(width)
 
 class EpochLines(Callback):
-    "Print the recorder's columns, a line per epoch."
-    order = 61                                              # after the recorder has named its columns
+    "The recorder's columns, a line per epoch: printed, or below the bars where there are some."
+    order = 61                                              # after the recorder has named its columns, and the bars
     def before_fit(self):
         self.before,self.widths = self.learn.logger,None
-        if self.before is not noop and not ranks()[0]: self.learn.logger = self.line
+        if self.before is noop or ranks()[0]: return
+        self.learn.logger = self.below_bars if hasattr(self.learn, 'progress') else self.line
+
+    def below_bars(self, values:list): # As the recorder gives them
+        "Hand them to the table of the bars, which would write six digits."
+        self.before([_cell(value, 0) for value in values])
 
     def line(self, values:list): # As the recorder gives them
         "Print one, the first below the names of the columns."
         if self.widths is None:
             names = self.recorder.metric_names
-            self.widths = [max(len(name), 6) for name in names]
+            self.widths = [max(len(name), 9) for name in names]
             print('  '.join(map(_cell, names, self.widths)), flush=True)
         print('  '.join(map(_cell, values, self.widths)), flush=True)
 
-    def after_fit(self): self.learn.logger = self.before
+    def after_fit(self):
+        if self.learn.logger in (self.line, self.below_bars): self.learn.logger = self.before
 
 # %% ../../../nbs/training/callbacks/60_logs.ipynb #bbf7c5c4
 class LiveCurves(Callback):
