@@ -88,6 +88,7 @@ def _images(*,
     modalities:Names=None,      # Which, RGB first; default: the recipe's, else all
     card:str=None,              # What the data are: a known data set's name or a card.json; default: found out
     group:str=None,             # Regular expression: items whose names agree in it stay in one split; default: each alone
+    cameras:str=None,           # JSON of a calibration that puts point clouds, or depth images, onto RGB; default: none
     size:Size=None,             # Of the training crop; default: the recipe's, else that of the images
     augment:str=None,           # sigma (flips, scales, crops), flip or none; default: the recipe's, else sigma
     balance:bool=False,         # Weight the classes by their rarity in the loss
@@ -141,7 +142,8 @@ def _folder(*,
 def _settings(given):
     "The settings of a recipe that were typed."
     typed = options_of(_trained, given) | options_of(_images, given) | options_of(_length, given)
-    settings = {name: value for name,value in typed.items() if name not in ('recipe', 'card', 'group', 'toy')}
+    settings = {name: value
+                for name,value in typed.items() if name not in ('recipe', 'card', 'group', 'cameras', 'toy')}
     if 'lora' in settings: settings['lora'] = dict(rank=settings['lora'])
     if 'augment' in settings: settings['augment'] = _augment(settings['augment'])
     if given['bf16'] and given['fp16']: raise RGBXError('--bf16 --fp16', 'both', 'one of them')
@@ -152,22 +154,30 @@ def _settings(given):
     return settings | package.training.recipe.parse_changes(given['set_'])
 
 # %% ../../nbs/cli/10_runs.ipynb #974fb94e
+def _judging(run, data, card):
+    "The line that scores a run: on test, or on the split that is there instead."
+    try: split = rx.open_data(data, None, card=card, labels=None).split
+    except RGBXError: split = 'test'
+    paths = [f'./{path}' if str(path).startswith('-') else path for path in (run, data)]
+    options = ([] if split == 'test' else ['--split', split])+(['--card', card] if isinstance(card, str) else [])
+    return _command('eval', *paths, *options)
+
 @verb('train', 'rgbx train mydata --model sigma_tiny --epochs 100 --out runs/first',
       _trained, _images, _length, _changed, _training_machine, _folder)
-def _train(data:str, # DATA: a folder of images, or the folder of a known data set
+def _train(data:str, # A folder of images, or the folder of a known data set
     **given,
 ):
     "Train a model into a run folder, by a publication's recipe or by settings of your own."
     settings,device = _settings(given),given['device']
     kept = {name: given[name] for name in ('out', 'resume', 'force', 'every_epochs', 'log_every', 'track')}
     how = {name: given[name] for name in ('seed', 'workers', 'recompute', 'accumulate')}
-    how['card'] = card_words(given['card'], given['group'])
+    how['card'] = card_words(given['card'], given['group'], given['cameras'])
     parallel = package.training.distributed
     with parallel.distributed(device and _device(device)) as (rank,_):   # alone, or as one of a launcher's processes
         if given['toy'] and not rank: _write_toy_once(data, given['modalities'])
         parallel.barrier()
         learn = rx.train(data, given['recipe'], device=device, **how, **kept, **settings)
-        if not rank: print(f"run written to {learn.run_dir}\nnext: {_command('eval', learn.run_dir, data)}")
+        if not rank: print(f'run written to {learn.run_dir}\nnext: {_judging(learn.run_dir, data, how["card"])}')
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b000c
 def _conditions(words):
@@ -200,8 +210,8 @@ def _judge_classes(recipe, run, dataset, bs):
 
 # %% ../../nbs/cli/10_runs.ipynb #50258639
 @verb('judge', 'rgbx eval runs/first mydata --drop thermal --out report.md', _known, _masks, _machine)
-def _eval(run:str,          # RUN: a run folder, a saved model, or a checkpoint file with --model
-    data:str,               # DATA: as the run was trained on
+def _eval(run:str,          # A run folder, a saved model, a name of `rgbx weights`, or a checkpoint file with --model
+    data:str,               # As the run was trained on
     *,
     # what is judged
     split:str=None,         # Which list; default: the recipe's, else test
@@ -272,7 +282,7 @@ def _where(*,
 # %% ../../nbs/cli/10_runs.ipynb #2db63e88
 @verb('use', 'rgbx predict runs/first rgb=night.jpg thermal=night.tif --out masks', _known, _written, _going_on,
       _where)
-def _predict(run:str,       # RUN: a run folder, a saved model, or a checkpoint file with --model
+def _predict(run:str,       # A run folder, a saved model, a name of `rgbx weights`, or a checkpoint file with --model
     *inputs:str,            # A folder, or a file, film or folder of frames each: rgb=a.mp4 thermal=b.mp4
     # what is predicted
     split:str='all',        # A list of the folder, or all images
@@ -293,11 +303,19 @@ def _predict(run:str,       # RUN: a run folder, a saved model, or a checkpoint 
     print(f"upload {server.write(done, Path(out)/given['submission'], full=not given['part'])}")
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b0010
+def _names_of_files(files):
+    "What the paths differ in: `first` and `second` of runs/first/report.json and runs/second/report.json."
+    paths = [Path(file).with_suffix('').parts for file in files]
+    for end,rest in ((0, slice(1, None)), (-1, slice(None, -1))):
+        while min(map(len, paths)) > 1 and len({path[end] for path in paths}) == 1:
+            paths = [path[rest] for path in paths]
+    return ['/'.join(path) for path in paths]
+
 def _read_reports(files):
     "The reports, each with a name of its own: the file's where two share one."
     reports = [rx.Report.load(file) for file in files]
     if len({report.name for report in reports}) < len(reports):
-        for file,report in zip(files, reports): report.name = str(Path(file).with_suffix(''))
+        for name,report in zip(_names_of_files(files), reports): report.name = name
     return reports
 
 @verb('judge', 'rgbx compare rgb.json thermal.json --row night')
@@ -344,8 +362,8 @@ def _benchmark(given):
 
 # %% ../../nbs/cli/10_runs.ipynb #b40c65fc
 @verb('judge', 'rgbx robust runs/first mydata --damage rgb,rgb+thermal --severities 3,5', _damage, _known, _machine)
-def _robust(run:str,        # RUN: a run folder, a saved model, or a checkpoint file with --model
-    data:str,               # DATA: as the run was trained on
+def _robust(run:str,        # A run folder, a saved model, a name of `rgbx weights`, or a checkpoint file with --model
+    data:str,               # As the run was trained on
     *,
     # what is judged
     split:str='test',       # Which list

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from ..core import RGBXError
 from .align.apply import Registered, crop_to
+from .align.clouds import is_cloud
 from .cards import Card
 from .files import take_holes
 from .grids import grid_of, onto_grid
@@ -115,6 +116,14 @@ class _Item:
         return [cut(image) for image in self.images],cut(mask),cut(self.holes)
 
 # %% ../../nbs/data/17_items.ipynb #e6b6674f
+def _check_cloud(path, image, item):
+    "Points were put onto pictures of the size that their calibration is for."
+    (h,w),(h0,w0) = image.shape[:2],item.images[0].shape[:2]
+    if (h, w) == (h0, w0): return
+    raise RGBXError(path, f'points on pictures of {w} x {h}, the size_rgb of the calibration',
+                    f'{w0} x {h0}, as {item.path}',
+                    'Bring RGB to that size, or calibrate for this one: K_rgb and size_rgb')
+
 def read_item(paths:dict, # {modality: file}
     card:Card,            # How they are read
     read:callable,        # (modality, memo) -> image
@@ -129,7 +138,8 @@ def read_item(paths:dict, # {modality: file}
             check_size(path, image, path, image)
             continue
         modality = card.modalities[kind]
-        if modality.align:
+        if is_cloud(modality): _check_cloud(path, image, item)
+        elif modality.align:
             image,holes = item.registered(image, holes, path, modality)
             path = item.path                    # its record counts, not where its own file says that it lies
         item.images.append(item.fitted(image, holes, path, kind, modality.fit))

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader
 from ..core import RGBXError, bar, choose, cv2_, leave_signals, worker_error
 from ..data.align.apply import registrations, valid_masks
+from ..data.align.clouds import is_cloud, seen_points
 from ..data.folder import DataFolder
 from .calibration import confidence_of, count_bins, no_bins
 from .inference import as_run, infer, infer_mask, model_inputs, named, open_for, real_names
@@ -163,10 +164,16 @@ def _nearest(array, size):
 # %% ../../nbs/evaluation/32_evaluate.ipynb #9ffdd49d
 class _Parts:
     "Both sides of the border of what a registered sensor sees."
-    def _in_parts(self, shape, prediction, labels, weight, counts):
-        "Count an item on both sides of the border of what each registered sensor sees."
+    def _regions(self, images):
+        "{modality: (H, W) bool} of an item: what each registered sensor sees, and each sensor of points."
+        clouds = {name: seen_points(image) for name,image in zip(self.dataset.modalities, images)
+                  if name in self.clouds}
+        return {**self.seen(images[0].shape[:2]), **clouds}
+
+    def _in_parts(self, images, prediction, labels, weight, counts):
+        "Count an item on both sides of the border of what each of them sees."
         if not self.parts: return
-        for modality,seen in self.seen(tuple(shape)).items():
+        for modality,seen in self._regions(images).items():
             if self.registered[modality] != 'keep': continue
             seen = _nearest(seen.astype(np.uint8), labels.shape) > 0
             inside = np.where(seen, labels, self.how['ignore']).astype(np.int64)
@@ -185,18 +192,19 @@ class _Counted(_Parts):
         "What each pixel counts; None: 1."
         return _nearest(self.dataset.label_confidence(_name(self.dataset, index)), shape) if self.weighted else None
 
-    def _one(self, index, mask, labels, weight, prediction, scores):
+    def _one(self, index, item, labels, weight, prediction, scores):
         name,condition = _name(self.dataset, index),self.conditions[index]
+        *images,mask = item
         try: counts = self._new().add(prediction, labels.astype(np.int64), weight).counts
         except RGBXError as e: raise RGBXError(name, e.found, e.expected, e.fix) from e
         self.matrices[condition].counts += counts
-        self._in_parts(mask.shape, prediction, labels, weight, counts)
+        self._in_parts(images, prediction, labels, weight, counts)
         flat = counts.reshape(-1)
         at = flat.nonzero()[:,0]
         key = name if name not in self.images else f'{name} #{index}'
         self.images[key] = (condition, at.numpy(), flat[at].numpy())
         if self.save is None: return
-        if prediction.shape!=mask.shape: prediction = _nearest(prediction.astype(np.uint8), mask.shape)
+        if prediction.shape!=np.shape(mask): prediction = _nearest(prediction.astype(np.uint8), np.shape(mask))
         save_prediction(self.save, name, prediction, self.dataset.card, scores)
 
     def all_bins(self):
@@ -228,6 +236,8 @@ class _Count(_Counted):
         self.bins = {condition: no_bins() for condition in self.matrices} if sure else {}
         self.seen = lru_cache(4)(partial(valid_masks, dataset.card))    # one size after the other
         self.registered = {name: record.outside for name,record in registrations(dataset.card).items()}
+        self.clouds = {name for name,modality in dataset.card.modalities.items() if is_cloud(modality)}
+        self.registered |= dict.fromkeys(self.clouds, 'keep')
         apart = [name for name,fate in self.registered.items() if fate == 'keep']
         self.parts = {f'{side} {name}': self._new() for name in apart for side in ('inside', 'outside')}
     def _new(self): return ConfusionMatrix(len(self.dataset.card.classes), **self.how)
@@ -236,7 +246,7 @@ class _Count(_Counted):
         for k,((i,item),prediction) in enumerate(zip(group, predictions)):
             mask = np.asarray(item[-1])
             labels,weight = self._labels(i, mask, prediction.shape),self._weight(i, prediction.shape)
-            self._one(i, mask, labels, weight, prediction, None if scores is None else scores[k])
+            self._one(i, item, labels, weight, prediction, None if scores is None else scores[k])
             if confidence is None: continue
             there = labels != self.how['ignore']
             right = prediction[there] == labels[there]
@@ -275,6 +285,11 @@ def _pipeline(model, groups, count, picks, stats, how, scores, ahead, clock):
         for task in waiting: task.result()
 
 # %% ../../nbs/evaluation/32_evaluate.ipynb #8e8ff2f7
+def _check_items(dataset):
+    "Raise where there is no item, or where files are not there: now, not after an hour."
+    if not len(dataset): raise RGBXError('evaluate', 'no items', 'a split with at least one item')
+    if isinstance(dataset, DataFolder): dataset.whole()
+
 def check_classes(
     model:'Callable', # With `num_classes`, or any function
     card:'Card'       # Of the data
@@ -311,8 +326,7 @@ def evaluate(
     drop = (drop,) if isinstance(drop, str) else tuple(drop)
     dataset = open_for(run, data, split, card, drop)
     card,model,have = dataset.card,run.model,list(dataset.modalities)
-    if not len(dataset): raise RGBXError('evaluate', 'no items', 'a split with at least one item')
-    if isinstance(dataset, DataFolder): dataset.whole()      # what is not there shows now, not after an hour
+    _check_items(dataset)
     check_classes(model, card)
     picks,stats = model_inputs(model, card, have, drop)
     count = _Count(dataset, protocol, _conditions(dataset, conditions), Path(save) if save else None, calibration)

@@ -6,7 +6,7 @@
 __all__ = ['parse_changes', 'Recipe', 'list_recipes', 'get_recipe', 'recipe_table']
 
 # %% ../../nbs/training/30_recipe.ipynb #74ff4356
-import dataclasses, fnmatch, json, math
+import dataclasses, fnmatch, json, math, re
 from typing import Any
 from ..core import RGBXError, choose
 from ..data.schema import fit_value
@@ -218,20 +218,25 @@ def _changed(recipe, changes):
         tree = _put(tree, path.split('.'), value, where)
     return Recipe(**tree)
 
-def _value(text):
+def _value(name, text):
+    "One setting from its text: JSON, a number, `96x128` of a size, `rgb+thermal` of the modalities, or a word."
     for read in (json.loads, float):
         try: return read(text)
         except ValueError: pass
-    return text
+    last = name.split('.')[-1]
+    if last == 'modalities': return re.split('[+,]', text)
+    if last not in ('size', 'crop'): return text
+    if re.fullmatch(r'\d+x\d+', text): return [int(side) for side in text.split('x')]
+    raise RGBXError(f'setting {name!r}', repr(text), 'HEIGHTxWIDTH, e.g. 480x640')
 
 def parse_changes(
-    texts:list       # Strings 'name=value'; values are JSON or numbers, anything else is a string
+    texts:list       # Strings 'name=value'
 ) -> dict:           # For `Recipe.with_changes`
-    "Changes from text: `['lr=1e-4', 'loss.args.aux=.2', 'crop=[480,640]']`."
+    "Changes from text: `['lr=1e-4', 'loss.args.aux=.2', 'size=480x640']`."
     for text in texts or []:
         if '=' not in text: raise RGBXError(f'--set {text!r}', 'no =', 'name=value')
     parts = [text.partition('=') for text in texts or []]
-    return {name.strip(): _value(value) for name,_,value in parts}
+    return {name.strip(): _value(name.strip(), value) for name,_,value in parts}
 
 # %% ../../nbs/training/30_recipe.ipynb #10463e26
 def _small(recipe, model, crop, bs, steps, changes):

@@ -178,6 +178,9 @@ def _check_labels(dataset):
                                                     or hasattr(dataset, 'items')):
         raise RGBXError(where, 'no labels', 'a folder of masks beside those of the images',
                         f'rgbx check {where} says what every folder was taken for')
+    if card.num_classes == 1 and not card.layout.classification:
+        raise RGBXError(where, f'one class alone, {card.classes[0]!r}', 'two classes or more: 255 is void, no class',
+                        f'rgbx check {where} counts the values of the masks')
     n = len(dataset)
     order = dict.fromkeys([*range(0, n, max(1, n//16)), *range(n)])        # a look here and there, then one by one
     if any((np.asarray(dataset[i][-1]) != card.layout.ignore).any() for i in order): return
