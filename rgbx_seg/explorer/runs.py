@@ -23,6 +23,8 @@ def _pairs(text):
     return {name: value for name,_,value in pairs}
 
 # %% ../../nbs/explorer/60_runs.ipynb #c67ab266
+_APART = '<style>.rgbx-runs td, .rgbx-runs th {padding: 0 .6em}</style>'
+
 class _Controls(W.VBox):
     "What is asked for, the table, what is wrong, and the names."
     def __init__(self):
@@ -36,8 +38,6 @@ class _Controls(W.VBox):
                           self.said, self.choice])
 
 # %% ../../nbs/explorer/60_runs.ipynb #b1accd47
-_APART = '<style>.rgbx-runs td, .rgbx-runs th {padding: 0 .6em}</style>'
-
 class RunsPanel(_Controls):
     "The runs below a folder, to filter, to sort and to choose from."
     def __init__(self,

@@ -225,8 +225,9 @@ def _value(name, text):
         except ValueError: pass
     last = name.split('.')[-1]
     if last == 'modalities': return re.split('[+,]', text)
-    if last in ('size', 'crop') and re.fullmatch(r'\d+x\d+', text): return [int(side) for side in text.split('x')]
-    return text
+    if last not in ('size', 'crop'): return text
+    if re.fullmatch(r'\d+x\d+', text): return [int(side) for side in text.split('x')]
+    raise RGBXError(f'setting {name!r}', repr(text), 'HEIGHTxWIDTH, e.g. 480x640')
 
 def parse_changes(
     texts:list       # Strings 'name=value'

@@ -14,10 +14,18 @@ from ...data.schema import by_path, read_json
 # %% ../../../nbs/training/callbacks/62_track.ipynb #9c651582
 def _project(variable): return os.environ.get(variable) or 'rgbx_seg'
 
+_EXTRA = dict(tensorboard='log', wandb='track', mlflow='track', trackio='track')
+
+def need_tracker(
+    name:str # Of `TRACKERS`
+):           # Its package
+    "Import a tracker's package, or say what brings it."
+    return need('torch.utils.tensorboard' if name == 'tensorboard' else name, _EXTRA[name], f'--track {name}')
+
 class _TensorBoard:
     "Event files in the folder of the run; what a killed run wrote after its checkpoint is overruled."
     def __init__(self, folder, settings, step, known):
-        board = need('torch.utils.tensorboard', 'log', '--track tensorboard')
+        board = need_tracker('tensorboard')
         self.board = board.SummaryWriter(str(folder/'tensorboard'), purge_step=step+1)
         self.name = 'tensorboard'
         if not known: self.board.add_text('config', f'```json\n{json.dumps(settings, indent=1)}\n```', step)
@@ -30,7 +38,7 @@ class _TensorBoard:
 class _WandB:
     "Weights & Biases."
     def __init__(self, folder, settings, step, known):
-        wandb = need('wandb', 'track', '--track wandb')
+        wandb = need_tracker('wandb')
         quiet = wandb.Settings(silent=True, console='off')
         self.run = wandb.init(project=_project('WANDB_PROJECT'), name=folder.name, dir=str(folder), id=known or None,
                               resume='allow', config=settings, settings=quiet)
@@ -41,7 +49,7 @@ class _WandB:
 class _Trackio:
     "Trackio, on this machine."
     def __init__(self, folder, settings, step, known):
-        self.trackio = need('trackio', 'track', '--track trackio')
+        self.trackio = need_tracker('trackio')
         self.run = self.trackio.init(project=_project('TRACKIO_PROJECT'), name=known or None,
                                      resume='allow' if known else 'never', config=by_path(settings), embed=False)
         self.name = self.run.name
@@ -54,7 +62,7 @@ _LONGEST = 500   # characters of a setting that every store of MLflow takes
 class _MLflow:
     "MLflow."
     def __init__(self, folder, settings, step, known):
-        self.mlflow = need('mlflow', 'track', '--track mlflow')
+        self.mlflow = need_tracker('mlflow')
         for name in ('mlflow', 'alembic'): logging.getLogger(name).setLevel(logging.WARNING)
         self.client = self.mlflow.MlflowClient()
         if known:
