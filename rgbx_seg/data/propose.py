@@ -368,6 +368,7 @@ def _not_without_rgb(root, rgb, odd):
         raise RGBXError(root/folder, f'{files} files, which are not read', ', '.join(IMAGE_EXTS),
                         f'Convert them, or say which folder holds the colour images: --card rgb={rgb.key},...')
 
+# %% ../../nbs/data/38_propose.ipynb #5f8ec61c
 def propose_card(root:Path, # Folder
     # {what: folder} that is known: 'rgb', 'label', or a further modality; 'group': a pattern of names; 'cameras': a
     # calibration

@@ -181,8 +181,19 @@ class _Batches(_Passes):
         cv2_().setNumThreads(0)
         leave_signals()
 
+# %% ../../nbs/training/05_loaders.ipynb #a37777f6
+class _Shown(_Batches):
+    "Batches whose place is found again, for a picture."
+    def _regions(self, b, most):
+        "What the sensors see in the first batch of the order; None: `b` is another one, of which no place is known."
+        order,labels = getattr(self, 'order', [])[:min(most, len(b[0]))],b[self.dataset.n_inp:][:1]
+        if not order or not labels: return None
+        for index,label in zip(order, labels[0].cpu()):
+            if not torch.equal(self.dataset.get(index, self.epoch)[self.dataset.n_inp], label): return None
+        return [self.dataset.inside(index, self.epoch) for index in order]
+
 # %% ../../nbs/training/05_loaders.ipynb #6c97137b
-class RGBXDL(_Batches):
+class RGBXDL(_Shown):
     "A fastai loader of `RGBXItems`."
     def __init__(self,
         dataset:'DataSet',              # `RGBXItems`
@@ -202,10 +213,8 @@ class RGBXDL(_Batches):
         **kwargs,         # fastai's, not used
     ):                    # The figure
         "Modalities and mask of a batch."
-        if b is not None: return show_items(b, self.dataset, max_n, width)
-        b = self.one_batch()
-        seen = [self.dataset.inside(index, self.epoch) for index in self.order[:max_n]]
-        return show_items(b, self.dataset, max_n, width, inside=seen)
+        b = self.one_batch() if b is None else b
+        return show_items(b, self.dataset, max_n, width, inside=self._regions(b, max_n))
     def show_results(self,
         b:tuple,          # A batch
         out:torch.Tensor, # Logits or ids that a model gave for it
