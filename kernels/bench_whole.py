@@ -68,14 +68,15 @@ def ready(name, size):
     return out
 
 def peers(name, other):
-    "GFLOP/s of a model and of one of smp, in turns; nothing where smp is not here."
+    "GFLOP/s of a model, as it predicts, and of one of smp, in turns; nothing where smp is not here."
     try: import segmentation_models_pytorch as smp
     except ImportError: return None
     import torch
     from torch.utils.flop_counter import FlopCounterMode
+    from rgbx_seg.evaluation.prepared import for_inference
     model,images = seeded(name, (480,640))
     kind,encoder = other
-    both = [(model, images), (getattr(smp, kind)(encoder, encoder_weights=None, classes=9).eval(), images[:1])]
+    both = [(for_inference(model), images), (getattr(smp, kind)(encoder, encoder_weights=None, classes=9).eval(), images[:1])]
     rates,times = [],[[],[]]
     with torch.no_grad():
         for _ in range(3):

@@ -128,16 +128,18 @@ def _no_space(path):
 
 # %% ../nbs/00_core.ipynb #117164ee
 @contextlib.contextmanager
-def atomic_path(path:Path): # The final path; its folder is made if it is missing
+def atomic_path(path:Path, # The final path; its folder is made if it is missing
+    sync:bool=True,        # Through to the disk, so that it outlives a power cut and not only a killed process
+):
     "A temporary path in the same folder, moved to `path` when the block ends well and removed when it does not."
     path = Path(path)
     unfinished = _begin_part(path)
     try:
         yield unfinished
         unfinished.chmod(0o666 & ~_umask())
-        _sync(unfinished)
+        if sync: _sync(unfinished)
         os.replace(unfinished, path)
-        _sync(path.parent, folder=True)
+        if sync: _sync(path.parent, folder=True)
     except Exception as e:
         if _is_full(e) or _full(path.parent): raise _no_space(path) from e
         if isinstance(e, (IsADirectoryError, NotADirectoryError, PermissionError)):

@@ -32,12 +32,14 @@ def _taken(data, **how):
     try: return package.data.open.describe(rx.open_data(data, None, labels=None, **how))
     except RGBXError: return None
 
+# %% ../../nbs/cli/20_lists.ipynb #e5479620
 @verb('know your data', 'rgbx check mydata --save')
 def _check(data:str,        # A folder of images, or the folder of a known data set
     *,
     # what is looked at
     card:str=None,          # What the data are: a known data set's name or a card.json; default: found out
     group:str=None,         # Regular expression: items whose names agree in it stay in one split; default: each alone
+    cameras:str=None,       # JSON of a calibration that puts point clouds, or depth images, onto RGB; default: none
     modalities:Names=None,  # Which; default: all
     part:bool=False,        # A part of the data: do not compare counts and sizes
     n:int=0,                # Items to read of each split; 0: all
@@ -47,7 +49,7 @@ def _check(data:str,        # A folder of images, or the folder of a known data 
     workers:int=0,          # Threads; 0: one per core
 ):
     "Say what a folder or a known data set was taken for, what is wrong with it, and what to do."
-    card = card_words(card, group)
+    card = card_words(card, group, cameras)
     taken = _taken(data, card=card, modalities=modalities)
     if taken: print(taken)
     report = rx.check_data(data, card, modalities, full=not part, n=n or None, workers=workers or None)

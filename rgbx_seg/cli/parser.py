@@ -124,12 +124,12 @@ def options_of(group:object, # A function whose parameters are options
 
 def card_words(card:str, # --card
     group:str,           # --group: a pattern of names
+    cameras:str=None,    # --cameras: a calibration
 ) -> str:                # For `open_data`: what the data are, in words; None where nothing was typed
-    "The words of --card with the pattern of --group."
-    if group is None: return card
-    if card is None: return f'group={group}'
-    if '=' in card: return f'{card},group={group}'
-    raise RGBXError('--group', f'--card {card}, which knows its splits', 'a folder whose splits are drawn',
+    "The words of --card with the pattern of --group and the file of --cameras."
+    more = [f'{key}={value}' for key,value in (('group', group), ('cameras', cameras)) if value is not None]
+    if not more or card is None or '=' in card: return ','.join([card, *more] if card else more) or None
+    raise RGBXError(f"--{more[0].partition('=')[0]}", f'--card {card}, which knows that', 'a folder without a card',
                     'Leave one of them out')
 
 # %% ../../nbs/cli/00_parser.ipynb #c11a000e

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, choose, cv2_
+from .align.clouds import cloud_image
 from .codecs import Stored, decode_file
 from .files import raw_image, read_image, repeat, take_holes, to_modality
 from .hha import camera_matrix, hha
@@ -100,6 +101,8 @@ def _disparity(path, modality, arg, memo):
     values = read_16_bit(path).astype(np.float32)
     return repeat(np.where(values > 0, (values-1)/256, 0).astype(np.float32), modality.channels)
 
+def _points(path, modality, arg, memo): return cloud_image(path, modality, arg)
+
 CAMERAS = {}   # {name: function of a depth file -> 3 x 3}; data sets add theirs
 
 def _camera_of(text, path):
@@ -121,7 +124,7 @@ def _hha(path, modality, arg, memo):
 # %% ../../nbs/data/07_decoders.ipynb #a4e13fd7
 # {name: f(path, modality, argument, memo)}; data sets add theirs
 DECODERS = dict(opaque=_rgba, alpha=_alpha, colour=_colour, bands=_bands, npy=_array, npz=_array, metres=_metres,
-                disparity=_disparity, hha=_hha, flir=_celsius, flir_visible=_visible)
+                disparity=_disparity, points=_points, hha=_hha, flir=_celsius, flir_visible=_visible)
 
 def _look_up(name, table, what):
     "An entry by its name; one that is not known yet may be a data set's."

@@ -305,6 +305,7 @@ def read_label(path:Path, # The file
 def write_mask(path:Path, # The PNG to write
     mask:np.ndarray,   # (H, W) class numbers 0..255
     palette:np.ndarray=None, # (C, 3) colours: writes a palette PNG; None: a grey PNG
+    sync:bool=True,          # As of `atomic_path`
 ):
     "Write a mask as an 8-bit PNG whose values are the class numbers, atomically."
     from PIL import Image
@@ -317,7 +318,7 @@ def write_mask(path:Path, # The PNG to write
         colours = np.zeros((256, 3), np.uint8)
         colours[:len(palette)] = palette
         image.putpalette(colours.tobytes())
-    with atomic_path(path) as part: image.save(part, format='PNG')
+    with atomic_path(path, sync) as part: image.save(part, format='PNG')
 
 # %% ../../nbs/data/05_files.ipynb #5ae7b0d1
 def save_tiff(path:Path, # The file to write

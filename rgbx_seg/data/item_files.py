@@ -9,6 +9,7 @@ __all__ = ['ItemFiles']
 import os
 from pathlib import Path
 from ..core import RGBXError, choose
+from .align.clouds import CLOUD_EXTS
 from .cards import Card
 from .files import read_label
 from .decoders import read_modality
@@ -90,7 +91,7 @@ def _listed(value):
     if not isinstance(value, (str, Path)): return [Path(file) for file in value]
     path = Path(value)
     if path.is_dir():
-        found = [path/name for name in image_names(path)]
+        found = [path/name for name in image_names(path, CLOUD_EXTS)]
         if found: return found
         raise RGBXError(path, 'a folder without images', 'images, arrays or a film')
     return list(Video(path)) if is_video(path) else [path]

@@ -109,7 +109,7 @@ class Modality:
     fit:bool=False                    # Enlarge or shrink to the size of the first modality, by nearest neighbour
     view:tuple[int, int, int]|None=None # Channels that a picture shows as red, green, blue; None: the first three
     order:Literal['rgb', 'bgr']='rgb' # Channels of colour files; 'bgr': they stay blue, green, red (a quirk)
-    align:str|dict|None=None          # X onto RGB: an alignment.json below the root, or what is in it
+    align:str|dict|None=None          # X onto RGB: an alignment.json or a calibration below the root, or what is in it
     odd:tuple[int, ...]=()            # Channels whose values change their sign in a mirror image, such as the sine of an angle
     unit:str=''                       # Of the values of `span`: 'kelvin', 'centikelvin', 'degrees C', 'm', 'mm', 'dB' ...
     def __post_init__(self): _check_modality(self)

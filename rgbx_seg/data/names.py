@@ -73,13 +73,15 @@ def scan_names(root:Path, # Folder
 # %% ../../nbs/data/15_names.ipynb #31b02b62
 _NO_ITEM = re.compile(r'^\.|(^|[_.-])thumb(nail)?s?([_.-]|$)', re.I)   # names of files that no one means
 
-def image_names(folder:Path # A folder, whether it is there or not
-) -> list:                  # Sorted names of files
+def image_names(folder:Path, # A folder, whether it is there or not
+    also:list=(),            # Further endings
+) -> list:                   # Sorted names of files
     "The images and arrays of a folder; hidden files and thumbnails are none."
     if not os.path.isdir(folder): return []
     with os.scandir(folder) as entries: names = [entry.name for entry in entries]
+    endings = {*FILE_EXTS, *also}
     def counts(name:str):
-        return os.path.splitext(name)[1].lower() in FILE_EXTS and not _NO_ITEM.search(os.path.splitext(name)[0])
+        return os.path.splitext(name)[1].lower() in endings and not _NO_ITEM.search(os.path.splitext(name)[0])
     return sorted(filter(counts, names))
 
 class Listing:

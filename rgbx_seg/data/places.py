@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
+from .align.clouds import CLOUD_EXTS
 from .codecs import decode_file
 from .no_data import array_holes
 from .names import image_names
@@ -90,13 +91,13 @@ class Place(_PlaceWords):
         return {'/'.join([*slots, self.base(path)]) for slots,files in self.files.items() for path in files}
 
 # %% ../../nbs/data/34_places.ipynb #0107cc6c
-def _folders(root, depth=4, most=3000):
+def _folders(root, also, depth=4, most=3000):
     "Folders with files below `root`, and folders without anything that can be read: {parts: names}, [(parts, why)]."
     found,odd,todo = {},[],[()]
     while todo and len(found) < most:
         parts = todo.pop(0)
         folder = root.joinpath(*parts)
-        names = image_names(folder)
+        names = image_names(folder, also)
         if names: found[parts] = names
         try: entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError: continue
@@ -106,7 +107,9 @@ def _folders(root, depth=4, most=3000):
             elif len(parts) < depth: todo.append((*parts, name))
         other = [Path(entry.name).suffix or entry.name
                  for entry in entries if entry.is_file() and not entry.name.startswith('.')]
-        if parts and other and not names: odd.append((parts, f"no images: {', '.join(sorted(set(other))[:4])}"))
+        if not parts or not other or names: continue
+        points = '; points need a calibration: --cameras FILE.json' if set(CLOUD_EXTS) & set(other) else ''
+        odd.append((parts, f"no images: {', '.join(sorted(set(other))[:4])}{points}"))
     return found,odd
 
 def _kind_part(parts):
@@ -164,10 +167,11 @@ def _split_folder(key, slots_files):
         return [Place(key, files=of(token), **{kind: token}) for token in sorted(tokens)]
     return [Place(key, files=slots_files)]
 
-def find_places(root:Path # A folder
+def find_places(root:Path, # A folder
+    also:list=(),         # Further endings than those of images
 ) -> tuple:               # ([Place, ...], [(folder, why it was left out), ...])
     "The kinds of images below a folder."
-    folders,odd = _folders(root)
+    folders,odd = _folders(root, also)
     places = []
     for key,of_slots in _by_kind(folders).items():
         files = {slots: [root.joinpath(*parts, name) for name in folders[parts]] for slots,parts in of_slots.items()}

@@ -103,6 +103,11 @@ class Reading(_Record):
         return _apply(self, dataset)
 
 # %% ../../nbs/data/42_reading.ipynb #2430c42a
+def _align_as_read(have, wanted):
+    "The run knows how X lies on RGB; but whether files are warped already, the data say."
+    warped = any(isinstance(align, dict) and align.get('applied') for align in (have, wanted))
+    return have or wanted if warped else wanted or have
+
 def _as_read(dataset, name, wanted, decoded):
     "A modality of the data with the fields of the run's; `decoded`: its arrays cannot be read anew."
     have = dataset.card.modalities[name]
@@ -116,7 +121,7 @@ def _as_read(dataset, name, wanted, decoded):
         raise RGBXError(where, f'the span {have.span}', f'{wanted.span}, as the run reads it',
                         'Open the data set with that span')
     fields = {key: getattr(wanted, key) for key in ('order', 'span', 'mean', 'std', 'cmap', 'view')}
-    return replace(have, grey=have.grey or wanted.grey, align=wanted.align or have.align, **fields)
+    return replace(have, grey=have.grey or wanted.grey, align=_align_as_read(have.align, wanted.align), **fields)
 
 def _new_ids(reading, card):
     "(256,) uint8: train ids of the data as the run's; None where they are the same, False where classes differ."

@@ -16,6 +16,8 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader
 from ..core import RGBXError, bar, choose, cv2_, leave_signals, worker_error
 from ..data.align.apply import registrations, valid_masks
+from ..data.align.clouds import is_cloud, seen_points
+from ..data.folder import DataFolder
 from .calibration import confidence_of, count_bins, no_bins
 from .inference import as_run, infer, infer_mask, model_inputs, named, open_for, real_names
 from .metrics import ConfusionMatrix
@@ -162,10 +164,16 @@ def _nearest(array, size):
 # %% ../../nbs/evaluation/32_evaluate.ipynb #9ffdd49d
 class _Parts:
     "Both sides of the border of what a registered sensor sees."
-    def _in_parts(self, shape, prediction, labels, weight, counts):
-        "Count an item on both sides of the border of what each registered sensor sees."
+    def _regions(self, images):
+        "{modality: (H, W) bool} of an item: what each registered sensor sees, and each sensor of points."
+        clouds = {name: seen_points(image) for name,image in zip(self.dataset.modalities, images)
+                  if name in self.clouds}
+        return {**self.seen(images[0].shape[:2]), **clouds}
+
+    def _in_parts(self, images, prediction, labels, weight, counts):
+        "Count an item on both sides of the border of what each of them sees."
         if not self.parts: return
-        for modality,seen in self.seen(tuple(shape)).items():
+        for modality,seen in self._regions(images).items():
             if self.registered[modality] != 'keep': continue
             seen = _nearest(seen.astype(np.uint8), labels.shape) > 0
             inside = np.where(seen, labels, self.how['ignore']).astype(np.int64)
@@ -184,19 +192,19 @@ class _Counted(_Parts):
         "What each pixel counts; None: 1."
         return _nearest(self.dataset.label_confidence(_name(self.dataset, index)), shape) if self.weighted else None
 
-    def _one(self, index, mask, labels, prediction, scores):
+    def _one(self, index, item, labels, weight, prediction, scores):
         name,condition = _name(self.dataset, index),self.conditions[index]
-        weight = self._weight(index, prediction.shape)
+        *images,mask = item
         try: counts = self._new().add(prediction, labels.astype(np.int64), weight).counts
         except RGBXError as e: raise RGBXError(name, e.found, e.expected, e.fix) from e
         self.matrices[condition].counts += counts
-        self._in_parts(mask.shape, prediction, labels, weight, counts)
+        self._in_parts(images, prediction, labels, weight, counts)
         flat = counts.reshape(-1)
         at = flat.nonzero()[:,0]
         key = name if name not in self.images else f'{name} #{index}'
         self.images[key] = (condition, at.numpy(), flat[at].numpy())
         if self.save is None: return
-        if prediction.shape!=mask.shape: prediction = _nearest(prediction.astype(np.uint8), mask.shape)
+        if prediction.shape!=np.shape(mask): prediction = _nearest(prediction.astype(np.uint8), np.shape(mask))
         save_prediction(self.save, name, prediction, self.dataset.card, scores)
 
     def all_bins(self):
@@ -228,6 +236,8 @@ class _Count(_Counted):
         self.bins = {condition: no_bins() for condition in self.matrices} if sure else {}
         self.seen = lru_cache(4)(partial(valid_masks, dataset.card))    # one size after the other
         self.registered = {name: record.outside for name,record in registrations(dataset.card).items()}
+        self.clouds = {name for name,modality in dataset.card.modalities.items() if is_cloud(modality)}
+        self.registered |= dict.fromkeys(self.clouds, 'keep')
         apart = [name for name,fate in self.registered.items() if fate == 'keep']
         self.parts = {f'{side} {name}': self._new() for name in apart for side in ('inside', 'outside')}
     def _new(self): return ConfusionMatrix(len(self.dataset.card.classes), **self.how)
@@ -235,11 +245,11 @@ class _Count(_Counted):
         start = time.perf_counter()
         for k,((i,item),prediction) in enumerate(zip(group, predictions)):
             mask = np.asarray(item[-1])
-            labels = self._labels(i, mask, prediction.shape)
-            self._one(i, mask, labels, prediction, None if scores is None else scores[k])
+            labels,weight = self._labels(i, mask, prediction.shape),self._weight(i, prediction.shape)
+            self._one(i, item, labels, weight, prediction, None if scores is None else scores[k])
             if confidence is None: continue
             there = labels != self.how['ignore']
-            right,weight = prediction[there] == labels[there],self._weight(i, prediction.shape)
+            right = prediction[there] == labels[there]
             self.bins[self.conditions[i]] += count_bins(confidence[k][there], right,
                                                         None if weight is None else weight[there])
         self.seconds += time.perf_counter()-start
@@ -275,6 +285,11 @@ def _pipeline(model, groups, count, picks, stats, how, scores, ahead, clock):
         for task in waiting: task.result()
 
 # %% ../../nbs/evaluation/32_evaluate.ipynb #8e8ff2f7
+def _check_items(dataset):
+    "Raise where there is no item, or where files are not there: now, not after an hour."
+    if not len(dataset): raise RGBXError('evaluate', 'no items', 'a split with at least one item')
+    if isinstance(dataset, DataFolder): dataset.whole()
+
 def check_classes(
     model:'Callable', # With `num_classes`, or any function
     card:'Card'       # Of the data
@@ -311,7 +326,7 @@ def evaluate(
     drop = (drop,) if isinstance(drop, str) else tuple(drop)
     dataset = open_for(run, data, split, card, drop)
     card,model,have = dataset.card,run.model,list(dataset.modalities)
-    if not len(dataset): raise RGBXError('evaluate', 'no items', 'a split with at least one item')
+    _check_items(dataset)
     check_classes(model, card)
     picks,stats = model_inputs(model, card, have, drop)
     count = _Count(dataset, protocol, _conditions(dataset, conditions), Path(save) if save else None, calibration)
@@ -328,13 +343,23 @@ def evaluate(
     return _report(count, name or run.name, protocol, seen, picks, subsets, clock)
 
 # %% ../../nbs/evaluation/32_evaluate.ipynb #ced3b89e
+def _nothing_counted(dataset):
+    "What to say where no item has a labelled pixel, so that every score would be 0/0."
+    where,split = getattr(dataset, 'root', dataset.card.name),getattr(dataset, 'split', None)
+    of = f'{len(dataset)} items{f" of {split}" if split else ""}'
+    return RGBXError(where, f'no labelled pixel in {of}: all are void ({dataset.card.layout.ignore})',
+                     'masks with classes',
+                     f'rgbx check {where} counts the values of the masks; rgbx predict needs no masks')
+
 def _report(count, name, protocol, seen, picks, subsets, clock):
     card = count.dataset.card
     withheld = tuple(modality for k,modality in zip(picks, seen) if k is None)
     if subsets is None: subsets = dict(card.subsets)
     def totals(matrices:dict): return {row: matrix.total().numpy() for row,matrix in matrices.items()}
+    counts = totals(count.matrices)
+    if not any(matrix.any() for matrix in counts.values()): raise _nothing_counted(count.dataset)
     return Report(
-        name, card.classes, totals(count.matrices),
+        name, card.classes, counts,
         {condition: count.conditions.count(condition) for condition in count.matrices}, subsets, protocol.to_dict(),
         tuple(seen), withheld, card.name, bool(card.facts.synthetic), np.asarray(card.palette).tolist(),
         dict(card.facts.class_sets), count.all_images(), clock, count.all_bins(),

@@ -329,10 +329,14 @@ def _total(job, numbers):
     tile = job.effort.tile
     return sum(1 if shape is None else tile_count(shape, tile, tile//_OVERLAP) for shape in shapes)
 
+def _is_written(path):
+    "Is there a file, and not one that a power cut left empty?"
+    return path.is_file() and path.stat().st_size > 0
+
 def _go(job):
     "Predict all that is not there yet, behind one bar."
     kinds = [kind for kind in job.records[0] if kind != 'name']
-    def done(record:dict): return all(record[kind].is_file() for kind in kinds)
+    def done(record:dict): return all(_is_written(record[kind]) for kind in kinds)
     numbers = [i for i,record in enumerate(job.records)
                if record['name'] not in job.failed and not (job.effort.skip_existing and done(record))]
     steps = (None for n in _steps(job, numbers) for _ in range(n))

@@ -32,13 +32,13 @@ def save_prediction(
         raise RGBXError(name, f'class {mask.max()} predicted',
                         f'0..{len(card.classes)-1}, the classes of {card.name!r}')
     record = dict(name=name, **{kind: Path(out)/kind/f'{name}.png' for kind in ('mask','color')})
-    write_mask(record['mask'], mask)
-    write_mask(record['color'], mask, card.palette)
+    write_mask(record['mask'], mask, sync=False)
+    write_mask(record['color'], mask, card.palette, sync=False)
     if scores is None: return record
     planes = np.asarray(scores).transpose(2,0,1)
     planes = planes.astype(np.float16 if np.abs(planes).max() < 6e4 else np.float32)
     record['scores'] = Path(out)/'scores'/f'{name}.npz'
-    with atomic_path(record['scores']) as file: np.savez_compressed(file, scores=planes, classes=np.array(card.classes))
+    with atomic_path(record['scores'], sync=False) as file: np.savez_compressed(file, scores=planes, classes=np.array(card.classes))
     return record
 
 # %% ../../nbs/evaluation/38_written.ipynb #9b7e274b
@@ -65,7 +65,7 @@ def save_map(path:Path, # Of the PNG; the TIFF lies beside it
     "8 bits to look at, floats to compute with; without data 0 and NaN."
     values = values.astype(np.float32)
     if holes is not None: values = np.where(holes, np.float32('nan'), values)
-    write_mask(path, (np.nan_to_num(values)*255).round())
+    write_mask(path, (np.nan_to_num(values)*255).round(), sync=False)
     write_band(path.with_suffix('.tif'), values, grid, float('nan'))
 
 def save_picture(record:dict, # name, and the path 'picture'
@@ -80,4 +80,4 @@ def save_picture(record:dict, # name, and the path 'picture'
         pictures.append(mapped_picture((np.nan_to_num(result['confidence'])*255).round().astype(np.uint8)))
         titles.append('confidence')
     image = Image.fromarray(picture_sheet(pictures, titles, record['name'], dataset.card, present))
-    with atomic_path(record['picture']) as file: image.save(file, format='PNG', compress_level=1)
+    with atomic_path(record['picture'], sync=False) as file: image.save(file, format='PNG', compress_level=1)

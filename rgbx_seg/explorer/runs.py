@@ -23,6 +23,8 @@ def _pairs(text):
     return {name: value for name,_,value in pairs}
 
 # %% ../../nbs/explorer/60_runs.ipynb #c67ab266
+_APART = '<style>.rgbx-runs td, .rgbx-runs th {padding: 0 .6em}</style>'
+
 class _Controls(W.VBox):
     "What is asked for, the table, what is wrong, and the names."
     def __init__(self):
@@ -63,7 +65,7 @@ class RunsPanel(_Controls):
     def _show(self, found):
         "A list in the table, and its names to choose from."
         self.found = found
-        self.said.value,self.table.value = '',found._repr_html_()
+        self.said.value,self.table.value = '',f'<div class="rgbx-runs">{_APART}{found._repr_html_()}</div>'
         names = [line['name'] for line in found.lines]
         kept = self.choice.value if self.choice.value in names else None
         self.choice.options = names

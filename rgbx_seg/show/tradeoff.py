@@ -26,11 +26,15 @@ def pareto_front(
 
 # %% ../../nbs/show/35_tradeoff.ipynb #902bd664
 def _draw_points(ax, points):
-    "The points with their spread and their names."
+    "The points with their spread and their names, which stand towards the middle."
+    costs = [cost for cost,_ in points.values()]
+    middle = (min(costs)+max(costs))/2
     for i,(name,(cost,scores)) in enumerate(points.items()):
         spread = np.std(scores, ddof=1) if len(scores) > 1 else None
         ax.errorbar(cost, np.mean(scores), spread, fmt='o', color=OKABE_ITO[i%7], ms=4, lw=.8, capsize=2)
-        ax.annotate(name, (cost, np.mean(scores)), (4, 3), textcoords='offset points', fontsize=6, color=OKABE_ITO[i%7])
+        left = cost > middle
+        ax.annotate(name, (cost, np.mean(scores)), (-4 if left else 4, 3), textcoords='offset points', fontsize=6,
+                    ha='right' if left else 'left', color=OKABE_ITO[i%7])
 
 # %% ../../nbs/show/35_tradeoff.ipynb #b66ff92d
 def plot_tradeoff(

@@ -15,7 +15,7 @@ from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders, TfmdDL
 from fasttransform import ItemTransform
 from ..core import RGBXError, cv2_, leave_signals, worker_error
-from ..data.align.apply import valid_masks
+from ..data.align.apply import seen_masks
 from ..data.codecs import image_size
 from ..data.folder import DataFolder
 from ..data.modality import Modality
@@ -64,7 +64,7 @@ class _SeenItem(_ItemOf):
         if all(modality.align is None for modality in self.mods): return {}
         index,epoch = self.place(index, epoch)
         *images,mask = self.ds[index]
-        masks = valid_masks(self.card, images[0].shape[:2])
+        masks = seen_masks(self.card, dict(zip(self.modalities, images)))
         if self.augment is None or not masks: return masks
         seen = [np.uint8(255)*mask[...,None] for mask in masks.values()]
         kinds = [Modality(f'where {name} sees', 'none', channels=1) for name in masks]
@@ -181,8 +181,19 @@ class _Batches(_Passes):
         cv2_().setNumThreads(0)
         leave_signals()
 
+# %% ../../nbs/training/05_loaders.ipynb #a37777f6
+class _Shown(_Batches):
+    "Batches whose place is found again, for a picture."
+    def _regions(self, b, most):
+        "What the sensors see in the first batch of the order; None: `b` is another one, of which no place is known."
+        order,labels = getattr(self, 'order', [])[:min(most, len(b[0]))],b[self.dataset.n_inp:][:1]
+        if not order or not labels: return None
+        for index,label in zip(order, labels[0].cpu()):
+            if not torch.equal(self.dataset.get(index, self.epoch)[self.dataset.n_inp], label): return None
+        return [self.dataset.inside(index, self.epoch) for index in order]
+
 # %% ../../nbs/training/05_loaders.ipynb #6c97137b
-class RGBXDL(_Batches):
+class RGBXDL(_Shown):
     "A fastai loader of `RGBXItems`."
     def __init__(self,
         dataset:'DataSet',              # `RGBXItems`
@@ -202,10 +213,8 @@ class RGBXDL(_Batches):
         **kwargs,         # fastai's, not used
     ):                    # The figure
         "Modalities and mask of a batch."
-        if b is not None: return show_items(b, self.dataset, max_n, width)
-        b = self.one_batch()
-        seen = [self.dataset.inside(index, self.epoch) for index in self.order[:max_n]]
-        return show_items(b, self.dataset, max_n, width, inside=seen)
+        b = self.one_batch() if b is None else b
+        return show_items(b, self.dataset, max_n, width, inside=self._regions(b, max_n))
     def show_results(self,
         b:tuple,          # A batch
         out:torch.Tensor, # Logits or ids that a model gave for it

@@ -168,7 +168,7 @@ def save(self:Sweep):
     write_text(self.folder/'sweep.csv', text.getvalue())
     write_text(self.folder/'sweep.md', self.to_markdown(1))
     if not self.reports: return
-    with atomic_path(self.folder/'sweep.png') as path: self.plot().savefig(path, format='png')
+    with atomic_path(self.folder/'sweep.png') as path: self.plot().savefig(path, format='png', dpi=160)
 
 @patch
 def __repr__(self:Sweep): return f'Sweep({self.heading()[0]!r})'

@@ -12,6 +12,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 import numpy as np
 from ...core import RGBXError
+from .clouds import is_cloud, read_calibration, seen_points
 from .geometry import valid_mask, warp
 from .record import (alignment_dict, alignment_from_dict, aligned, largest_rectangle, matrix_for,
                                         read_alignment)
@@ -19,13 +20,16 @@ from .structure import kind_of
 from ..modality import Modality
 
 # %% ../../../nbs/data/align/52_apply.ipynb #872dd19c
-def with_alignments(card:'Card|str', # A card whose modalities may name an alignment.json
+def with_alignments(card:'Card|str', # A card whose modalities may name an alignment.json, or a calibration
     root:Path,            # Of the data
 ):                        # The same, or a copy that holds the records
-    "The records in place of their files' names."
+    "The records and calibrations in place of their files' names."
+    def held_of(modality:Modality):
+        file,points = Path(root)/modality.align,(modality.decode or '').startswith('points')
+        return read_calibration(file) if points else alignment_dict(read_alignment(file))
     named = {name: m for name,m in card.modalities.items() if isinstance(m.align, str)}
     if not named: return card
-    held = {name: replace(m, align=alignment_dict(read_alignment(Path(root)/m.align))) for name,m in named.items()}
+    held = {name: replace(m, align=held_of(m)) for name,m in named.items()}
     return replace(card, modalities=card.modalities | held)
 
 # %% ../../../nbs/data/align/52_apply.ipynb #c4da8ceb
@@ -34,6 +38,14 @@ def _record(text): return alignment_from_dict(json.loads(text))
 
 @lru_cache(8)
 def _box(inside, size): return largest_rectangle(np.frombuffer(inside, bool).reshape(size))
+
+def place_of(record:'Alignment', # Of an X
+    size:tuple,                 # (height, width) of pictures of RGB
+) -> tuple:                     # (3, 3), that size, and X's to it
+    "How X lies on pictures of any size."
+    factor = size[0]/record.size_rgb[0]
+    size_x = tuple(round(side*factor) for side in record.size_x)
+    return matrix_for(record, size, size_x, record.x),tuple(size),size_x
 
 def fill_values(modality:Modality # Of X
 ) -> np.ndarray:                    # (channels,), as images are read: 0 to 255
@@ -53,19 +65,34 @@ class Registered:
         where:str,              # For messages
     ):
         record = _record(json.dumps(modality.align, sort_keys=True))
+        self.crop = record.outside == 'crop'                                         # Cut the pictures to what X sees?
+        if record.applied: self._take(image, holes, record, modality, size, where)
+        else: self._warp(image, holes, record, modality, size, where)
+        if record.outside == 'void': self.holes = ~self.inside if self.holes is None else self.holes | ~self.inside
+
+    def _warp(self, image, holes, record, modality, size, where):
         nearest = kind_of(modality.name) in ('depth', 'event')
         H = matrix_for(record, size, image.shape[:2], where)
         self._place = H,size,image.shape[:2]
         self.image = aligned(image, record, size, fill_values(modality), nearest, where)   # (height, width, c)
-        self.crop = record.outside == 'crop'                                         # Cut the pictures to what X sees?
         self.holes = None if holes is None else warp(holes.astype(np.uint8), H, size, nearest=True) > 0
-        if record.outside == 'void': self.holes = ~self.inside if self.holes is None else self.holes | ~self.inside
+
+    def _take(self, image, holes, record, modality, size, where):
+        "Files that were warped before: only what X did not see is made missing."
+        if image.shape[:2] != tuple(size):
+            raise RGBXError(where, f'{image.shape[1]} x {image.shape[0]} pixels',
+                            f"{size[1]} x {size[0]}, RGB's: X was registered when its files were written",
+                            'rgbx align DATA --resample writes such files')
+        self._place = place_of(record, size)
+        self.image,self.holes = image.copy(),holes
+        self.image[~self.inside] = fill_values(modality)
 
     @cached_property
     def inside(self) -> np.ndarray:
         "(height, width) bool: the pixels of RGB that X sees."
         return valid_mask(*self._place)
 
+# %% ../../../nbs/data/align/52_apply.ipynb #f815b23b
 def crop_to(image:np.ndarray, # (H, W) or (H, W, C)
     inside:np.ndarray,        # (H, W) bool
 ) -> np.ndarray:              # The part in the largest rectangle of `inside`
@@ -78,13 +105,11 @@ def registrations(card:'Card' # Of an open data set, or of a run's reading
 ) -> dict:                     # {modality: `Alignment`}
     "The records that are in a card."
     return {name: _record(json.dumps(modality.align, sort_keys=True))
-            for name,modality in card.modalities.items() if isinstance(modality.align, dict)}
+            for name,modality in card.modalities.items() if isinstance(modality.align, dict) and not is_cloud(modality)}
 
 def _inside(record, size):
     "What a sensor sees of pictures of RGB that have this size."
-    factor = size[0]/record.size_rgb[0]
-    size_x = tuple(round(side*factor) for side in record.size_x)
-    return valid_mask(matrix_for(record, size, size_x, record.x), size, size_x)
+    return valid_mask(*place_of(record, size))
 
 def _cut_box(records, size):
     "(size before the cut, its box) of pictures that were cut to what the sensors of `records` see."
@@ -110,3 +135,11 @@ def valid_masks(card:'Card', # Of an open data set
     if not others: return {}
     whole,(top,left,height,width) = _cut_box(cutting, tuple(size))
     return {name: _inside(record, whole)[top:top+height,left:left+width] for name,record in others.items()}
+
+def seen_masks(card:'Card', # Of an open data set
+    images:dict,            # {modality: (H, W, C) of an item, as the data set gives it}
+) -> dict:                  # {modality: (H, W) bool}
+    "Where each registered sensor, and each sensor of points, sees something in an item."
+    size = next(iter(images.values())).shape[:2]
+    clouds = [name for name,modality in card.modalities.items() if is_cloud(modality) and name in images]
+    return {**valid_masks(card, size), **{name: seen_points(images[name]) for name in clouds}}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 import numpy as np
 from ...core import RGBXError, cache_folder, cv2_, write_text
+from .clouds import is_cloud
 from .estimate import estimate
 from .geometry import corner_distances, coverage, resize_matrix
 from .record import alignment_from_dict, matrix_for
@@ -94,8 +95,8 @@ def _pairs(dataset, names, modality):
 
 def _place(modality, size_rgb, size_x, where):
     "The matrix by which the reader puts X onto RGB."
-    if modality.align: return matrix_for(alignment_from_dict(modality.align), size_rgb, size_x, where)
-    return resize_matrix(size_rgb, size_x)
+    if not modality.align or modality.align.get('applied'): return resize_matrix(size_rgb, size_x)
+    return matrix_for(alignment_from_dict(modality.align), size_rgb, size_x, where)
 
 def _spread(names, count):
     return [names[k] for k in np.unique(np.linspace(0, len(names)-1, min(count, len(names))).astype(int))]
@@ -106,7 +107,8 @@ def loose_sensors(dataset:'DataSet' # Open
     "The modalities that have edges to compare with those of the first."
     card = dataset.card
     if card.layout.classification or not hasattr(dataset, 'read'): return []
-    return [name for name in dataset.modalities[1:] if name not in SPARSE and kind_of(name) != 'event']
+    return [name for name in dataset.modalities[1:]
+            if name not in SPARSE and kind_of(name) != 'event' and not is_cloud(card.modalities[name])]
 
 def _chosen(dataset, x, names, pairs):
     "Names of a few items; of a registered rig those that its record was not made from, where there are any."

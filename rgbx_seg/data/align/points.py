@@ -9,7 +9,7 @@ __all__ = []
 import csv, json
 from pathlib import Path
 import numpy as np
-from ...core import RGBXError, choose
+from ...core import RGBXError, choose, cv2_
 from .geometry import MATRIX_PARAMETERS, check_matrix, map_points
 
 # %% ../../../nbs/data/align/40_points.ipynb #99d320a2
@@ -138,44 +138,58 @@ def matrix_from_points(points:np.ndarray, # (n, 4): x and y in RGB, x and y in X
     return check_matrix(H, size_rgb, size_x, where),inliers
 
 # %% ../../../nbs/data/align/40_points.ipynb #74d75da4
+_SHAPES = dict(K_rgb=(3, 3), K_x=(3, 3), R=(3, 3), t=(3,), dist_rgb=(5,), dist_x=(5,))
+_WANTED = 'JSON with K_rgb, K_x, R, t'
+
 def read_cameras(file:Path, # JSON: K_rgb, K_x, R, t in metres; optional dist_rgb, dist_x, plane {n, d}
 ) -> dict:                  # Arrays
     "The calibration of two cameras, checked."
+    raw = cameras_file(file)
+    cameras = camera_arrays(raw, file, ('K_rgb', 'K_x', 'R', 't'))
+    if not raw.get('plane'): return cameras
+    cameras |= dict(n=_array(raw['plane'], 'n', (3,), file), d=float(raw['plane'].get('d', 0)))
+    if cameras['d'] > 0 and np.linalg.norm(cameras['n']) > 0: return cameras
+    raise RGBXError(f'{file}: plane', dict(n=cameras['n'].tolist(), d=cameras['d']), 'n . P = d with d > 0 metres')
+
+def cameras_file(file:Path # JSON
+) -> dict:                 # What it says, unchecked
+    "The entries of a calibration."
     file = Path(file)
-    if not file.is_file(): raise RGBXError(file, 'no such file', 'JSON with K_rgb, K_x, R, t')
-    try: raw = json.loads(file.read_text(encoding='utf-8'))
-    except ValueError as problem: raise RGBXError(file, f'{problem}', 'JSON with K_rgb, K_x, R, t') from None
-    shapes = dict(K_rgb=(3, 3), K_x=(3, 3), R=(3, 3), t=(3,))
-    cameras = {key: _array(raw, key, shape, file) for key,shape in shapes.items()}
-    for key in ('dist_rgb', 'dist_x'):
-        if raw.get(key): cameras[key] = _array(raw, key, (5,), file)
-    if raw.get('plane'): cameras |= dict(n=_array(raw['plane'], 'n', (3,), file), d=float(raw['plane'].get('d', 0)))
-    return _check_cameras(cameras, file)
+    if not file.is_file(): raise RGBXError(file, 'no such file', _WANTED)
+    try: raw = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as problem: raise RGBXError(file, f'{problem}', _WANTED) from None
+    if not isinstance(raw, dict): raise RGBXError(file, f'JSON of a {type(raw).__name__}', _WANTED)
+    return raw
+
+def camera_arrays(raw:dict, # The entries of a calibration
+    where:str,              # For messages: the file they came from
+    needed:tuple,           # Entries that have to be there
+) -> dict:                  # Arrays
+    "Intrinsics, pose and lenses of a calibration, checked."
+    cameras = {key: _array(raw, key, shape, where) for key,shape in _SHAPES.items() if key in needed or raw.get(key)}
+    return _check_cameras(cameras, where)
 
 # %% ../../../nbs/data/align/40_points.ipynb #e3a5543b
-def _array(raw, key, shape, file):
+def _array(raw, key, shape, where):
     "One entry as an array of this shape."
     try: values = np.array(raw[key], np.float64)
-    except (KeyError, TypeError, ValueError): values = np.full(1, np.nan)
-    if values.shape != shape or not np.isfinite(values).all():
-        raise RGBXError(f'{file}: {key}', raw.get(key, 'nothing') if isinstance(raw, dict) else raw,
-                        f'numbers of shape {shape}')
-    return values
+    except (KeyError, TypeError, ValueError, OverflowError): values = np.full(1, np.nan)
+    if values.shape == shape and np.isfinite(values).all(): return values
+    found = raw.get(key, 'nothing') if isinstance(raw, dict) else raw
+    raise RGBXError(f'{where}: {key}', str(found)[:120], f'numbers of shape {shape}')
 
-def _check_cameras(cameras, file):
+def _check_cameras(cameras, where):
     "Intrinsics upper triangular, a rotation, a distance in metres."
-    for key in ('K_rgb', 'K_x'):
+    for key in [key for key in ('K_rgb', 'K_x') if key in cameras]:
         K = cameras[key]
         if np.abs(np.tril(K, -1)).max() > 1e-9*abs(K[0,0]) or min(K[0,0], K[1,1], K[2,2]) <= 0:
-            raise RGBXError(f'{file}: {key}', K.tolist(), '[[fx, s, cx], [0, fy, cy], [0, 0, 1]]')
+            raise RGBXError(f'{where}: {key}', K.tolist(), '[[fx, s, cx], [0, fy, cy], [0, 0, 1]]')
     R = cameras['R']
     if np.abs(R@R.T-np.eye(3)).max() > 1e-3 or np.linalg.det(R) < 0:
-        raise RGBXError(f'{file}: R', R.tolist(), 'a rotation matrix, P_x = R P_rgb + t')
+        raise RGBXError(f'{where}: R', R.tolist(), 'a rotation matrix, P_x = R P_rgb + t')
     if np.linalg.norm(cameras['t']) > 5:
-        raise RGBXError(f'{file}: t', cameras['t'].tolist(), 'metres: cameras of one rig are nearer than 5 m',
+        raise RGBXError(f'{where}: t', cameras['t'].tolist(), 'metres: cameras of one rig are nearer than 5 m',
                         'Divide millimetres by 1000')
-    if 'n' in cameras and (cameras['d'] <= 0 or np.linalg.norm(cameras['n']) == 0):
-        raise RGBXError(f'{file}: plane', dict(n=cameras['n'].tolist(), d=cameras['d']), 'n . P = d with d > 0 metres')
     return cameras
 
 # %% ../../../nbs/data/align/40_points.ipynb #d6cd8a5a
@@ -215,12 +229,43 @@ def image_places(points:np.ndarray, # (n, 3), metres, in the camera's frame, bef
 # %% ../../../nbs/data/align/40_points.ipynb #930606af
 def depth_to_points(depth:np.ndarray, # (H, W), metres, 0: missing
     camera:np.ndarray,                # (3, 3)
+    distortion:np.ndarray=None,       # k1, k2, p1, p2, k3 of the depth camera's lens; None: no distortion
 ) -> np.ndarray:                      # (n, 3), metres, in the camera's frame
     "The points of a depth image."
     y,x = np.nonzero(np.isfinite(depth) & (depth > 0))
-    rays = np.stack([x, y, np.ones_like(x)], 1)@np.linalg.inv(camera).T
+    if distortion is None: rays = np.stack([x, y, np.ones_like(x)], 1)@np.linalg.inv(camera).T
+    else:
+        places = np.stack([x, y], 1).astype(np.float64)[:,None]
+        straight = cv2_().undistortPoints(places, camera, distortion)[:,0] if len(x) else places[:,0]
+        rays = np.hstack([straight, np.ones((len(x), 1))])
     return rays*depth[y,x][:,None]
 
+# %% ../../../nbs/data/align/40_points.ipynb #61e96412
+def nearest_points(points:np.ndarray, # (n, 3), metres, in the frame of the image's camera
+    camera:np.ndarray,                # (3, 3) of the image
+    size:tuple,                       # (height, width) of the image
+    splat:int=2,                      # Pixels that one point covers, each way
+    distortion:np.ndarray=None,       # k1, k2, p1, p2, k3 of the image's lens; None: no distortion
+) -> np.ndarray:                      # (height, width) int: the number of a point; -1: none
+    "Which point each pixel sees, the nearest of those that cover it."
+    ahead = np.flatnonzero(points[:,2] > 1e-6)
+    with np.errstate(over='ignore', invalid='ignore'): place = np.rint(image_places(points[ahead], camera, distortion))
+    close = ((place > -splat) & (place < np.array(size[::-1])+splat)).all(1)             # nan is not
+    ahead,place = ahead[close],place[close].astype(int)
+    far_first = np.argsort(-points[ahead,2], kind='stable')                           # near ones come last and stay
+    ahead,place = ahead[far_first],place[far_first]
+    depth = np.append(points[:,2], np.inf)                                            # of number -1
+    nearest,first = np.full(size, -1),-((splat-1)//2)
+    for down in range(first, first+splat):
+        for across in range(first, first+splat):
+            x,y = place[:,0]+across,place[:,1]+down
+            inside = (x >= 0) & (x < size[1]) & (y >= 0) & (y < size[0])
+            layer = np.full(size, -1)
+            layer[y[inside],x[inside]] = ahead[inside]
+            nearest = np.where(depth[layer] < depth[nearest], layer, nearest)
+    return nearest
+
+# %% ../../../nbs/data/align/40_points.ipynb #96dbe0f6
 def project_points(points:np.ndarray, # (n, 3), metres, in the sensor's frame
     camera:np.ndarray,                # (3, 3) of the image
     rotation:np.ndarray,              # (3, 3) and
@@ -231,15 +276,5 @@ def project_points(points:np.ndarray, # (n, 3), metres, in the sensor's frame
 ) -> np.ndarray:                      # (height, width) float32, metres; 0: no point
     "Depth as the image's camera sees it, nearest point first."
     seen = np.asarray(points, np.float64)@np.asarray(rotation).T+np.asarray(translation)
-    seen = seen[seen[:,2] > 1e-6]
-    place = image_places(seen, camera, distortion)
-    known = np.isfinite(place).all(1)
-    seen,place = seen[known],np.rint(place[known]).astype(int)
-    buffer = np.full(size, np.inf, np.float32)
-    first = -((splat-1)//2)
-    for down in range(first, first+splat):
-        for across in range(first, first+splat):
-            x,y = place[:,0]+across,place[:,1]+down
-            inside = (x >= 0) & (x < size[1]) & (y >= 0) & (y < size[0])
-            np.minimum.at(buffer, (y[inside], x[inside]), seen[inside,2].astype(np.float32))
-    return np.where(np.isfinite(buffer), buffer, 0)
+    number = nearest_points(seen, camera, size, splat, distortion)
+    return np.append(seen[:,2], 0)[number].astype(np.float32)

@@ -43,6 +43,7 @@ class Alignment:
     rho_pairs:list = field(default_factory=list) # One per pair
     check:dict = field(default_factory=dict)     # Of `Trust`, with the verdict
     seed:int=0              # Of the random numbers
+    applied:bool=False      # Are the files of X on RGB's pixels already?
     def __post_init__(self):
         where = f'alignment of {self.x!r}'
         self.size_rgb,self.size_x = (_pair(size, f'{where}: {key}') for key,size in
@@ -69,13 +70,15 @@ class Alignment:
 # %% ../../../nbs/data/align/50_record.ipynb #32d5bc5c
 VERSION = 1
 _FORM = dict(x=str, model=str, method=str, rgb=str, outside=str, pairs=list[str], rho=float|None,
-             rho_pairs=list[float|None], check=dict, seed=int)
+             rho_pairs=list[float|None], check=dict, seed=int, applied=bool)
 
 def alignment_dict(alignment:Alignment # Of one X
 ) -> dict:                             # Strings, numbers, lists and dicts alone
     "The record as it stands in a file."
     extra = dict(version=VERSION, coverage=round(alignment.coverage, 4), shift_px=round(alignment.shift_px, 2))
-    return asdict(alignment) | dict(H=alignment.H.tolist(), **extra)
+    plain = asdict(alignment) | dict(H=alignment.H.tolist(), **extra)
+    if not alignment.applied: del plain['applied']
+    return plain
 
 def alignment_from_dict(data:dict, # Of `alignment_dict`
     where:str='alignment',         # For messages

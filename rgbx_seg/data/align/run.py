@@ -15,11 +15,12 @@ from ...core import RGBXError, atomic_path, bar, choose, cv2_, write_text
 from .apply import fill_values
 from .estimate import estimate
 from .geometry import valid_mask
-from .points import disparity, matrix_from_cameras, matrix_from_points, read_cameras, read_points
+from .points import (cameras_file, disparity, matrix_from_cameras, matrix_from_points,
+                                        read_cameras, read_points)
 from .record import Alignment, aligned, read_alignment, write_alignment
 from .structure import RigPairs, kind_of
 from .trust import likely_cause, trust
-from ..codecs import decode_file
+from ..files import raw_image
 from ..names import split_names
 from ..open import open_data
 
@@ -63,6 +64,12 @@ def of_one_size(read:list # [(name, RGB, X)]
     return [item for item,fits in zip(read, same) if fits],[item[0] for item,fits in zip(read, same) if not fits]
 
 # %% ../../../nbs/data/align/60_run.ipynb #45c5d93b
+def _check_two_cameras(file, data):
+    "A matrix lies between two cameras; points have no K_x."
+    if 'K_x' in cameras_file(file): return
+    raise RGBXError(file, 'no K_x: X has points, and no matrix', 'the K of both cameras',
+                    f'rgbx check {data} --cameras {file} --save puts its points onto RGB')
+
 def _check_images(read, where):
     "Images with something in them."
     flat = [name for name,_,x in read if np.ptp(x) == 0]
@@ -160,34 +167,55 @@ def _check_empty(folder, force):
     if force or not folder.is_dir() or not any(folder.iterdir()): return
     raise RGBXError(folder, 'files', 'an empty folder, or none', 'Move it away, or --force writes over it')
 
-# %% ../../../nbs/data/align/60_run.ipynb #f630403b
+# %% ../../../nbs/data/align/60_run.ipynb #60bb85d0
 def _stored_fill(modality, stored):
     "What stands in a file for no value: it is read as the one that becomes 0 after normalisation."
     values = fill_values(modality)
     if stored.shape[2] != len(values): values = values.mean(keepdims=True)        # grey files, read as three channels
+    if stored.dtype.kind == 'f': return values
     if stored.dtype != np.uint16 or not values.any(): return np.rint(values)     # depth: 0, which is missing
     low,high = modality.span or (0, 255*256)
     return np.rint(low+values/255*(high-low))
 
+def _warpable(stored):
+    "Numbers of a type that OpenCV warps."
+    if stored.dtype in (np.uint8, np.uint16, np.float32): return stored
+    whole = stored.dtype.kind in 'bui' and 0 <= stored.min() and stored.max() < 1 << 16
+    return stored.astype(np.uint16 if whole else np.float32)
+
+def _write(path, image):
+    "A PNG, or an array, atomically."
+    with atomic_path(path) as unfinished:
+        if path.suffix == '.npy': np.save(unfinished, image)
+        else: cv2_().imwrite(str(unfinished), image)
+
+def _check_plain(modality):
+    "New files are written of plain images alone."
+    if modality.decode is None: return
+    raise RGBXError(f'--resample of {modality.name}', f'files that the decoder {modality.decode!r} reads',
+                    'plain images', 'Without --resample X is warped as its files are read')
+
+# %% ../../../nbs/data/align/60_run.ipynb #f630403b
 def _resample(dataset, record):
     "Write the warped files of all splits."
-    root,x = dataset.root,record.x
+    root,x,endings = dataset.root,record.x,set()
     nearest = kind_of(x) in ('depth', 'event')
     inside = valid_mask(record.H, record.size_rgb, record.size_x)
     names = sorted({name for split in dataset.card.splits for name in split_names(root, dataset.card, split)})
     for name in bar(names):
-        stored = decode_file(dataset.path(x, name)).pixels
-        stored = stored if stored.ndim == 3 else stored[...,None]
-        fill = _stored_fill(dataset.card.modalities[x], stored)
-        _write(root/f'{x}_aligned'/f'{name}.png', aligned(stored, record, record.size_rgb, fill, nearest, name))
+        stored = raw_image(dataset.path(x, name))                # colours in OpenCV's order
+        stored = _warpable(stored if stored.ndim == 3 else stored[...,None])
+        fill = _stored_fill(dataset.card.modalities[x], stored)[::-1]
+        ending = '.png' if stored.dtype in (np.uint8, np.uint16) and stored.shape[2] in (1, 3, 4) else '.npy'
+        endings.add(ending)
+        _write(root/f'{x}_aligned'/f'{name}{ending}', aligned(stored, record, record.size_rgb, fill, nearest, name))
         if record.coverage < .999: _write(root/f'{x}_valid'/f'{name}.png', inside.astype(np.uint8)*255)
     card = _own_card(dataset, root)
-    changed = replace(card.modalities[x], folder=f'{x}_aligned', ext='.png', path=None, align=None, fit=False)
+    file = f'{x}_aligned/alignment.json'
+    write_alignment(root/file, replace(record, applied=True))
+    ending = endings.pop() if len(endings) == 1 else None
+    changed = replace(card.modalities[x], folder=f'{x}_aligned', ext=ending, path=None, align=file, fit=False)
     replace(card, modalities=card.modalities | {x: changed}).save(root/'card.json')
-
-def _write(path, image):
-    "A PNG, atomically."
-    with atomic_path(path) as unfinished: cv2_().imwrite(str(unfinished), image[...,::-1] if image.ndim == 3 else image)
 
 # %% ../../../nbs/data/align/60_run.ipynb #1ae4afcf
 def align_data(data:str,      # Folder, or open data set
@@ -206,8 +234,10 @@ def align_data(data:str,      # Folder, or open data set
     choose(how, dict(card=0, resample=0, none=0), 'how')
     for key in settings: choose(key, AlignSettings.__dataclass_fields__, 'setting of align_data')
     settings = AlignSettings(**settings)
+    if cameras and not points: _check_two_cameras(cameras, data)
     dataset = open_data(data, 'train', labels=False)
     first,x = _sensor(dataset, x)
+    if how == 'resample': _check_plain(dataset.card.modalities[x])
     if how == 'resample': _check_empty(dataset.root/f'{x}_aligned', settings.force)
     read,others = rig_items(dataset, x, pairs, settings.only)
     if others: print(f"left out, of another size: {', '.join(others[:5])}{' ...' if len(others) > 5 else ''}")

@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../../../nbs/training/callbacks/62_track.ipynb #bd1975e5
-import json, math, os, time
+import contextlib, io, json, logging, math, os, time
 from pathlib import Path
 from ...core import RGBXError, choose, need, write_text
 from ...data.schema import by_path, read_json
@@ -14,10 +14,18 @@ from ...data.schema import by_path, read_json
 # %% ../../../nbs/training/callbacks/62_track.ipynb #9c651582
 def _project(variable): return os.environ.get(variable) or 'rgbx_seg'
 
+_EXTRA = dict(tensorboard='log', wandb='track', mlflow='track', trackio='track')
+
+def need_tracker(
+    name:str # Of `TRACKERS`
+):           # Its package
+    "Import a tracker's package, or say what brings it."
+    return need('torch.utils.tensorboard' if name == 'tensorboard' else name, _EXTRA[name], f'--track {name}')
+
 class _TensorBoard:
     "Event files in the folder of the run; what a killed run wrote after its checkpoint is overruled."
     def __init__(self, folder, settings, step, known):
-        board = need('torch.utils.tensorboard', 'log', '--track tensorboard')
+        board = need_tracker('tensorboard')
         self.board = board.SummaryWriter(str(folder/'tensorboard'), purge_step=step+1)
         self.name = 'tensorboard'
         if not known: self.board.add_text('config', f'```json\n{json.dumps(settings, indent=1)}\n```', step)
@@ -30,7 +38,7 @@ class _TensorBoard:
 class _WandB:
     "Weights & Biases."
     def __init__(self, folder, settings, step, known):
-        wandb = need('wandb', 'track', '--track wandb')
+        wandb = need_tracker('wandb')
         quiet = wandb.Settings(silent=True, console='off')
         self.run = wandb.init(project=_project('WANDB_PROJECT'), name=folder.name, dir=str(folder), id=known or None,
                               resume='allow', config=settings, settings=quiet)
@@ -41,12 +49,12 @@ class _WandB:
 class _Trackio:
     "Trackio, on this machine."
     def __init__(self, folder, settings, step, known):
-        trackio = need('trackio', 'track', '--track trackio')
-        self.run = trackio.init(project=_project('TRACKIO_PROJECT'), name=known or None,
-                                resume='allow' if known else 'never', config=by_path(settings), embed=False)
+        self.trackio = need_tracker('trackio')
+        self.run = self.trackio.init(project=_project('TRACKIO_PROJECT'), name=known or None,
+                                     resume='allow' if known else 'never', config=by_path(settings), embed=False)
         self.name = self.run.name
     def numbers(self, values:dict, step:int): self.run.log(values, step=step)
-    def close(self, failed:bool): self.run.finish()
+    def close(self, failed:bool): self.trackio.finish()          # `run.finish()` alone is done again at the exit
 
 # %% ../../../nbs/training/callbacks/62_track.ipynb #0563ab22
 _LONGEST = 500   # characters of a setting that every store of MLflow takes
@@ -54,7 +62,8 @@ _LONGEST = 500   # characters of a setting that every store of MLflow takes
 class _MLflow:
     "MLflow."
     def __init__(self, folder, settings, step, known):
-        self.mlflow = need('mlflow', 'track', '--track mlflow')
+        self.mlflow = need_tracker('mlflow')
+        for name in ('mlflow', 'alembic'): logging.getLogger(name).setLevel(logging.WARNING)
         self.client = self.mlflow.MlflowClient()
         if known:
             self.name = known
@@ -83,6 +92,10 @@ def check_trackers(
     for name in names: choose(name, TRACKERS, 'tracker')
     return tuple(dict.fromkeys(names))
 
+def _silence():
+    "A context for what trackers say of themselves."
+    return contextlib.redirect_stdout(io.StringIO())
+
 def _first_line(error):
     "The beginning of an error, in one line."
     return ' '.join(f'{type(error).__name__}: {error}'.split())[:160]
@@ -104,7 +117,8 @@ class Tracking:
         self.open,known = {},_known(folder) if step else {}
         settings = read_json(folder/'config.json', 'what training wrote') if (folder/'config.json').exists() else {}
         for name in check_trackers(names):
-            try: self.open[name] = TRACKERS[name](folder, settings, step, known.get(name, ''))
+            try:
+                with _silence(): self.open[name] = TRACKERS[name](folder, settings, step, known.get(name, ''))
             except RGBXError: raise
             except Exception as e:
                 raise RGBXError(f'--track {name}', _first_line(e), 'a tracker that begins',
@@ -126,7 +140,8 @@ class Tracking:
     def _each(self, act):
         "Do something with every tracker; one that fails is left out from then on."
         for name,tracker in list(self.open.items()):
-            try: act(tracker)
+            try:
+                with _silence(): act(tracker)
             except Exception as e:
                 del self.open[name]
                 print(f'--track {name} failed and is left out; the run goes on ({_first_line(e)})')
