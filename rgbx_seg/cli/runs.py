@@ -88,6 +88,7 @@ def _images(*,
     modalities:Names=None,      # Which, RGB first; default: the recipe's, else all
     card:str=None,              # What the data are: a known data set's name or a card.json; default: found out
     group:str=None,             # Regular expression: items whose names agree in it stay in one split; default: each alone
+    cameras:str=None,           # JSON of a calibration that puts point clouds, or depth images, onto RGB; default: none
     size:Size=None,             # Of the training crop; default: the recipe's, else that of the images
     augment:str=None,           # sigma (flips, scales, crops), flip or none; default: the recipe's, else sigma
     balance:bool=False,         # Weight the classes by their rarity in the loss
@@ -141,13 +142,14 @@ def _folder(*,
 def _settings(given):
     "The settings of a recipe that were typed."
     typed = options_of(_trained, given) | options_of(_images, given) | options_of(_length, given)
-    settings = {name: value for name,value in typed.items() if name not in ('recipe', 'card', 'group', 'toy')}
+    settings = {name: value
+                for name,value in typed.items() if name not in ('recipe', 'card', 'group', 'cameras', 'toy')}
     if 'lora' in settings: settings['lora'] = dict(rank=settings['lora'])
     if 'augment' in settings: settings['augment'] = _augment(settings['augment'])
     if given['bf16'] and given['fp16']: raise RGBXError('--bf16 --fp16', 'both', 'one of them')
     for precision in ('bf16', 'fp16'):
         if given[precision]: settings['precision'] = precision
-    for name in ('epochs', 'steps', 'bs'):
+    for name in ('epochs', 'steps', 'bs', 'lr'):
         if settings.get(name, 1) == 0: raise RGBXError(f'--{name}', 0, 'a number above 0')
     return settings | package.training.recipe.parse_changes(given['set_'])
 
@@ -169,7 +171,7 @@ def _train(data:str, # A folder of images, or the folder of a known data set
     settings,device = _settings(given),given['device']
     kept = {name: given[name] for name in ('out', 'resume', 'force', 'every_epochs', 'log_every', 'track')}
     how = {name: given[name] for name in ('seed', 'workers', 'recompute', 'accumulate')}
-    how['card'] = card_words(given['card'], given['group'])
+    how['card'] = card_words(given['card'], given['group'], given['cameras'])
     parallel = package.training.distributed
     with parallel.distributed(device and _device(device)) as (rank,_):   # alone, or as one of a launcher's processes
         if given['toy'] and not rank: _write_toy_once(data, given['modalities'])

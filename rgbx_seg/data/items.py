@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from ..core import RGBXError
 from .align.apply import Registered, crop_to
+from .align.clouds import is_cloud
 from .cards import Card
 from .files import take_holes
 from .grids import grid_of, onto_grid
@@ -54,7 +55,7 @@ def all_missing(gone:dict, # {item: [(modality or 'label', file that is not ther
     return RGBXError(path, f'no such file{more}', error.expected, fix)
 
 # %% ../../nbs/data/17_items.ipynb #94c7c61e
-_SMALLEST = 8   # Pixels of a side; below it the coarse stages of a model have none
+SMALLEST = 8   # Pixels of a side; below it the coarse stages of a model have none
 
 def check_size(path:Path, # Of the image
     image:np.ndarray,      # (H, W) or (H, W, C)
@@ -64,8 +65,8 @@ def check_size(path:Path, # Of the image
 ):
     "Raise unless both images have one size."
     (h,w),(h0,w0) = image.shape[:2],first.shape[:2]
-    if min(h0, w0) < _SMALLEST:
-        raise RGBXError(first_path, f'{w0} x {h0} pixels (width x height)', f'at least {_SMALLEST} x {_SMALLEST}')
+    if min(h0, w0) < SMALLEST:
+        raise RGBXError(first_path, f'{w0} x {h0} pixels (width x height)', f'at least {SMALLEST} x {SMALLEST}')
     if (h, w) == (h0, w0): return
     fix = 'Align the images first'
     if kind not in ('', 'label'):
@@ -115,6 +116,14 @@ class _Item:
         return [cut(image) for image in self.images],cut(mask),cut(self.holes)
 
 # %% ../../nbs/data/17_items.ipynb #e6b6674f
+def _check_cloud(path, image, item):
+    "Points were put onto pictures of the size that their calibration is for."
+    (h,w),(h0,w0) = image.shape[:2],item.images[0].shape[:2]
+    if (h, w) == (h0, w0): return
+    raise RGBXError(path, f'points on pictures of {w} x {h}, the size_rgb of the calibration',
+                    f'{w0} x {h0}, as {item.path}',
+                    'Bring RGB to that size, or calibrate for this one: K_rgb and size_rgb')
+
 def read_item(paths:dict, # {modality: file}
     card:Card,            # How they are read
     read:callable,        # (modality, memo) -> image
@@ -129,7 +138,8 @@ def read_item(paths:dict, # {modality: file}
             check_size(path, image, path, image)
             continue
         modality = card.modalities[kind]
-        if modality.align:
+        if is_cloud(modality): _check_cloud(path, image, item)
+        elif modality.align:
             image,holes = item.registered(image, holes, path, modality)
             path = item.path                    # its record counts, not where its own file says that it lies
         item.images.append(item.fitted(image, holes, path, kind, modality.fit))

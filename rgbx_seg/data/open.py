@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, choose
+from .align.clouds import is_cloud
 from .known_cards import CARDS, get_card
 from .cards import Card, DataSet
 from .folder import DataFolder
@@ -30,6 +31,11 @@ def _named_card(root, card):
     "(card, folder, what was taken) for a card that was named: a `Card`, words, a file, or a name."
     if isinstance(card, Card): return card,root,f'the card {card.name!r}'
     told = told_folders(card)
+    if 'cameras' in told and (root/'card.json').is_file():
+        raise RGBXError(root/'card.json', 'a card, and --cameras', 'one of them',
+                        'Let its modality name the calibration: "decode": "points:depth", "align": "cameras.json"')
+    if set(told) == {'cameras'}:
+        return propose_card(root, told),root,f"proposed from its files, with --cameras {told['cameras']}"
     if told: return propose_card(root, told),root,f'told by --card {card}, the rest proposed from its files'
     path = Path(card)
     if path.suffix == '.json' or path.is_file(): return Card.load(path),root,f'the card {path}'
@@ -112,6 +118,13 @@ def _proposed_for(card, reading):
 
 def _some(names): return ', '.join(map(str, list(names)[:8]))+(' ...' if len(names) > 8 else '')
 
+# %% ../../nbs/data/40_open.ipynb #49aa7928
+def _told_by(reading):
+    "What a run knows of a folder like its own: how splits were drawn, where its points lie."
+    if reading is None: return {}
+    clouds = {name: modality.align for name,modality in reading.modalities.items() if is_cloud(modality)}
+    return dict(group=reading.group) | (dict(cameras=clouds) if clouds else {})
+
 def _guessed_card(root, reading):
     "(card, what was taken) of a folder that nothing is said about."
     found,why = _recognise(root)
@@ -122,9 +135,8 @@ def _guessed_card(root, reading):
     if found:
         name,card = found[0]
         return card,f'{name}, {card.layout.name} layout, by its folders'
-    told = {} if reading is None or reading.group is None else dict(group=reading.group)
     try:
-        card = _as_the_run_says(propose_card(root, told), reading)
+        card = _as_the_run_says(propose_card(root, _told_by(reading)), reading)
         return _proposed_for(card, reading),'proposed from its files'
     except RGBXError as e:
         if not why: raise
@@ -267,7 +279,7 @@ def _describe_modality(name, modality):
     if modality.span: notes.append('{0:g}..{1:g}'.format(*modality.span))
     if modality.order != 'rgb' and modality.cmap is None: notes.append(modality.order)
     if 'degrees' in modality.note: notes.append(modality.note)
-    if modality.align: notes.append('aligned')
+    if modality.align: notes.append('by its calibration' if is_cloud(modality) else 'aligned')
     return f"{name} {files}"+(f" ({', '.join(notes)})" if notes else '')
 
 def _describe_labels(card):

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
+from .align.clouds import CLOUD_EXTS, calibration_for, cloud_modality, holds_points
 from .annotations import annotation_fields
 from .cards import Card
-from .codecs import IMAGE_EXTS
+from .codecs import IMAGE_EXTS, image_size
 from .items import first_names
 from .label_values import label_fields
 from .modality import Modality
@@ -100,6 +101,12 @@ def _match_names(rgb, others):
     rgb.place = max(_variants(rgb), key=total)
     for kind in others: kind.place = best_for(rgb.names, kind)
 
+def _without_rgb(found):
+    "Notes on names that a sensor has and RGB has not: they are no items."
+    alone = {kind.place.words: sorted(kind.names-found.rgb.names) for kind in found.others.values()}
+    return [f'{len(names)} files of {words} without one in {found.rgb.place.words} are no items: {first_names(names)}'
+            for words,names in alone.items() if names]
+
 # %% ../../nbs/data/38_propose.ipynb #4609f1e1
 def told_folders(words:str, # 'rgb=images,thermal=ir,label=masks,group=seq\\d+'
 ) -> dict:                  # {what: folder, or the pattern of a group}
@@ -125,13 +132,6 @@ def _why_not(kind, names, label):
     n = _agree(names, kind.names)
     if n >= .5*len(names): return None
     return f"{n} of {len(names)} names of RGB are there" if n else 'none of its names is one of RGB'
-
-# %% ../../nbs/data/38_propose.ipynb #1306f2e8
-def _without_rgb(found):
-    "Notes on names that a sensor has and RGB has not: they are no items."
-    alone = {kind.place.words: sorted(kind.names-found.rgb.names) for kind in found.others.values()}
-    return [f'{len(names)} files of {words} without one in {found.rgb.place.words} are no items: {first_names(names)}'
-            for words,names in alone.items() if names]
 
 # %% ../../nbs/data/38_propose.ipynb #e96ca8d9
 def _sort_out(root, kinds, told):
@@ -319,14 +319,39 @@ def _thermal_pair(found):
     thermal = _modality('thermal', found.rgb, 'flir')
     return {'rgb': _modality('rgb', found.rgb, 'flir_visible', n=3), 'thermal': replace(thermal, fit=True)}
 
-def _modalities(found):
-    "{name: modality}, RGB first."
+def _modalities(found, clouds):
+    "{name: modality}, RGB first; `clouds`: those that are points."
     look,pair = found.rgb.look,None
     if look.radiometric and not found.others: pair = _thermal_pair(found)
     if pair: first = pair
     elif look.channels >= 4 and not look.radiometric: first = _bands(found)
     else: first = {'rgb': _modality('rgb', found.rgb)}
-    return first | {name: _modality(name, kind) for name,kind in found.others.items()}
+    return first | {name: clouds.get(name) or _modality(name, kind) for name,kind in found.others.items()}
+
+# %% ../../nbs/data/38_propose.ipynb #549b96d7
+def _calibrated(root, found, cameras):
+    "{name of a modality: its calibration} by a file for one sensor, or by what a run knows of its own."
+    if isinstance(cameras, dict): return {name: plain for name,plain in cameras.items() if name in found.others}
+    if cameras is None: return {}
+    file = Path(cameras) if Path(cameras).is_file() else root/cameras
+    plain = calibration_for(file, image_size(found.rgb.place.all_files[0]))
+    fits = [name for name,kind in found.others.items()
+            if ('K_x' in plain) == (not holds_points(kind.place.all_files[0]))]
+    named = [name for name in fits if has_word(name, ('depth',))] if 'K_x' in plain and len(fits) > 1 else fits
+    if len(named) == 1: return {named[0]: plain}
+    what = 'depth images (K_x is of their camera)' if 'K_x' in plain else 'points (.bin, .pcd, or arrays n x 4)'
+    raise RGBXError(
+        root, f"{len(named)} folders of {what}{': ' if named else ''}{', '.join(named)}", 'one, for --cameras',
+        'Say what is what: --card rgb=...,label=...,lidar=..., and the calibrations of several in a card.json')
+
+def _clouds(root, found, cameras):
+    "{name: modality} of those that are points."
+    def modality(name:str, plain:dict):
+        place = found.others[name].place
+        folder,path = re.sub(r'\{\d\}', '.', place.key),place.pattern
+        return replace(cloud_modality(name, place.all_files, plain), folder=folder,
+                       ext=None if path else place.ext, path=path)
+    return {name: modality(name, plain) for name,plain in _calibrated(root, found, cameras).items()}
 
 # %% ../../nbs/data/38_propose.ipynb #203b8bcf
 def _not_without_rgb(root, rgb, odd):
@@ -352,14 +377,17 @@ def _labels(root, found):
     return dict(label_folder=re.sub(r'\{\d\}', '.', place.key), label_ext=None if path else place.ext,
                 label_path=path) | fields
 
+# %% ../../nbs/data/38_propose.ipynb #5f8ec61c
 def propose_card(root:Path, # Folder
-    told:dict=None,         # {what: folder} that is known: 'rgb', 'label', or a further modality; 'group': a pattern of names
+    # {what: folder} that is known: 'rgb', 'label', or a further modality; 'group': a pattern of names; 'cameras': a
+    # calibration
+    told:dict=None,
 ) -> Card:                  # Not saved; its notes say what was decided and what was left out
     "A card for a folder of images that has none; `RGBXError` with the choices where two folders may be meant."
     root,told = Path(root),dict(told or {})
     if not root.is_dir(): raise RGBXError(root, 'no such folder', 'the folder of a data set')
-    group = told.pop('group', None)
-    places,odd = find_places(root)
+    group,cameras = told.pop('group', None),told.pop('cameras', None)
+    places,odd = find_places(root, CLOUD_EXTS if cameras else ())
     if not places:
         why = '; '.join(f'{folder} {reason}' for folder,reason in odd[:4])
         raise RGBXError(root, f"no folder of images{f' ({why})' if why else ''}",
@@ -369,5 +397,5 @@ def propose_card(root:Path, # Folder
     found.notes += [f'left out {folder}: {reason}' for folder,reason in odd]
     labels = _labels(root, found)
     splits = _splits(root, found.rgb, found.rgb.names, group, found.notes)
-    card = Card(root.name, labels.pop('classes'), None, _modalities(found))
+    card = Card(root.name, labels.pop('classes'), None, _modalities(found, _clouds(root, found, cameras)))
     return card.with_changes(notes=found.notes, **splits, **labels)
