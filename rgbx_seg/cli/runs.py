@@ -149,7 +149,7 @@ def _settings(given):
     if given['bf16'] and given['fp16']: raise RGBXError('--bf16 --fp16', 'both', 'one of them')
     for precision in ('bf16', 'fp16'):
         if given[precision]: settings['precision'] = precision
-    for name in ('epochs', 'steps', 'bs'):
+    for name in ('epochs', 'steps', 'bs', 'lr'):
         if settings.get(name, 1) == 0: raise RGBXError(f'--{name}', 0, 'a number above 0')
     return settings | package.training.recipe.parse_changes(given['set_'])
 

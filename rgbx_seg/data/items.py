@@ -55,7 +55,7 @@ def all_missing(gone:dict, # {item: [(modality or 'label', file that is not ther
     return RGBXError(path, f'no such file{more}', error.expected, fix)
 
 # %% ../../nbs/data/17_items.ipynb #94c7c61e
-_SMALLEST = 8   # Pixels of a side; below it the coarse stages of a model have none
+SMALLEST = 8   # Pixels of a side; below it the coarse stages of a model have none
 
 def check_size(path:Path, # Of the image
     image:np.ndarray,      # (H, W) or (H, W, C)
@@ -65,8 +65,8 @@ def check_size(path:Path, # Of the image
 ):
     "Raise unless both images have one size."
     (h,w),(h0,w0) = image.shape[:2],first.shape[:2]
-    if min(h0, w0) < _SMALLEST:
-        raise RGBXError(first_path, f'{w0} x {h0} pixels (width x height)', f'at least {_SMALLEST} x {_SMALLEST}')
+    if min(h0, w0) < SMALLEST:
+        raise RGBXError(first_path, f'{w0} x {h0} pixels (width x height)', f'at least {SMALLEST} x {SMALLEST}')
     if (h, w) == (h0, w0): return
     fix = 'Align the images first'
     if kind not in ('', 'label'):

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from ..core import RGBXError, bar, choose, cv2_, leave_signals, worker_error
 from ..data.align.apply import registrations, valid_masks
 from ..data.align.clouds import is_cloud, seen_points
+from ..data.folder import DataFolder
 from .calibration import confidence_of, count_bins, no_bins
 from .inference import as_run, infer, infer_mask, model_inputs, named, open_for, real_names
 from .metrics import ConfusionMatrix
@@ -191,10 +192,9 @@ class _Counted(_Parts):
         "What each pixel counts; None: 1."
         return _nearest(self.dataset.label_confidence(_name(self.dataset, index)), shape) if self.weighted else None
 
-    def _one(self, index, item, labels, prediction, scores):
+    def _one(self, index, item, labels, weight, prediction, scores):
         name,condition = _name(self.dataset, index),self.conditions[index]
         *images,mask = item
-        weight = self._weight(index, prediction.shape)
         try: counts = self._new().add(prediction, labels.astype(np.int64), weight).counts
         except RGBXError as e: raise RGBXError(name, e.found, e.expected, e.fix) from e
         self.matrices[condition].counts += counts
@@ -245,11 +245,11 @@ class _Count(_Counted):
         start = time.perf_counter()
         for k,((i,item),prediction) in enumerate(zip(group, predictions)):
             mask = np.asarray(item[-1])
-            labels = self._labels(i, mask, prediction.shape)
-            self._one(i, item, labels, prediction, None if scores is None else scores[k])
+            labels,weight = self._labels(i, mask, prediction.shape),self._weight(i, prediction.shape)
+            self._one(i, item, labels, weight, prediction, None if scores is None else scores[k])
             if confidence is None: continue
             there = labels != self.how['ignore']
-            right,weight = prediction[there] == labels[there],self._weight(i, prediction.shape)
+            right = prediction[there] == labels[there]
             self.bins[self.conditions[i]] += count_bins(confidence[k][there], right,
                                                         None if weight is None else weight[there])
         self.seconds += time.perf_counter()-start
@@ -285,6 +285,11 @@ def _pipeline(model, groups, count, picks, stats, how, scores, ahead, clock):
         for task in waiting: task.result()
 
 # %% ../../nbs/evaluation/32_evaluate.ipynb #8e8ff2f7
+def _check_items(dataset):
+    "Raise where there is no item, or where files are not there: now, not after an hour."
+    if not len(dataset): raise RGBXError('evaluate', 'no items', 'a split with at least one item')
+    if isinstance(dataset, DataFolder): dataset.whole()
+
 def check_classes(
     model:'Callable', # With `num_classes`, or any function
     card:'Card'       # Of the data
@@ -321,7 +326,7 @@ def evaluate(
     drop = (drop,) if isinstance(drop, str) else tuple(drop)
     dataset = open_for(run, data, split, card, drop)
     card,model,have = dataset.card,run.model,list(dataset.modalities)
-    if not len(dataset): raise RGBXError('evaluate', 'no items', 'a split with at least one item')
+    _check_items(dataset)
     check_classes(model, card)
     picks,stats = model_inputs(model, card, have, drop)
     count = _Count(dataset, protocol, _conditions(dataset, conditions), Path(save) if save else None, calibration)
@@ -338,13 +343,23 @@ def evaluate(
     return _report(count, name or run.name, protocol, seen, picks, subsets, clock)
 
 # %% ../../nbs/evaluation/32_evaluate.ipynb #ced3b89e
+def _nothing_counted(dataset):
+    "What to say where no item has a labelled pixel, so that every score would be 0/0."
+    where,split = getattr(dataset, 'root', dataset.card.name),getattr(dataset, 'split', None)
+    of = f'{len(dataset)} items{f" of {split}" if split else ""}'
+    return RGBXError(where, f'no labelled pixel in {of}: all are void ({dataset.card.layout.ignore})',
+                     'masks with classes',
+                     f'rgbx check {where} counts the values of the masks; rgbx predict needs no masks')
+
 def _report(count, name, protocol, seen, picks, subsets, clock):
     card = count.dataset.card
     withheld = tuple(modality for k,modality in zip(picks, seen) if k is None)
     if subsets is None: subsets = dict(card.subsets)
     def totals(matrices:dict): return {row: matrix.total().numpy() for row,matrix in matrices.items()}
+    counts = totals(count.matrices)
+    if not any(matrix.any() for matrix in counts.values()): raise _nothing_counted(count.dataset)
     return Report(
-        name, card.classes, totals(count.matrices),
+        name, card.classes, counts,
         {condition: count.conditions.count(condition) for condition in count.matrices}, subsets, protocol.to_dict(),
         tuple(seen), withheld, card.name, bool(card.facts.synthetic), np.asarray(card.palette).tolist(),
         dict(card.facts.class_sets), count.all_images(), clock, count.all_bins(),

@@ -191,7 +191,8 @@ def _check_row(row, name, entry, num_classes, modalities):
 
 def _no_start(name, encoder):
     return RGBXError(f'model {name!r}', f'no published pre-training of its encoder {encoder!r}',
-                     'the file of a checkpoint', f'create_model({name!r}, ..., pretrained=FILE)')
+                     'the file of a checkpoint', '`rgbx weights` lists what can be fetched; '
+                     '--pretrained FILE (in Python pretrained=FILE) takes a file of your own')
 
 # %% ../../nbs/models/10_create.ipynb #af90bffc
 def start_from(model:RGBXSegmenter, # From `create_model`

@@ -343,10 +343,10 @@ def _check(recipe):
         raise RGBXError(where, f'epochs={length.epochs}, steps={length.steps}', 'one of the two')
     if optim.precision not in ('fp32','bf16','fp16'):
         raise RGBXError(where, f'precision={optim.precision!r}', 'fp32, bf16 or fp16')
-    for name,value in dict(bs=length.bs, epochs=length.epochs, steps=length.steps,
-                           eval_every=length.eval_every).items():
+    for name,value in dict(bs=length.bs, epochs=length.epochs, steps=length.steps, eval_every=length.eval_every,
+                           lr=optim.lr).items():
         if value is not None: _check_number(f'{name} of {where}', value, above=0)
-    for name,value in dict(lr=optim.lr, wd=optim.wd, clip=optim.clip, warmup=recipe.schedule.warmup).items():
+    for name,value in dict(wd=optim.wd, clip=optim.clip, warmup=recipe.schedule.warmup).items():
         if value is not None: _check_number(f'{name} of {where}', value)
     for name,value in dict(ema=optim.ema, modality_dropout=recipe.data.modality_dropout).items():
         if value is not None: _check_number(f'{name} of {where}', value, below=1)

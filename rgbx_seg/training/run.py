@@ -15,6 +15,7 @@ from torch import nn
 from ..core import RGBXError, choose, set_seed
 from ..data.doctor import check_splits
 from ..data.folder import DataFolder
+from ..data.items import SMALLEST
 from ..data.miniatures import write_miniature
 from ..data.align.offset import registration_warning
 from ..data.open import all_splits, describe, open_both, open_data
@@ -94,6 +95,7 @@ def recipe_augment(
     if isinstance(light, dict):
         args['photometric'] = {m: _photometric(name, quirks) for m,name in light.items()}
     size = data.crop or dataset.card.layout.size or dataset[0][0].shape[:2]
+    if min(size) < SMALLEST: raise RGBXError('--size', f'{size[0]}x{size[1]}', f'sides from {SMALLEST} pixels')
     return choose(data.pipeline, PIPELINES, 'pipeline')(size, **args)
 
 # %% ../../nbs/training/50_run.ipynb #2e64e5d7
@@ -155,10 +157,9 @@ def _splits(recipe, data, card):
     return open_both(data, card=card, recipe=recipe)
 
 # %% ../../nbs/training/50_run.ipynb #ebb6aec9
-def _whole(recipe, splits):
-    "{name: data set}, without the items that lack a file where the recipe leaves these out."
-    if not recipe.data.skip_missing: return splits
-    return {name: ds.whole(True) if isinstance(ds, DataFolder) else ds for name,ds in splits.items()}
+def _whole(recipe, dataset):
+    "A data set, without the items that lack a file where the recipe leaves these out."
+    return dataset.whole(True) if recipe.data.skip_missing and isinstance(dataset, DataFolder) else dataset
 
 def _check_machine(seed, workers, device):
     "What no machine can do is refused before anything is read."
@@ -235,11 +236,12 @@ def _look_first(data, splits, recipe, progress):
     split."""
     named = isinstance(data, (str,Path))
     if progress and named: _say_first(splits[0])
-    splits = train_ds,_ = tuple(_whole(recipe, dict(enumerate(splits))).values())
+    splits = train_ds,_ = tuple(_whole(recipe, dataset) for dataset in splits)
     if train_ds.card.layout.classification: return splits
     if named:
         looked_at = all_splits(splits, 'rgb' if 'bgr' in recipe.quirks else None)
-        report = check_splits(_whole(recipe, looked_at), n=64, edges=False)
+        whole = {name: _whole(recipe, dataset) for name,dataset in looked_at.items()}
+        report = check_splits(whole, n=64, edges=False)
         report.raise_errors()
         if progress: _say_absent(train_ds, report.absent(train_ds.split))
     _check_labels(train_ds)
