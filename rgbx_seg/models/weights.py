@@ -25,6 +25,7 @@ from ..registry import FORMATS, WEIGHTS
 # %% ../../nbs/models/20_weights.ipynb #1a7922c7
 # averaged weights come before the last ones
 NESTING = ('model', 'state_dict_ema', 'state_dict', 'model_state_dict', 'module', 'segmenter')
+_WRAPPERS = 'module.', '_orig_mod.', 'model.', 'net.'   # of DDP, torch.compile, Lightning modules
 
 def read_weights(path:'Path|str', # A `.safetensors` file or one written by `torch.save`
     limit:int=None,               # Bytes that an archive may unpack to, see `read_file`
@@ -40,7 +41,7 @@ def _as_tensor(value):
 def unwrap(content:object,         # What a checkpoint held
     where:'Path|str'='state_dict', # For the message
 ) -> dict:                         # `{name: tensor}`
-    "Take the weights out of a checkpoint's nesting and drop a common `module.` prefix."
+    "Take the weights out of a checkpoint's nesting and drop what a wrapper put before every name."
     for key in NESTING:
         if isinstance(content, dict) and isinstance(content.get(key), dict): content = content[key]
     if not isinstance(content, dict) or not content:
@@ -50,8 +51,9 @@ def unwrap(content:object,         # What a checkpoint held
     if not state_dict:
         raise RGBXError(where, f"no tensors, but entries {', '.join(map(str, list(content)[:5]))}",
                         f"tensors at the top or under {', '.join(NESTING)}")
-    if not all(name.startswith('module.') for name in state_dict): return state_dict
-    return {name.removeprefix('module.'): value for name,value in state_dict.items()}
+    while before := next((one for one in _WRAPPERS if all(name.startswith(one) for name in state_dict)), None):
+        state_dict = {name.removeprefix(before): value for name,value in state_dict.items()}
+    return state_dict
 
 # %% ../../nbs/models/20_weights.ipynb #47d4ab93
 def _is_classifier(names):
