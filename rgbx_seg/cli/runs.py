@@ -32,7 +32,7 @@ def _device(device):
     "A device that this machine has; the GPU where there is one, by default."
     import torch
     if device is None: return 'cuda' if torch.cuda.is_available() else 'cpu'
-    try: torch.empty(1, device=device)
+    try: torch.ones(1, device=device).item()                               # meta is there and computes nothing
     except (RuntimeError, AssertionError) as e:
         why = str(e).splitlines()[0].split('. ')[0]
         raise RGBXError('--device', f'{device!r} ({why})', "'cpu', or a device of this machine") from None

@@ -119,6 +119,7 @@ def _kind(error):
 def _missing_fix(path, root):
     "Why a file may not be there."
     if not path.parent.is_dir(): return f'the folder {path.parent} is missing'
+    if path.is_symlink(): return f'it is a link to {os.readlink(path)}, where nothing is'
     other = [file.name for file in path.parent.glob(path.stem+'.*')]
     if other: return f'there is {other[0]} instead'
     return f'Copy the files there; or leave these items out: `rgbx train {root} --skip-missing`'

@@ -51,7 +51,7 @@ def all_missing(gone:dict, # {item: [(modality or 'label', file that is not ther
     (name,((kind,path),*_)),*others = gone.items()
     error = missing_file(path, kind, name, kind in (first, 'label'))
     more = f", nor those of {len(others)} further items: {first_names([name for name,_ in others])}" if others else ''
-    fix = f'{error.fix}; or leave such items out: --skip-missing'.strip('; ')
+    fix = f"{error.fix+';' if error.fix else 'Put it there,'} or leave such items out: --skip-missing"
     return RGBXError(path, f'no such file{more}', error.expected, fix)
 
 # %% ../../nbs/data/17_items.ipynb #94c7c61e

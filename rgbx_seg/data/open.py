@@ -85,6 +85,16 @@ def _recognise(root):
         except RGBXError as e: why.append(f'It has the folders of {name} ({card.layout.name}), but {e}')
     return found,why
 
+# %% ../../nbs/data/40_open.ipynb #0c747409
+def _as_the_run_says(card, reading):
+    "The card, its one sensor by the name that the run gives it: `Thermal/` without `RGB/` is no RGB."
+    if reading is None or 'rgb' not in card.modalities: return card
+    modality = card.modalities['rgb']
+    name = Path(modality.folder).name.lower()
+    if name == 'rgb' or name not in reading.modalities or name in card.modalities: return card
+    first = {name: replace(modality, name=name)}
+    return replace(card, modalities=first | {k: m for k,m in card.modalities.items() if k != 'rgb'})
+
 # %% ../../nbs/data/40_open.ipynb #f828aee9
 def _classes_by_name(card, reading):
     "A proposal whose classes are some of the run's by name: its numbers become the run's."
@@ -125,7 +135,9 @@ def _guessed_card(root, reading):
     if found:
         name,card = found[0]
         return card,f'{name}, {card.layout.name} layout, by its folders'
-    try: return _proposed_for(propose_card(root, _told_by(reading)), reading),'proposed from its files'
+    try:
+        card = _as_the_run_says(propose_card(root, _told_by(reading)), reading)
+        return _proposed_for(card, reading),'proposed from its files'
     except RGBXError as e:
         if not why: raise
         raise RGBXError(e.where, e.found, e.expected, '. '.join([e.fix, *why]).strip('. ')) from None

@@ -15,6 +15,7 @@ from .align.clouds import CLOUD_EXTS, calibration_for, cloud_modality, holds_poi
 from .annotations import annotation_fields
 from .cards import Card
 from .codecs import IMAGE_EXTS, image_size
+from .items import first_names
 from .label_values import label_fields
 from .modality import Modality
 from .places import (
@@ -100,6 +101,12 @@ def _match_names(rgb, others):
     rgb.place = max(_variants(rgb), key=total)
     for kind in others: kind.place = best_for(rgb.names, kind)
 
+def _without_rgb(found):
+    "Notes on names that a sensor has and RGB has not: they are no items."
+    alone = {kind.place.words: sorted(kind.names-found.rgb.names) for kind in found.others.values()}
+    return [f'{len(names)} files of {words} without one in {found.rgb.place.words} are no items: {first_names(names)}'
+            for words,names in alone.items() if names]
+
 # %% ../../nbs/data/38_propose.ipynb #4609f1e1
 def told_folders(words:str, # 'rgb=images,thermal=ir,label=masks,group=seq\\d+'
 ) -> dict:                  # {what: folder, or the pattern of a group}
@@ -148,6 +155,7 @@ def _sort_out(root, kinds, told):
         if why: found.notes.append(f'left out {kind.place.words} ({len(kind.place.all_files)} files): {why}')
         else: found.others[kind.place.name.lower()] = kind
     found.others = chosen or found.others
+    found.notes += _without_rgb(found)
     return found
 
 # %% ../../nbs/data/38_propose.ipynb #5931328e
@@ -345,6 +353,16 @@ def _clouds(root, found, cameras):
                        ext=None if path else place.ext, path=path)
     return {name: modality(name, plain) for name,plain in _calibrated(root, found, cameras).items()}
 
+# %% ../../nbs/data/38_propose.ipynb #203b8bcf
+def _not_without_rgb(root, rgb, odd):
+    "A sensor's images are not taken for RGB where those of RGB are there and cannot be read."
+    if has_word(rgb.place.name, RGB_WORDS): return
+    for folder,why in odd:
+        if not why.startswith('no images') or not has_word(Path(folder).name, RGB_WORDS): continue
+        files = why.removeprefix('no images: ')
+        raise RGBXError(root/folder, f'{files} files, which are not read', ', '.join(IMAGE_EXTS),
+                        f'Convert them, or say which folder holds the colour images: --card rgb={rgb.key},...')
+
 # %% ../../nbs/data/38_propose.ipynb #ff386303
 def _labels(root, found):
     "Card fields of the labels: a folder of images, else annotation files, else none."
@@ -358,15 +376,6 @@ def _labels(root, found):
     path = place.pattern
     return dict(label_folder=re.sub(r'\{\d\}', '.', place.key), label_ext=None if path else place.ext,
                 label_path=path) | fields
-
-def _not_without_rgb(root, rgb, odd):
-    "A sensor's images are not taken for RGB where those of RGB are there and cannot be read."
-    if has_word(rgb.place.name, RGB_WORDS): return
-    for folder,why in odd:
-        if not why.startswith('no images') or not has_word(Path(folder).name, RGB_WORDS): continue
-        files = why.removeprefix('no images: ')
-        raise RGBXError(root/folder, f'{files} files, which are not read', ', '.join(IMAGE_EXTS),
-                        f'Convert them, or say which folder holds the colour images: --card rgb={rgb.key},...')
 
 # %% ../../nbs/data/38_propose.ipynb #5f8ec61c
 def propose_card(root:Path, # Folder

@@ -41,7 +41,12 @@ def segment(*images):    # to classes (height, width), uint8
     return answer if about['argmax'] else answer.argmax(0).astype(np.uint8)
 
 if __name__ == '__main__':
-    classes = segment(*map(np.load, sys.argv[1:-1]))
+    images = list(map(np.load, sys.argv[1:-1]))
+    for name,image in zip(about['modalities'], images):
+        if image.shape[:2] != images[0].shape[:2]:
+            sys.exit(f'{name}: {image.shape[:2]} pixels, the first image {images[0].shape[:2]}. '
+                     f'Put it on that one first: rgbx align DATA --x {name} --resample')
+    classes = segment(*images)
     np.save(sys.argv[-1], classes)
     for i,count in enumerate(np.bincount(classes.ravel())):
         if count: print(f"{(about['classes'] or range(256))[i]}: {100*count/classes.size:.1f} %")

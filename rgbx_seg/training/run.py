@@ -166,7 +166,7 @@ def _check_machine(seed, workers, device):
     for name,number in (('seed', seed), ('workers', workers)):
         if not isinstance(number, int) or number < 0: raise RGBXError(name, repr(number), 'a whole number from 0')
     if device is None: return
-    try: torch.empty(1, device=device)
+    try: torch.ones(1, device=device).item()                               # meta is there and computes nothing
     except (RuntimeError, AssertionError) as e:
         reason = str(e).splitlines()[0][:100]
         raise RGBXError('device', f'{device!r} ({reason})', "'cpu', or a device of this machine") from None
