@@ -27,8 +27,8 @@ _original = Card(
     layout=Layout('original', label_folder='labels', label_path='labels/{id}.png', label_shift=-1,
                   marks=['seperated_images', 'labels']),
     facts=Facts(task='RGB-T', source='TUNI-v2', url='https://github.com/xiaodonguo/TUNI-v2',
-                citation='Guo et al., Transferring Prior Thermal Knowledge for Snowy Urban Scene Semantic Segmentation, '
-                         'IEEE T-ITS 26(8), 2025', licence='no terms found',
+                citation='Guo et al., Transferring Prior Thermal Knowledge for Snowy Urban Scene Semantic '
+                         'Segmentation, IEEE T-ITS 26(8), 2025', licence='no terms found',
                 norms=dict(tuni=dict(thermal=THERMAL_OF_IMAGENET)), notes=_NOTES))
 _LAYOUTS = dict(original=_original, six=another_layout(
     _original, 'six', list(_original.modalities.values()), 'labels/{id}.png',
