@@ -87,8 +87,7 @@ def _variants(kind):
     if place.prefix or place.suffix or len(stems) < 2: return [place]
     prefix = _common(stems, r'^[^_.-]*[_.-]')
     suffixes = _common(stems, r'[_.-][^_.-]*$'),_common(stems, r'([_.-][^_.-]*){2}$')     # _th, _gtFine_labelIds
-    out = [place]
-    out += [replace(place, suffix=suffix, title=place.name) for suffix in suffixes if suffix]
+    out = [place, *(replace(place, suffix=suffix, title=place.name) for suffix in suffixes if suffix)]
     if prefix: out.append(replace(place, prefix=prefix, title=place.name))
     return out
 
@@ -252,8 +251,8 @@ def _one_scale(look):
     fractions = [name for name in look.types if name.startswith('float')]
     whole = [name for name in look.types if name not in fractions]
     if not fractions or not whole: return
-    first,other = look.types[fractions[0]],look.types[whole[0]]
-    raise RGBXError(first, f'{fractions[0]} numbers, and {whole[0]} in {other.name}', 'one number of bits in a folder',
+    found = f'{fractions[0]} numbers, and {whole[0]} in {look.types[whole[0]].name}'
+    raise RGBXError(look.types[fractions[0]], found, 'one number of bits in a folder',
                     'Some files were converted, others not: bring all to one depth')
 
 def _depth_fields(look, channels):
@@ -359,8 +358,8 @@ def _not_without_rgb(root, rgb, odd):
     if has_word(rgb.place.name, RGB_WORDS): return
     for folder,why in odd:
         if not why.startswith('no images') or not has_word(Path(folder).name, RGB_WORDS): continue
-        files = why.removeprefix('no images: ')
-        raise RGBXError(root/folder, f'{files} files, which are not read', ', '.join(IMAGE_EXTS),
+        found = f"{why.removeprefix('no images: ')} files, which are not read"
+        raise RGBXError(root/folder, found, ', '.join(IMAGE_EXTS),
                         f'Convert them, or say which folder holds the colour images: --card rgb={rgb.key},...')
 
 # %% ../../nbs/data/38_propose.ipynb #ff386303
