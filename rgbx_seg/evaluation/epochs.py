@@ -56,7 +56,8 @@ def epoch_files(
         elif match:
             found = _range(match, there, bad)
             if not found:
-                raise bad(f'no epoch-<n>.safetensors for {part} in {folder}', have, 'train with periodic checkpoints')
+                raise bad(f'no epoch-<n>.safetensors for {part} in {folder}', have,
+                          'rgbx train --every-epochs 1 keeps one of each')
             files |= {str(n): there[n] for n in found}
         else: raise bad(part, "a number, FROM-TO, FROM-TO:STEP, FROM-, 'last', 'best', 'model' or a path")
     if not files: raise bad('nothing', 'at least one epoch')

@@ -138,8 +138,8 @@ def share_batch(
 ) -> int:             # Items in a batch of one process
     "The batch size of a loader. Raises `RGBXError` when it does not come out even."
     w = ranks()[1]
-    if bs%(w*accumulate):
-        raise RGBXError('batch size', f'{bs}',
-                        f'a multiple of {w*accumulate} ({w} processes x {accumulate} accumulated batches)',
-                        'another batch size, or another number of processes')
-    return bs//(w*accumulate)
+    share = w*accumulate
+    if bs%share:
+        raise RGBXError('--bs', bs, f'a multiple of {share} ({w} processes x {accumulate} accumulated batches)',
+                        f'e.g. --bs {-(-bs//share)*share}; or another --accumulate, or number of processes')
+    return bs//share

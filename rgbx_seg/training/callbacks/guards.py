@@ -63,7 +63,7 @@ def _advice(weights, inputs):
     "What helps, by the cause: numbers of values that are not finite."
     if inputs: return 'Look for NaN and infinite values in the images: rgbx check names the files'
     if weights: return 'Start from other weights (--pretrained, --resume), or start over (--force)'
-    return 'Lower the learning rate, lengthen the warm-up or clip the gradients (clip=1.)'
+    return 'Lower the learning rate, lengthen the warm-up or clip the gradients (--clip 1)'
 
 # %% ../../../nbs/training/callbacks/40_guards.ipynb #bf4c3d03
 _full = 'out of memory',"can't allocate memory",'not enough memory','Cannot allocate memory'
