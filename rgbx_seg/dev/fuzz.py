@@ -145,6 +145,7 @@ def _serve(seed):
         os.dup2(nowhere.fileno(), 2)
     folder,watch = Path(tempfile.mkdtemp(prefix='rgbx_fuzz_')),_Watch()
     os.environ['TMPDIR'] = tempfile.tempdir = str(folder)
+    os.environ['RGBX_SEG_CACHE'] = str(folder/'cache')
     try:
         for kind in KINDS.values(): kind.seeds()
         resource.setrlimit(resource.RLIMIT_AS, (_status('VmSize')+(4 << 30), resource.RLIM_INFINITY))

@@ -191,9 +191,13 @@ def _write(path, image):
 
 def _check_plain(modality):
     "New files are written of plain images alone."
+    where = f'--resample of {modality.name}'
+    if isinstance(modality.align, dict) and modality.align.get('applied'):
+        raise RGBXError(where, f'files in {modality.folder} that --resample wrote', "the camera's own files",
+                        'Name their folder in card.json again, without "align"')
     if modality.decode is None: return
-    raise RGBXError(f'--resample of {modality.name}', f'files that the decoder {modality.decode!r} reads',
-                    'plain images', 'Without --resample X is warped as its files are read')
+    raise RGBXError(where, f'files that the decoder {modality.decode!r} reads', 'plain images',
+                    'Without --resample X is warped as its files are read')
 
 # %% ../../../nbs/data/align/60_run.ipynb #f630403b
 def _resample(dataset, record):
