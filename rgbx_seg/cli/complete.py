@@ -29,19 +29,22 @@ def _known_names():
     names = {kind: sorted(getattr(registry, kind)) for kind in _KINDS}
     short = package.training.recipe.SHORT
     names['SETTINGS'] = sorted({*short, *short.values()})
+    names |= dict(SCHEDULES=[*package.training.schedules.schedules],
+                  TRACKERS=[*package.training.callbacks.track.TRACKERS],
+                  PRESETS=[*package.data.corruptions.PRESETS], OUTSIDE=[*package.data.align.record.OUTSIDE])
     with contextlib.suppress(OSError, RGBXError): write_text(path, json.dumps(dict(state=state, names=names)))
     return names
 
 # %% ../../nbs/cli/80_complete.ipynb #2cfaeadb
 _NAMES = dict(recipe='RECIPES', protocol='PROTOCOLS', card='DATASETS', pretrained='WEIGHTS', loss='LOSSES',
+              schedule='SCHEDULES', track='TRACKERS', corruptions='PRESETS', outside='OUTSIDE',
               models='MODELS', recipes='RECIPES', protocols='PROTOCOLS', datasets='DATASETS', weights='WEIGHTS',
               prepare='DATASETS')     # of an option; of the first place after a verb
-_FEW = {'align --model': 'translation similarity affine homography auto', 'align --outside': 'keep void crop',
+_FEW = {'align --model': 'translation similarity affine homography auto',
         'export --to': 'onnx program hub', 'predict --submission': 'muses', 'sweep --search': 'random tpe',
         'robust --what': 'corruptions missing', 'robust --missing': 'none zero', 'train --augment': 'sigma flip none',
-        'robust --corruptions': 'vgc20 imagenet_c15 cityscapes_c16', 'train --pretrained': 'encoder recipe',
-        'runs --sort': 'name data model recipe epochs validation miou date',
-        'train --schedule': 'poly one_cycle cosine constant', 'train --track': 'tensorboard wandb mlflow trackio'}
+        'train --pretrained': 'encoder recipe',
+        'runs --sort': 'name data model recipe epochs validation miou date'}
 
 def _modalities(typed):
     "Of the first folder among the words that says which it has; else the usual ones."

@@ -269,16 +269,14 @@ def _depth_fields(look, channels):
     return dict(bits=32, mean=tuple(mean.tolist()), std=tuple(np.maximum(std, 1e-6).tolist()),
                 span=(float(low), float(max(high, low+1e-6))))
 
+# %% ../../nbs/data/38_propose.ipynb #718476c1
 def _meaning(name, fields, radiometric):
     "What the values probably mean."
     if radiometric: return 'degrees Celsius'
     low,high = fields.get('span') or (0, 0)
-    if fields.get('bits') != 16 or not has_word(name,
-                                                ('thermal', 'th', 'ir', 'lwir', 'tir', 'temp', 'flir', 'infrared')):
-        return ''
-    if 22315 <= low and high <= 39315:
-        return f'kelvin/100: {low/100-273.15:.1f} to {high/100-273.15:.1f} degrees Celsius'
-    return ''
+    named = has_word(name, ('thermal', 'th', 'ir', 'lwir', 'tir', 'temp', 'flir', 'infrared'))
+    likely = named and fields.get('bits') == 16 and 22315 <= low and high <= 39315
+    return f'kelvin/100: {low/100-273.15:.1f} to {high/100-273.15:.1f} degrees Celsius' if likely else ''
 
 # %% ../../nbs/data/38_propose.ipynb #8b616938
 def _modality(name, kind, decode=None, channels=slice(None), n=None):
