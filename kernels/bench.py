@@ -149,6 +149,26 @@ class Table:
     def add(self, *row): self.rows.append(tuple(map(str, row))); print('  '.join(f'{c:>10}' for c in self.rows[-1]), flush=True)
     def __str__(self): return '\n'.join(['| '+' | '.join(self.rows[0])+' |', '|'+' --- |'*len(self.rows[0])]+['| '+' | '.join(r)+' |' for r in self.rows[1:]])
 
+def beside_row(shape, other, times, results, truth):
+    "A row of `write_beside`: both in milliseconds, how many times as fast ours is, and how far both are off."
+    name,(width,length) = shape
+    theirs,mine = med(times[other]),med(times['native'])
+    errors = [f'{error(results[key], truth):.0e}' for key in (other, 'native')]
+    return name,f'{4*width} x {length}',fmt(theirs),fmt(mine),f'{theirs/mine:.1f}x',*errors
+
+def write_beside(script, doc, other, title, versions, rows):
+    "The table of another library's scan beside ours, from the command line of `script`; `rows(rounds)` gives its rows."
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--out', default=str(Path(__file__).parent/'results'/f'{other.lower()}.md'))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    table = Table('shape','K D x L',f'{other} ms','native ms','native is faster by',f'error of {other}','error of native')
+    for row in rows(args.rounds): table.add(*row)
+    head = (f'# {title}\n\n{cpu_name()}, one thread, CPU time, float32, batch 1, K = 4, N = 16; torch {torch.__version__}, {versions}. '
+            f'`python kernels/{Path(script).name}`.\n\n')
+    Path(args.out).write_text(f'{head}{table}\n')
+
 def verdict(target, ratio): return '' if target is None else f'>= {target:g}x', '' if target is None else 'reached' if ratio>=target else '**not reached**'
 
 def grads(f, ts, gy):

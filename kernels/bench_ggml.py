@@ -7,13 +7,13 @@ Both see the same numbers, each in its own layout (ggml keeps a time step's chan
 one thread, the median of the rounds. ggml adds neither the bias of the step sizes nor the skip D u: the bias is added before the clock
 starts, and ours gets neither. Every output is checked against a float64 loop.
 """
-import argparse, ctypes, importlib.metadata as metadata, os, sys
+import ctypes, importlib.metadata as metadata, os, sys
 from pathlib import Path
 
 os.environ['OMP_NUM_THREADS'] = '1'
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import numpy as np, torch
-from bench import SHAPES, Table, cpu_name, error, fmt, inputs, interleave, med, scan
+from bench import SHAPES, beside_row, inputs, interleave, scan, write_beside
 
 F32,I32 = 0,26            # ggml's numbers of these types
 
@@ -70,8 +70,8 @@ class GgmlScan:
 
 def rows(rounds, base, cpu):
     "A row for each shape of Sigma-T: stages at 480x640, then at 96x128."
-    for name,(width,length) in SHAPES.items():
-        u,delta,A,B,C,_,bias = inputs(width, length, 16)
+    for shape in SHAPES.items():
+        u,delta,A,B,C,_,bias = inputs(*shape[1], 16)
         step = delta+bias[:,None]
         theirs = GgmlScan(base, cpu, u, step, A, B, C)
         def native(): return scan.selective_scan(u, step, A, B, C, delta_softplus=True, backend='native')
@@ -80,20 +80,9 @@ def rows(rounds, base, cpu):
             results['ggml'] = theirs.result()
             truth = scan.scan_reference(*[t.double() for t in (u, step, A, B, C)], delta_softplus=True)[0]
         theirs.close()
-        slow,fast = med(times['ggml']),med(times['native'])
-        yield name,f'{4*width} x {length}',fmt(slow),fmt(fast),f'{slow/fast:.1f}x',*(f'{error(results[k], truth):.0e}' for k in ('ggml', 'native'))
+        yield beside_row(shape, 'ggml', times, results, truth)
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--out', default=str(Path(__file__).parent/'results'/'ggml.md'))
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+if __name__ == '__main__':
     base,cpu = libraries()
-    table = Table('shape','K D x L','ggml ms','native ms','native is faster by','error of ggml','error of native')
-    for row in rows(args.rounds, base, cpu): table.add(*row)
-    head = (f'# The scan of ggml\n\n{cpu_name()}, one thread, CPU time, float32, batch 1, K = 4, N = 16; torch {torch.__version__}, '
-            f'ggml {base.ggml_version().decode()} of pywhispercpp {metadata.version("pywhispercpp")}. `python kernels/bench_ggml.py`.\n\n')
-    Path(args.out).write_text(f'{head}{table}\n')
-
-if __name__ == '__main__': main()
+    versions = f'ggml {base.ggml_version().decode()} of pywhispercpp {metadata.version("pywhispercpp")}'
+    write_beside(__file__, __doc__, 'ggml', 'The scan of ggml', versions, lambda rounds: rows(rounds, base, cpu))

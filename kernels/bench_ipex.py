@@ -7,7 +7,7 @@ Both see the same tensors and take turns; time is CPU time of one thread, the me
 Every output is checked against a float64 loop. The extension ended with version 2.8, so its PyTorch is older than the one that the package asks for;
 the operators of `rgbx_seg.ops` alone run there.
 """
-import argparse, os, sys
+import os, sys
 from pathlib import Path
 
 os.environ['OMP_NUM_THREADS'] = '1'
@@ -16,7 +16,7 @@ import torch
 try: import intel_extension_for_pytorch as ipex
 except ImportError: sys.exit('no Intel Extension for PyTorch here: see the first lines of this file')
 from intel_extension_for_pytorch.llm.modules import mha_fusion    # brings the operator
-from bench import SHAPES, Table, cpu_name, error, fmt, inputs, interleave, med, ours, scan
+from bench import SHAPES, beside_row, inputs, interleave, ours, scan, write_beside
 
 def by_groups(u, delta, A, B, C, D, bias):
     "The tensors of one call for each of the groups of B and C: its form with several groups ends the process at these sizes."
@@ -30,26 +30,14 @@ def ipex_scan(groups):
 
 def rows(rounds):
     "A row for each shape of Sigma-T: stages at 480x640, then at 96x128."
-    for name,(width,length) in SHAPES.items():
-        tensors = inputs(width, length, 16)
+    for shape in SHAPES.items():
+        tensors = inputs(*shape[1], 16)
         groups = by_groups(*tensors)
         with torch.no_grad():
             times,results = interleave(dict(ipex=lambda: ipex_scan(groups), native=lambda: ours('native')(*tensors)), rounds)
             results['ipex'] = torch.cat(results['ipex'], 1)
             truth = scan.scan_reference(*[tensor.double() for tensor in tensors], delta_softplus=True)[0]
-        mine,theirs = med(times['native']),med(times['ipex'])
-        yield name,f'{4*width} x {length}',fmt(theirs),fmt(mine),f'{theirs/mine:.1f}x',*(f'{error(results[k], truth):.0e}' for k in ('ipex', 'native'))
+        yield beside_row(shape, 'ipex', times, results, truth)
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--out', default=str(Path(__file__).parent/'results'/'ipex.md'))
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    table = Table('shape','K D x L','IPEX ms','native ms','native is faster by','error of IPEX','error of native')
-    for row in rows(args.rounds): table.add(*row)
-    head = (f'# The scan of Intel Extension for PyTorch\n\n{cpu_name()}, one thread, CPU time, float32, batch 1, K = 4, N = 16; torch {torch.__version__}, '
-            f'IPEX {ipex.__version__}. `python kernels/bench_ipex.py`.\n\n')
-    Path(args.out).write_text(f'{head}{table}\n')
-
-if __name__ == '__main__': main()
+if __name__ == '__main__':
+    write_beside(__file__, __doc__, 'IPEX', 'The scan of Intel Extension for PyTorch', f'IPEX {ipex.__version__}', rows)
