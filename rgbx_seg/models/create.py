@@ -242,8 +242,8 @@ def _buildable(name):
     except RGBXError as e: raise RGBXError(f'model {name!r}: {e.where}', e.found, e.expected, e.fix) from e
     except _UNBUILDABLE as e:
         found = f'settings that no model can be built of ({type(e).__name__}: {str(e)[:200]})'
-        raise RGBXError(f'model {name!r}', found, 'whole numbers from 1, one for each stage, and heads and groups that divide '
-                        'the channels') from e
+        raise RGBXError(f'model {name!r}', found, 'whole numbers from 1, one for each stage, and heads and groups that '
+                                                  'divide the channels') from e
 
 # %% ../../nbs/models/10_create.ipynb #f8b72361
 def create_model(name:str,    # A named model, or 'encoder+fusion+head'

@@ -135,8 +135,8 @@ def _check_name(name, config, folder):
     "A run knows its model; another name is a mistake."
     own = config['model'].get('name') if isinstance(config['model'], dict) else None
     if own == name: return
-    raise RGBXError(folder, f'a run of {own or "a model of your own"}, and --model {name}', 'a checkpoint file with --model',
-                    'Leave --model out: a run knows its model')
+    raise RGBXError(folder, f'a run of {own or "a model of your own"}, and --model {name}',
+                    'a checkpoint file with --model', 'Leave --model out: a run knows its model')
 
 def _run_folder(folder, model, weights):
     "A folder that training or `save_pretrained` wrote."
@@ -258,7 +258,8 @@ def _by_name(name):
 
 # %% ../../nbs/models/30_runs.ipynb #b7ebd4a6
 def load_run(
-    # A run folder, a saved model folder, a name of `rgbx weights`, a checkpoint (`FILE`, `FILE::ENTRY`), a `Run` or a model
+    # A run folder, a saved model folder, a name of `rgbx weights`, a checkpoint (`FILE`, `FILE::ENTRY`), a `Run` or a
+    # model
     what:'Run|nn.Module|str|Path',
     model:'nn.Module|str'=None, # Of a file: a name for `create_model`; or the module to fill, where `create_model` does not know it
     weights:str='model',            # Of a folder: 'model' (the kept ones), 'best', 'last', 'epoch-<n>'

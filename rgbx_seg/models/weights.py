@@ -99,7 +99,7 @@ def read_copy(path:'Path|str', # A file, see `read_weights`
     state_dict = unwrap(_entry(content, file, entries), path)
     return state_dict,_copies(content, file, entries, state_dict)
 
-def read_weights(path:'Path|str', # A file of weights, an index of parts, a folder of these, or an entry: `last.pth::model_ema`
+def read_weights(path:'Path|str', # A file, an index of parts, a folder of these, or an entry: `last.pth::model_ema`
     limit:int=None,               # Bytes that an archive may unpack to, see `read_file`
 ) -> dict:                        # `{name: tensor}`
     "The tensors of a checkpoint; no code in the file is ever executed."
@@ -218,7 +218,7 @@ def _first_classes(name):
 
 # %% ../../nbs/models/20_weights.ipynb #7be219c5
 def load_published(model:nn.Module, # A segmenter, an encoder or a classifier of this package
-    weights:'dict|str|Path',   # A name of `rgbx weights`, a file (`FILE::ENTRY`: of several copies, that one), or a state_dict
+    weights:'dict|str|Path',   # A name of `rgbx weights`, a file (`FILE::ENTRY`: one of its copies), or a state_dict
     skip:str='', # Regular expression: our tensors that keep their values whatever the file says, e.g. 'head.output' for other classes
 ) -> LoadReport:                    # What was loaded, dropped and kept
     "Load a published checkpoint, or one of ours, strictly both ways; `RGBXError` with the names that do not fit."
