@@ -12,6 +12,7 @@ from pathlib import Path
 import ipywidgets as W
 from fastcore.basics import patch
 from ..core import RGBXError, atomic_path, write_text
+from ..data.align.apply import map_masks
 from ..evaluation.protocol import get_protocol
 from .look import read_out_html
 from .places import Drawn
@@ -69,7 +70,7 @@ class Explorer(_Controls):
         self.worker = StepWorker(threaded, self._failed)
         self.scores = {name: {} for name in models}            # {model: {item: mIoU}}
         self.times,self.view,self.error,self.now = deque(maxlen=256),None,None,None
-        self._is_moving,self._last_item = False,(None,None)
+        self._is_moving,self._last_item = False,(None,None,None)
         self.conditions = [dataset.condition(i) or '' for i in range(len(dataset))]
         self.shown = list(range(len(dataset)))
         self._make_navigation()
@@ -135,7 +136,7 @@ def setting(self:Explorer) -> Setting:
 @patch
 def _item(self:Explorer, index):
     "Item i, the last one kept."
-    if self._last_item[0]!=index: self._last_item = index,self.dataset[index]
+    if self._last_item[0]!=index: self._last_item = index,self.dataset[index],map_masks(self.dataset, index)
     return self._last_item[1]
 
 @patch
@@ -150,7 +151,7 @@ def _laid_over(self:Explorer, view):
 @patch
 def _show_sensors(self:Explorer, view):
     "The sensors that are on."
-    classes,seen = self._laid_over(view),seen_regions(self.card, view.item[0].shape[:2])
+    classes,seen = self._laid_over(view),seen_regions(self.card, view.item[0].shape[:2], own=view.seen)
     for name,image in zip(self.have, view.item):
         off = name in view.setting.off
         picture = sensor_picture(image, self.card.modalities[name], off, seen.get(name))
@@ -188,7 +189,8 @@ def _open_view(self:Explorer, setting):
     damage = {sensor: (kind,severity) for sensor,kind,severity in setting.damage}
     images = [damage_image(image, *damage[sensor], name, setting.seed) if sensor in damage else image
               for sensor,image in zip(self.have, item)]
-    return View(name, self.conditions[setting.index], setting, (*images, item[len(self.have)]), {})
+    seen = self._last_item[2]
+    return View(name, self.conditions[setting.index], setting, (*images, item[len(self.have)]), {}, seen)
 
 # %% ../../nbs/explorer/14_panel.ipynb #f1097173
 @patch
