@@ -154,7 +154,7 @@ class _Complete(_Labels):
         gone = self.missing()
         if not gone: return self
         left = [name for name in self.names if name not in gone]
-        if not skip or not left: raise all_missing(gone, self.modalities[0])
+        if not skip or not left: raise all_missing(gone, self.modalities[1:])
         lacking = first_names(list(gone))
         print(f'left out {len(gone)} of {len(self)} items of {self.split}, which lack a file: {lacking}')
         return self.subset(left, self.split)

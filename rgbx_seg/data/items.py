@@ -47,11 +47,11 @@ def first_names(names:list) -> str: # The names of items
     return ', '.join(names[:20])+(' ...' if len(names) > 20 else '')
 
 def all_missing(gone:dict, # {item: [(modality or 'label', file that is not there), ...]}
-    first:str,             # The first modality, which no run does without
+    optional:list,         # Modalities that a run can do without
 ) -> RGBXError:
     "One error for all files that are not there."
     (name,((kind,path),*_)),*others = gone.items()
-    error = missing_file(path, kind, name, kind in (first, 'label'))
+    error = missing_file(path, kind, name, kind not in optional)
     more = f", nor those of {len(others)} further items: {first_names([name for name,_ in others])}" if others else ''
     fix = f"{error.fix+';' if error.fix else 'Put it there,'} or leave such items out: --skip-missing"
     return RGBXError(path, f'no such file{more}', error.expected, fix)

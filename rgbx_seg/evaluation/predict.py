@@ -282,9 +282,10 @@ def _missing(job):
     dataset = job.dataset
     gone = dataset.missing(dataset.modalities) if hasattr(dataset, 'missing') else {}
     if not gone: return
-    first = dataset.modalities[0]
-    if not job.effort.skip_missing: raise all_missing(gone, first)
-    job.failed |= {name: missing_file(path, kind, name, kind == first) for name,((kind,path),*_) in gone.items()}
+    optional = dataset.modalities[1:]
+    if not job.effort.skip_missing: raise all_missing(gone, optional)
+    job.failed |= {name: missing_file(path, kind, name, kind not in optional)
+                   for name,((kind,path),*_) in gone.items()}
 
 _LISTED = 20   # failed items that a message names
 
