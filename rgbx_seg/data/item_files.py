@@ -45,8 +45,26 @@ class _ByNumber:
                 for i,name in enumerate(self.names)}
         return {name: files for name,files in gone.items() if files}
 
+# %% ../../nbs/data/12_item_files.ipynb #74bea234
+class _Read(_ByNumber):
+    "The images of an item."
+    def _item(self, index):
+        paths = {kind: files[index] for kind,files in self.files.items()}
+        return read_item(paths, self._used, lambda kind, memo: self._read(kind, index, memo))
+
+    def _read(self, kind, index, memo):
+        path,modality = self.files[kind][index],self.card.modalities[kind]
+        if isinstance(path, Frame): return path.read(modality, memo)
+        if not path.is_file(): raise missing_file(path, kind, self.names[index], kind == self.modalities[0])
+        return read_modality(path, modality, memo)
+
+    def seen(self, index:int # Index
+    ) -> dict:               # {modality: (H, W) bool}
+        "Where the sensors that have a map of each item see something of one."
+        return self._item(index).seen()
+
 # %% ../../nbs/data/12_item_files.ipynb #ae7b676b
-class ItemFiles(_ByNumber):
+class ItemFiles(_Read):
     "Lists of files as a data set: item i is made of the i-th file of every list."
     def __init__(self,
         files:dict, # {modality: file, film, folder or [file, ...]}, and 'label' for masks
@@ -76,20 +94,8 @@ class ItemFiles(_ByNumber):
         mask = None if self.label_files is None else self._mask(self.label_files[index])
         if mask is not None: mask = item.fitted(mask, None, self.label_files[index], 'label')
         return item.done(mask, self.card.layout.ignore)
-    def seen(self, index:int # Index
-    ) -> dict:               # {modality: (H, W) bool}
-        "Where the sensors that have a map of each item see something of one."
-        return self._item(index).seen()
     def __repr__(self):
         return ', '.join(f'{kind} {_in_words(files)}' for kind,files in self.files.items())
-    def _item(self, index):
-        paths = {kind: files[index] for kind,files in self.files.items()}
-        return read_item(paths, self._used, lambda kind, memo: self._read(kind, index, memo))
-    def _read(self, kind, index, memo):
-        path,modality = self.files[kind][index],self.card.modalities[kind]
-        if isinstance(path, Frame): return path.read(modality, memo)
-        if not path.is_file(): raise missing_file(path, kind, self.names[index], kind == self.modalities[0])
-        return read_modality(path, modality, memo)
     def _mask(self, path):
         card = self.card
         return read_label(path, card.num_classes, card.layout.label_shift, card.layout.ignore,

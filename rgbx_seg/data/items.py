@@ -76,16 +76,35 @@ def check_size(path:Path, # Of the image
                'stretches it (`rgbx check FOLDER --save` writes the card)')
     raise RGBXError(path, f'{w} x {h} pixels (width x height)', f'{w0} x {h0}, the size of {first_path}', fix)
 
+# %% ../../nbs/data/17_items.ipynb #0767c926
+class _OfOtherCameras:
+    "The images of one item; what comes from another camera is put onto the first one's pixels."
+    def __init__(self, image:np.ndarray):
+        self.images = [image]
+        self._inside = None   # What the pictures of all sensors cover, for `outside='crop'`
+        self._seen = {}       # {modality: where it sees something} of those with a map of this item
+
+    def registered(self, image:np.ndarray, holes:np.ndarray, path:Path, modality:'Modality', depths:dict):
+        "An image of another camera, and its holes; `depths`: {modality: (H, W) metres} of this item."
+        name = record_of(modality).depth
+        seen = Registered(image, holes, modality, self.images[0].shape[:2], path, depths.get(name))
+        if name: self._seen[modality.name] = seen.inside
+        if seen.crop: self._inside = seen.frame if self._inside is None else self._inside & seen.frame
+        return seen.image,seen.holes
+
+    def seen(self):
+        "{modality: (H, W) bool} of those with a map of this item, cropped where a card says so."
+        return {kind: seen if self._inside is None else crop_to(seen, self._inside)
+                for kind,seen in self._seen.items()}
+
 # %% ../../nbs/data/17_items.ipynb #0e51e7ef
-class _Item:
+class _Item(_OfOtherCameras):
     "The images of one item, brought to the first one's size or grid; `holes`: where one of them has no data."
     def __init__(self, path:Path, image:np.ndarray, holes):
+        super().__init__(image)
         self.path = path
-        self.images = [image]
         self.holes = holes
         self._grid = False
-        self._inside = None   # Where every registered sensor sees something, for `outside='crop'`
-        self._seen = {}       # {modality: where it sees something} of those with a map of this item
 
     def _same_grid(self, image, holes, path):
         "Georeferenced images lie where they are on Earth."
@@ -104,19 +123,6 @@ class _Item:
         check_size(path, image, self.path, self.images[0], kind)
         if holes is not None: self.holes = holes if self.holes is None else self.holes | holes
         return image
-
-    def registered(self, image:np.ndarray, holes:np.ndarray, path:Path, modality:'Modality', depths:dict):
-        "An image of another camera, on the first one's pixels; `depths`: {modality: (H, W) metres} of this item."
-        name = record_of(modality).depth
-        seen = Registered(image, holes, modality, self.images[0].shape[:2], path, depths.get(name))
-        if name: self._seen[modality.name] = seen.inside
-        if seen.crop: self._inside = seen.frame if self._inside is None else self._inside & seen.frame
-        return seen.image,seen.holes
-
-    def seen(self):
-        "{modality: (H, W) bool} of those with a map of this item, cropped where a card says so."
-        return {kind: seen if self._inside is None else crop_to(seen, self._inside)
-                for kind,seen in self._seen.items()}
 
     def done(self, mask:np.ndarray, ignore:int):
         "(images, mask, holes): the label without the pixels that have no data, all cropped where a card says so."
@@ -159,6 +165,7 @@ def depth_metres(path:Path, # Of depth
     raise RGBXError(path, f'{depth.shape[1]} x {depth.shape[0]} pixels', f'{size[1]} x {size[0]}, as RGB: depth of '
                     "RGB's own pixels", f'"fit": true for {modality.name} in card.json stretches it')
 
+# %% ../../nbs/data/17_items.ipynb #fed52407
 def read_item(paths:dict, # {modality: file}, also of depth that is no input
     card:Card,            # How they are read
     read:callable,        # (modality, memo) -> image

@@ -87,8 +87,7 @@ class Registered:
     ):
         self.record = record = record_of(modality)
         self.crop = record.outside == 'crop'                                         # Cut the pictures to what X sees?
-        size_x = _size_x(record, size) if record.applied else image.shape[:2]
-        self.place = record.placed(size, size_x, where, depth)
+        self.place = record.placed(size, _size_x(record, size) if record.applied else image.shape[:2], where, depth)
         if record.applied: self._take(image, holes, modality, size, where)
         else: self._warp(image, holes, modality)
         if record.outside == 'void' or self.crop and record.depth:
@@ -109,13 +108,11 @@ class Registered:
         self.image[~self.inside] = fill_values(modality)
 
     @cached_property
-    def inside(self) -> np.ndarray:
-        "(height, width) bool: the pixels of RGB that X sees."
-        return self.place.inside
+    def inside(self): return self.place.inside   # (height, width) bool: the pixels of RGB that X sees
 
     @property
-    def frame(self) -> np.ndarray:
-        "(height, width) bool: what X's picture covers; pictures of one rig are cut to one size by it."
+    def frame(self) -> np.ndarray: # (height, width) bool
+        "What X's picture covers: pictures of one rig are cut to one size by it."
         return _frame(self.record, self.place.inside.shape, self.place.size_x)
 
 # %% ../../../nbs/data/align/52_apply.ipynb #f815b23b
@@ -139,12 +136,12 @@ def depth_modalities(card:'Card' # As of `registrations`
     needed = {record.depth: x for x,record in registrations(card).items() if record.depth is not None}
     return {name: card.modalities.get(name) or _depth_files(name, x, card) for name,x in needed.items()}
 
-def _depth_files(name, x, card):
+def _depth_files(name, sensor, card):
     "How depth is read that is no input."
-    files = card.modalities[x].align.get('depth_files')
+    files = card.modalities[sensor].align.get('depth_files')
     if isinstance(files, dict): return Modality(**files)
     raise RGBXError(f'modalities of {card.name!r}', ', '.join(card.modalities), f'{name!r}, too',
-                    f'By {name} the alignment puts {x} onto RGB: let card.json name its folder')
+                    f'By {name} the alignment puts {sensor} onto RGB: let card.json name its folder')
 
 def _inside(record, size):
     "What a sensor sees of pictures of RGB that have this size."

@@ -148,8 +148,10 @@ def read_cameras(file:Path, # JSON: K_rgb, K_x, R, t in metres; optional dist_rg
     "The calibration of two cameras, checked."
     return two_cameras(cameras_file(file), file)
 
+# %% ../../../nbs/data/align/40_points.ipynb #e1f03e10
 def two_cameras(raw:dict, # Entries of the JSON
     where:str,            # For messages
+    whole:bool=False,     # Does depth need its unit? In a record it does
 ) -> dict:                # Arrays; n and d of a plane; the name of `depth`, and its `unit`
     "The calibration of two cameras, and what is known of distances."
     R,t = pose_of(raw, where)
@@ -157,7 +159,7 @@ def two_cameras(raw:dict, # Entries of the JSON
     if raw.get('plane') and raw.get('depth'):
         raise RGBXError(where, 'a plane and depth', 'one of them', 'Depth tells the distance of every pixel')
     if raw.get('plane'): return cameras | _plane(raw['plane'], where)
-    return cameras | _depth_entries(raw, where)
+    return cameras | _depth_entries(raw, where, whole)
 
 def _plane(raw, where):
     "n and d of n . P = d."
@@ -165,13 +167,14 @@ def _plane(raw, where):
     if d > 0 and np.linalg.norm(n) > 0: return dict(n=n, d=float(d))
     raise RGBXError(f'{where}: plane', dict(n=n.tolist(), d=float(d)), 'n . P = d with d > 0 metres')
 
-def _depth_entries(raw, where):
+def _depth_entries(raw, where, whole):
     "The modality of depth, and the metres of 1 in its images, where they are there."
     if raw.get('depth') is None: return {}
     name,unit = raw['depth'],raw.get('unit')
     if not isinstance(name, str) or not name.strip():
         raise RGBXError(f'{where}: depth', str(name)[:60], "the name of a modality, such as 'depth'")
-    return dict(depth=name) if unit is None else dict(depth=name, unit=metres_of_one(unit, f'{where}: unit'))
+    if unit is None and not whole: return dict(depth=name)
+    return dict(depth=name, unit=metres_of_one(unit, f'{where}: unit'))
 
 def metres_of_one(unit:float, # As a calibration says it
     where:str,                # For messages
@@ -187,6 +190,7 @@ def plain_cameras(cameras:dict # Of `two_cameras`
              for key,value in cameras.items() if key not in ('n', 'd')}
     return plain | dict(plane=dict(n=cameras['n'].tolist(), d=cameras['d'])) if 'n' in cameras else plain
 
+# %% ../../../nbs/data/align/40_points.ipynb #1624d355
 def cameras_file(file:Path # JSON
 ) -> dict:                 # What it says, unchecked
     "The entries of a calibration."

@@ -29,9 +29,33 @@ def _pair(value, where):
     if not good or max(value) > 10**5: raise RGBXError(where, repr(value)[:60], '[height, width] in pixels')
     return tuple(value)
 
+# %% ../../../nbs/data/align/50_record.ipynb #0801a216
+class _Placing:
+    "What follows from a record's matrix, or from its cameras."
+    @cached_property
+    def rig(self) -> dict:
+        "The calibration as arrays."
+        return two_cameras(self.cameras, f'alignment of {self.x!r}: cameras')
+    @property
+    def depth(self) -> str|None:
+        "The modality that tells the distances of each item, where a map per item counts."
+        return None if self.cameras is None else self.rig.get('depth')
+    def placed(self,
+        size:tuple,             # (height, width) of RGB's pictures
+        size_x:tuple,           # (height, width) of X's
+        where:str='X',          # For messages
+        depth:np.ndarray=None,  # (height, width), metres, 0: not known; of an item, where `depth` names a modality
+    ) -> RigMap|RigMatrix:
+        "Where X sees what is in pictures of these sizes."
+        H = matrix_for(self, size, size_x, where)
+        if self.cameras is None: return RigMatrix(H, size, size_x)
+        if self.depth is None: return RigMap(self.rig, (self.size_rgb, self.size_x), size, size_x)
+        if depth is not None: return RigMap(self.rig, (self.size_rgb, self.size_x), size, size_x, depth)
+        raise RGBXError(where, 'no depth', f'the {self.depth} of the same item: by it {self.x} lies on {self.rgb}')
+
 # %% ../../../nbs/data/align/50_record.ipynb #cdec632d
 @dataclass
-class Alignment:
+class Alignment(_Placing):
     "How the images of one X camera lie on those of RGB."
     x:str                   # Name of the modality
     H:np.ndarray            # (3, 3), pixels of RGB to pixels of X
@@ -55,28 +79,7 @@ class Alignment:
         self.H = check_matrix(self.H, self.size_rgb, self.size_x, where)
         if self.outside not in OUTSIDE: raise RGBXError(where, f'outside={self.outside!r}', "'keep', 'void' or 'crop'")
         if self.method not in _METHODS: raise RGBXError(where, f'method={self.method!r}', ', '.join(_METHODS))
-        if self.cameras is not None and self.rig.get('depth') and 'unit' not in self.rig:
-            raise RGBXError(f'{where}: cameras', 'depth without its unit', 'the metres of 1 in the depth images')
-    @cached_property
-    def rig(self) -> dict:
-        "The calibration as arrays."
-        return two_cameras(self.cameras, f'alignment of {self.x!r}: cameras')
-    @property
-    def depth(self) -> str|None:
-        "The modality that tells the distances of each item, where a map per item counts."
-        return None if self.cameras is None else self.rig.get('depth')
-    def placed(self,
-        size:tuple,             # (height, width) of RGB's pictures
-        size_x:tuple,           # (height, width) of X's
-        where:str='X',          # For messages
-        depth:np.ndarray=None,  # (height, width), metres, 0: not known; of an item, where `depth` names a modality
-    ) -> RigMap|RigMatrix:
-        "Where X sees what is in pictures of these sizes."
-        H = matrix_for(self, size, size_x, where)
-        if self.cameras is None: return RigMatrix(H, size, size_x)
-        if self.depth is None: return RigMap(self.rig, (self.size_rgb, self.size_x), size, size_x)
-        if depth is not None: return RigMap(self.rig, (self.size_rgb, self.size_x), size, size_x, depth)
-        raise RGBXError(where, 'no depth', f'the {self.depth} of the same item: by it {self.x} lies on {self.rgb}')
+        if self.cameras is not None: two_cameras(self.cameras, f'{where}: cameras', True)
     @property
     def coverage(self) -> float:
         "The share of RGB that X sees."
@@ -90,7 +93,7 @@ class Alignment:
         if self.depth: told += f' and {self.depth}, another one for each item'
         if self.pairs: told += f' over {len(self.pairs)} pairs'
         told += f', corners move by up to {self.shift_px:.1f} px, X covers {self.coverage:.0%}'
-        if self.depth: told += f" (at {self.check.get('metres', 0):.3g} m, the median)"
+        if self.depth: told += f" at {self.check.get('metres', 0):.3g} m, the median"
         half = self.check.get('half')
         if half is not None: told += f', halves of the pairs agree within {half:.1f} px'
         return told+(f"; verdict: {self.check['verdict']}" if self.check else '')

@@ -75,7 +75,7 @@ def _rig_pair(seed, condition, modality, H, size_rgb, size_x, margin, parallax, 
 
 # %% ../../../nbs/data/align/05_rigs.ipynb #5c1d0a02
 def _seen_from_aside(image, depth, pixels, nearest=None):
-    "The image (h, w) of a camera beside the first: things at `nearest` m, or 99 % of nearness, move by so many pixels."
+    "The image (h, w) of a camera beside the first: at `nearest` m, or 99 % of nearness, it moves by so many pixels."
     height,width = depth.shape
     known = depth > 0
     nearness = np.where(known, 1/np.where(known, depth, 1), 0)
@@ -141,7 +141,7 @@ def write_rig(root:Path,       # The folder to make
     size_rgb:tuple=(180, 240), # (height, width)
     size_x:tuple=(192, 256),   # (height, width)
     seed:int=1000,             # Of the first scene
-    nearest:float=None,        # Metres at which things move by `parallax`: with depth and cameras.json; H is a similarity
+    nearest:float=None,        # Metres at which things move by `parallax`: also writes depth and cameras.json
 ) -> Path:                     # The folder, with a card.json
     "Write a toy rig as a data set."
     root = Path(root)

@@ -120,6 +120,7 @@ def _from_points(file, first, modality, sizes, model, seed):
     check = dict(points=len(points), inliers=float(inliers.mean()), verdict='yes')
     return Alignment(modality, H, *sizes, model, 'points', first, check=check, seed=seed)
 
+# %% ../../../nbs/data/align/60_run.ipynb #0404fe57
 def _from_cameras(file, dataset, read, modality, sizes):
     "The record of a calibration; where it knows a lens, or depth, with the map that this makes."
     cameras = read_cameras(file)
@@ -167,6 +168,7 @@ def item_depth(dataset:'DataSet', # Open
     depth = (dataset.card.modalities | dataset.beside)[record.depth]
     return depth_metres(dataset.path(record.depth, name), depth, record.rig['unit'], record.size_rgb)
 
+# %% ../../../nbs/data/align/60_run.ipynb #ecd9ca7a
 def _with_depth(cameras, file, dataset, read, about):
     "The record of a map per item; `H` is that of the median distance."
     depth,unit = _depth_of(cameras, file, dataset, about[0])
