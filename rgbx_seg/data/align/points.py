@@ -183,6 +183,7 @@ def metres_of_one(unit:float, # As a calibration says it
     if type(unit) in (int, float) and 0 < unit < 1e3: return unit
     raise RGBXError(where, str(unit)[:60], 'metres of 1 in the depth images: 0.001 where they hold millimetres')
 
+# %% ../../../nbs/data/align/40_points.ipynb #82a7ad81
 def plain_cameras(cameras:dict # Of `two_cameras`
 ) -> dict:                     # Numbers, strings, lists and dicts alone
     "The calibration as it stands in a file."
