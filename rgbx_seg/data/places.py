@@ -273,6 +273,7 @@ def _plain(stored):
     if same: return pixels[...,0],1
     return pixels,pixels.shape[2]
 
+# %% ../../nbs/data/34_places.ipynb #2df888ef
 def _one_hot(pixels):
     "Is one plane 1 and are the others 0, everywhere?"
     if pixels.ndim == 2: return False
