@@ -210,7 +210,6 @@ def start_from(model:RGBXSegmenter, # From `create_model`
     for one in names:
         if isinstance(one, str) and one in WEIGHTS and not Path(one).exists():
             _check_row(WEIGHTS[one], name, entry, model.num_classes, model.modalities)
-        elif Path(one).is_dir(): one = Path(one)/'model.safetensors'
         reports.append(load_published(model, one, skip))
     return reports
 
@@ -243,8 +242,8 @@ def _buildable(name):
     except RGBXError as e: raise RGBXError(f'model {name!r}: {e.where}', e.found, e.expected, e.fix) from e
     except _UNBUILDABLE as e:
         found = f'settings that no model can be built of ({type(e).__name__}: {str(e)[:200]})'
-        raise RGBXError(f'model {name!r}', found, 'whole numbers from 1, one for each stage, and heads and groups that divide '
-                        'the channels') from e
+        raise RGBXError(f'model {name!r}', found, 'whole numbers from 1, one for each stage, and heads and groups that '
+                                                  'divide the channels') from e
 
 # %% ../../nbs/models/10_create.ipynb #f8b72361
 def create_model(name:str,    # A named model, or 'encoder+fusion+head'
