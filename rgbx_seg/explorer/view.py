@@ -8,6 +8,7 @@ __all__ = []
 # %% ../../nbs/explorer/12_view.ipynb #5231680e
 import html, math
 from dataclasses import dataclass
+from functools import lru_cache
 import numpy as np
 from ..core import RGBXError
 from .state import Setting
@@ -27,6 +28,7 @@ class View:
     setting:Setting   # What is off and what is damaged
     item:tuple        # `(rgb, x1, ..., mask or None)`, damaged
     results:dict      # {model: `SampleResult`}
+    seen:dict=None    # {modality: (H, W) bool} of registered sensors that see another part of each sample
 
     @property
     def mask(self): # (H, W), or None
@@ -34,6 +36,7 @@ class View:
         return self.item[-1]
 
 # %% ../../nbs/explorer/12_view.ipynb #fe84b187
+@lru_cache(8)
 def blank_png(
     shape:tuple, # (H, W, ...) of the sample
     width:int    # Pixels on the screen
@@ -180,7 +183,7 @@ def view_figure(
 ):                   # Figure
     "What the panel shows, as one figure."
     setting,mask = view.setting,view.mask
-    seen = seen_regions(card, view.item[0].shape[:2])
+    seen = seen_regions(card, view.item[0].shape[:2], own=view.seen)
     row = [sensor_picture(image, card.modalities[name], name in setting.off, seen.get(name))
            for name,image in zip(modalities, view.item)]
     heads = [_sensor_title(name, setting) for name in modalities]
