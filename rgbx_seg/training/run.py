@@ -37,7 +37,7 @@ from .distributed import distributed, share_batch
 from .learner import RunSettings, SegLearner, rgbx_learner, take_settings, train_run
 from .loaders import dataloaders
 from .losses import class_weights, label_counts
-from .recipe import OptimSettings, Recipe, get_recipe, scale_sizes
+from .recipe import STARTS, OptimSettings, Recipe, get_recipe, scale_sizes
 from .schedules import LRSchedule
 
 # %% ../../nbs/training/50_run.ipynb #aa56f94f
@@ -61,7 +61,7 @@ def recipe_model(
         names = tuple(dataset.modalities)
         channels = {name: card.in_channels[name] for name in names}
         words = sorted(recipe.quirks - _OF_TRAINING)
-        published = settings.pretrained in ('recipe', 'encoder')  # the encoder's own pre-training, timm's included
+        published = settings.pretrained in STARTS                 # the encoder's own pre-training, timm's included
         model = create_model(settings.name, card.num_classes, names, channels, pretrained=published,
                              **settings.args | (dict(quirks=words) if words else {}))
         for start in getattr(model, 'started_from', ()):
