@@ -189,7 +189,8 @@ def worker_error(error:RuntimeError # From torch's loader, or from anywhere
     text = str(error)
     if 'DataLoader worker' not in text: return None
     return RGBXError('a reading process (--workers)', text.splitlines()[0][:200], 'one that lives until the end',
-                     'Was it killed for memory? Try fewer --workers or a smaller --bs; --resume goes on')
+                     'Was it killed for memory? Try fewer --workers or a smaller --bs; a training goes on '
+                     'with --resume')
 
 # %% ../nbs/00_core.ipynb #ed7a0707
 def is_offline() -> bool: # By HF_HUB_OFFLINE or RGBX_SEG_OFFLINE

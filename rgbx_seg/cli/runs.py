@@ -297,7 +297,7 @@ def _predict(run:str,       # A run folder, a saved model, a name of `rgbx weigh
     how = {name: given[name] for name in ('pictures', 'scores', 'confidence', 'skip_missing', 'skip_existing', 'bf16',
                                           'bs', 'tile')}
     done = rx.predict(opened, dataset, out, protocol, drop=drop, **how)
-    print(f"{len(done)} images predicted; masks in {Path(out)/'mask'}")
+    print(f"{len(done)} image{'s'*(len(done) != 1)} predicted; masks in {Path(out)/'mask'}")
     if given['submission'] is None: return
     server = package.data.sets.base.benchmark(given['submission'])
     print(f"upload {server.write(done, Path(out)/given['submission'], full=not given['part'])}")

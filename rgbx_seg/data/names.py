@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/data/15_names.ipynb #46d89ce0
-import fnmatch, os, re
+import difflib, fnmatch, os, re
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
@@ -163,9 +163,20 @@ def _found_names(root, modality, split, spec):
     folder = modality.path.split('{')[0].rpartition('/')[0] if modality.path else modality.folder
     where = root/folder
     raise RGBXError(where, f'no images for {split!r}' if where.is_dir() else 'no such folder',
-                    f'images {modality.path}' if modality.path else 'images')
+                    f'the images of {modality.name}, {modality.path or modality.folder}')
 
 # %% ../../nbs/data/15_names.ipynb #9fc26c01
+def existing_folder(path:'Path|str', # That somebody typed
+    what:str='a data set',           # What lies in it, for the message
+) -> Path:                           # `path`
+    "The folder; where there is none, an `RGBXError` with the folders beside it that have a similar name."
+    path = Path(path)
+    if path.is_dir(): return path
+    if path.exists(): raise RGBXError(path, 'a file', f'the folder of {what}')
+    beside = [folder.name for folder in path.parent.iterdir() if folder.is_dir()] if path.parent.is_dir() else []
+    near = [str(path.with_name(name)) for name in difflib.get_close_matches(path.name, beside)]
+    raise RGBXError(path, 'no such folder', f'the folder of {what}', f"Is it {' or '.join(near)}?" if near else '')
+
 def split_names(root:Path, # Folder of the data set
     card:Card,        # Its card
     split:str,        # One of its splits, or 'all'
@@ -187,7 +198,8 @@ def split_names(root:Path, # Folder of the data set
             raise RGBXError(path, 'no such list', 'a text file with one item name a line',
                             f"Lists here: {here}; split='all' reads every file")
         names += _read_list(path, columns)
-    if _twice(names) is not None: raise RGBXError(root, f'items in more than one of {spec}', 'each item once')
+    twice = _twice(names)
+    if twice is not None: raise RGBXError(root, f'{twice!r} in more than one of {", ".join(spec)}', 'each item once')
     return names
 
 def encode_names(root:Path, # For the message

@@ -14,7 +14,7 @@ from .align.clouds import is_cloud
 from .known_cards import CARDS, get_card
 from .cards import Card, DataSet
 from .folder import DataFolder
-from .names import split_names
+from .names import existing_folder, split_names
 from .item_files import ItemFiles
 from .propose import divide, propose_card, told_folders
 from .reading import Reading
@@ -164,7 +164,7 @@ def _as_recipe_says(card, recipe):
 
 def _open_folder(root, split, card, recipe, modalities, reading, labels):
     "A split of a folder."
-    if not root.is_dir(): raise RGBXError(root, 'no such folder', 'the folder of a data set')
+    existing_folder(root)
     card,folder,taken = _choose_card(root, card, recipe, reading)
     if recipe is not None:
         card = _as_recipe_says(card, recipe)

@@ -156,7 +156,9 @@ def _same_settings(one, other):
         return {(key, severity) for key,some in robustness.reports.items() for severity in some}
     differ = keys(one)^keys(other)
     if not differ: return
-    raise RGBXError('reference', f'other settings ({len(differ)} combinations differ)',
+    (damaged,corruption),severity = min(differ)
+    raise RGBXError('reference', f'other settings: {len(differ)} combinations differ, such as {corruption} '
+                    f'{severity} on {damaged}',
                     'the same corruptions, severities and modalities')
 
 # %% ../../nbs/evaluation/60_robustness.ipynb #8e7f7dab

@@ -16,7 +16,7 @@ from ..encoders.timm import CONTROLS, plain_name, timm_encoder, timm_names, timm
 from .injector import injected_vit
 from .lora import add_lora
 from .segmenter import FusedBackbone, RGBXSegmenter
-from .published import default_weights
+from .published import default_weights, no_model_for
 from .takes import check_arguments, has_adapters
 from .weights import load_published
 from ..registry import ENCODERS, FUSIONS, HEADS, MODELS, QUIRKS, WEIGHTS
@@ -174,9 +174,7 @@ def _check_row(row, name, entry, num_classes, modalities):
     "A row of `WEIGHTS` is for this model; said before the file is fetched."
     loads = row.loads or {}
     where = f'pretrained={row.name!r}'
-    if not loads:
-        raise RGBXError(where, f'weights that nothing here builds ({row.status})',
-                        'one that `rgbx weights` shows with a model')
+    if not loads: raise no_model_for(row)
     if row.kind == 'encoder':
         kind = loads.get('encoder', '').split('_')[0]
         if kind in entry.encoder or row.name in default_weights(name, entry.encoder): return
@@ -243,8 +241,8 @@ def _buildable(name):
     except RGBXError as e: raise RGBXError(f'model {name!r}: {e.where}', e.found, e.expected, e.fix) from e
     except _UNBUILDABLE as e:
         found = f'settings that no model can be built of ({type(e).__name__}: {str(e)[:200]})'
-        raise RGBXError(f'model {name!r}', found, 'whole numbers from 1, one for each stage, and heads and groups that divide '
-                        'the channels') from e
+        raise RGBXError(f'model {name!r}', found, 'whole numbers from 1, one for each stage, and heads and groups that '
+                                                  'divide the channels') from e
 
 # %% ../../nbs/models/10_create.ipynb #f8b72361
 def create_model(name:str,    # A named model, or 'encoder+fusion+head'

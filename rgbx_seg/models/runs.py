@@ -17,7 +17,7 @@ from ..data.reading import Reading
 from .create import create_classifier, create_model, find_model
 from .files import read_file
 from .settings import check_config
-from .published import fetch
+from .published import fetch, find_weights, no_model_for
 from .weights import find_format, load_published, our_names, read_weights
 from ..ops.loading import check_numbers
 from ..registry import DATASETS, MODELS, RECIPES, WEIGHTS, plugins, quirks_for_switches
@@ -213,12 +213,8 @@ def published_model(name:str, # In `WEIGHTS`
     classes:int=None,         # Of its head, where the row does not know them; None: the file says
 ) -> tuple:                   # (model with random weights, card of its data or None)
     "What a row of `rgbx weights` is for; `RGBXError` where nothing here builds it."
-    if name not in WEIGHTS:
-        raise RGBXError(f'weights {name!r}', 'no such name', f"one like {', '.join(nearest(name, WEIGHTS))}")
-    row = WEIGHTS[name]
-    if not row.loads:
-        raise RGBXError(f'weights {name}', f'no model here that they are for ({row.status})',
-                        "one that `rgbx weights` shows with a model")
+    row = find_weights(name)
+    if not row.loads: raise no_model_for(row)
     classifier = _classifier(row) if row.kind == 'encoder' else None
     if classifier is not None: return classifier, DATASETS['imagenet'].card
     if row.kind == 'encoder':
