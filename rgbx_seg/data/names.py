@@ -174,7 +174,7 @@ def existing_folder(path:'Path|str', # That somebody typed
     if path.is_dir(): return path
     if path.exists(): raise RGBXError(path, 'a file', f'the folder of {what}')
     beside = [folder.name for folder in path.parent.iterdir() if folder.is_dir()] if path.parent.is_dir() else []
-    near = [str(path.with_name(name)) for name in difflib.get_close_matches(path.name, beside)]
+    near = [str(path.with_name(name)) for name in sorted(difflib.get_close_matches(path.name, beside))]
     raise RGBXError(path, 'no such folder', f'the folder of {what}', f"Is it {' or '.join(near)}?" if near else '')
 
 def split_names(root:Path, # Folder of the data set

@@ -290,12 +290,15 @@ class Blend:
         return total[:-1,:done_y,:done_x]/total[-1:,:done_y,:done_x]
 
 # %% ../../nbs/evaluation/45_tiles.ipynb #dc111ac9
+def _where_data(size, images, holes):
+    "(height, width) bool: where a tile has data."
+    if images is None: return torch.zeros(size, dtype=torch.bool)
+    return torch.ones(size, dtype=torch.bool) if holes is None else torch.from_numpy(~holes)
+
 def _batch(scene, boxes, scores_of, channels):
     "[(scores, where they count)] of some tiles (top, left, height, width); those without any data are not run."
     parts = [scene.images(*box) for box in boxes]
-    there = [torch.zeros(box[2:], dtype=torch.bool) if images is None else
-             torch.ones(box[2:], dtype=torch.bool) if holes is None else torch.from_numpy(~holes)
-             for box,(images,holes) in zip(boxes, parts)]
+    there = [_where_data(box[2:], *part) for box,part in zip(boxes, parts)]
     scores = [torch.zeros(channels, *box[2:]) for box in boxes]
     live = [i for i,one in enumerate(there) if one.any()]
     if live:

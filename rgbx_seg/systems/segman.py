@@ -82,6 +82,12 @@ SEGMAN_IMAGENET = Format('SegMAN ImageNet classifier',
 for _format in (SEGMAN, SEGMAN_IMAGENET): FORMATS(_format.name)(_format)
 
 # %% ../../nbs/systems/20_segman.ipynb #6f256826
+def _same_sizes(found, hidden, variant):
+    "Are these the sizes of a variant? Hidden widths are compared as numbers of channels, not as ratios."
+    return (all(found[key] == variant[key] for key in ('dims', 'depths', 'heads', 'windows'))
+            and found['layer_scale'] == variant.get('layer_scale', False)
+            and hidden == [int(ratio*dim+1e-6) for ratio,dim in zip(variant['ffn'], variant['dims'])])
+
 def segman_config(weights:dict, # `{published name: tensor or array}`
 ) -> dict: # `variant` or `None`, `encoder_kw`, `num_classes`, `head_kw` (`None`: a classifier), `in_channels`
     "The network a SegMAN checkpoint belongs to, read from its shapes; `RGBXError` if it is none."
@@ -97,14 +103,11 @@ def segman_config(weights:dict, # `{published name: tensor or array}`
     depths = tuple(len({k.split('.')[3] for k in sd if k.startswith(f'layers.{i}.blocks.')}) for i in (0,2,4,6))
     enc = dict(dims=dims, depths=depths, heads=tuple(r[0] for r in rpb), windows=tuple((r[1]+1)//2 for r in rpb),
                ffn=tuple(h/d for h,d in zip(hidden, dims)), layer_scale='layers.0.blocks.0.layer_scale1.weight' in sd)
-    def _same(other):
-        return all(enc[k] == other[k] for k in ('dims','depths','heads','windows')) and enc['layer_scale'] == other.get(
-            'layer_scale', False) and hidden == [int(f*d+1e-6) for f,d in zip(other['ffn'], other['dims'])]
-    variant = next((name for name,sizes in SEGMAN_VARIANTS.items() if _same(sizes)), None)
-    seg = sd.get('decode_head.conv_seg.weight')
-    head = dict(width=seg[1], proj=sd['decode_head.linear_c2.proj.weight'][0]) if seg else None
-    n = seg[0] if seg else sd['classifier.4.weight'][0] if 'classifier.4.weight' in sd else None
-    return dict(variant=variant, encoder_kw={} if variant else enc, num_classes=n, head_kw=head,
+    variant = next((name for name,sizes in SEGMAN_VARIANTS.items() if _same_sizes(enc, hidden, sizes)), None)
+    last = sd.get('decode_head.conv_seg.weight') or sd.get('classifier.4.weight') or (None,)
+    head = None
+    if 'decode_head.conv_seg.weight' in sd: head = dict(width=last[1], proj=sd['decode_head.linear_c2.proj.weight'][0])
+    return dict(variant=variant, encoder_kw={} if variant else enc, num_classes=last[0], head_kw=head,
                 in_channels=in_channels)
 
 def segman_from(weights:str, # Path of a published checkpoint, or its `{name: tensor}`
