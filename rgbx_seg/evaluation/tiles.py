@@ -290,10 +290,9 @@ class Blend:
         return total[:-1,:done_y,:done_x]/total[-1:,:done_y,:done_x]
 
 # %% ../../nbs/evaluation/45_tiles.ipynb #dc111ac9
-def _where_data(size, images, holes):
-    "(height, width) bool: where a tile has data."
-    if images is None: return torch.zeros(size, dtype=torch.bool)
-    return torch.ones(size, dtype=torch.bool) if holes is None else torch.from_numpy(~holes)
+def _where_data(size, images, holes): # (height, width) bool
+    if images is None or holes is None: return torch.full(size, images is not None)
+    return torch.from_numpy(~holes)
 
 def _batch(scene, boxes, scores_of, channels):
     "[(scores, where they count)] of some tiles (top, left, height, width); those without any data are not run."
