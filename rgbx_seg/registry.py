@@ -30,7 +30,8 @@ def _import_room(room):
 
 # %% ../nbs/02_registry.ipynb #ac35b636
 class Registry(UserDict):
-    "Things by name, each registered where it is defined; the first question imports the `rooms` they are defined in."
+    """Things by name, each registered where it is defined: `@FUSIONS('mine')` before a function or a class. A dict: the
+    first question imports the `rooms` they are defined in; an unknown name raises `RGBXError` with the nearest."""
     def __init__(self,
         what:str,    # What an entry is, for messages: 'encoder', 'fusion' ...
         *rooms:str   # Packages or modules of `rgbx_seg` that register entries, e.g. 'encoders'

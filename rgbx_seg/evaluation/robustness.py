@@ -339,7 +339,7 @@ def robustness(
     card:'Card'=None,            # What a folder is, where it does not say so itself
     **kwargs                     # As `corruption_benchmark` or `missing_benchmark`
 ) -> Benchmark:
-    "What damaged images, or missing sensors, cost a run."
+    "What damaged images, or missing sensors, cost a run: mIoU by corruption and severity, or by the sensors left."
     benchmarks = dict(corruptions=corruption_benchmark, missing=missing_benchmark)
     benchmark,run = choose(what, benchmarks, 'robustness against'),as_run(run)
     return benchmark(run, open_for(run, data, split, card), **kwargs)

@@ -303,8 +303,7 @@ def _batch(scene, boxes, scores_of, channels):
     if live:
         stacks = [np.stack(images) for images in zip(*(parts[i][0] for i in live))]
         for i,found in zip(live, scores_of(stacks)): scores[i] = found
-    finite = [one.isfinite().all(0) for one in scores]
-    return [(one.nan_to_num(0, 0, 0), known & good) for one,known,good in zip(scores, there, finite)]
+    return [(one.nan_to_num(0, 0, 0), known & one.isfinite().all(0)) for one,known in zip(scores, there)]
 
 def tile_count(shape:tuple, # (height, width) of a scene
     tile:int,               # Side of a tile
