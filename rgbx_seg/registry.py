@@ -29,6 +29,9 @@ def _import_room(room):
         if not info.name.startswith('_'): importlib.import_module(f'{room}.{info.name}')
 
 # %% ../nbs/02_registry.ipynb #ac35b636
+_LISTED = {'encoder': 'models', 'fusion': 'models', 'head': 'models', 'model': 'models', 'protocol': 'protocols',
+           'recipe': 'recipes', 'data set': 'datasets'}   # verbs of the command line
+
 class Registry(UserDict):
     """Things by name, each registered where it is defined: `@FUSIONS('mine')` before a function or a class. A dict: the
     first question imports the `rooms` they are defined in; an unknown name raises `RGBXError` with the nearest."""
@@ -64,7 +67,8 @@ class Registry(UserDict):
     def __missing__(self, name):
         near = nearest(name, self)
         more = ' ...' if len(self) > len(near) else ''
-        raise RGBXError(f'{self.what} {name!r}', 'no such name', f"one of {', '.join(near)}{more}")
+        fix = f'rgbx {_LISTED[self.what]} lists them' if more and self.what in _LISTED else ''
+        raise RGBXError(f'{self.what} {name!r}', 'no such name', f"one of {', '.join(near)}{more}", fix)
     def get(self, name:str, default:object=None): return self.data.get(name, default)
     def __repr__(self): return f"{len(self)} {self.what}s: {', '.join(map(str, self))}"
 

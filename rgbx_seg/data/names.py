@@ -6,10 +6,10 @@
 __all__ = []
 
 # %% ../../nbs/data/15_names.ipynb #46d89ce0
-import difflib, fnmatch, os, re
+import fnmatch, os, re
 from pathlib import Path
 import numpy as np
-from ..core import RGBXError
+from ..core import RGBXError, names_beside
 from .cards import Card
 from .codecs import FILE_EXTS
 from .conditions import trailing_number
@@ -173,8 +173,7 @@ def existing_folder(path:'Path|str', # That somebody typed
     path = Path(path)
     if path.is_dir(): return path
     if path.exists(): raise RGBXError(path, 'a file', f'the folder of {what}')
-    beside = [folder.name for folder in path.parent.iterdir() if folder.is_dir()] if path.parent.is_dir() else []
-    near = [str(path.with_name(name)) for name in sorted(difflib.get_close_matches(path.name, beside))]
+    near = [str(other) for other in names_beside(path) if other.is_dir()]
     raise RGBXError(path, 'no such folder', f'the folder of {what}', f"Is it {' or '.join(near)}?" if near else '')
 
 def split_names(root:Path, # Folder of the data set

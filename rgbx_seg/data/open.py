@@ -207,8 +207,8 @@ def open_data(what,         # A folder, {modality: file or files}, an open data 
     reading:Reading=None,   # How a run reads: the data set is read that way, or refused
     labels:bool=True,       # False: without; None: where the folder has them
 ) -> DataSet:               # `ds[i]` is (rgb, x1, ..., mask); of a folder, `taken` says what it was taken for
-    """One split of the data that is meant. A folder is what `card` says; else its own `card.json`, the recipe's data set,
-    a known layout, or a proposal from its files; `RGBXError` with the choices where two are possible."""
+    """One split of the data that is meant. A folder is what `card` says, else its own `card.json`, the recipe's data
+    set, a known layout, or a proposal from its files; `RGBXError` with the choices where two are possible."""
     if isinstance(recipe, str): recipe = RECIPES[recipe]
     if reading is not None and modalities: reading = reading.select(modalities)
     if isinstance(what, dict): return _open_files(what, card, reading)

@@ -261,7 +261,8 @@ def create_model(name:str,    # A named model, or 'encoder+fusion+head'
     quirks:tuple=None,        # Words of `QUIRKS`; None: those that the model's published weights need
     **kwargs                  # Settings of a model with a function of its own
 ) -> RGBXSegmenter:
-    "A model by name, images `(B, C, H, W)` to logits `(B, num_classes, H, W)`; what does not fit raises `RGBXError`."
+    """A model by name: images `(B, C, H, W)` to logits `(B, num_classes, H, W)`. Parts or weights that do not fit raise
+    `RGBXError`."""
     entry = find_model(name)
     modalities = _names_of(entry.modalities if modalities in (None, ()) else modalities)
     if not _is_count(num_classes): raise RGBXError('num_classes', repr(num_classes), 'a whole number from 1')

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 import torch
 from torch import nn
-from ..core import RGBXError, nearest
+from ..core import RGBXError, names_beside, nearest
 from ..data.cards import Card
 from ..data.reading import Reading
 from .create import create_classifier, create_model, find_model
@@ -249,10 +249,10 @@ def load_run(
     elif Path(what).is_file(): run = _checkpoint(Path(what), model, card)
     elif str(what) in WEIGHTS: run = _by_name(str(what))
     else:
-        near = nearest(what, WEIGHTS)
+        near = names_beside(what) or (nearest(what, WEIGHTS)[:2] if '/' in str(what) else [])
         raise RGBXError(what, 'no such folder or file',
                         'a run, a saved model, a name of rgbx weights, or a checkpoint with the name of its model',
-                        f"Names are like {', '.join(near[:2])}" if '/' in str(what) else '')
+                        f"Is it {' or '.join(map(str, near))}?" if near else '')
     if device is not None: run.model.to(device)
     run.model.eval()
     return run
