@@ -7,7 +7,7 @@ models of smp where that package is not installed. One thread;
 CPU seconds of the process, the best of a few calls after one that does not count. Random weights and inputs, batch 1. Every figure
 comes from a process of its own, those of both versions in turn. The table goes to `results/whole_<processor>.md`.
 """
-import argparse, json, os, re, subprocess, sys, time
+import argparse, importlib.util, json, os, re, subprocess, sys, time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -29,6 +29,7 @@ def best(call, rounds=3):
 def seeded(name, size):
     import torch
     from rgbx_seg.models.create import create_model
+    if importlib.util.find_spec('rgbx_seg.ops.memory'): importlib.import_module('rgbx_seg.ops.memory').keep_memory()   # as `rgbx` does
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = create_model(name, 9).eval()

@@ -10,6 +10,7 @@ import errno, importlib, inspect, os, pkgutil, signal, sys, threading, traceback
 from pathlib import Path
 import rgbx_seg as rx
 from ..core import RGBXError, Stopped, nearest
+from ..ops.memory import keep_memory
 from ..registry import load_plugin
 from .complete import complete, script
 from .parser import VERBS, WrongWords, call_words, make_parser
@@ -97,6 +98,7 @@ def _run(words):
 def _call(verb, words):
     "One verb; what it returns is the exit status."
     if '--debug' not in words: _quiet()
+    keep_memory()
     by_place,by_name,plugins = call_words(verb, words)
     for file in plugins: load_plugin(file)
     return verb.run(*by_place, **by_name) or 0

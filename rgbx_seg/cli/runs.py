@@ -48,7 +48,9 @@ def _run(run, data, known, device):
     model,card,device = known['model'],known['card'],_device(device)
     if model is None: return rx.load_run(run, device=device)
     if card is None and isinstance(data, str): card = rx.open_data(data, None, labels=None).card
-    return rx.load_run(run, model=model, card=card if card is None else get_card(card), device=device)
+    opened = rx.load_run(run, model=model, card=card if card is None else get_card(card), device=device)
+    if opened.note: print(f'{opened.name}: {opened.note}')
+    return opened
 
 def _open(run, data, split, card, drop=(), recipe=None, labels=True):
     "One split of DATA as RUN reads it, after the line that says what it was taken for."

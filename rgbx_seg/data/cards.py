@@ -32,8 +32,8 @@ def paint_mask(mask:np.ndarray, # (H, W) train ids
     "A mask in colours; what is no class is void."
     colours = np.concatenate([palette, [VOID_COLOUR]]).astype(np.uint8)
     mask,void = np.asarray(mask),len(palette)            # index -1 is the last of the colours, void
-    if mask.dtype==np.uint8: return colours[np.minimum(np.arange(256), void)][mask]
-    return colours[np.clip(mask.astype(np.int64, copy=False), -1, void)]
+    if mask.dtype==np.uint8: return colours[np.minimum(np.arange(256), void)].take(mask, 0)
+    return colours.take(np.clip(mask.astype(np.int64, copy=False), -1, void), 0, mode='wrap')
 
 # %% ../../nbs/data/00_cards.ipynb #a29ae4c9
 @dataclass(frozen=True)

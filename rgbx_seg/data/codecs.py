@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 from ..core import cv2_, need, RGBXError
 from .exr import check_pixels, exr_pixels, file_bytes
+from .headers import jpeg_header, orientation_of, tiff_tags, webp_header
 from .no_data import array_holes, band_holes
 
 # %% ../../nbs/data/03_codecs.ipynb #284e0dd9
 _PNG,_NPY,_EXR = b'\x89PNG\r\n\x1a\n',b'\x93NUMPY',b'v/1\x01'
-IMAGE_EXTS = '.png .jpg .jpeg .bmp .tif .tiff'.split()
+IMAGE_EXTS = '.png .jpg .jpeg .bmp .tif .tiff .webp .jp2'.split()
 ARRAY_EXTS = '.npy .npz .exr'.split()
 FILE_EXTS = [*IMAGE_EXTS, *ARRAY_EXTS]   # all that is looked for in a folder
 _AGAIN = 'Copy or write the file again'
@@ -25,10 +26,11 @@ _AGAIN = 'Copy or write the file again'
 class Stored:
     "What is in a file, as it is seen: turned as its EXIF orientation says."
     pixels:np.ndarray       # (H, W) or (H, W, C), numbers as stored
-    kind:str                # 'png', 'jpeg', 'tiff', 'npy', 'exr', or 'other'
+    kind:str                # 'png', 'jpeg', 'tiff', 'npy', 'exr', 'webp', 'jp2', 'bmp' or 'other'
     order:str='rgb'         # Of three or four channels; 'bgr' as OpenCV decodes
     holes:np.ndarray=None   # (H, W) bool: pixels without data; None: there are none
     alpha:bool=False        # Is the last channel one of opacity?
+    lossy:str=''            # Name of a format that loses numbers, as no label may
     radiometric:bool=False  # A thermal camera's JPEG: its picture is a painting, the temperatures lie beside it
 
 # %% ../../nbs/data/03_codecs.ipynb #d72169d3
@@ -39,6 +41,8 @@ def _kind(data):
     if data[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'): return 'tiff'
     if data[:6] == _NPY or data[:4] == b'PK\x03\x04': return 'npy'
     if data[:4] == _EXR: return 'exr'
+    if data[:4] == b'RIFF' and data[8:12] == b'WEBP': return 'webp'
+    if data[4:8] == b'jP  ' or data[:4] == b'\xff\x4f\xff\x51': return 'jp2'
     return 'bmp' if data[:2] == b'BM' else 'other'
 
 # %% ../../nbs/data/03_codecs.ipynb #e6e3a641
@@ -66,63 +70,10 @@ def _png_header(path, data):
             if len(content) != 13: raise _damaged(path, data, f'a header of {len(content)} bytes')
             w,h,bits,colour = struct.unpack('>IIBB', content[:10])
             head = h,w,bits,colour
-        if kind == b'eXIf': orientation = _orientation(content)
+        if kind == b'eXIf': orientation = orientation_of(content)
         pixels |= kind == b'IDAT'
     if head is None or not pixels: raise _damaged(path, data, 'no image data')
     return *head,orientation
-
-# %% ../../nbs/data/03_codecs.ipynb #a9bd5396
-_TAG_TYPES = {1: 'B', 3: 'H', 4: 'I', 16: 'Q'}   # of whole numbers, the ones that sizes and orientations have
-
-def _tiff_tags(file):
-    "{tag: first value} of the first directory of a TIFF, or of an EXIF part; an empty dict where it is broken."
-    try:
-        start = file.read(16)
-        end = {b'II': '<', b'MM': '>'}[start[:2]]
-        big = struct.unpack(end+'H', start[2:4])[0] == 43
-        file.seek(struct.unpack(end+('Q' if big else 'I'), start[8:16] if big else start[4:8])[0])
-        n = struct.unpack(end+('Q' if big else 'H'), file.read(8 if big else 2))[0]
-        size,tags = 20 if big else 12,{}
-        entries = file.read(min(n, 65535)*size)               # a name of a tag has 16 bits
-        for at in range(0, len(entries), size):
-            tag,kind = struct.unpack(end+'HH', entries[at:at+4])
-            if kind not in _TAG_TYPES: continue
-            value = entries[at+(12 if big else 8):at+size]
-            tags.setdefault(tag, struct.unpack_from(end+_TAG_TYPES[kind], value)[0])
-        return tags
-    except (KeyError, struct.error, OSError, ValueError, OverflowError): return {}
-
-def _orientation(exif):
-    "1 to 8, from the EXIF part of a file."
-    value = _tiff_tags(io.BytesIO(exif)).get(274, 1)
-    return value if 1 <= value <= 8 else 1
-
-def _jpeg_segments(data):
-    "Yield (marker, content) of the segments of a JPEG before its pixels."
-    at = 2
-    while at+4 <= len(data) and data[at] == 0xff:
-        marker = data[at+1]
-        if marker in (0xda, 0xd9): return
-        if marker == 0xff or 0xd0 <= marker <= 0xd7:
-            at += 1 if marker == 0xff else 2
-            continue
-        n = struct.unpack('>H', data[at+2:at+4])[0]
-        yield marker,data[at+4:at+2+n]
-        at += 2+n
-
-# %% ../../nbs/data/03_codecs.ipynb #78b93929
-def _jpeg_header(data):
-    "(height, width, orientation, is it radiometric?) of a JPEG; a size of 0 where there is none."
-    height = 0
-    width = 0
-    orientation = 1
-    radiometric = False
-    for marker,content in _jpeg_segments(data):
-        if marker == 0xe1 and content[:6] == b'Exif\0\0': orientation = _orientation(content[6:])
-        if marker == 0xe1 and content[:5] == b'FLIR\0': radiometric = True
-        if 0xc0 <= marker <= 0xcf and marker not in (0xc4, 0xc8, 0xcc) and len(content) > 4:
-            height,width = struct.unpack('>HH', content[1:5])
-    return height,width,orientation,radiometric
 
 # %% ../../nbs/data/03_codecs.ipynb #27f6115c
 def _turned(pixels, orientation):
@@ -212,12 +163,21 @@ def _pillow_indices(path, data, bits, colour):
 # %% ../../nbs/data/03_codecs.ipynb #d65aa89d
 def _read_jpeg(path, data, indices, grey):
     "A JPEG."
-    height,width,orientation,radiometric = _jpeg_header(data)
+    height,width,orientation,radiometric = jpeg_header(data)
     check_pixels(path, height, width)
     if b'\xff\xd9' not in data[-4096:]:
         raise RGBXError(path, f'a truncated JPEG (no end mark; {len(data)} bytes)', 'a complete JPEG file', _AGAIN)
     pixels = _opencv(path, data, _flag(grey))
-    return Stored(_turned(pixels, orientation), 'jpeg', 'bgr', radiometric=radiometric)
+    return Stored(_turned(pixels, orientation), 'jpeg', 'bgr', lossy='JPEG', radiometric=radiometric)
+
+# %% ../../nbs/data/03_codecs.ipynb #3c41047c
+def _read_webp(path, data, indices, grey):
+    "A WebP of one picture."
+    height,width,orientation,lossy = webp_header(path, data)
+    check_pixels(path, height, width)
+    pixels = _opencv(path, data, _flag(grey))
+    alpha = pixels.ndim == 3 and pixels.shape[2] == 4
+    return Stored(_turned(pixels, orientation), 'webp', 'bgr', alpha=alpha, lossy='WebP' if lossy else '')
 
 def _read_other(path, data, indices, grey):
     "Whatever else OpenCV knows."
@@ -310,7 +270,8 @@ def _by_rasterio(path, rasterio, indices):
                 holes = mask if holes is None else holes | mask
     except rasterio.errors.RasterioError as e:
         words = str(e.__cause__ or e)[:120]
-        raise RGBXError(path, f'a TIFF that does not decode ({words})', 'a complete GeoTIFF', _AGAIN) from None
+        raise RGBXError(path, f'a file that does not decode ({words})', 'a complete GeoTIFF or JPEG 2000',
+                        _AGAIN) from None
     return bands,holes,alpha
 
 # %% ../../nbs/data/03_codecs.ipynb #fbff3c47
@@ -340,7 +301,7 @@ _MOST_BANDS = 4096   # GDAL takes minutes to describe more
 
 def _read_tiff(path, data, indices, grey):
     "A TIFF by rasterio, else by tifffile; what they give must be what the header says."
-    with open(path, 'rb') as file: tags = _tiff_tags(file)
+    with open(path, 'rb') as file: tags = tiff_tags(file)
     height,width = tags.get(257, 0),tags.get(256, 0)
     check_pixels(path, height, width)
     if tags.get(277, 1) > _MOST_BANDS: raise RGBXError(path, f'{tags[277]} bands', f'at most {_MOST_BANDS}')
@@ -359,6 +320,12 @@ def _read_tiff(path, data, indices, grey):
     holes = None if holes is None else _turned(holes, orientation)
     return Stored(_turned(pixels, orientation), 'tiff', holes=holes, alpha=alpha)
 
+def _read_jp2(path, data, indices, grey):
+    "A JPEG 2000 by rasterio: OpenCV decodes those of GDAL to noise. Most writers lose numbers without being asked."
+    bands,holes,alpha = _by_rasterio(path, need('rasterio', 'geo', path), indices)
+    pixels = bands[0] if len(bands) == 1 else bands.transpose(1, 2, 0)
+    return Stored(pixels, 'jp2', holes=holes, alpha=alpha, lossy='JPEG 2000')
+
 # %% ../../nbs/data/03_codecs.ipynb #456c4e82
 def _read_exr(path, data, indices, grey):
     "An OpenEXR file of scan lines, float32."
@@ -370,7 +337,9 @@ def _read_exr(path, data, indices, grey):
     return Stored(pixels[...,0] if pixels.shape[2] == 1 else pixels, 'exr')
 
 # %% ../../nbs/data/03_codecs.ipynb #058f18e7
-_READERS = dict(png=_read_png, jpeg=_read_jpeg, tiff=_read_tiff, npy=_read_npy, exr=_read_exr)
+_READERS = dict(png=_read_png, jpeg=_read_jpeg, tiff=_read_tiff, npy=_read_npy, exr=_read_exr,
+                webp=_read_webp, jp2=_read_jp2)
+_BY_GDAL = 'tiff', 'jp2'     # by their path
 
 def decode_file(path:Path,  # The file
     indices:bool=False,     # Of a palette, the indices instead of the colours
@@ -378,9 +347,9 @@ def decode_file(path:Path,  # The file
 ) -> Stored:                # What is in it
     "The numbers of a file, or an `RGBXError` that says what is wrong with it."
     kind = _kind(file_bytes(path, 16))
-    data = b'' if kind == 'tiff' else file_bytes(path)
+    data = b'' if kind in _BY_GDAL else file_bytes(path)
     stored = _READERS.get(kind, _read_other)(path, data, indices, grey)
-    return stored if kind == 'tiff' else replace(stored, holes=array_holes(stored.pixels))
+    return stored if kind in _BY_GDAL else replace(stored, holes=array_holes(stored.pixels))
 
 # %% ../../nbs/data/03_codecs.ipynb #c5b8b8fc
 def image_size(path:Path # The file
@@ -392,9 +361,9 @@ def image_size(path:Path # The file
     width = 0
     orientation = 1
     if kind == 'png' and len(data) > 24 and b'eXIf' not in data: width,height = struct.unpack('>II', data[16:24])
-    elif kind == 'jpeg': height,width,orientation,_ = _jpeg_header(data)
+    elif kind == 'jpeg': height,width,orientation,_ = jpeg_header(data)
     elif kind == 'tiff':
-        with open(path, 'rb') as file: tags = _tiff_tags(file)
+        with open(path, 'rb') as file: tags = tiff_tags(file)
         height,width,orientation = tags.get(257, 0),tags.get(256, 0),tags.get(274, 1)
     if not height or not width: return decode_file(path).pixels.shape[:2]
     return (width, height) if orientation > 4 else (height, width)

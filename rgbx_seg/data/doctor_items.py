@@ -95,7 +95,7 @@ def read_items(ds:'DataSet',  # An open split
 # words of a reader's error, the code of the problem, what it is
 _KINDS = [('label value', 'label-values', 'values that are no classes'),
           ('coloured picture', 'label-painted', 'painted labels instead of class numbers'),
-          ('JPEG, which is lossy', 'label-jpeg', 'labels saved as JPEG'),
+          ('which is lossy', 'label-lossy', 'labels in a lossy format'),
           ('colours that no class has', 'label-colours', 'colours that are no classes'),
           ('false colours', 'painted-heat', 'pictures of a thermal camera instead of temperatures'),
           ('fourth channel', 'not-rgba', 'images without the fourth channel, thermal'),

@@ -15,7 +15,7 @@ from ..core import atomic_path, choose, cv2_, need, RGBXError
 from .codecs import Stored, decode_file
 from .no_data import array_holes
 from .modality import Modality
-from .painted import by_colour, by_smoothed_colour, label_colours
+from .painted import by_colour, by_known_colour, by_smoothed_colour, label_colours
 
 # %% ../../nbs/data/05_files.ipynb #4eb67b59
 _BGR = {3: [2, 1, 0], 4: [2, 1, 0, 3]}
@@ -229,17 +229,19 @@ def _label_numbers(path, pixels, holes):
                             'whole numbers 0..255, one per class', 'Convert the labels: number their classes from 0')
     return np.ascontiguousarray(pixels.astype(np.uint8))
 
-_PAINTED = dict(colours=by_colour, smoothed=by_smoothed_colour)   # {decoder: function of path, pixels and colours}
+# {decoder: function of path, pixels and colours}
+_PAINTED = dict(colours=by_colour, smoothed=by_smoothed_colour, known=by_known_colour)
 
 def raw_label(path:Path, # The file
-    decode:str=None,     # 'red': the class is in the red channel; 'colours:rrggbb,...', 'smoothed:...'; of `LABEL_DECODERS`
+    decode:str=None,     # 'red': in the red channel; 'colours:rrggbb,...', 'smoothed:...', 'known:...'; of `LABEL_DECODERS`
 ) -> np.ndarray:         # (H, W) uint8, as on disk
     "The values of a label file."
     name,_,argument = (decode or '').partition(':')
     if name not in ('', 'red', *_PAINTED): return choose(decode, LABEL_DECODERS, 'label decoder')(path)
     stored = decode_file(path, indices=name not in _PAINTED)
-    if stored.kind == 'jpeg':
-        raise RGBXError(path, 'a label saved as JPEG, which is lossy: its edges have values that nobody painted',
+    if stored.lossy:
+        raise RGBXError(path,
+                        f'a label saved as {stored.lossy}, which is lossy: its edges have values that nobody painted',
                         'labels as PNG, or another format without loss', 'Export the labels again as PNG')
     pixels = _reordered(stored.pixels, stored.order, 'rgb')
     if name in _PAINTED: return _PAINTED[name](path, pixels, argument)

@@ -27,8 +27,8 @@ class Grid:
 
 def grid_of(path:Path # A file
 ) -> Grid:            # None where it is not georeferenced
-    "Where the pixels of a GeoTIFF are."
-    if Path(path).suffix.lower() not in ('.tif', '.tiff'): return None
+    "Where the pixels of a GeoTIFF or a JPEG 2000 are."
+    if Path(path).suffix.lower() not in ('.tif', '.tiff', '.jp2'): return None
     try: rasterio = importlib.import_module('rasterio')
     except ImportError: return None
     try:

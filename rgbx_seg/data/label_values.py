@@ -6,11 +6,12 @@
 __all__ = []
 
 # %% ../../nbs/data/36_label_values.ipynb #4fab041c
+import re
 import numpy as np
 from ..core import RGBXError
 from .cards import voc_palette
 from .codecs import decode_file
-from .painted import smoothed_label
+from .painted import by_known_colour, packed_colours, smoothed_label
 from .places import Place, look_at
 from ..registry import DATASETS
 
@@ -78,12 +79,17 @@ def _rgb_pixels(path):
     if pixels.ndim == 2: return pixels
     return pixels[...,2::-1] if stored.order == 'bgr' else pixels[...,:3]
 
+def _some(files): return files[::max(1, len(files)//40)][:40]
+
 def _mixed_share(files, listed):
-    "(share of pixels that mix the listed colours, other colours) of some files."
-    strange,void = set(),[]
-    for path in files[::max(1, len(files)//40)][:40]:
-        numbers,others = smoothed_label(_rgb_pixels(path), ','.join(listed))
-        strange |= {f'{value:06x}' for value in others}
+    "(share of pixels that mix the listed colours, {other colour: share of the pixels}) of some files."
+    strange,void,files = {},[],_some(files)
+    for path in files:
+        pixels = _rgb_pixels(path)
+        numbers,others = smoothed_label(pixels, ','.join(listed))
+        packed = packed_colours(pixels)
+        for value in others:
+            strange[f'{value:06x}'] = strange.get(f'{value:06x}', 0)+float((packed == value).mean())/len(files)
         void.append((numbers == 255).mean())
     return float(np.mean(void)),strange
 
@@ -91,13 +97,16 @@ def _are_of_a_palette(colours):
     "Are all the colours those of a palette that is known?"
     return bool(_named_colours(colours)) or colours-{'e0e0c0'} <= {_hex(colour) for colour in voc_palette(256)}
 
+# %% ../../nbs/data/36_label_values.ipynb #a94682ae
 def _not_one_each(path, listed, strange):
     "Edges were smoothed, and something else is there, too."
-    some = ', '.join('#'+colour for colour in sorted(strange)[:6])+(' ...' if len(strange) > 6 else '')
+    most = sorted(strange, key=strange.get, reverse=True)[:6]
+    some = ', '.join(f'#{colour} {100*strange[colour]:.2g} %' for colour in most)+(' ...' if len(strange) > 6 else '')
     return RGBXError(path, f'labels painted in {len(listed)} colours with smoothed edges, and {len(strange)} colours '
-                           f'that are no mix of these: {some}', 'one colour for each class',
-                     'Export them without smoothing (no anti-aliasing; resized by nearest neighbour), or list the '
-                     f'colours in card.json: "label_decode": "smoothed:{",".join(listed[:3])},..."')
+                           f'that are no mix of two of these: {100*sum(strange.values()):.2g} % of the pixels ({some})',
+                     'one colour for each class',
+                     'Resize and export them without smoothing (nearest neighbour); or take these colours, and all '
+                     f'others as void: --card colours={",".join(listed)}')
 
 def _painted_fields(files, look):
     "Card fields and notes of painted labels; mixed colours of smoothed edges are void."
@@ -106,19 +115,79 @@ def _painted_fields(files, look):
     few = colours is not None and len(colours) <= 64
     if few and (colours == set(listed) or len(listed) < 2 or _are_of_a_palette(colours)): return _painted(colours)
     share,strange = _mixed_share(files, listed)
-    if few and colours-set(listed) <= strange: return _painted(colours)      # thin things, and no mixes
+    if few and colours-set(listed) <= strange.keys(): return _painted(colours)      # thin things, and no mixes
     if strange: raise _not_one_each(files[0], listed, strange)
     fields,notes = _painted(set(listed), 'smoothed')
     return fields,[f'{notes[0]}; edges are smoothed: their mixed colours ({100*share:.1f} % of the pixels) are void']
 
+# %% ../../nbs/data/36_label_values.ipynb #832a5136
+def _grey_fields(files, look):
+    "Card fields and notes of class numbers with smoothed edges."
+    listed = sorted(look.flat)
+    share,strange = _mixed_share(files, listed)
+    if strange: raise _not_one_each(files[0], listed, strange)
+    values = [int(colour[:2], 16) for colour in listed]
+    classes = ['background', 'object'] if values == [0, 255] else [f'value {value}' for value in values]
+    return (dict(classes=classes, label_decode=f"smoothed:{','.join(listed)}"),
+            [f"labels hold the values {', '.join(map(str, values[:10]))} and {len(look.between)} others on smoothed "
+             "edges " f'alone: these ({100*share:.1f} % of the pixels) are void'])
+
+def _told_fields(files, colours):
+    "Card fields and notes of labels whose colours were told; all others are void."
+    listed = [colour.strip().lower().removeprefix('#') for colour in colours.split(',')]
+    wrong = [colour for colour in listed if not re.fullmatch('[0-9a-f]{6}', colour)]
+    if wrong or len(set(listed)) < len(listed):
+        raise RGBXError('--card colours=', colours[:80], 'colours, each once', 'e.g. --card colours=000000,dc143c')
+    seen = [by_known_colour(path, _rgb_pixels(path), ','.join(listed)) for path in _some(files)]
+    absent = set(range(len(listed)))-{int(number) for numbers in seen for number in np.unique(numbers)}
+    if absent:
+        raise RGBXError('--card colours=', f'#{listed[min(absent)]}, which no label has', 'colours of the labels')
+    fields,notes = _painted(set(listed), 'known')
+    share = float(np.mean([(numbers == 255).mean() for numbers in seen]))
+    return fields,[f'{notes[0]}; all others ({100*share:.2g} % of the pixels) are void']
+
+def _told_values(values):
+    "Card fields and notes of labels whose class numbers were told."
+    try: numbers = [int(value) for value in values.split(',')]
+    except ValueError: numbers = []
+    if not numbers or len(set(numbers)) < len(numbers) or not all(0 <= number < 255 for number in numbers):
+        raise RGBXError('--card values=', values[:80], 'class numbers 0..254, each once', 'e.g. --card values=0,1')
+    return (dict(classes=[f'value {number}' for number in numbers],
+                 label_map={number: i for i,number in enumerate(numbers)}),
+            [f'labels hold the class numbers {values}, as was said; 255 is void'])
+
+# %% ../../nbs/data/36_label_values.ipynb #63b01adc
+def _one_way(look):
+    "Labels of one folder are painted or numbered, and 255 means one thing in all of them."
+    sets = {values: path for (dimensions,values),path in look.sets.items() if dimensions == 2}
+    painted = look.first.get(3)
+    for values,path in sets.items() if painted and look.colours is not None else ():
+        if {f'{value:02x}'*3 for value in values} <= look.colours: continue        # a grey colour
+        raise RGBXError(painted,
+                        f"a painted label, and class numbers ({', '.join(map(str, sorted(values)[:6]))}) in {path}",
+                        'one way for all labels of a folder', 'Convert some of them, or move them away')
+    white = next((path for (_,values),path in look.sets.items() if values == {0, 255}), None)
+    ones = next((path for (_,values),path in look.sets.items() if values == {0, 1}), None)
+    if white is None or ones is None or look.values != {0, 1, 255}: return
+    if any({1, 255} <= values for _,values in look.sets): return                  # 255 beside 1: it is void
+    raise RGBXError(white, f'a label of 0 and 255, and one of 0 and 1 in {ones}: is 255 the object, or void?',
+                    'one way for all labels of a folder',
+                    'Where it is the object, write 1 instead; where it is void: --card values=0,1')
+
 # %% ../../nbs/data/36_label_values.ipynb #5a0e1001
-def label_fields(place:Place # Of the labels
-) -> tuple:                  # (fields of `Card`, [what was decided, ...])
+def label_fields(place:Place, # Of the labels
+    told:dict=None,           # 'colours': 'rrggbb,...', all others are void; 'values': '0,1', the class numbers
+) -> tuple:                   # (fields of `Card`, [what was decided, ...])
     "How a folder of labels is read, from up to 200 of its files."
+    files,told = place.all_files,told or {}
     look = look_at(place, 200)
-    files = place.all_files
-    if 'jpeg' in look.kinds:
-        return dict(classes=['class 0']),['labels are JPEG files, which is lossy: no class can be told from them']
+    if look.lossy:
+        return (dict(classes=['class 0']),
+                [f'labels are {look.lossy} files, which is lossy: no class can be told from them'])
+    if 'colours' in told: return _told_fields(files, told['colours'])
+    if 'values' in told: return _told_values(told['values'])
+    _one_way(look)
+    if look.channels == 1 and look.smoothed: return _grey_fields(files, look)
     if look.planes:
         return (dict(classes=[f'class {i}' for i in range(look.planes)]),
                 [f'labels have {look.planes} planes, one per class'])

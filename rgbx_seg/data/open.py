@@ -109,7 +109,7 @@ def _proposed_for(card, reading):
     classes = dict(classes=list(reading.classes), palette=np.array(reading.palette))
     if set(card.classes) <= set(reading.classes):
         return card.with_changes(label_map=_classes_by_name(card, reading), **classes)
-    painted = (card.layout.label_decode or '').startswith(('colours:', 'smoothed:'))
+    painted = (card.layout.label_decode or '').startswith(('colours:', 'smoothed:', 'known:'))
     if painted or card.num_classes > n:
         raise RGBXError(f'labels of {card.name!r}', f"the classes {_some(card.classes)}",
                         f'some of {_some(reading.classes)}, which the run knows',

@@ -114,6 +114,16 @@ def smoothed_label(pixels:np.ndarray, # (H, W) or (H, W, 3 or more) uint8, RGB
     return numbers,strange
 
 # %% ../../nbs/data/18_painted.ipynb #68575b18
+def by_known_colour(path:Path, # For messages
+    pixels:np.ndarray,         # (H, W) or (H, W, 3 or more) uint8, RGB
+    colours:str,               # 'rrggbb,rrggbb'
+) -> np.ndarray:               # (H, W) uint8, 255 where a pixel has none of them
+    "Numbers of a painted label, every other colour void: for who has said so."
+    packed = packed_colours(pixels)
+    numbers = np.full(packed.shape, 255, np.uint8)
+    for number,colour in enumerate(colours.split(',')): numbers[packed == int(colour, 16)] = number
+    return numbers
+
 def by_smoothed_colour(path:Path, # For messages
     pixels:np.ndarray,            # (H, W) or (H, W, 3 or more) uint8, RGB
     colours:str,                  # 'rrggbb,rrggbb'

@@ -190,9 +190,12 @@ class Look:
     colours:set=field(default_factory=set)    # 'rrggbb' of three-channel files; None: too many
     flat:set=field(default_factory=set)       # Those that fill blocks of 3 x 3 pixels
     flat_share:float=1.                       # Of the pixels of the least flat file
+    sets:dict=field(default_factory=dict)     # {(dimensions, whole numbers of a one-channel file): the first of them}
+    first:dict=field(default_factory=dict)    # {channels: the first file that has so many}
     sample:list=field(default_factory=list)   # (n, channels) numbers without holes, of each file
     radiometric:bool=False                    # Thermal camera's JPEGs?
     errors:list=field(default_factory=list)   # Of files that do not read
+    lossy:str=''                              # Name of a format that loses numbers, where a file has it
     planes:int=0                              # Channels of one-hot arrays; 0: they are none
     @property
     def few_values(self) -> bool: # Like class numbers?
@@ -204,27 +207,39 @@ class Look:
         return self.channels == 3 and self.colours is not None and 0 < len(self.colours) <= 64
     @property
     def smoothed(self) -> bool: # Like painted labels with anti-aliased edges?
-        "Three channels, almost everywhere one of few colours?"
-        return self.channels == 3 and self.flat_share > .6 and 1 < len(self.flat) <= 64
+        "Almost everywhere one of few colours, or of few numbers with others between them?"
+        few = self.flat_share > .6 and 1 < len(self.flat) <= 64
+        return few and (self.channels == 3 or len(self.between) > 2)
+    @property
+    def between(self) -> list: # Of one channel; class numbers are whole steps apart, and give none
+        "Numbers that fill no block of pixels, and are off the steps between those that do."
+        flat = sorted(int(colour[:2], 16) for colour in self.flat)
+        if self.channels != 1 or not self.values or len(flat) < 2: return []
+        step = np.gcd.reduce(np.diff(flat))
+        return [value for value in sorted(self.values) if value not in flat and (value-flat[0])%step]
     def numbers(self, channels:slice=slice(None) # Which channels
     ) -> np.ndarray:                             # (n, channels) float64
         "Numbers of all files that were looked at."
         return np.concatenate([rows[:,channels] for rows in self.sample]).astype(np.float64)
 
-def _add_values(look, pixels, holes):
+# %% ../../nbs/data/34_places.ipynb #104d4464
+def _add_values(look, path, stored, pixels, holes):
     "Whole numbers of a one-channel file."
     if look.values is None: return
     seen = pixels if holes is None else pixels[~holes]
     values = np.unique(seen)
     if len(values) > 4096 or (values.dtype.kind == 'f' and (values != np.rint(values)).any()): look.values = None
-    else: look.values |= set(map(int, values.tolist()))
+    else:
+        look.values |= set(map(int, values.tolist()))
+        if len(values) <= 64: look.sets.setdefault((stored.pixels.ndim, frozenset(map(int, values.tolist()))), path)
 
 # %% ../../nbs/data/34_places.ipynb #e72084d1
-def _flat_colours(pixels, flat=None):
-    "The colours that fill a block of 3 x 3 pixels."
+def _add_flat(look, pixels):
+    "What fills blocks of 3 x 3 pixels, and the share of these."
     packed = packed_colours(pixels)
-    if flat is None: flat = flat_places(packed)
-    return {f'{value:06x}' for value in np.unique(packed[flat]).tolist()}
+    flat = flat_places(packed)
+    look.flat_share = min(look.flat_share, float(flat.mean()))
+    look.flat |= {f'{value:06x}' for value in np.unique(packed[flat]).tolist()}
 
 def _add_colours(look, pixels):
     "Colours of a file with three channels."
@@ -234,9 +249,7 @@ def _add_colours(look, pixels):
     if look.colours is not None:
         colours = label_colours(small)
         look.colours = None if len(colours) > 256 else look.colours | set(colours)
-    flat = flat_places(packed_colours(pixels))
-    look.flat_share = min(look.flat_share, float(flat.mean()))
-    look.flat |= _flat_colours(pixels, flat)
+    _add_flat(look, pixels)
 
 # %% ../../nbs/data/34_places.ipynb #120aba70
 def _plain(stored):
@@ -267,17 +280,19 @@ def _look_at(look, path, random):
     "Add one file."
     stored = decode_file(path, indices=True)
     look.kinds.add(stored.kind)
+    look.lossy = look.lossy or stored.lossy
     look.radiometric |= stored.radiometric
     if stored.radiometric:
         try: stored.pixels,stored.order = flir_celsius(path),'rgb'
         except RGBXError: pass
     pixels,channels = _plain(stored)
     look.channels = max(look.channels, channels)
+    look.first.setdefault(channels, path)
     look.types.setdefault(str(pixels.dtype), path)
     look.sizes.add(pixels.shape[:2])
     holes = array_holes(pixels) if stored.kind == 'npy' else stored.holes
-    if channels == 1: _add_values(look, pixels, holes)
-    if channels == 1 and stored.pixels.ndim == 3 and pixels.dtype == np.uint8: look.flat |= _flat_colours(pixels)
+    if channels == 1: _add_values(look, path, stored, pixels, holes)
+    if channels == 1 and pixels.dtype == np.uint8: _add_flat(look, pixels)
     elif stored.kind == 'npy' and _one_hot(pixels): look.planes = max(look.planes, channels)
     elif channels == 3: _add_colours(look, pixels)
     rows = pixels.reshape(-1, channels) if holes is None else pixels.reshape(-1, channels)[~holes.ravel()]

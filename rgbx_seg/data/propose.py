@@ -48,7 +48,7 @@ def _label_points(kind):
     look = kind.look
     few = look.few_values or look.painted or look.planes > 0 or look.smoothed and _says(kind, LABEL_WORDS)
     return (2*_says(kind, LABEL_WORDS)+few-2*(look.channels > 1 and not few)
-            -2*(not few and look.channels == 1 and 'jpeg' not in look.kinds))
+            -2*(not few and look.channels == 1 and not look.lossy))
 
 def _rgb_points(kind):
     look = kind.look
@@ -127,7 +127,7 @@ def _why_not(kind, names, label):
     "Why a kind of images was left out, or None where it belongs."
     if _says(kind, LABEL_WORDS) and label is not None: return f'looks like labels, and {label.place.words} was taken'
     if _says(kind, LABEL_WORDS) and not _says(kind, X_WORDS):
-        lossy = ' (JPEG is lossy: export them as PNG)' if 'jpeg' in kind.look.kinds else ''
+        lossy = f' ({kind.look.lossy} is lossy: export them as PNG)' if kind.look.lossy else ''
         return 'named as labels, and holds neither a few class numbers nor a few colours'+lossy
     n = _agree(names, kind.names)
     if n >= .5*len(names): return None
@@ -298,7 +298,7 @@ def _modality(name, kind, decode=None, channels=slice(None), n=None):
 def _bands(found):
     "{name: modality} of RGB files with more than three channels."
     rgb,n = found.rgb,found.rgb.look.channels
-    tiff = 'tiff' in rgb.look.kinds
+    tiff = bool(rgb.look.kinds & {'tiff', 'jp2'})
     other = next((name for name in ('nir', 'thermal', 'depth') if has_word(rgb.key, (name,))),
                  'nir' if tiff and n == 4 else 'x')
     if other in found.others: other = f'{other}_band'
@@ -346,9 +346,8 @@ def _clouds(root, found, cameras):
     "{name: modality} of those that are points."
     def modality(name:str, plain:dict):
         place = found.others[name].place
-        folder,path = re.sub(r'\{\d\}', '.', place.key),place.pattern
-        return replace(cloud_modality(name, place.all_files, plain), folder=folder,
-                       ext=None if path else place.ext, path=path)
+        where = dict(folder=re.sub(r'\{\d\}', '.', place.key), ext=None if place.pattern else place.ext)
+        return replace(cloud_modality(name, place.all_files, plain), path=place.pattern, **where)
     return {name: modality(name, plain) for name,plain in _calibrated(root, found, cameras).items()}
 
 # %% ../../nbs/data/38_propose.ipynb #203b8bcf
@@ -362,14 +361,15 @@ def _not_without_rgb(root, rgb, odd):
                         f'Convert them, or say which folder holds the colour images: --card rgb={rgb.key},...')
 
 # %% ../../nbs/data/38_propose.ipynb #ff386303
-def _labels(root, found):
+def _labels(root, found, told):
     "Card fields of the labels: a folder of images, else annotation files, else none."
     if found.label is None:
+        if told: raise RGBXError(root, 'no folder of labels', f"one, for --card {','.join(told)}=...")
         fields,notes = annotation_fields(root, found.rgb.place)
         found.notes += notes
         return dict(label_folder=None, classes=['class 0']) | fields
     place = found.label.place
-    fields,notes = label_fields(place)
+    fields,notes = label_fields(place, told)
     found.notes += notes
     path = place.pattern
     return dict(label_folder=re.sub(r'\{\d\}', '.', place.key), label_ext=None if path else place.ext,
@@ -378,12 +378,13 @@ def _labels(root, found):
 # %% ../../nbs/data/38_propose.ipynb #5f8ec61c
 def propose_card(root:Path, # Folder
     # {what: folder} that is known: 'rgb', 'label', or a further modality; 'group': a pattern of names; 'cameras': a
-    # calibration
+    # calibration; 'colours' or 'values' of the labels, see `label_fields`
     told:dict=None,
 ) -> Card:                  # Not saved; its notes say what was decided and what was left out
     "A card for a folder of images that has none; `RGBXError` with the choices where two folders may be meant."
     root,told = existing_folder(root),dict(told or {})
     group,cameras = told.pop('group', None),told.pop('cameras', None)
+    values = {word: told.pop(word) for word in ('colours', 'values') if word in told}
     places,odd = find_places(root, CLOUD_EXTS if cameras else ())
     if not places:
         why = '; '.join(f'{folder} {reason}' for folder,reason in odd[:4])
@@ -392,7 +393,7 @@ def propose_card(root:Path, # Folder
     found = _sort_out(root, [_Kind(place, look_at(place)) for place in places], told)
     if 'rgb' not in told: _not_without_rgb(root, found.rgb, odd)
     found.notes += [f'left out {folder}: {reason}' for folder,reason in odd]
-    labels = _labels(root, found)
+    labels = _labels(root, found, values)
     splits = _splits(root, found.rgb, found.rgb.names, group, found.notes)
     card = Card(root.name, labels.pop('classes'), None, _modalities(found, _clouds(root, found, cameras)))
     return card.with_changes(notes=found.notes, **splits, **labels)

@@ -20,8 +20,8 @@ from ..data.items import all_missing, missing_file
 from ..data.item_files import ItemFiles
 from ..data.modality import safe_name
 from ..data.video import Frame
-from .inference import (as_probabilities, as_run, model_inputs, named, open_for,
-                                           real_names, score_tensor)
+from .inference import (as_probabilities, as_run, best_class, model_inputs, named,
+                                           open_for, real_names, score_tensor)
 from .prepared import check_bf16, for_inference
 from .protocol import get_protocol
 from .rows import Target
@@ -146,7 +146,7 @@ def _results(job, items):
     stacks = [None if k is None else np.stack([item[k] for item in items]) for k in picks]
     stacks = [stack[...,None] if stack is not None and stack.ndim == 3 else stack for stack in stacks]   # grey
     scores = score_tensor(job.model, stacks, protocol, stats, device)
-    found = dict(mask=scores.argmax(1).cpu().numpy())
+    found = dict(mask=best_class(scores).cpu().numpy())
     if job.maps:
         planes = uncertainty_maps(as_probabilities(scores, protocol)[None], job.maps)[:,scores.shape[1]:].numpy()
         found |= {kind: planes[:,k] for k,kind in enumerate(job.maps)}

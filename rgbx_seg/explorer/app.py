@@ -10,7 +10,7 @@ import os, socket
 import numpy as np
 from ..core import RGBXError, need
 from ..evaluation.inference import as_run, open_for
-from .state import predict_sample
+from .state import classify_sample
 from ..models.runs import Run
 from ..show.colours import mapped_picture, mask_picture, modality_picture, overlay
 
@@ -38,7 +38,7 @@ def try_files(
     dataset = open_for(run, given, drop=drop, labels=False)
     have,item = list(dataset.modalities),dataset[0]
     card = dataset.card
-    result = predict_sample(run.model, item[:len(have)], card, have, tuple(drop))
+    result = classify_sample(run.model, item[:len(have)], card, have, tuple(drop))
     classes = mask_picture(result.pred, card)
     seen = [(modality_picture(image, card.modalities[name]), _caption(card.modalities[name]))
             for name,image in zip(have, item)]

@@ -8,15 +8,17 @@ __all__ = ['NothingToExplore', 'explore']
 # %% ../../nbs/explorer/14_panel.ipynb #2c8c408b
 import html, json, math, time
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 import ipywidgets as W
 from fastcore.basics import patch
 from ..core import RGBXError, atomic_path, write_text
 from ..evaluation.protocol import get_protocol
+from .kept import Answers
 from .look import read_out_html
 from .places import Drawn
-from .state import (Interrupted, Setting, StepWorker, check_fit, damage_image, explorer_data,
-                                     modalities_used, named_runs, predict_sample, sensor_effects)
+from .state import (Interrupted, Setting, StepWorker, check_fit, explorer_data, modalities_used,
+                                     named_runs)
 from .view import (View, blank_png, effect_html, error_text, iou_html, message_html, sensor_picture,
                                     state_html, view_figure, view_numbers)
 from ..show.colours import mask_picture, overlay, seen_regions
@@ -29,7 +31,11 @@ _KEYS = dict(n='next', ArrowRight='next', p='previous', ArrowLeft='previous', w=
 class _Controls(Drawn):
     "What a program does with the panel."
     def refresh(self):
-        "Ask for everything anew."
+        "Ask for everything anew, whatever is known already."
+        self.answers.kept.clear()
+        self._ask()
+
+    def _ask(self):
         self.state.value = state_html('working', _WORKING)
         self.worker.submit(self._job(self.setting(), time.perf_counter()))
 
@@ -64,18 +70,18 @@ class Explorer(_Controls):
         self.have = list(dataset.modalities)
         self.protocol = get_protocol(protocol)
         self.width = width
-        self.device = device
         self.out = out
         self.worker = StepWorker(threaded, self._failed)
         self.scores = {name: {} for name in models}            # {model: {item: mIoU}}
         self.times,self.view,self.error,self.now = deque(maxlen=256),None,None,None
-        self._is_moving,self._last_item = False,(None,None)
+        self.answers = Answers(self.models, dataset, self.protocol, device, self.worker.stale)
+        self._is_moving,self._step = False,1
         self.conditions = [dataset.condition(i) or '' for i in range(len(dataset))]
         self.shown = list(range(len(dataset)))
         self._make_navigation()
         self._make_places()
         self._listen()
-        self.refresh()
+        self._ask()
 
     def __repr__(self): return f"Explorer of {' and '.join(self.models)} on {self.card.name}: {len(self.dataset)} items"
 
@@ -103,7 +109,13 @@ def _make_navigation(self:Explorer):
 def _damage_changed(self:Explorer, name, kind):
     "A severity can be moved where there is a damage."
     self.severity[name].disabled = kind=='none'
-    self.refresh()
+    self._ask()
+
+@patch
+def _moved(self:Explorer, old, new):
+    "Another sample; a step says where the next one may lead."
+    if abs(new-old)==1: self._step = new-old
+    if not self._is_moving: self._ask()
 
 @patch
 def _overlay_changed(self:Explorer):
@@ -115,11 +127,11 @@ def _overlay_changed(self:Explorer):
 def _listen(self:Explorer):
     "Connect the controls."
     for control in (self.condition, self.order): control.observe(lambda change: self._reorder(), 'value')
-    self.position.observe(lambda change: self._is_moving or self.refresh(), 'value')
+    self.position.observe(lambda change: self._moved(change['old'], change['new']), 'value')
     self.find.observe(lambda change: self._go_to(change['new']), 'value')
     for control in (self.overlay, self.opacity): control.observe(lambda change: self._overlay_changed(), 'value')
     for name in self.have:
-        for control in (self.on[name], self.severity[name]): control.observe(lambda change: self.refresh(), 'value')
+        for control in (self.on[name], self.severity[name]): control.observe(lambda change: self._ask(), 'value')
         self.kind[name].observe(lambda change, name=name: self._damage_changed(name, change['new']), 'value')
     self.button.on_click(lambda button: self._save_clicked())
 
@@ -132,12 +144,6 @@ def setting(self:Explorer) -> Setting:
     return Setting(self.shown[self.position.value], off, damage)
 
 # %% ../../nbs/explorer/14_panel.ipynb #d5174d90
-@patch
-def _item(self:Explorer, index):
-    "Item i, the last one kept."
-    if self._last_item[0]!=index: self._last_item = index,self.dataset[index]
-    return self._last_item[1]
-
 @patch
 def _laid_over(self:Explorer, view):
     "Class numbers that are laid over the sensors, or None."
@@ -184,11 +190,19 @@ def _show_effects(self:Explorer, view):
 @patch
 def _open_view(self:Explorer, setting):
     "The sample as the setting damages it, without results."
-    item,name = self._item(setting.index),self.dataset.name(setting.index)
-    damage = {sensor: (kind,severity) for sensor,kind,severity in setting.damage}
-    images = [damage_image(image, *damage[sensor], name, setting.seed) if sensor in damage else image
-              for sensor,image in zip(self.have, item)]
-    return View(name, self.conditions[setting.index], setting, (*images, item[len(self.have)]), {})
+    name,item = self.dataset.name(setting.index),self.answers.item(setting)
+    return View(name, self.conditions[setting.index], setting, item, {})
+
+@patch
+def _say_result(self:Explorer, name, view, failures):
+    "What a model says of a view, shown first and scored then."
+    try:
+        result = self.answers.result(name, view.item, view.setting)
+        self._show_result(name, result, view.mask)
+        view.results[name] = replace(self.answers.scored(result, view.item), effects={})
+    except Exception as e:
+        failures.append(f'{name}: {error_text(e)}')
+        self._show_result(name, None, view.mask)
 
 # %% ../../nbs/explorer/14_panel.ipynb #f1097173
 @patch
@@ -199,11 +213,9 @@ def _job(self:Explorer, setting, start):
     self._pale_effects(True)
     self._show_sample(view)
     yield
-    options,failures = (self.have, setting.off, self.protocol, self.device, self.worker.stale),[]
-    for name,model in self.models.items():
-        try: view.results[name] = predict_sample(model, view.item, self.card, *options)
-        except Exception as e: failures.append(f'{name}: {error_text(e)}')
-        self._show_result(name, view.results.get(name), view.mask)
+    failures = []
+    for name in self.models:
+        self._say_result(name, view, failures)
         yield
     self.message.value = ''.join(map(message_html, failures))
     self.error = failures[0] if failures else None
@@ -213,10 +225,12 @@ def _job(self:Explorer, setting, start):
     self.times.append(time.perf_counter()-start)
     self.state.value = state_html('ready', _READY, f', {1000*self.times[-1]:.0f} ms')
     yield
-    for name,result in view.results.items():
-        yield from sensor_effects(self.models[name], view.item, self.card, result, *options)
+    for name,result in view.results.items(): yield from self.answers.effects(name, view.item, setting, result)
     self._show_effects(view)
     self.view = view if view.results else None
+    following = self.shown[(self.position.value+self._step)%len(self.shown)]
+    if self.worker.threaded and self.worker.back is None:
+        self.worker.background(self.answers.prepare(replace(setting, index=following)))
 
 @patch
 def _failed(self:Explorer, error):
@@ -286,10 +300,9 @@ def _show_list(self:Explorer, chosen):
 def _score_one(self:Explorer, i, errors):
     "The scores of one sample; False where something newer is wanted first."
     try:
-        item = self.dataset[i]
-        for name,model in self.models.items():
-            self.scores[name][i] = predict_sample(model, item, self.card, self.have, (), self.protocol, self.device,
-                                                  self.worker.stale).miou
+        item = self.answers.item(Setting(i))
+        for name in self.models:
+            self.scores[name][i] = self.answers.scored(self.answers.result(name, item, Setting(i)), item).miou
     except Interrupted: return False
     except RGBXError as e:
         errors.append(e)

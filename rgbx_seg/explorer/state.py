@@ -67,7 +67,7 @@ class Setting:
 @dataclass
 class SampleResult:
     "What a model says about one sample."
-    pred:np.ndarray                             # (H, W) int64 class numbers
+    pred:np.ndarray                             # (H, W) class numbers, uint8 where they fit
     confidence:np.ndarray                       # (H, W) float32, the largest probability
     iou:np.ndarray=None                         # (classes,) 0..1, NaN where undefined; None without a mask
     miou:float=math.nan                         # Their mean
@@ -100,7 +100,7 @@ def interruptible(
         for hook in hooks: hook.remove()
 
 # %% ../../nbs/explorer/10_state.ipynb #e870c124
-def predict_sample(
+def classify_sample(
     model:'Callable',              # A segmentation model
     item:tuple,                    # `(rgb, x1, ..., mask or None)` in uint8
     card:'Card|str',               # The data set's card
@@ -110,7 +110,7 @@ def predict_sample(
     device:'torch.device|str'=None,# As `infer`
     stale:'Callable'=None          # As `interruptible`
 ) -> SampleResult:
-    "Prediction, confidence and IoU of one sample."
+    "Prediction and confidence of one sample."
     have,protocol = list(modalities or card.modalities),get_protocol(protocol)
     used = modalities_used(model, have)
     if set(used)<=set(off):
@@ -118,41 +118,51 @@ def predict_sample(
     picks,stats = model_inputs(model, card, have, [name for name in off if name in used])
     images = [None if k is None else item[k] for k in picks]
     with interruptible(model, stale): scores = score_tensor(model, images, protocol, stats, device)
-    confidence,pred = (best[0].cpu().numpy() for best in as_probabilities(scores, protocol).max(1))
-    result = SampleResult(pred, confidence)
-    mask = item[len(have)] if len(item)>len(have) else None
-    if mask is not None:
-        matrix = ConfusionMatrix(len(card.classes),
-                                 card.layout.ignore).add(result.pred, np.asarray(mask).astype(np.int64))
-        result.iou,result.miou = matrix.iou().numpy(),matrix.miou()
+    confidence,pred = (best[0] for best in as_probabilities(scores, protocol).max(1))
+    small = torch.uint8 if scores.shape[1]<256 else pred.dtype
+    return SampleResult(pred.to(small).cpu().numpy(), confidence.cpu().numpy())
+
+# %% ../../nbs/explorer/10_state.ipynb #e870c125
+def score_sample(
+    result:SampleResult, # Its IoU is filled, unless it is there
+    mask:np.ndarray,     # (H, W) labels, or None
+    card:'Card'          # The data set's card
+) -> SampleResult:       # The same
+    "How much of the labels a prediction meets."
+    if mask is None or result.iou is not None: return result
+    matrix = ConfusionMatrix(len(card.classes), card.layout.ignore).add(result.pred, np.asarray(mask).astype(np.int64))
+    result.iou,result.miou = matrix.iou().numpy(),matrix.miou()
     return result
+
+def predict_sample(
+    model:'Callable',     # As `classify_sample`
+    item:tuple,           # As `classify_sample`
+    card:'Card',          # As `classify_sample`
+    modalities:list=None, # As `classify_sample`
+    **how                 # As `classify_sample`
+) -> SampleResult:
+    "Prediction, confidence and, where there are labels, IoU of one sample."
+    have = list(modalities or card.modalities)
+    mask = item[len(have)] if len(item)>len(have) else None
+    return score_sample(classify_sample(model, item, card, have, **how), mask, card)
 
 # %% ../../nbs/explorer/10_state.ipynb #f389aa53
 def sensor_effects(
-    model:'Callable',              # As `predict_sample`
-    item:tuple,                    # As `predict_sample`
-    card:'Card',                   # As `predict_sample`
-    result:SampleResult,           # With everything that is on; its `effects` are filled
-    modalities:list=None,          # As `predict_sample`
-    off:tuple=(),                  # As `predict_sample`
-    protocol:'Protocol'=None,      # As `predict_sample`
-    device:'torch.device|str'=None,# As `predict_sample`
-    stale:'Callable'=None          # As `predict_sample`
-):                                 # Yields after every forward pass, so that the caller can stop
+    result:SampleResult, # With everything that is on, scored; its `effects` are filled
+    on:list,             # The modalities that are on and that the model takes
+    without:'Callable'   # (those to withhold besides) -> scored `SampleResult`
+):                       # Yields after every forward pass, so that the caller can stop
     "What every modality that is on adds to `result`."
-    have = list(modalities or card.modalities)
-    used = modalities_used(model, have)
-    on,seen = [name for name in used if name not in off],{}
+    seen = {}
     if len(on)<2: return
     for name in on:
         effect = result.effects[name] = {}
-        for key,gone in (('without', {name}), ('alone', set(on)-{name})):
-            withheld = frozenset({*off,*gone} & set(used))
-            if withheld not in seen:
-                try: seen[withheld] = predict_sample(model, item, card, have, tuple(withheld), protocol, device, stale)
-                except Exception as e: seen[withheld] = e      # a model that cannot do without: said in the table
+        for key,gone in (('without', [name]), ('alone', [other for other in on if other!=name])):
+            if (*gone,) not in seen:
+                try: seen[(*gone,)] = without((*gone,))
+                except Exception as e: seen[(*gone,)] = e      # a model that cannot do without: said in the table
                 yield name
-            other = seen[withheld]
+            other = seen[(*gone,)]
             if not isinstance(other, SampleResult):
                 effect['error'] = f'{type(other).__name__}: {other}'
                 continue

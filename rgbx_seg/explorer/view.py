@@ -8,6 +8,7 @@ __all__ = []
 # %% ../../nbs/explorer/12_view.ipynb #5231680e
 import html, math
 from dataclasses import dataclass
+from functools import lru_cache
 import numpy as np
 from ..core import RGBXError
 from .state import Setting
@@ -34,6 +35,7 @@ class View:
         return self.item[-1]
 
 # %% ../../nbs/explorer/12_view.ipynb #fe84b187
+@lru_cache(8)
 def blank_png(
     shape:tuple, # (H, W, ...) of the sample
     width:int    # Pixels on the screen

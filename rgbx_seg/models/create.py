@@ -208,7 +208,6 @@ def start_from(model:RGBXSegmenter, # From `create_model`
     for one in names:
         if isinstance(one, str) and one in WEIGHTS and not Path(one).exists():
             _check_row(WEIGHTS[one], name, entry, model.num_classes, model.modalities)
-        elif Path(one).is_dir(): one = Path(one)/'model.safetensors'
         reports.append(load_published(model, one, skip))
     return reports
 

@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/models/05_files.ipynb #7f5d480e
-import argparse, contextlib, os, pickle, re, struct, zipfile, zlib
+import argparse, contextlib, json, os, pickle, re, struct, zipfile, zlib
 from pathlib import Path
 import numpy as np
 import torch
@@ -95,12 +95,8 @@ def _check_archive(path, limit):
         if damaged: raise zipfile.BadZipFile(f'the checksum of {damaged} is another one')
 
 # %% ../../nbs/models/05_files.ipynb #3457b5d5
-def read_file(path:'Path|str', # A `.safetensors` file or one written by `torch.save`, under any name
-    limit:int=None,       # Bytes that an archive may unpack to; None: RGBX_SEG_UNPACKED_LIMIT, else four times its size
-):                             # What it holds: tensors and plain values
-    "The content of a file of weights; nothing in it is executed. `RGBXError` on everything else."
-    path = Path(path)
-    if not path.is_file(): raise RGBXError(path, 'no such file', 'a checkpoint (.pth, .pt, .ckpt or .safetensors)')
+def _read_one(path, limit):
+    "The content of one file, see `read_file`."
     kind = file_kind(path)
     if kind == 'archive': _check_archive(path, limit)
     elif kind not in ('pickle', 'safetensors'): raise RGBXError(path, kind, 'a checkpoint', 'Fetch the file again')
@@ -115,3 +111,58 @@ def read_file(path:'Path|str', # A `.safetensors` file or one written by `torch.
     except Exception as e:
         why = str(e).splitlines()[0][:80] if str(e) else ''
         raise RGBXError(path, f'an unreadable file ({type(e).__name__}: {why})', 'a complete checkpoint') from None
+
+# %% ../../nbs/models/05_files.ipynb #c2c0a6b4
+_INDEX = '.index.json'
+_PART = re.compile(r'.+-\d{5}-of-(?!00001)\d{5}\.\w+')     # model-00001-of-00002.safetensors
+
+def _index(path):
+    "`{tensor: file's name}` of an index; the files lie beside it."
+    what = 'the index of a checkpoint in parts: {"weight_map": {TENSOR: FILE}}'
+    try: parts = json.loads(path.read_text(encoding='utf-8'))['weight_map']
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
+        raise RGBXError(path, f'no such index ({type(e).__name__}: {str(e)[:80]})', what) from None
+    plain = isinstance(parts, dict) and parts and all(isinstance(name, str) for name in parts.values())
+    if not plain: raise RGBXError(path, f'a weight_map {str(parts)[:60]}', what)
+    outside = [name for name in parts.values() if Path(name).name != name or '\\' in name or name.endswith(_INDEX)]
+    if outside: raise RGBXError(path, f'a part {outside[0]!r}', 'files of weights in the same folder')
+    return parts
+
+def _read_parts(path, limit):
+    "The tensors of all parts of an index."
+    where = _index(path)
+    files = sorted(set(where.values()))
+    missing = [name for name in files if not (path.parent/name).is_file()]
+    if missing:
+        few = ', '.join(missing[:4])+(' ...' if len(missing) > 4 else '')
+        raise RGBXError(path, f'{len(missing)} of {len(files)} parts that are not there: {few}',
+                        f'all of them in {path.parent}', 'Fetch them as well')
+    content = {name: _read_one(path.parent/name, limit) for name in files}
+    absent = [f'{tensor} in {name}' for tensor,name in where.items()
+              if not isinstance(content[name], dict) or tensor not in content[name]]
+    if absent:
+        raise RGBXError(path, f'{len(absent)} tensors that their parts do not hold: {absent[0]}',
+                        'the parts that belong to this index', 'Fetch all of it again')
+    return {tensor: content[name][tensor] for tensor,name in where.items()}
+
+# %% ../../nbs/models/05_files.ipynb #b8b7dc1b
+def read_file(path:'Path|str', # A `.safetensors` file, one written by `torch.save`, or the index of several
+    limit:int=None,       # Bytes that an archive may unpack to; None: RGBX_SEG_UNPACKED_LIMIT, else four times its size
+):                             # What it holds: tensors and plain values
+    "The content of a file of weights; nothing in it is executed. `RGBXError` on everything else."
+    path = Path(path)
+    if not path.is_file(): raise RGBXError(path, 'no such file', 'a checkpoint (.pth, .pt, .ckpt or .safetensors)')
+    return _read_parts(path, limit) if path.name.endswith(_INDEX) else _read_one(path, limit)
+
+def is_part(path:'Path|str' # A file
+) -> bool:                  # 'model-00001-of-00002.safetensors' and the like
+    "Does a file hold only some of the tensors, by its name?"
+    return _PART.fullmatch(Path(path).name) is not None
+
+def weights_in(folder:'Path|str' # Of a run, a saved model, or as fetched from the Hugging Face hub
+) -> Path:                       # Perhaps not there
+    "The file of weights that a folder holds, or the index of its parts."
+    folder = Path(folder)
+    names = ['model.safetensors', 'pytorch_model.bin']
+    names += [name+_INDEX for name in names]
+    return next((folder/name for name in names if (folder/name).is_file()), folder/names[0])

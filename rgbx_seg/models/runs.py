@@ -15,10 +15,10 @@ from ..core import RGBXError, names_beside, nearest
 from ..data.cards import Card
 from ..data.reading import Reading
 from .create import create_classifier, create_model, find_model
-from .files import read_file
+from .files import read_file, weights_in
 from .settings import check_config
 from .published import fetch, find_weights, no_model_for
-from .weights import find_format, load_published, our_names, read_weights
+from .weights import find_format, load_published, our_names, read_weights, split_entry
 from ..ops.loading import check_numbers
 from ..registry import DATASETS, MODELS, RECIPES, WEIGHTS, plugins, quirks_for_switches
 
@@ -32,6 +32,7 @@ class Run:
     name:str=''                  # Of the folder, the file or the model
     config:dict=field(default_factory=dict)   # The whole `config.json`
     folder:Path=None             # Where it lies; None for a model alone
+    note:str=''                  # Which copy of the model was taken, where a file holds several
 
     def __repr__(self):
         data = '' if self.card is None else f', trained on {self.card.name}'
@@ -130,9 +131,19 @@ def _others(folder, file):
     if (folder/'checkpoint.pt').exists(): words.append('rgbx train ... --resume writes it again from checkpoint.pt')
     return '; '.join(words)
 
+def _check_name(name, config, folder):
+    "A run knows its model; another name is a mistake."
+    own = config['model'].get('name') if isinstance(config['model'], dict) else None
+    if own == name: return
+    raise RGBXError(folder, f'a run of {own or "a model of your own"}, and --model {name}',
+                    'a checkpoint file with --model', 'Leave --model out: a run knows its model')
+
 def _run_folder(folder, model, weights):
     "A folder that training or `save_pretrained` wrote."
     config = read_config(folder/'config.json')
+    if isinstance(model, str):
+        _check_name(model, config, folder)
+        model = None
     file = folder/f'{weights}.safetensors'
     if weights in ('best','last') and not file.exists(): file = folder/'model.safetensors'     # the kept ones are these
     model = _build(config, folder/'config.json') if model is None else model
@@ -168,9 +179,18 @@ def _checkpoint(file, model, card):
         channels = 3 if card is None else card.in_channels
         num_classes = _classes_in_file(model, file, modalities, channels) if card is None else card.num_classes
         model = create_model(model, num_classes, modalities, channels)
-    _check_whole(model, load_published(model, file), file)
+    report = load_published(model, file)
+    _check_whole(model, report, file)
     reading = None if card is None else Reading.from_card(card)
-    return Run(model, reading, card, Path(file).stem, dict(model=getattr(model, 'config', None)))
+    name = split_entry(file)[0].stem
+    return Run(model, reading, card, name, dict(model=getattr(model, 'config', None)), note=report.copy)
+
+def _only_weights(folder):
+    "Does a folder hold weights, and no config.json of ours beside them?"
+    if not folder.is_dir() or not weights_in(folder).is_file(): return False
+    try: read_config(folder/'config.json')
+    except RGBXError: return True
+    return False
 
 # %% ../../nbs/models/30_runs.ipynb #bab45ba8
 def published_card(row:'Weights', # Of the table
@@ -234,7 +254,8 @@ def _by_name(name):
 
 # %% ../../nbs/models/30_runs.ipynb #b7ebd4a6
 def load_run(
-    # A run folder, a saved model folder, a name of `rgbx weights`, a checkpoint file, a `Run` or a model
+    # A run folder, a saved model folder, a name of `rgbx weights`, a checkpoint (`FILE`, `FILE::ENTRY`), a `Run` or a
+    # model
     what:'Run|nn.Module|str|Path',
     model:'nn.Module|str'=None, # Of a file: a name for `create_model`; or the module to fill, where `create_model` does not know it
     weights:str='model',            # Of a folder: 'model' (the kept ones), 'best', 'last', 'epoch-<n>'
@@ -245,8 +266,9 @@ def load_run(
     if isinstance(what, Run): run = what
     elif isinstance(what, nn.Module):
         run = Run(what, name=(getattr(what, 'config', None) or {}).get('name', type(what).__name__))
+    elif split_entry(what)[0].is_file() or (isinstance(model, str) and _only_weights(Path(what))):
+        run = _checkpoint(what, model, card)
     elif Path(what).is_dir(): run = _run_folder(Path(what), model, weights)
-    elif Path(what).is_file(): run = _checkpoint(Path(what), model, card)
     elif str(what) in WEIGHTS: run = _by_name(str(what))
     else:
         near = names_beside(what) or (nearest(what, WEIGHTS)[:2] if '/' in str(what) else [])

@@ -49,10 +49,6 @@ PIPELINES = dict(joint=JointAugment, tensor=TensorAugment, imagenet=_class_augme
 # %% ../../nbs/training/50_run.ipynb #dee8bc08
 _OF_TRAINING = {'bgr', 'step0', 'some_parameters', 'off_by_one', 'float32_colour'}  # quirks that are not the model's
 
-def _start(model, file, skip):
-    "What a model starts from: a name of `rgbx weights`, a file, or a run's folder."
-    return load_published(model, Path(file)/'model.safetensors' if Path(file).is_dir() else file, skip)
-
 def recipe_model(
     recipe:Recipe,           # Which model
     dataset:'DataSet'                  # An open data set: classes, modalities, channels
@@ -72,7 +68,7 @@ def recipe_model(
             print(f"starts from {start['name']}, licence {start['licence']}")
         if published: return with_lora(model, settings.lora) if settings.lora else model
     files = settings.pretrained or []
-    for file in [files] if isinstance(files, (str,Path)) else files: print(_start(model, file, settings.skip))
+    for file in [files] if isinstance(files, (str,Path)) else files: print(load_published(model, file, settings.skip))
     return with_lora(model, settings.lora) if settings.lora else model
 
 # %% ../../nbs/training/50_run.ipynb #b2b3d3aa
