@@ -28,10 +28,11 @@ def _import_room(room):
     for info in pkgutil.iter_modules(getattr(module, '__path__', [])):
         if not info.name.startswith('_'): importlib.import_module(f'{room}.{info.name}')
 
-# %% ../nbs/02_registry.ipynb #ac35b636
+# %% ../nbs/02_registry.ipynb #8868a4d1
 _LISTED = {'encoder': 'models', 'fusion': 'models', 'head': 'models', 'model': 'models', 'protocol': 'protocols',
            'recipe': 'recipes', 'data set': 'datasets'}   # verbs of the command line
 
+# %% ../nbs/02_registry.ipynb #ac35b636
 class Registry(UserDict):
     """Things by name, each registered where it is defined: `@FUSIONS('mine')` before a function or a class. A dict: the
     first question imports the `rooms` they are defined in; an unknown name raises `RGBXError` with the nearest."""

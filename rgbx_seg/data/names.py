@@ -165,7 +165,7 @@ def _found_names(root, modality, split, spec):
     raise RGBXError(where, f'no images for {split!r}' if where.is_dir() else 'no such folder',
                     f'the images of {modality.name}, {modality.path or modality.folder}')
 
-# %% ../../nbs/data/15_names.ipynb #9fc26c01
+# %% ../../nbs/data/15_names.ipynb #0f607c4b
 def existing_folder(path:'Path|str', # That somebody typed
     what:str='a data set',           # What lies in it, for the message
 ) -> Path:                           # `path`
@@ -176,6 +176,7 @@ def existing_folder(path:'Path|str', # That somebody typed
     near = [str(other) for other in names_beside(path) if other.is_dir()]
     raise RGBXError(path, 'no such folder', f'the folder of {what}', f"Is it {' or '.join(near)}?" if near else '')
 
+# %% ../../nbs/data/15_names.ipynb #9fc26c01
 def split_names(root:Path, # Folder of the data set
     card:Card,        # Its card
     split:str,        # One of its splits, or 'all'
