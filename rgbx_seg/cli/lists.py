@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/cli/20_lists.ipynb #c11c0003
-import contextlib, dataclasses, fnmatch, functools, hashlib, io, textwrap
+import contextlib, dataclasses, fnmatch, functools, hashlib, io, json, textwrap
 from pathlib import Path
 import rgbx_seg as rx
 from ..core import RGBXError, cache_folder, nearest, write_text
@@ -165,9 +165,10 @@ def _recipes(pattern:str='*', # A pattern, or one name to show all its settings
     names = _matching('recipes', pattern, RECIPES)
     print(package.training.recipe.recipe_table(pattern))
     if names != [pattern]: return
-    print()
-    for key,value in RECIPES[pattern].to_dict().items():
-        if value not in (None, '', {}, False): print(f'{key:14} {value}')
+    print('\n`rgbx train DATA --recipe NAME --set SETTING=VALUE` changes one of')
+    for key,value in package.data.schema.by_path(RECIPES[pattern].to_dict()).items():
+        shown = json.dumps(value) if isinstance(value, (list, dict)) else value
+        if key != 'name' and value not in (None, '', {}, False): print(f'  {key:22} {shown}')
 
 @verb('choose', "rgbx protocols '*/nyudv2*'")
 @_kept
