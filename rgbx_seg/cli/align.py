@@ -25,15 +25,21 @@ def _picked(record, dataset):
     order = sorted(range(len(names)), key=lambda k: -record.rho_pairs[k]) if record.rho_pairs else range(len(names))
     order = list(order)
     chosen = dict.fromkeys([order[0], order[len(order)//2], *order[-2:]])
-    return [(names[k], dataset.read(record.rgb, names[k]), dataset.read(record.x, names[k])) for k in chosen]
+    return [(names[k], dataset.read(record.rgb, names[k]), dataset.read(record.x, names[k]),
+             rx.data.align.run.item_depth(dataset, record, names[k])) for k in chosen]
 
-def _draw(data, modality, folder):
-    "Write the picture of the record that is in the folder."
+def _left_open(record):
+    "What a registration of this kind does not do."
+    if record.depth:
+        return (f"each item has its own map: X sees {record.check['seen']:.0%} of RGB's pixels; the others have no "
+                'depth, are hidden from X, or lie outside its picture')
+    return ('objects at other distances than most of the scene are off by an amount that images alone do not tell; '
+            'no single matrix can mend that')
+
+def _draw(data, record):
+    "Write the picture of a record beside it."
     dataset = rx.open_data(data, 'train', labels=False)
-    files = sorted(folder.glob('alignment*.json'))
-    records = [rx.data.align.record.read_alignment(file) for file in files]
-    record = next((record for record in records if record.x == modality), records[0])
-    picture = folder/'alignment.png'
+    picture = Path(data)/'alignment.png'
     rx.show.alignment.alignment_figure(record, _picked(record, dataset)).savefig(picture)
     return picture
 
@@ -48,7 +54,7 @@ def align_(data:str,        # A folder with images of two cameras
     # how
     model:str='affine',     # translation, similarity, affine, homography or auto
     points:str=None,        # CSV of points seen in both: rgb_x, rgb_y, x_x, x_y; default: found in the images
-    cameras:str=None,       # JSON of a calibration: K_rgb, K_x, R, t, perhaps a plane; default: none
+    cameras:str=None,       # JSON of a calibration: K_rgb, K_x, R, t, perhaps a plane or depth; default: none
     start:str=None,         # alignment.json to start from; default: none
     scale:Names=Names('.5,2'), # LOW,HIGH: scales to search, relative to equal fields of view
     rotation:float=6.,      # Degrees to search, each way
@@ -64,6 +70,5 @@ def align_(data:str,        # A folder with images of two cameras
     settings = dict(only=only, scale=_range(scale), rotation=rotation, outside=outside, force=force)
     record = rx.align_data(data, x, model, pairs, points, cameras, start, out, how, seed, **settings)
     print(record)
-    if not resample: print(f'picture: {_draw(data, record.x, Path(data))}')
-    print('objects at other distances than most of the scene are off by an amount that images alone do not tell; '
-          'no single matrix can mend that')
+    if not resample: print(f'picture: {_draw(data, record)}')
+    print(_left_open(record))

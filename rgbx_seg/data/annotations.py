@@ -213,13 +213,19 @@ def _fields(form, names, **where):
     return dict(classes=classes, label_decode=f"{form}:{','.join(names)}", **where)
 
 # %% ../../nbs/data/32_annotations.ipynb #5d9ba920
+def _annotation_files(root):
+    "[(path, (form, class names)), ...] of the first 5000 files that may be annotations, hidden folders left out."
+    def hidden(path:Path): return any(part.startswith('.') for part in path.relative_to(root).parts)
+    files = [path for path in sorted(root.rglob('*'))
+             if path.suffix in ('.json', '.xml') and path.name != 'card.json' and not hidden(path)]
+    return [(path, form) for path in files[:5000] if (form := _form_of(path))]
+
 def annotation_fields(root:Path, # Folder of a data set
     rgb:'Place',                 # `Place` of its RGB images
 ) -> tuple:                      # (fields of `Card`, [what was decided, ...]); empty where there are none
     "How labels are read from annotation files."
-    files = [path for path in sorted(Path(root).rglob('*')) if path.suffix in ('.json', '.xml') and path.name
-             != 'card.json' and not any(part.startswith('.') for part in path.relative_to(root).parts)][:5000]
-    found = [(path, form) for path in files if (form := _form_of(path))]
+    root = Path(root)
+    found = _annotation_files(root)
     single = [(path, form) for path,form in found if form[0] != 'labelme']
     if len(single) > 1:
         listed = ', '.join(path.relative_to(root).as_posix() for path,_ in single)
@@ -228,12 +234,13 @@ def annotation_fields(root:Path, # Folder of a data set
     if single:
         path,(form,names) = single[0]
         name = path.relative_to(root).as_posix()
-        return (_fields(form, names, label_folder=name),
-                [f'labels are drawn from {name} ({form}): background and {len(names)} classes'])
-    own = [(path, names) for path,(form,names) in found if path.stem in {file.stem for file in rgb.all_files}]
+        note = f'labels are drawn from {name} ({form}): background and {len(names)} classes'
+        return _fields(form, names, label_folder=name),[note]
+    items = {file.stem for file in rgb.all_files}
+    own = [(path, names) for path,(form,names) in found if path.stem in items]
     if not own: return {},[]
     names = sorted(set().union(*(of for _,of in own)))
     folder = own[0][0].parent.relative_to(root).as_posix()
-    where = dict(label_folder=folder, label_path=f"{'' if folder == '.' else folder+'/'}{{id}}.json")
-    return _fields('labelme', names,
-                   **where),[f'labels are drawn from {len(own)} Labelme files: background and {len(names)} classes']
+    label_path = '{id}.json' if folder == '.' else folder+'/{id}.json'
+    note = f'labels are drawn from {len(own)} Labelme files: background and {len(names)} classes'
+    return _fields('labelme', names, label_folder=folder, label_path=label_path),[note]

@@ -9,6 +9,7 @@ __all__ = ['ItemFiles']
 import os
 from pathlib import Path
 from ..core import RGBXError, choose
+from .align.apply import depth_modalities, registrations
 from .align.clouds import CLOUD_EXTS
 from .cards import Card
 from .files import read_label
@@ -39,27 +40,48 @@ class _ByNumber:
     def missing(self, kinds:list=None, # Modalities; None: all
     ) -> dict:                         # {item: [(kind, file), ...]}
         "Items with a file that is not there."
-        kinds = self.modalities if kinds is None else kinds
+        kinds = self.files if kinds is None else dict.fromkeys([*kinds, *depth_modalities(self._used)])
         gone = {name: [(kind, self.files[kind][i]) for kind in kinds if not self.files[kind][i].is_file()]
                 for i,name in enumerate(self.names)}
         return {name: files for name,files in gone.items() if files}
 
+# %% ../../nbs/data/12_item_files.ipynb #74bea234
+class _Read(_ByNumber):
+    "The images of an item."
+    def _item(self, index):
+        paths = {kind: files[index] for kind,files in self.files.items()}
+        return read_item(paths, self._used, lambda kind, memo: self._read(kind, index, memo))
+
+    def _read(self, kind, index, memo):
+        path,modality = self.files[kind][index],self.card.modalities[kind]
+        if isinstance(path, Frame): return path.read(modality, memo)
+        if not path.is_file(): raise missing_file(path, kind, self.names[index], kind == self.modalities[0])
+        return read_modality(path, modality, memo)
+
+    def seen(self, index:int # Index
+    ) -> dict:               # {modality: (H, W) bool}
+        "Where the sensors that have a map of each item see something of one."
+        return self._item(index).seen()
+
 # %% ../../nbs/data/12_item_files.ipynb #ae7b676b
-class ItemFiles(_ByNumber):
+class ItemFiles(_Read):
     "Lists of files as a data set: item i is made of the i-th file of every list."
     def __init__(self,
         files:dict, # {modality: file, film, folder or [file, ...]}, and 'label' for masks
         card:Card,  # Says how each modality is read
     ):
         folders = {kind for kind,value in files.items() if isinstance(value, (str,Path)) and os.path.isdir(value)}
+        known = card.modalities | depth_modalities(card)
         for kind in files:
-            if kind != 'label': choose(kind, card.modalities, f'modality of {card.name!r}')
+            if kind != 'label': choose(kind, known, f'modality of {card.name!r}')
         files = _matched({kind: _listed(value) for kind,value in files.items()}, folders)
         self.label_files = files.get('label')
-        self.files = {kind: files[kind] for kind in card.modalities if kind in files}
-        if not self.files: raise RGBXError('inputs', 'no files', f"lists for {', '.join(card.modalities)}")
+        self.files = {kind: files[kind] for kind in known if kind in files}
+        self.modalities = tuple(kind for kind in card.modalities if kind in files)
+        if not self.modalities: raise RGBXError('inputs', 'no files', f"lists for {', '.join(card.modalities)}")
         _check_lengths(self.files if self.label_files is None else self.files | dict(label=self.label_files))
-        self.card,self.modalities,self.labels = card,tuple(self.files),self.label_files is not None
+        self.card,self.labels,self._used = card,self.label_files is not None,card.select(list(self.modalities))
+        _check_depth(self._used, self.files)
         self.names = _names(next(iter(self.files.values())))
     def __len__(self): return len(self.names)
     def __getitem__(self, index):
@@ -68,18 +90,12 @@ class ItemFiles(_ByNumber):
     def with_holes(self, index:int # Index
     ) -> tuple:          # (images, mask or None, (H, W) bool of pixels without data, or None)
         "One item, with the places where it has no data; there the mask is void."
-        paths = {kind: files[index] for kind,files in self.files.items()}
-        item = read_item(paths, self.card, lambda kind, memo: self._read(kind, index, memo))
+        item = self._item(index)
         mask = None if self.label_files is None else self._mask(self.label_files[index])
         if mask is not None: mask = item.fitted(mask, None, self.label_files[index], 'label')
         return item.done(mask, self.card.layout.ignore)
     def __repr__(self):
         return ', '.join(f'{kind} {_in_words(files)}' for kind,files in self.files.items())
-    def _read(self, kind, index, memo):
-        path,modality = self.files[kind][index],self.card.modalities[kind]
-        if isinstance(path, Frame): return path.read(modality, memo)
-        if not path.is_file(): raise missing_file(path, kind, self.names[index], kind == self.modalities[0])
-        return read_modality(path, modality, memo)
     def _mask(self, path):
         card = self.card
         return read_label(path, card.num_classes, card.layout.label_shift, card.layout.ignore,
@@ -122,6 +138,14 @@ def _check_lengths(lists):
         if len(others) != len(files):
             raise RGBXError(f'inputs {kind!r}', _in_words(others) if others else 'no files',
                             f'as many as of {first!r}: {_in_words(files)}')
+
+def _check_depth(card, files):
+    "Raise where a sensor lies on RGB by depth that was not given."
+    for name in depth_modalities(card):
+        if name in files: continue
+        of = [x for x,record in registrations(card).items() if record.depth == name]
+        raise RGBXError('inputs', f"{', '.join(files)}, and no {name}", f'the {name} of the same items',
+                        f"By it {' and '.join(of)} lies on RGB: {name}=FILE, too")
 
 def _names(files):
     "Names of items after their files; each has its own."

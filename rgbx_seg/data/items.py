@@ -6,12 +6,14 @@
 __all__ = []
 
 # %% ../../nbs/data/17_items.ipynb #cb555046
+from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
-from .align.apply import Registered, crop_to
+from .align.apply import Registered, crop_to, depth_modalities, record_of, registrations
 from .align.clouds import is_cloud
 from .cards import Card
+from .decoders import read_modality
 from .files import take_holes
 from .grids import grid_of, onto_grid
 from .modality import Modality
@@ -45,11 +47,11 @@ def first_names(names:list) -> str: # The names of items
     return ', '.join(names[:20])+(' ...' if len(names) > 20 else '')
 
 def all_missing(gone:dict, # {item: [(modality or 'label', file that is not there), ...]}
-    first:str,             # The first modality, which no run does without
+    optional:list,         # Modalities that a run can do without
 ) -> RGBXError:
     "One error for all files that are not there."
     (name,((kind,path),*_)),*others = gone.items()
-    error = missing_file(path, kind, name, kind in (first, 'label'))
+    error = missing_file(path, kind, name, kind not in optional)
     more = f", nor those of {len(others)} further items: {first_names([name for name,_ in others])}" if others else ''
     fix = f"{error.fix+';' if error.fix else 'Put it there,'} or leave such items out: --skip-missing"
     return RGBXError(path, f'no such file{more}', error.expected, fix)
@@ -74,15 +76,35 @@ def check_size(path:Path, # Of the image
                'stretches it (`rgbx check FOLDER --save` writes the card)')
     raise RGBXError(path, f'{w} x {h} pixels (width x height)', f'{w0} x {h0}, the size of {first_path}', fix)
 
+# %% ../../nbs/data/17_items.ipynb #0767c926
+class _OfOtherCameras:
+    "The images of one item; what comes from another camera is put onto the first one's pixels."
+    def __init__(self, image:np.ndarray):
+        self.images = [image]
+        self._inside = None   # What the pictures of all sensors cover, for `outside='crop'`
+        self._seen = {}       # {modality: where it sees something} of those with a map of this item
+
+    def registered(self, image:np.ndarray, holes:np.ndarray, path:Path, modality:'Modality', depths:dict):
+        "An image of another camera, and its holes; `depths`: {modality: (H, W) metres} of this item."
+        name = record_of(modality).depth
+        seen = Registered(image, holes, modality, self.images[0].shape[:2], path, depths.get(name))
+        if name: self._seen[modality.name] = seen.inside
+        if seen.crop: self._inside = seen.frame if self._inside is None else self._inside & seen.frame
+        return seen.image,seen.holes
+
+    def seen(self):
+        "{modality: (H, W) bool} of those with a map of this item, cropped where a card says so."
+        return {kind: seen if self._inside is None else crop_to(seen, self._inside)
+                for kind,seen in self._seen.items()}
+
 # %% ../../nbs/data/17_items.ipynb #0e51e7ef
-class _Item:
+class _Item(_OfOtherCameras):
     "The images of one item, brought to the first one's size or grid; `holes`: where one of them has no data."
     def __init__(self, path:Path, image:np.ndarray, holes):
+        super().__init__(image)
         self.path = path
-        self.images = [image]
         self.holes = holes
         self._grid = False
-        self._inside = None   # Where every registered sensor sees something, for `outside='crop'`
 
     def _same_grid(self, image, holes, path):
         "Georeferenced images lie where they are on Earth."
@@ -102,12 +124,6 @@ class _Item:
         if holes is not None: self.holes = holes if self.holes is None else self.holes | holes
         return image
 
-    def registered(self, image:np.ndarray, holes:np.ndarray, path:Path, modality:'Modality'):
-        "An image of another camera, on the first one's pixels."
-        seen = Registered(image, holes, modality, self.images[0].shape[:2], path)
-        if seen.crop: self._inside = seen.inside if self._inside is None else self._inside & seen.inside
-        return seen.image,seen.holes
-
     def done(self, mask:np.ndarray, ignore:int):
         "(images, mask, holes): the label without the pixels that have no data, all cropped where a card says so."
         if mask is not None and self.holes is not None: mask = np.where(self.holes, np.uint8(ignore), mask)
@@ -124,13 +140,40 @@ def _check_cloud(path, image, item):
                     f'{w0} x {h0}, as {item.path}',
                     'Bring RGB to that size, or calibrate for this one: K_rgb and size_rgb')
 
-def read_item(paths:dict, # {modality: file}
+def _depths(paths, card, size):
+    "{modality: (H, W) metres} of what the item's other images need to lie on its first one."
+    units = {record.depth: record.rig['unit'] for record in registrations(card).values() if record.depth}
+    return {name: depth_metres(paths[name], modality, units[name], size)
+            for name,modality in depth_modalities(card).items()}
+
+def depth_metres(path:Path, # Of depth
+    modality:Modality,      # How it is read
+    unit:float,             # Metres of 1
+    size:tuple,             # (height, width) of the item's RGB
+) -> np.ndarray:            # That size, metres
+    "Depth on RGB's pixels, 0 where it is not known."
+    existing_file(path, f'the {modality.name} of the item: by it others lie on RGB')
+    points = (modality.decode or '').startswith('points')
+    plain = replace(modality, channels=1, bits=32, mean=None, std=None, span=None, view=None, odd=(),
+                    decode='points:depth' if points else modality.decode)
+    memo = {}
+    depth = read_modality(path, plain, memo)[...,0].astype(np.float64)*unit
+    holes = take_holes(memo)
+    if holes is not None: depth[holes] = 0
+    if modality.fit and depth.shape != size: depth = _to_size(depth, size)
+    if depth.shape == size: return depth
+    raise RGBXError(path, f'{depth.shape[1]} x {depth.shape[0]} pixels', f'{size[1]} x {size[0]}, as RGB: depth of '
+                    "RGB's own pixels", f'"fit": true for {modality.name} in card.json stretches it')
+
+# %% ../../nbs/data/17_items.ipynb #fed52407
+def read_item(paths:dict, # {modality: file}, also of depth that is no input
     card:Card,            # How they are read
     read:callable,        # (modality, memo) -> image
 ) -> _Item:               # `images` in order, and `holes`
     "The images of one item."
-    item,memo = None,{}
+    item,memo,depths = None,{},None
     for kind,path in paths.items():
+        if kind not in card.modalities: continue
         image = read(kind, memo)
         holes = take_holes(memo)
         if item is None:
@@ -140,7 +183,8 @@ def read_item(paths:dict, # {modality: file}
         modality = card.modalities[kind]
         if is_cloud(modality): _check_cloud(path, image, item)
         elif modality.align:
-            image,holes = item.registered(image, holes, path, modality)
+            if depths is None: depths = _depths(paths, card, item.images[0].shape[:2])
+            image,holes = item.registered(image, holes, path, modality, depths)
             path = item.path                    # its record counts, not where its own file says that it lies
         item.images.append(item.fitted(image, holes, path, kind, modality.fit))
     return item

@@ -252,6 +252,14 @@ def _add_colours(look, pixels):
     _add_flat(look, pixels)
 
 # %% ../../nbs/data/34_places.ipynb #120aba70
+def _says_nothing(stored, fourth):
+    "Is the fourth channel an opacity without a message: the same everywhere, in a TIFF opaque or a mask of holes?"
+    constant = (fourth == fourth[0,0]).all()
+    if stored.kind != 'tiff': return constant
+    opaque = np.iinfo(fourth.dtype).max if fourth.dtype.kind == 'u' else 1
+    if constant and fourth[0,0] == opaque: return True
+    return bool(stored.alpha) and np.isin(fourth, (0, opaque)).all()
+
 def _plain(stored):
     "(pixels in the order red, green, blue, channels) without an opacity that says nothing; equal channels are one."
     pixels = stored.pixels
@@ -259,17 +267,13 @@ def _plain(stored):
     if stored.order == 'bgr' and pixels.shape[2] in (3, 4): pixels = pixels[...,[2, 1, 0, 3][:pixels.shape[2]]]
     if stored.kind == 'npy' and pixels.shape[0] < min(pixels.shape[1:])/2 and pixels.shape[2] > 8:
         pixels = pixels.transpose(1, 2, 0)
-    if pixels.shape[2] == 4 and stored.kind not in ('npy', 'exr'):
-        last = pixels[...,3]
-        top = np.iinfo(last.dtype).max if last.dtype.kind == 'u' else 1
-        binary = stored.alpha and np.isin(last, (0, top)).all()
-        if ((last == last[0,0]).all() and (stored.kind != 'tiff' or last[0,0] == top)
-            or (stored.kind == 'tiff' and binary)):
-            pixels = pixels[...,:3]
+    if pixels.shape[2] == 4 and stored.kind not in ('npy', 'exr') and _says_nothing(stored, pixels[...,3]):
+        pixels = pixels[...,:3]
     same = pixels.shape[2] == 1 or pixels.shape[2] <= 3 and (pixels == pixels[...,:1]).all()
     if same: return pixels[...,0],1
     return pixels,pixels.shape[2]
 
+# %% ../../nbs/data/34_places.ipynb #2df888ef
 def _one_hot(pixels):
     "Is one plane 1 and are the others 0, everywhere?"
     if pixels.ndim == 2: return False

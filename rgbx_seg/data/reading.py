@@ -9,6 +9,7 @@ __all__ = ['Reading']
 from dataclasses import asdict, dataclass, replace
 import numpy as np
 from ..core import RGBXError
+from .align.apply import record_of
 from .cards import Card, DataSet, Layout
 from .modality import Modality
 from .folder import DataFolder
@@ -108,6 +109,16 @@ def _align_as_read(have, wanted):
     warped = any(isinstance(align, dict) and align.get('applied') for align in (have, wanted))
     return have or wanted if warped else wanted or have
 
+def _with_its_depth(modality, dataset):
+    "Where the data have the depth by which it lies on RGB; they say it, not the run."
+    record = record_of(modality)
+    if record is None or record.depth is None: return modality
+    mine = dataset.card.modalities.get(record.depth) or getattr(dataset, 'beside', {}).get(record.depth)
+    if mine is None:
+        raise RGBXError(f'modalities of {dataset.card.name!r}', _listed(dataset.modalities), f'{record.depth}, too',
+                        f'By {record.depth} the run puts {modality.name} onto RGB')
+    return replace(modality, align=modality.align | dict(depth_files=asdict(mine)))
+
 def _as_read(dataset, name, wanted, decoded):
     "A modality of the data with the fields of the run's; `decoded`: its arrays cannot be read anew."
     have = dataset.card.modalities[name]
@@ -121,7 +132,8 @@ def _as_read(dataset, name, wanted, decoded):
         raise RGBXError(where, f'the span {have.span}', f'{wanted.span}, as the run reads it',
                         'Open the data set with that span')
     fields = {key: getattr(wanted, key) for key in ('order', 'span', 'mean', 'std', 'cmap', 'view')}
-    return replace(have, grey=have.grey or wanted.grey, align=_align_as_read(have.align, wanted.align), **fields)
+    modality = replace(have, grey=have.grey or wanted.grey, align=_align_as_read(have.align, wanted.align), **fields)
+    return modality if decoded else _with_its_depth(modality, dataset)
 
 def _new_ids(reading, card):
     "(256,) uint8: train ids of the data as the run's; None where they are the same, False where classes differ."

@@ -6,7 +6,8 @@
 __all__ = []
 
 # %% ../../nbs/dev/20_browser.ipynb #c58e5abf
-import argparse, base64, importlib.util, json, os, struct, subprocess, sys, tempfile, time
+import argparse, base64, importlib.util, json, os, struct, subprocess, sys, tempfile, time, traceback
+from functools import partial
 from pathlib import Path
 from ..core import repo_root
 from .lab import Lab, WIDGET, free_port, get_browser, http, open_tab, poll, run_all, stop
@@ -245,7 +246,24 @@ def app_in_browser(chrome:str, # Path of the browser
             for process in procs[::-1]: stop(process)
 
 # %% ../../nbs/dev/20_browser.ipynb #d5c64f1a
-def _main() -> int: # 1 where there is no browser and one is needed
+def _checks(chrome, shots, tutorials):
+    "Yields (name, function) of every check."
+    for check in (explorer_in_browser, picker_in_browser, runs_in_browser):
+        yield check.__name__,partial(check, chrome, shots)
+    for nb in sorted((repo_root()/'nbs'/'tutorials').glob('*.ipynb')):
+        if nb.stem in tutorials or 'all' in tutorials: yield nb.stem,partial(tutorial_in_browser, nb, chrome, shots)
+    yield 'app_in_browser',partial(app_in_browser, chrome, shots)
+    for size in ((96,128), (480,640)): yield f'speed at {size[0]}x{size[1]}',partial(speed_in_browser, chrome, shots, size)
+
+def _passed(name, check):
+    "Did a check pass? The next ones are made all the same."
+    try: check()
+    except Exception:
+        print(f'FAIL {name}\n{traceback.format_exc()}', flush=True)
+        return False
+    return True
+
+def _main() -> int: # How many checks failed; 1 where there is no browser and one is needed
     "Open the explorer's notebook in JupyterLab in a headless browser and use it."
     parser = argparse.ArgumentParser(prog='python -m rgbx_seg.dev.browser', description=_main.__doc__)
     parser.add_argument('--shots', type=Path,
@@ -258,15 +276,10 @@ def _main() -> int: # 1 where there is no browser and one is needed
         print('skipped: no chromium or google-chrome (Debian: apt-get install chromium)')
         return int(args.need)
     started,shots = time.time(),args.shots or repo_root()/'runs'/'browser'
-    explorer_in_browser(chrome, shots)
-    picker_in_browser(chrome, shots)
-    runs_in_browser(chrome, shots)
-    for nb in sorted((repo_root()/'nbs'/'tutorials').glob('*.ipynb')):
-        if nb.stem in args.tutorials or 'all' in args.tutorials: tutorial_in_browser(nb, chrome, shots)
-    app_in_browser(chrome, shots)
-    for size in ((96,128), (480,640)): speed_in_browser(chrome, shots, size)      # last: a busy machine fails here
-    print(f'passed in {time.time()-started:.0f} s; screenshots in {os.path.relpath(shots)}')
-    return 0
+    failed = [name for name,check in _checks(chrome, shots, args.tutorials) if not _passed(name, check)]
+    print(f"{'failed: '+', '.join(failed) if failed else 'passed'} in {time.time()-started:.0f} s; "
+          f'screenshots in {os.path.relpath(shots)}')
+    return len(failed)
 
 # %% ../../nbs/dev/20_browser.ipynb #d5246773
 if __name__ == '__main__': sys.exit(_main())

@@ -211,3 +211,13 @@ def run_all(tab:Tab,    # From `Lab`
             f"{WIDGET}.sessionContext.session.kernel.status==='idle'")
     tab.wait(f"({err}).length || ({done})", timeout)
     if e := tab.js(err): raise AssertionError(f'{len(e)} cells raised: {e[0][:500]}')
+
+def in_kernel(tab:Tab, # From `Lab`
+    code:str           # Python
+) -> str:
+    "What code prints in the kernel of the notebook; raises with its message when it fails."
+    return tab.js("(async()=>{let text='',error=null;"
+                  f"const sent={WIDGET}.sessionContext.session.kernel.requestExecute({{code:{json.dumps(code)}}});"
+                  "sent.onIOPub=m=>{if(m.header.msg_type==='stream')text+=m.content.text;"
+                  "if(m.header.msg_type==='error')error=m.content.ename+': '+m.content.evalue};"
+                  "await sent.done;if(error)throw new Error(error);return text})()")

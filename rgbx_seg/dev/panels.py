@@ -6,9 +6,10 @@
 __all__ = []
 
 # %% ../../nbs/dev/19_panels.ipynb #2dcf9ee9
-import json, tempfile
+import itertools, json, tempfile
 from pathlib import Path
-from .lab import Lab, run_all
+from statistics import median
+from .lab import Lab, in_kernel, run_all
 
 # %% ../../nbs/dev/19_panels.ipynb #be95614c
 def settled(tab):
@@ -20,22 +21,29 @@ def settled(tab):
     if 'could not do that' in s: raise AssertionError(f'the panel: {s[:600]}')
 
 # %% ../../nbs/dev/19_panels.ipynb #5a7e1e11
-_SPEED = """import tempfile, time, torch
+_SPEED = """import os, tempfile, time, torch
 from pathlib import Path
 from rgbx_seg.data.toy import write_toy
 from rgbx_seg.explorer.panel import explore
 from rgbx_seg.models.create import create_model
 model = create_model('sigma_nano', 11, ('rgb','thermal')).eval()
 images = [torch.rand(1, 3, HEIGHT, WIDTH) for _ in range(2)]
-spent = []
-with torch.inference_mode():
-    for _ in range(6):
+torch.set_num_threads(os.cpu_count())                    # whatever the environment of a test says
+@torch.inference_mode()
+def passes():
+    "Milliseconds of five."
+    spent = []
+    for _ in range(5):
         start = time.perf_counter()
         model(*images)
         spent.append(1000*(time.perf_counter()-start))
-print('pass', sorted(spent)[3])
-explore(model, write_toy(Path(tempfile.mkdtemp())/'toy', n=(1,0,8), size=(HEIGHT,WIDTH)))
+    return spent
+
+passes()
+panel = explore(model, write_toy(Path(tempfile.mkdtemp())/'toy', n=(1,0,8), size=(HEIGHT,WIDTH)))
+panel
 """
+_BUDGET = 300     # ms
 _CLOCK = """(()=>{
  let start=null; window.rgbxTimes=[];
  document.addEventListener('keydown',()=>{start=performance.now()},true);
@@ -55,26 +63,40 @@ def _notebook(path, source):
 def speed_in_browser(chrome:str, # Path of the browser
     shots:Path,                  # Folder for the screenshot
     size:tuple,                  # Height and width of the pictures
-    changes:int=24               # How many are timed
+    rounds:int=5                 # Each of a few passes, five changes in a hurry and two after a look
 ):
-    "The median time of a change; raises where it is over 300 ms on a machine that has the time for it."
+    "The median time of a change; raises where it is over the budget and a pass alone is no excuse."
     source = _SPEED.replace('HEIGHT', str(size[0])).replace('WIDTH', str(size[1]))
     with tempfile.TemporaryDirectory() as tmp, Lab(_notebook(Path(tmp)/'speed.ipynb', source), chrome) as tab:
         run_all(tab)
         settled(tab)
-        one_pass = float(tab.js("document.querySelector('.jp-OutputArea').innerText.match(/pass ([0-9.]+)/)[1]"))
         tab.js(_CLOCK)
-        for number in range(changes):
-            tab.key('n', 78)
-            tab.wait(f'window.rgbxTimes.length>{number}', 60, .02)
+        found = zip(*(_speed_round(tab) for _ in range(rounds)))
+        passes,hurried,looked = (sorted(itertools.chain(*times)) for times in found)
         tab.shot(Path(shots)/f'10_speed_{size[0]}.png')
-        times = sorted(tab.js('window.rgbxTimes'))
-        settled(tab)
         assert not tab.log, tab.log
-    median,late = times[len(times)//2],times[int(.95*len(times))]
-    print(f'ok   a change at {size[0]}x{size[1]}: median {median:.0f} ms, 95 % below {late:.0f} ms; '
-          f'one pass of the model {one_pass:.0f} ms', flush=True)
-    assert median < max(300, 1.5*one_pass+100), times
+    words = ', '.join(f'{what} {median(times):.0f} ms (fastest {times[0]:.0f})' for what,times in
+                      (('in a hurry', hurried), ('after a look', looked), ('one pass of the model', passes)))
+    within = median(hurried)<=_BUDGET
+    assert within or hurried[0]<=1.5*passes[0], f'over the budget of {_BUDGET} ms: {words}'
+    print(f'ok   a change at {size[0]}x{size[1]}: {words}; budget {_BUDGET} ms'
+          +('' if within else ', passed over on a busy machine'), flush=True)
+
+# %% ../../nbs/dev/19_panels.ipynb #5a7e1e13
+def _speed_round(tab):
+    "Times of passes, of changes in a hurry and of changes after a look, in ms."
+    in_kernel(tab, 'panel.wait()')
+    passes = json.loads(in_kernel(tab, 'print(passes())'))
+    hurried = [_time_key(tab, 'panel.answers.kept.clear()') for _ in range(5)]
+    return passes,hurried,[_time_key(tab, 'panel.wait()') for _ in range(2)]
+
+def _time_key(tab, before):
+    "How long the picture of the next sample takes, in ms, when this was done in the kernel."
+    in_kernel(tab, before)
+    number = tab.js('window.rgbxTimes.length')
+    tab.key('n', 78)
+    tab.wait(f'window.rgbxTimes.length>{number}', 60, .02)
+    return tab.js(f'window.rgbxTimes[{number}]')
 
 # %% ../../nbs/dev/19_panels.ipynb #5a7e1e21
 _RUNS = """import json, tempfile

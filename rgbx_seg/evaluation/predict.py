@@ -101,8 +101,11 @@ class _Job:
         return {kind: dataset.path(kind, dataset.name(index)) for kind in dataset.modalities}
 
     def grid(self, index:int): # Where the item is, or None
-        first = next(iter(self.files(index).values()), None)
-        return None if first is None or isinstance(first, Frame) else grid_of(first)
+        "That of the first image that has one: a sensor that lies on RGB, pixel by pixel, tells where RGB is."
+        known = self.dataset.card.modalities
+        files = [file for number,(kind,file) in enumerate(self.files(index).items())
+                 if not isinstance(file, Frame) and (number == 0 or known[kind].align is None)]
+        return next((grid for grid in map(grid_of, files) if grid is not None), None)
 
 # %% ../../nbs/evaluation/40_predict.ipynb #e2d66b30
 def _item_with_holes(dataset, index):
@@ -282,9 +285,10 @@ def _missing(job):
     dataset = job.dataset
     gone = dataset.missing(dataset.modalities) if hasattr(dataset, 'missing') else {}
     if not gone: return
-    first = dataset.modalities[0]
-    if not job.effort.skip_missing: raise all_missing(gone, first)
-    job.failed |= {name: missing_file(path, kind, name, kind == first) for name,((kind,path),*_) in gone.items()}
+    optional = dataset.modalities[1:]
+    if not job.effort.skip_missing: raise all_missing(gone, optional)
+    job.failed |= {name: missing_file(path, kind, name, kind not in optional)
+                   for name,((kind,path),*_) in gone.items()}
 
 _LISTED = 20   # failed items that a message names
 

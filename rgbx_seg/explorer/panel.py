@@ -13,6 +13,7 @@ from pathlib import Path
 import ipywidgets as W
 from fastcore.basics import patch
 from ..core import RGBXError, atomic_path, write_text
+from ..data.align.apply import map_masks
 from ..evaluation.protocol import get_protocol
 from .kept import Answers
 from .look import read_out_html
@@ -156,7 +157,7 @@ def _laid_over(self:Explorer, view):
 @patch
 def _show_sensors(self:Explorer, view):
     "The sensors that are on."
-    classes,seen = self._laid_over(view),seen_regions(self.card, view.item[0].shape[:2])
+    classes,seen = self._laid_over(view),seen_regions(self.card, view.item[0].shape[:2], own=view.seen)
     for name,image in zip(self.have, view.item):
         off = name in view.setting.off
         picture = sensor_picture(image, self.card.modalities[name], off, seen.get(name))
@@ -191,7 +192,8 @@ def _show_effects(self:Explorer, view):
 def _open_view(self:Explorer, setting):
     "The sample as the setting damages it, without results."
     name,item = self.dataset.name(setting.index),self.answers.item(setting)
-    return View(name, self.conditions[setting.index], setting, item, {})
+    seen = self.answers.kept.get(('seen',setting.index), lambda: map_masks(self.dataset, setting.index))
+    return View(name, self.conditions[setting.index], setting, item, {}, seen)
 
 @patch
 def _say_result(self:Explorer, name, view, failures):

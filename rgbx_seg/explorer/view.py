@@ -28,6 +28,7 @@ class View:
     setting:Setting   # What is off and what is damaged
     item:tuple        # `(rgb, x1, ..., mask or None)`, damaged
     results:dict      # {model: `SampleResult`}
+    seen:dict=None    # {modality: (H, W) bool} of registered sensors that see another part of each sample
 
     @property
     def mask(self): # (H, W), or None
@@ -182,7 +183,7 @@ def view_figure(
 ):                   # Figure
     "What the panel shows, as one figure."
     setting,mask = view.setting,view.mask
-    seen = seen_regions(card, view.item[0].shape[:2])
+    seen = seen_regions(card, view.item[0].shape[:2], own=view.seen)
     row = [sensor_picture(image, card.modalities[name], name in setting.off, seen.get(name))
            for name,image in zip(modalities, view.item)]
     heads = [_sensor_title(name, setting) for name in modalities]

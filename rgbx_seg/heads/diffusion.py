@@ -117,9 +117,14 @@ class _Sampling(_Denoising):
         "Denoise from pure noise; arguments left out are the head's own."
         n,T,B = draws or self.draws,timesteps or self.timesteps,len(features)
         if seed is ...: seed = None if self.training else self.seed
-        draw = _noises(n if seed is not None else n*B, seed, features)
-        def _full(noise): return noise if len(noise) == B*n else noise.repeat(B,1,1,1)
-        features,z,total = features.repeat_interleave(n, 0),_full(draw() if noise is None else noise.to(features)),0
+        fresh = _noises(n if seed is not None else n*B, seed, features)
+        def _noise(given:'Tensor|None'):
+            "One mask of noise for every draw of every image."
+            noise = fresh() if given is None else given.to(features)
+            return noise if len(noise) == B*n else noise.repeat(B,1,1,1)
+        z = _noise(noise)
+        features = features.repeat_interleave(n, 0)
+        total = 0
         for j,(now,then) in enumerate(time_pairs(T, self.time_difference, self.sample_range[0])):
             step = {}
             s,s_then = self.log_snr([now], features),self.log_snr([then], features)
@@ -127,14 +132,14 @@ class _Sampling(_Denoising):
             if trace is not None: trace.append(step)
             if self.accumulation: total = total + logits.softmax(1)/T
             if j == T-1: break
-            noise = None
-            if self.sampler != 'ddim':
-                noise = _full(draw() if step_noises is None else step_noises[j].to(features))*float(then > 0)
-            z = SAMPLERS[self.sampler](z, self.embed(logits.argmax(1)), s.to(features.dtype),
-                                       s_then.to(features.dtype), noise)
+            mask = self.embed(logits.argmax(1))
+            renewed = None
+            if self.sampler != 'ddim': renewed = _noise(None if step_noises is None else step_noises[j])*float(then > 0)
+            z = SAMPLERS[self.sampler](z, mask, s.to(features.dtype), s_then.to(features.dtype), renewed)
         out = (total if self.accumulation else logits).unflatten(0, (B,n))
         if mean: out = out.mean(1)
-        return out.clamp(min=1e-12).log() if self.accumulation and 'double_softmax' not in self.quirks else out
+        logarithm = self.accumulation and 'double_softmax' not in self.quirks
+        return out.clamp(min=1e-12).log() if logarithm else out
 
 # %% ../../nbs/heads/72_diffusion.ipynb #e5390020
 class _Training(_Sampling):

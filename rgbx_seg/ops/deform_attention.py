@@ -116,6 +116,38 @@ def deform_backends(device:str='cpu') -> list: # Where the values are
 
 LIMIT = 2**24  # interpolation corners in one piece
 
+# %% ../../nbs/ops/32_deform_attention.ipynb #9a482fc4
+def _check_points(value, shapes, loc, weight):
+    "Do values, locations and weights belong together?"
+    N,S,M,_ = value.shape
+    expected = sum(h*w for h,w in shapes)
+    if S != expected: raise RGBXError('deform_attention', f'{S} values', f'{expected} for levels of {shapes}')
+    Q,L,K = loc.shape[1],len(shapes),loc.shape[4]
+    if loc.shape != (N,Q,M,L,K,2) or weight.shape != (N,Q,M,L,K):
+        found = f'locations {tuple(loc.shape)} and weights {tuple(weight.shape)}'
+        raise RGBXError('deform_attention', found, f'(N={N}, Q, M={M}, L={L}, K, 2) and the same without the 2')
+
+def _fused(value): return value.dtype != torch.float64 and value.device.type == _triton_device()
+
+def _backend_for(value, asked):
+    "Name of the backend: the one that was asked for, if it can; else the fastest that applies."
+    if asked is not None:
+        choose(asked, BACKENDS, 'backend')
+        if asked != 'triton' or _fused(value): return asked
+        raise RGBXError('deform_attention, backend',
+                        f'triton for {value.dtype} on {value.device}', 'float32 or less on a GPU')
+    if torch.compiler.is_exporting(): return 'grid'
+    if value.device.type == 'cpu': return 'bag'
+    return 'triton' if _fused(value) else 'grid'
+
+def _by_pieces(run, value, shapes, loc, weight, step):
+    "`run` for `step` queries at a time; with gradients, a piece is computed again in the backward pass."
+    kept = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (value, loc, weight))
+    def piece(start:int):
+        arguments = (value, shapes, loc[:,start:start+step], weight[:,start:start+step])
+        return checkpoint(run, *arguments, use_reentrant=False) if kept else run(*arguments)
+    return torch.cat([piece(start) for start in range(0, loc.shape[1], step)], 1)
+
 # %% ../../nbs/ops/32_deform_attention.ipynb #9473fdca
 def deform_attention(value:Tensor, # `(N, S, M, D)`
     shapes:list,                   # `[(H_l, W_l)]`
@@ -127,31 +159,17 @@ def deform_attention(value:Tensor, # `(N, S, M, D)`
     limit:int=LIMIT,               # Most interpolation corners at a time; bounds the memory
 ) -> Tensor:                       # `(N, Q, M*D)`, in the dtype of `value`
     "Multi-scale deformable attention (arXiv 2010.04159), the sum alone; an `RGBXError` where shapes do not fit."
-    N,S,M,D = value.shape
     shapes = [(int(h),int(w)) for h,w in shapes]
-    Q,L,K = loc.shape[1],len(shapes),loc.shape[4]
-    if S != sum(h*w for h,w in shapes):
-        raise RGBXError('deform_attention', f'{S} values', f'{sum(h*w for h,w in shapes)} for levels of {shapes}')
-    if loc.shape != (N,Q,M,L,K,2) or weight.shape != (N,Q,M,L,K):
-        found = f'locations {tuple(loc.shape)} and weights {tuple(weight.shape)}'
-        raise RGBXError('deform_attention', found, f'(N={N}, Q, M={M}, L={L}, K, 2) and the same without the 2')
-    keep = torch.is_grad_enabled() and any(t.requires_grad for t in (value,loc,weight))
-    fused = value.dtype != torch.float64
-    if backend is None:
-        backend = ('grid' if torch.compiler.is_exporting() else 'bag' if value.device.type == 'cpu'
-                   else 'triton' if fused and value.device.type == _triton_device() else 'grid')
-    run = choose(backend, BACKENDS, 'backend')
-    if backend == 'triton' and not (fused and value.device.type == _triton_device()):
-        raise RGBXError('deform_attention, backend',
-                        f'triton for {value.dtype} on {value.device}', 'float32 or less on a GPU')
-    dt = value.dtype
-    wide = dt if dt == torch.float64 else torch.float32
-    v,loc,weight = value.to(wide),loc.to(wide),weight.to(wide)
-    if 0 in (N,Q): return v.new_zeros(N, Q, M*D).to(dt)
+    _check_points(value, shapes, loc, weight)
+    run = BACKENDS[_backend_for(value, backend)]
+    N,Q,M,L,K,_ = loc.shape
+    dtype = value.dtype
+    if 0 in (N,Q): return value.new_zeros(N, Q, M*value.shape[3])
+    wide = dtype if dtype == torch.float64 else torch.float32
+    value,loc,weight = value.to(wide),loc.to(wide),weight.to(wide)
     step = max(1, limit//(4*N*M*L*K))
-    if step >= Q: return run(v, shapes, loc, weight).to(dt)
-    piece = (lambda *a: checkpoint(run, *a, use_reentrant=False)) if keep else run
-    return torch.cat([piece(v, shapes, loc[:,i:i+step], weight[:,i:i+step]) for i in range(0, Q, step)], 1).to(dt)
+    out = run(value, shapes, loc, weight) if step >= Q else _by_pieces(run, value, shapes, loc, weight, step)
+    return out.to(dtype)
 
 # %% ../../nbs/ops/32_deform_attention.ipynb #4458d553
 def reference_points(shapes:list, # `[(H_l, W_l)]` of the queries' levels

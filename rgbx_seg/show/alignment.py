@@ -8,7 +8,8 @@ __all__ = ['alignment_figure']
 # %% ../../nbs/show/25_alignment.ipynb #54bb3f8e
 import numpy as np
 from ..core import cv2_
-from ..data.align.geometry import start_matrix, valid_mask, warp
+from ..data.align.geometry import start_matrix
+from ..data.align.maps import RigMatrix
 from ..data.align.record import Alignment
 from ..data.align.structure import grey_image, kind_of
 from .colours import drawing_style, new_figure
@@ -31,16 +32,17 @@ def edges_on(rgb:np.ndarray, # (H, W, 3) uint8
     "X's strongest edges in colour over a paler RGB; where X sees nothing, darker."
     cv2 = cv2_()
     smooth = cv2.GaussianBlur(grey, (0, 0), 1)
-    strength = np.hypot(cv2.Scharr(smooth, cv2.CV_32F, 1, 0), cv2.Scharr(smooth, cv2.CV_32F, 0, 1))*inside
+    well_inside = cv2.erode(inside.astype(np.uint8), np.ones((5, 5), np.uint8))        # its border is no edge of X
+    strength = np.hypot(cv2.Scharr(smooth, cv2.CV_32F, 1, 0), cv2.Scharr(smooth, cv2.CV_32F, 0, 1))*well_inside
     picture = (rgb*.6+90).clip(0, 255).astype(np.uint8)
     picture[~inside] = picture[~inside]//2
     picture[strength > np.quantile(strength, .93)] = 230,60,0
     return picture
 
-def _views(rgb, other, matrix, kind):
-    "Checkerboard and edges of one item under a matrix."
-    grey = warp(grey_image(other, kind)[0], matrix, rgb.shape[:2], nearest=kind in ('depth', 'event'))
-    return checkerboard(rgb, grey),edges_on(rgb, grey, valid_mask(matrix, rgb.shape[:2], other.shape[:2]))
+def _views(rgb, other, place, kind):
+    "Checkerboard and edges of one item in a place."
+    grey = place.warp(grey_image(other, kind)[0][...,None], nearest=kind in ('depth', 'event'))[...,0]
+    return checkerboard(rgb, grey),edges_on(rgb, grey, place.inside)
 
 def _draw_residual(ax, residual, size):
     "Medians of the windows' displacements in the nine regions, px."
@@ -51,7 +53,8 @@ def _draw_residual(ax, residual, size):
 
 # %% ../../nbs/show/25_alignment.ipynb #1a25f257
 def alignment_figure(record:Alignment, # Of one X
-    items:list,                        # (name, RGB (H, W, 3) uint8, X (h, w, c) as its files hold it)
+    # (name, RGB (H, W, 3) uint8, X (h, w, c) as its files hold it[, metres (H, W) that the record needs])
+    items:list,
     width:float=1.7,                   # Inches per picture
     dpi:int=72,                        # Pixels per inch
 ):                                     # Figure
@@ -62,8 +65,10 @@ def alignment_figure(record:Alignment, # Of one X
     with drawing_style():
         figure = new_figure(4*width, len(items)*(width*height/breadth+.05)+.7, dpi)
         axes = figure.subplots(len(items), 4, squeeze=False)
-        for row,(name,rgb,x) in zip(axes, items):
-            pictures = *_views(rgb, x, before, kind),*_views(rgb, x, record.H, kind)
+        for row,(name,rgb,x,*depth) in zip(axes, items):
+            sizes = rgb.shape[:2],x.shape[:2]
+            pictures = [picture for place in (RigMatrix(before, *sizes), record.placed(*sizes, name, *depth))
+                        for picture in _views(rgb, x, place, kind)]
             for ax,picture in zip(row, (pictures[k] for k in (0, 2, 1, 3))):
                 ax.imshow(picture)
                 ax.set(xticks=[], yticks=[])

@@ -111,11 +111,13 @@ def seen_regions(
     card:'Card',      # Of the data set
     size:tuple,       # (height, width) of the pictures
     masks:dict=None,  # {modality: (H, W) bool}; None: those of whole pictures, by the card
+    own:dict=None,    # The same of sensors that see another part of each item
 ) -> dict:            # The same, and for the first modality what all of them see
     "Where the borders are; nothing where a picture is a part of one, of which no card knows the place."
     if masks is None:
         try: masks = valid_masks(card, size)
         except RGBXError: masks = {}
+    masks = masks | (own or {})
     first = next(iter(card.modalities))
     return {first: np.logical_and.reduce(list(masks.values())), **masks} if masks else {}
 

@@ -6,13 +6,13 @@
 __all__ = ['learner', 'train', 'evaluate_recipe']
 
 # %% ../../nbs/training/50_run.ipynb #45656fcc
-import dataclasses, tempfile
+import dataclasses, os, tempfile
 from pathlib import Path
 import numpy as np
 import torch
 from fastai.callback.core import Callback
 from torch import nn
-from ..core import RGBXError, choose, set_seed
+from ..core import RGBXError, check_workers, choose, set_seed
 from ..data.doctor import check_splits
 from ..data.folder import DataFolder
 from ..data.items import SMALLEST
@@ -159,8 +159,9 @@ def _whole(recipe, dataset):
 
 def _check_machine(seed, workers, device):
     "What no machine can do is refused before anything is read."
-    for name,number in (('seed', seed), ('workers', workers)):
-        if not isinstance(number, int) or number < 0: raise RGBXError(name, repr(number), 'a whole number from 0')
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise RGBXError('seed', repr(seed), 'a whole number from 0, below 2**63')
+    check_workers(workers)
     if device is None: return
     try: torch.ones(1, device=device).item()                               # meta is there and computes nothing
     except (RuntimeError, AssertionError) as e:
@@ -204,9 +205,25 @@ def _say_absent(dataset, absent):
           f'rgbx check {dataset.root} counts all')
 
 # %% ../../nbs/training/50_run.ipynb #6adcbb90
+def _check_batch(recipe, dataset):
+    "A batch that repeats its items, or that cannot fit, is refused before it is read."
+    bs,items = recipe.length.bs,len(dataset)
+    if bs > max(64, items):
+        raise RGBXError('bs', f'{bs}, and {items} training items',
+                        f'at most {max(64, items)}: more would only repeat items', 'A smaller --bs (in Python bs=)')
+    if recipe.data.crop is None: return
+    height,width = recipe.data.crop
+    channels = sum(dataset.card.modalities[name].channels for name in dataset.modalities)
+    memory = os.sysconf('SC_PAGE_SIZE')*os.sysconf('SC_PHYS_PAGES')
+    least = 8*4*bs*channels*height*width           # float32: the images, and a few maps of their size
+    if least <= memory: return
+    raise RGBXError('size', f'{bs} images of {height}x{width}: {least/1e9:,.0f} GB or more for a step',
+                    f'what fits into the {memory/1e9:.0f} GB of this machine', 'A smaller --size or --bs')
+
 def _loaders(recipe, splits, run, seed, workers, device):
     "(loaders, passes over them) of a recipe."
     train_ds,valid_ds = splits
+    _check_batch(recipe, train_ds)
     plan,bs = recipe.plan(len(train_ds)),share_batch(recipe.length.bs, run.accumulate)
     crops = {}
     if train_ds.card.layout.classification: crops = dict(size=recipe.data.crop[0], crop_pct=recipe.judge.part)

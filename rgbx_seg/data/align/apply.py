@@ -7,14 +7,14 @@ __all__ = []
 
 # %% ../../../nbs/data/align/52_apply.ipynb #1a7667e9
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 import numpy as np
 from ...core import RGBXError
 from .clouds import is_cloud, read_calibration, seen_points
-from .geometry import valid_mask, warp
-from .record import (alignment_dict, alignment_from_dict, aligned, largest_rectangle, matrix_for,
+from .maps import RigMatrix
+from .record import (alignment_dict, alignment_from_dict, largest_rectangle, matrix_for,
                                         read_alignment)
 from .structure import kind_of
 from ..modality import Modality
@@ -22,30 +22,50 @@ from ..modality import Modality
 # %% ../../../nbs/data/align/52_apply.ipynb #872dd19c
 def with_alignments(card:'Card|str', # A card whose modalities may name an alignment.json, or a calibration
     root:Path,            # Of the data
+    whole:'Card'=None,    # All of the folder's, where `card` has some of its modalities
 ):                        # The same, or a copy that holds the records
     "The records and calibrations in place of their files' names."
-    def held_of(modality:Modality):
-        file,points = Path(root)/modality.align,(modality.decode or '').startswith('points')
-        return read_calibration(file) if points else alignment_dict(read_alignment(file))
-    named = {name: m for name,m in card.modalities.items() if isinstance(m.align, str)}
-    if not named: return card
-    held = {name: replace(m, align=held_of(m)) for name,m in named.items()}
-    return replace(card, modalities=card.modalities | held)
+    held = {name: _held(modality, Path(root)) for name,modality in card.modalities.items()}
+    every = (whole or card).modalities
+    held = {name: _with_depth(modality, every, Path(root)) for name,modality in held.items()}
+    changed = {name: modality for name,modality in held.items() if modality is not card.modalities[name]}
+    return replace(card, modalities=card.modalities | changed) if changed else card
+
+def _held(modality, root):
+    "With the record, or the calibration, in place of its file's name."
+    if not isinstance(modality.align, str): return modality
+    file,points = root/modality.align,(modality.decode or '').startswith('points')
+    return replace(modality, align=read_calibration(file) if points else alignment_dict(read_alignment(file)))
+
+def _with_depth(modality, modalities, root):
+    "A record that needs depth holds how that is read, so that a model can go without it."
+    record = record_of(modality)
+    if record is None or record.depth not in modalities: return modality
+    depth = _held(modalities[record.depth], root)
+    return replace(modality, align=modality.align | dict(depth_files=asdict(depth)))
 
 # %% ../../../nbs/data/align/52_apply.ipynb #c4da8ceb
 @lru_cache(32)
 def _record(text): return alignment_from_dict(json.loads(text))
 
+def record_of(modality:Modality # Of an open data set, or of a run
+) -> 'Alignment':               # None: none, or those of points
+    "The record by which a modality lies on RGB's pixels."
+    if not isinstance(modality.align, dict) or is_cloud(modality): return None
+    return _record(json.dumps(modality.align, sort_keys=True))
+
 @lru_cache(8)
 def _box(inside, size): return largest_rectangle(np.frombuffer(inside, bool).reshape(size))
 
-def place_of(record:'Alignment', # Of an X
-    size:tuple,                 # (height, width) of pictures of RGB
-) -> tuple:                     # (3, 3), that size, and X's to it
-    "How X lies on pictures of any size."
+def _size_x(record, size):
+    "X's size for pictures of RGB of any size."
     factor = size[0]/record.size_rgb[0]
-    size_x = tuple(round(side*factor) for side in record.size_x)
-    return matrix_for(record, size, size_x, record.x),tuple(size),size_x
+    return tuple(round(side*factor) for side in record.size_x)
+
+def _frame(record, size, size_x):
+    "What X's picture covers; the same for all items, also where each has its own map."
+    if record.depth is None: return record.placed(size, size_x, record.x).inside
+    return RigMatrix(matrix_for(record, size, size_x, record.x), size, size_x).inside
 
 def fill_values(modality:Modality # Of X
 ) -> np.ndarray:                    # (channels,), as images are read: 0 to 255
@@ -63,34 +83,37 @@ class Registered:
         modality:Modality,      # With `align`
         size:tuple,             # (height, width) of RGB
         where:str,              # For messages
+        depth:np.ndarray=None,  # As of `Alignment.placed`
     ):
-        record = _record(json.dumps(modality.align, sort_keys=True))
+        self.record = record = record_of(modality)
         self.crop = record.outside == 'crop'                                         # Cut the pictures to what X sees?
-        if record.applied: self._take(image, holes, record, modality, size, where)
-        else: self._warp(image, holes, record, modality, size, where)
-        if record.outside == 'void': self.holes = ~self.inside if self.holes is None else self.holes | ~self.inside
+        self.place = record.placed(size, _size_x(record, size) if record.applied else image.shape[:2], where, depth)
+        if record.applied: self._take(image, holes, modality, size, where)
+        else: self._warp(image, holes, modality)
+        if record.outside == 'void' or self.crop and record.depth:
+            self.holes = ~self.inside if self.holes is None else self.holes | ~self.inside
 
-    def _warp(self, image, holes, record, modality, size, where):
+    def _warp(self, image, holes, modality):
         nearest = kind_of(modality.name) in ('depth', 'event')
-        H = matrix_for(record, size, image.shape[:2], where)
-        self._place = H,size,image.shape[:2]
-        self.image = aligned(image, record, size, fill_values(modality), nearest, where)   # (height, width, c)
-        self.holes = None if holes is None else warp(holes.astype(np.uint8), H, size, nearest=True) > 0
+        self.image = self.place.warp(image, nearest, fill_values(modality))          # (height, width, c)
+        self.holes = None if holes is None else self.place.warp(holes.astype(np.uint8)[...,None], True)[...,0] > 0
 
-    def _take(self, image, holes, record, modality, size, where):
+    def _take(self, image, holes, modality, size, where):
         "Files that were warped before: only what X did not see is made missing."
         if image.shape[:2] != tuple(size):
             raise RGBXError(where, f'{image.shape[1]} x {image.shape[0]} pixels',
                             f"{size[1]} x {size[0]}, RGB's: X was registered when its files were written",
                             'rgbx align DATA --resample writes such files')
-        self._place = place_of(record, size)
         self.image,self.holes = image.copy(),holes
         self.image[~self.inside] = fill_values(modality)
 
     @cached_property
-    def inside(self) -> np.ndarray:
-        "(height, width) bool: the pixels of RGB that X sees."
-        return valid_mask(*self._place)
+    def inside(self): return self.place.inside   # (height, width) bool: the pixels of RGB that X sees
+
+    @property
+    def frame(self) -> np.ndarray: # (height, width) bool
+        "What X's picture covers: pictures of one rig are cut to one size by it."
+        return _frame(self.record, self.place.inside.shape, self.place.size_x)
 
 # %% ../../../nbs/data/align/52_apply.ipynb #f815b23b
 def crop_to(image:np.ndarray, # (H, W) or (H, W, C)
@@ -104,12 +127,25 @@ def crop_to(image:np.ndarray, # (H, W) or (H, W, C)
 def registrations(card:'Card' # Of an open data set, or of a run's reading
 ) -> dict:                     # {modality: `Alignment`}
     "The records that are in a card."
-    return {name: _record(json.dumps(modality.align, sort_keys=True))
-            for name,modality in card.modalities.items() if isinstance(modality.align, dict) and not is_cloud(modality)}
+    records = {name: record_of(modality) for name,modality in card.modalities.items()}
+    return {name: record for name,record in records.items() if record is not None}
+
+def depth_modalities(card:'Card' # As of `registrations`
+) -> dict:                       # {name: its `Modality`}
+    "What is read to put others onto RGB's pixels, be it an input of a model or not."
+    needed = {record.depth: x for x,record in registrations(card).items() if record.depth is not None}
+    return {name: card.modalities.get(name) or _depth_files(name, x, card) for name,x in needed.items()}
+
+def _depth_files(name, sensor, card):
+    "How depth is read that is no input."
+    files = card.modalities[sensor].align.get('depth_files')
+    if isinstance(files, dict): return Modality(**files)
+    raise RGBXError(f'modalities of {card.name!r}', ', '.join(card.modalities), f'{name!r}, too',
+                    f'By {name} the alignment puts {sensor} onto RGB: let card.json name its folder')
 
 def _inside(record, size):
     "What a sensor sees of pictures of RGB that have this size."
-    return valid_mask(*place_of(record, size))
+    return _frame(record, tuple(size), _size_x(record, size))
 
 def _cut_box(records, size):
     "(size before the cut, its box) of pictures that were cut to what the sensors of `records` see."
@@ -127,19 +163,34 @@ def _cut_box(records, size):
 def valid_masks(card:'Card', # Of an open data set
     size:tuple,              # (height, width) of an item, as the data set gives it
 ) -> dict:                   # {modality: (height, width) bool}; without those whose pictures are cut
-    "Where each registered sensor sees something."
+    "Where each registered sensor sees something, the same in all items."
     records = registrations(card)
     cutting = [record for record in records.values() if record.outside == 'crop']
-    others = {name: record for name,record in records.items() if record.outside != 'crop'}
+    others = {name: record for name,record in records.items() if record.outside != 'crop' and record.depth is None}
     if not cutting: return {name: _inside(record, tuple(size)) for name,record in others.items()}
     if not others: return {}
     whole,(top,left,height,width) = _cut_box(cutting, tuple(size))
     return {name: _inside(record, whole)[top:top+height,left:left+width] for name,record in others.items()}
 
-def seen_masks(card:'Card', # Of an open data set
-    images:dict,            # {modality: (H, W, C) of an item, as the data set gives it}
-) -> dict:                  # {modality: (H, W) bool}
+def item_masks(dataset:'DataSet', # Open
+    index:int,                    # Of an item
+    images:list,                  # (H, W, C) each, of `dataset.modalities`, as the data set gives them
+) -> dict:                        # {modality: (H, W) bool}
+    "Where sensors see something that is another part of each item: those of points, and those with a map per item."
+    card = dataset.card
+    masks = {name: seen_points(image) for name,image in zip(dataset.modalities, images)
+             if is_cloud(card.modalities[name])}
+    return masks | map_masks(dataset, index)
+
+def map_masks(dataset:'DataSet', # Open
+    index:int,                   # Of an item
+) -> dict:                       # {modality: (H, W) bool}
+    "Where the sensors that have a map of each item see something in one."
+    return dataset.seen(index) if depth_modalities(dataset.card) else {}
+
+def seen_masks(dataset:'DataSet', # Open
+    index:int,                    # Of an item
+    images:list,                  # (H, W, C) each, of `dataset.modalities`, as the data set gives them
+) -> dict:                        # {modality: (H, W) bool}
     "Where each registered sensor, and each sensor of points, sees something in an item."
-    size = next(iter(images.values())).shape[:2]
-    clouds = [name for name,modality in card.modalities.items() if is_cloud(modality) and name in images]
-    return {**valid_masks(card, size), **{name: seen_points(images[name]) for name in clouds}}
+    return {**valid_masks(dataset.card, images[0].shape[:2]), **item_masks(dataset, index, images)}

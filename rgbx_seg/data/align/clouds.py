@@ -12,13 +12,13 @@ from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from ...core import RGBXError
-from .points import camera_arrays, cameras_file, depth_to_points, nearest_points
+from .points import (camera_arrays, cameras_file, depth_to_points, metres_of_one, nearest_points,
+                                        pose_of)
 from ..codecs import check_pixels, decode_file, file_bytes
 from ..modality import Modality
 
 # %% ../../../nbs/data/align/45_clouds.ipynb #19fe12c8
 _WHOLE = dict(splat=(2, 32), columns=(4, 64))   # {entry: (default, most)}
-_POSE = 'R','t','x_to_rgb'
 
 def _whole(raw, key, where):
     "A small whole number."
@@ -37,33 +37,18 @@ def _size(raw, where):
     check_pixels(where, *size)
     return list(size)
 
-def _pose(raw, where):
-    "R and t of P_x = R P_rgb + t."
-    given = [key for key in _POSE if key in raw]
-    if given == ['R', 't']: return raw['R'],raw['t']
-    if given != ['x_to_rgb']:
-        raise RGBXError(where, f"{', '.join(given) or 'no pose'}", 'R and t (P_x = R P_rgb + t), or x_to_rgb alone')
-    try: back = np.array(raw['x_to_rgb'], np.float64)
-    except (TypeError, ValueError, OverflowError): back = np.zeros(0)
-    if back.shape not in ((4, 4), (3, 4)):
-        raise RGBXError(f'{where}: x_to_rgb', str(raw['x_to_rgb'])[:120], '4 x 4 numbers: P_rgb = x_to_rgb P_x')
-    R = back[:3,:3].T
-    return R.tolist(),(-R@back[:3,3]).tolist()
 
 # %% ../../../nbs/data/align/45_clouds.ipynb #8bf713c0
 def cloud_calibration(raw:dict, # Entries of the JSON
     where:str='calibration',    # For messages
 ) -> dict:                      # Plain data: K_rgb, size_rgb, R, t, splat, columns; dist_rgb, K_x, unit, dist_x
     "The calibration of a sensor of points, checked."
-    R,t = _pose(raw, where)
+    R,t = pose_of(raw, where)
     arrays = camera_arrays(raw | dict(R=R, t=t), where, ('K_rgb', 'R', 't'))
     plain = {key: value.tolist() for key,value in arrays.items()} | dict(size_rgb=_size(raw, where))
     plain |= {key: _whole(raw, key, where) for key in _WHOLE}
     if 'K_x' not in arrays: return plain
-    unit = raw.get('unit')
-    if type(unit) in (int, float) and 0 < unit < 1e3: return plain | dict(unit=unit)
-    raise RGBXError(f'{where}: unit', str(unit)[:60],
-                    'metres of 1 in the depth images: 0.001 where they hold millimetres')
+    return plain | dict(unit=metres_of_one(raw.get('unit'), f'{where}: unit'))
 
 def read_calibration(file:Path # JSON
 ) -> dict:                     # As of `cloud_calibration`

@@ -104,21 +104,35 @@ def valid_mask(matrix:np.ndarray, # (3, 3), RGB to X
     height,width = size_rgb
     y,x = np.mgrid[:height,:width]
     across,down,depth = (matrix[k,0]*x+matrix[k,1]*y+matrix[k,2] for k in range(3))
-    slack = .5-1e-6
-    across,down = across/depth,down/depth
-    in_width = (across >= -slack) & (across <= size_x[1]-1+slack)
-    return in_width & (down >= -slack) & (down <= size_x[0]-1+slack) & (depth > 0)
+    return in_image(across/depth, down/depth, size_x) & (depth > 0)
 
 # %% ../../../nbs/data/align/00_geometry.ipynb #353b8bcb
 def _finer_averaged(image, matrix, size_rgb, nearest, limit=1.5):
     "The image and its matrix; averaged down where X has more than `limit` pixels per pixel of RGB."
     factor = scale_of(matrix, size_rgb)
     if nearest or factor <= limit: return image,matrix
+    shrunk,shrinking = averaged_down(image, factor)
+    return shrunk,shrinking@matrix
+
+def averaged_down(image:np.ndarray, # (h, w) or (h, w, c)
+    factor:float,                   # How many pixels become one, each way
+) -> tuple:                         # The smaller image, and the matrix to its pixels
+    "An image of fewer pixels, each the mean of those it covers."
     cv2 = cv2_()
     height,width = image.shape[:2]
     small = max(1, round(height/factor)),max(1, round(width/factor))
     shrunk = cv2.resize(image, small[::-1], interpolation=cv2.INTER_AREA).reshape(*small, *image.shape[2:])
-    return shrunk,resize_matrix((height, width), small)@matrix
+    return shrunk,resize_matrix((height, width), small)
+
+# %% ../../../nbs/data/align/00_geometry.ipynb #69b57f5d
+def in_image(across:np.ndarray, # x of places
+    down:np.ndarray,            # y of the same; nan is nowhere
+    size:tuple,                 # (height, width) of the image
+    slack:float=.5-1e-6,        # Pixels beyond the centres at its border that belong to it
+) -> np.ndarray:                # bool
+    "Which places lie inside an image."
+    in_width = (across >= -slack) & (across <= size[1]-1+slack)
+    return in_width & (down >= -slack) & (down <= size[0]-1+slack)
 
 # %% ../../../nbs/data/align/00_geometry.ipynb #f2810452
 def resize_matrix(size:tuple, # (height, width) before

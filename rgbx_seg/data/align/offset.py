@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 import numpy as np
 from ...core import RGBXError, cache_folder, cv2_, write_text
+from .apply import record_of
 from .clouds import is_cloud
 from .estimate import estimate
 from .geometry import corner_distances, coverage, resize_matrix
-from .record import alignment_from_dict, matrix_for
-from .run import of_one_size
+from .record import matrix_for
+from .run import item_depth, of_one_size
 from .structure import RigPairs, kind_of
 from .trust import Trust, trust
 from ..doctor_labels import SPARSE
@@ -93,10 +94,17 @@ def _pairs(dataset, names, modality):
     read = [item for item in read if np.ptp(item[2]) > 0 and np.isfinite(item[2]).all()]
     return of_one_size(read)[0] if read else []
 
-def _place(modality, size_rgb, size_x, where):
+def _place(record, size_rgb, size_x, where):
     "The matrix by which the reader puts X onto RGB."
-    if not modality.align or modality.align.get('applied'): return resize_matrix(size_rgb, size_x)
-    return matrix_for(alignment_from_dict(modality.align), size_rgb, size_x, where)
+    if record is None or record.applied: return resize_matrix(size_rgb, size_x)
+    return matrix_for(record, size_rgb, size_x, where)
+
+def _by_its_map(dataset, record, name, size, image):
+    "An item's X on RGB's pixels; nan where it sees nothing, which has no edges."
+    size_x = record.size_x if record.applied else image.shape[:2]
+    place = record.placed(size, size_x, name, item_depth(dataset, record, name))
+    if record.applied: return np.where(place.inside[...,None], image, np.nan)
+    return place.warp(image.astype(np.float32), outside=np.nan)
 
 def _spread(names, count):
     return [names[k] for k in np.unique(np.linspace(0, len(names)-1, min(count, len(names))).astype(int))]
@@ -123,11 +131,14 @@ def _measure(dataset, x, names, side):
     read = _pairs(dataset, names, x)
     if len(read) < 2 or min(*read[0][1].shape[:2], *read[0][2].shape[:2]) < _SMALLEST: return None
     rgb,images = ([item[k] for item in read] for k in (1, 2))
+    record = record_of(modality)
+    if record is not None and record.cameras is not None:
+        images = [_by_its_map(dataset, record, name, colour.shape[:2], image) for name,colour,image in read]
+        record = None                                       # they lie on RGB's pixels
     sizes = rgb[0].shape[:2],images[0].shape[:2]
-    H,px,judged = displaced(rgb, images, _place(modality, *sizes, f'{x} of {dataset.root}'), kind_of(x), side)
+    H,px,judged = displaced(rgb, images, _place(record, *sizes, f'{x} of {dataset.root}'), kind_of(x), side)
     return Offset(x, dataset.modalities[0], px, sizes[0][1], coverage(H, *sizes), judged, sizes[0] != sizes[1],
                   bool(modality.align))
-
 
 # %% ../../../nbs/data/align/65_offset.ipynb #842bd9a8
 _KEPT,_VERSION = 200,1
@@ -151,8 +162,9 @@ def _state(file):
 
 def _digest(dataset, x, names, side):
     "Of all that an answer follows from."
-    kinds = dataset.modalities[0],x
-    says = [repr(dataset.card.modalities[kind]) for kind in kinds]
+    record = record_of(dataset.card.modalities[x])
+    kinds = dataset.modalities[0],x,*([] if record is None or record.depth is None else [record.depth])
+    says = [repr(dataset.card.modalities.get(kind)) for kind in kinds]
     files = [_state(dataset.path(kind, name)) for name in names for kind in kinds]
     return hashlib.sha256(json.dumps([_VERSION, side, says, files]).encode()).hexdigest()[:32]
 

@@ -140,17 +140,58 @@ def matrix_from_points(points:np.ndarray, # (n, 4): x and y in RGB, x and y in X
 # %% ../../../nbs/data/align/40_points.ipynb #74d75da4
 _SHAPES = dict(K_rgb=(3, 3), K_x=(3, 3), R=(3, 3), t=(3,), dist_rgb=(5,), dist_x=(5,))
 _WANTED = 'JSON with K_rgb, K_x, R, t'
+_POSE = 'R','t','x_to_rgb'
+_ENTRIES = {*_SHAPES, *_POSE, 'plane', 'depth', 'unit', 'size_rgb', 'splat', 'columns'}
 
-def read_cameras(file:Path, # JSON: K_rgb, K_x, R, t in metres; optional dist_rgb, dist_x, plane {n, d}
+def read_cameras(file:Path, # JSON: K_rgb, K_x, R, t in metres; optional dist_rgb, dist_x, plane {n, d} or depth
 ) -> dict:                  # Arrays
     "The calibration of two cameras, checked."
-    raw = cameras_file(file)
-    cameras = camera_arrays(raw, file, ('K_rgb', 'K_x', 'R', 't'))
-    if not raw.get('plane'): return cameras
-    cameras |= dict(n=_array(raw['plane'], 'n', (3,), file), d=float(raw['plane'].get('d', 0)))
-    if cameras['d'] > 0 and np.linalg.norm(cameras['n']) > 0: return cameras
-    raise RGBXError(f'{file}: plane', dict(n=cameras['n'].tolist(), d=cameras['d']), 'n . P = d with d > 0 metres')
+    return two_cameras(cameras_file(file), file)
 
+# %% ../../../nbs/data/align/40_points.ipynb #e1f03e10
+def two_cameras(raw:dict, # Entries of the JSON
+    where:str,            # For messages
+    whole:bool=False,     # Does depth need its unit? In a record it does
+) -> dict:                # Arrays; n and d of a plane; the name of `depth`, and its `unit`
+    "The calibration of two cameras, and what is known of distances."
+    R,t = pose_of(raw, where)
+    cameras = camera_arrays(raw | dict(R=R, t=t), where, ('K_rgb', 'K_x', 'R', 't'))
+    if raw.get('plane') and raw.get('depth'):
+        raise RGBXError(where, 'a plane and depth', 'one of them', 'Depth tells the distance of every pixel')
+    if raw.get('plane'): return cameras | _plane(raw['plane'], where)
+    return cameras | _depth_entries(raw, where, whole)
+
+def _plane(raw, where):
+    "n and d of n . P = d."
+    n,d = _array(raw, 'n', (3,), f'{where}: plane'),_array(raw, 'd', (), f'{where}: plane')
+    if d > 0 and np.linalg.norm(n) > 0: return dict(n=n, d=float(d))
+    raise RGBXError(f'{where}: plane', dict(n=n.tolist(), d=float(d)), 'n . P = d with d > 0 metres')
+
+def _depth_entries(raw, where, whole):
+    "The modality of depth, and the metres of 1 in its images, where they are there."
+    if raw.get('depth') is None: return {}
+    name,unit = raw['depth'],raw.get('unit')
+    if not isinstance(name, str) or not name.strip():
+        raise RGBXError(f'{where}: depth', str(name)[:60], "the name of a modality, such as 'depth'")
+    if unit is None and not whole: return dict(depth=name)
+    return dict(depth=name, unit=metres_of_one(unit, f'{where}: unit'))
+
+def metres_of_one(unit:float, # As a calibration says it
+    where:str,                # For messages
+) -> float:
+    "What 1 in a depth image means, checked."
+    if type(unit) in (int, float) and 0 < unit < 1e3: return unit
+    raise RGBXError(where, str(unit)[:60], 'metres of 1 in the depth images: 0.001 where they hold millimetres')
+
+# %% ../../../nbs/data/align/40_points.ipynb #82a7ad81
+def plain_cameras(cameras:dict # Of `two_cameras`
+) -> dict:                     # Numbers, strings, lists and dicts alone
+    "The calibration as it stands in a file."
+    plain = {key: value.tolist() if isinstance(value, np.ndarray) else value
+             for key,value in cameras.items() if key not in ('n', 'd')}
+    return plain | dict(plane=dict(n=cameras['n'].tolist(), d=cameras['d'])) if 'n' in cameras else plain
+
+# %% ../../../nbs/data/align/40_points.ipynb #1624d355
 def cameras_file(file:Path # JSON
 ) -> dict:                 # What it says, unchecked
     "The entries of a calibration."
@@ -160,6 +201,28 @@ def cameras_file(file:Path # JSON
     except (ValueError, RecursionError) as problem: raise RGBXError(file, f'{problem}', _WANTED) from None
     if not isinstance(raw, dict): raise RGBXError(file, f'JSON of a {type(raw).__name__}', _WANTED)
     return raw
+
+def sensors_of(raw:dict, # Of `cameras_file`
+) -> dict:               # {modality: its entries}; {} where the file is for one sensor
+    "The sensors of a file for several; what stands beside their names holds for all of them."
+    names = [key for key,value in raw.items() if key not in _ENTRIES and isinstance(value, dict)]
+    common = {key: value for key,value in raw.items() if key in _ENTRIES}
+    return {name: common | raw[name] for name in names}
+
+def pose_of(raw:dict, # The entries of a calibration
+    where:str,        # For messages
+) -> tuple:           # R and t of P_x = R P_rgb + t
+    "The pose, whichever way round it is said."
+    given = [key for key in _POSE if key in raw]
+    if given == ['R', 't']: return raw['R'],raw['t']
+    if given != ['x_to_rgb']:
+        raise RGBXError(where, f"{', '.join(given) or 'no pose'}", 'R and t (P_x = R P_rgb + t), or x_to_rgb alone')
+    try: back = np.array(raw['x_to_rgb'], np.float64)
+    except (TypeError, ValueError, OverflowError): back = np.zeros(0)
+    if back.shape not in ((4, 4), (3, 4)):
+        raise RGBXError(f'{where}: x_to_rgb', str(raw['x_to_rgb'])[:120], '4 x 4 numbers: P_rgb = x_to_rgb P_x')
+    R = back[:3,:3].T
+    return R.tolist(),(-R@back[:3,3]).tolist()
 
 def camera_arrays(raw:dict, # The entries of a calibration
     where:str,              # For messages: the file they came from

@@ -9,11 +9,14 @@ __all__ = ['VERSION', 'Alignment', 'alignment_dict', 'alignment_from_dict', 'rea
 # %% ../../../nbs/data/align/50_record.ipynb #6d6f2b0e
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 import numpy as np
 from ...core import RGBXError, write_text
-from .geometry import check_matrix, corner_distances, coverage, resize_matrix, start_matrix, warp
+from .geometry import check_matrix, corner_distances, coverage, resize_matrix, start_matrix
+from .maps import RigMap, RigMatrix
+from .points import two_cameras
 from ..schema import fit_value, within
 
 # %% ../../../nbs/data/align/50_record.ipynb #b40d19f9
@@ -26,15 +29,39 @@ def _pair(value, where):
     if not good or max(value) > 10**5: raise RGBXError(where, repr(value)[:60], '[height, width] in pixels')
     return tuple(value)
 
+# %% ../../../nbs/data/align/50_record.ipynb #0801a216
+class _Placing:
+    "What follows from a record's matrix, or from its cameras."
+    @cached_property
+    def rig(self) -> dict:
+        "The calibration as arrays."
+        return two_cameras(self.cameras, f'alignment of {self.x!r}: cameras')
+    @property
+    def depth(self) -> str|None:
+        "The modality that tells the distances of each item, where a map per item counts."
+        return None if self.cameras is None else self.rig.get('depth')
+    def placed(self,
+        size:tuple,             # (height, width) of RGB's pictures
+        size_x:tuple,           # (height, width) of X's
+        where:str='X',          # For messages
+        depth:np.ndarray=None,  # (height, width), metres, 0: not known; of an item, where `depth` names a modality
+    ) -> RigMap|RigMatrix:
+        "Where X sees what is in pictures of these sizes."
+        H = matrix_for(self, size, size_x, where)
+        if self.cameras is None: return RigMatrix(H, size, size_x)
+        if self.depth is None: return RigMap(self.rig, (self.size_rgb, self.size_x), size, size_x)
+        if depth is not None: return RigMap(self.rig, (self.size_rgb, self.size_x), size, size_x, depth)
+        raise RGBXError(where, 'no depth', f'the {self.depth} of the same item: by it {self.x} lies on {self.rgb}')
+
 # %% ../../../nbs/data/align/50_record.ipynb #cdec632d
 @dataclass
-class Alignment:
+class Alignment(_Placing):
     "How the images of one X camera lie on those of RGB."
     x:str                   # Name of the modality
     H:np.ndarray            # (3, 3), pixels of RGB to pixels of X
     size_rgb:tuple          # (height, width)
     size_x:tuple            # (height, width)
-    model:str='affine'      # 'translation', 'similarity', 'affine' or 'homography'
+    model:str='affine'      # 'translation', 'similarity', 'affine', 'homography', or 'map': `cameras` say it
     method:str='search'     # 'search', 'points', 'cameras' or 'given'
     rgb:str='rgb'           # Name of the first modality
     outside:str='keep'      # Pixels of RGB without X: 'keep' the label, make it 'void', or 'crop' the pictures
@@ -44,6 +71,7 @@ class Alignment:
     check:dict = field(default_factory=dict)     # Of `Trust`, with the verdict
     seed:int=0              # Of the random numbers
     applied:bool=False      # Are the files of X on RGB's pixels already?
+    cameras:dict=None       # A calibration with a lens, or with depth, whose map counts; `H` is its summary
     def __post_init__(self):
         where = f'alignment of {self.x!r}'
         self.size_rgb,self.size_x = (_pair(size, f'{where}: {key}') for key,size in
@@ -51,6 +79,7 @@ class Alignment:
         self.H = check_matrix(self.H, self.size_rgb, self.size_x, where)
         if self.outside not in OUTSIDE: raise RGBXError(where, f'outside={self.outside!r}', "'keep', 'void' or 'crop'")
         if self.method not in _METHODS: raise RGBXError(where, f'method={self.method!r}', ', '.join(_METHODS))
+        if self.cameras is not None: two_cameras(self.cameras, f'{where}: cameras', True)
     @property
     def coverage(self) -> float:
         "The share of RGB that X sees."
@@ -61,8 +90,10 @@ class Alignment:
         return float(corner_distances(self.H, start_matrix(self.size_rgb, self.size_x), self.size_rgb).max())
     def __str__(self):
         told = f'{self.x} onto {self.rgb}: {self.model} by {self.method}'
+        if self.depth: told += f' and {self.depth}, another one for each item'
         if self.pairs: told += f' over {len(self.pairs)} pairs'
         told += f', corners move by up to {self.shift_px:.1f} px, X covers {self.coverage:.0%}'
+        if self.depth: told += f" at {self.check.get('metres', 0):.3g} m, the median"
         half = self.check.get('half')
         if half is not None: told += f', halves of the pairs agree within {half:.1f} px'
         return told+(f"; verdict: {self.check['verdict']}" if self.check else '')
@@ -70,7 +101,7 @@ class Alignment:
 # %% ../../../nbs/data/align/50_record.ipynb #32d5bc5c
 VERSION = 1
 _FORM = dict(x=str, model=str, method=str, rgb=str, outside=str, pairs=list[str], rho=float|None,
-             rho_pairs=list[float|None], check=dict, seed=int, applied=bool)
+             rho_pairs=list[float|None], check=dict, seed=int, applied=bool, cameras=dict|None)
 
 def alignment_dict(alignment:Alignment # Of one X
 ) -> dict:                             # Strings, numbers, lists and dicts alone
@@ -78,6 +109,7 @@ def alignment_dict(alignment:Alignment # Of one X
     extra = dict(version=VERSION, coverage=round(alignment.coverage, 4), shift_px=round(alignment.shift_px, 2))
     plain = asdict(alignment) | dict(H=alignment.H.tolist(), **extra)
     if not alignment.applied: del plain['applied']
+    if alignment.cameras is None: del plain['cameras']
     return plain
 
 def alignment_from_dict(data:dict, # Of `alignment_dict`
@@ -124,9 +156,10 @@ def aligned(image:np.ndarray,  # (h, w, c) of X
     fill:np.ndarray,           # Per channel: the value where X sees nothing
     nearest:bool=False,        # Depth, events: no mean of two pixels
     where:str='X',             # For messages
+    depth:np.ndarray=None,     # As of `Alignment.placed`
 ) -> np.ndarray:               # (height, width, c)
     "The image of X on RGB's pixels."
-    return warp(image, matrix_for(alignment, size_rgb, image.shape[:2], where), size_rgb, nearest, fill)
+    return alignment.placed(size_rgb, image.shape[:2], where, depth).warp(image, nearest, fill)
 
 def matrix_for(alignment:Alignment, # Of a camera
     size_rgb:tuple,                 # (height, width) of the files at hand

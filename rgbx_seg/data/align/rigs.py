@@ -6,6 +6,7 @@
 __all__ = ['write_rig']
 
 # %% ../../../nbs/data/align/05_rigs.ipynb #5617ee24
+import json
 from pathlib import Path
 import numpy as np
 from ...core import cv2_, write_text
@@ -54,30 +55,32 @@ def toy_rig(pairs:int,         # Pairs
     "Pairs of one rig."
     seen = size_rgb,size_x,margin,parallax
     made = [_rig_pair(seed+k, _condition(modality, k), modality, H, *seen) for k in range(pairs)]
-    return [rgb for rgb,*_ in made],[x for _,x,_ in made]
+    return [rgb for rgb,*_ in made],[x for _,x,*_ in made]
 
 # %% ../../../nbs/data/align/05_rigs.ipynb #5c1d0a12
 def _condition(modality, number):
     return None if modality == 'sar' else ('day', 'night')[number % 2]
 
-def _rig_pair(seed, condition, modality, H, size_rgb, size_x, margin, parallax):
-    "RGB, X and the label of one scene."
+def _rig_pair(seed, condition, modality, H, size_rgb, size_x, margin, parallax, nearest=None):
+    "RGB, X, the label and RGB's depth (mm, None without parallax) of one scene."
     canvas = tuple(round(margin*side) for side in size_rgb)
     top,left = ((big-small)//2 for big,small in zip(canvas, size_rgb))
     to_canvas = np.array([[1, 0, left], [0, 1, top], [0, 0, 1.]])@np.linalg.inv(H)
     scene = toy_scene(seed, condition, ('rgb', modality, *(['depth'] if parallax else [])), canvas)
     other = scene[modality]
-    if parallax: other = _seen_from_aside(other, scene['depth'], parallax*size_rgb[1])
+    if parallax: other = _seen_from_aside(other, scene['depth'], parallax*size_rgb[1], nearest)
     middle = slice(top, top+size_rgb[0]),slice(left, left+size_rgb[1])
-    return scene['rgb'][middle],_seen(other, to_canvas, size_x, modality in ('depth', 'event')),scene['label'][middle]
+    seen = _seen(other, to_canvas, size_x, modality in ('depth', 'event'))
+    return scene['rgb'][middle],seen,scene['label'][middle],scene['depth'][middle] if parallax else None
 
 # %% ../../../nbs/data/align/05_rigs.ipynb #5c1d0a02
-def _seen_from_aside(image, depth, pixels):
-    "The image (h, w) of a camera beside the first: near things (99 % of all nearness) move by so many pixels."
+def _seen_from_aside(image, depth, pixels, nearest=None):
+    "The image (h, w) of a camera beside the first: at `nearest` m, or 99 % of nearness, it moves by so many pixels."
     height,width = depth.shape
     known = depth > 0
     nearness = np.where(known, 1/np.where(known, depth, 1), 0)
-    shift = np.rint(pixels*np.minimum(nearness/np.quantile(nearness, .99), 1)).astype(int)
+    near = np.minimum(nearness/np.quantile(nearness, .99), 1) if nearest is None else nearness*nearest*1000
+    shift = np.rint(pixels*near).astype(int)
     rows,columns = np.mgrid[:height,:width]
     order = np.argsort(nearness, axis=None, kind='stable')       # near things come last and stay
     target = (columns-shift).ravel()[order]
@@ -88,6 +91,39 @@ def _seen_from_aside(image, depth, pixels):
     sides = [np.where((side >= 0) & (side < width), source[rows, side.clip(0, width-1)], -1) for side in (left, right)]
     distance = [np.where(side >= 0, nearness.ravel()[side], np.inf) for side in sides]
     return image.ravel()[np.where(distance[0] <= distance[1], *sides)]
+
+# %% ../../../nbs/data/align/05_rigs.ipynb #807f199d
+def rig_cameras(H:np.ndarray, # (3, 3), a similarity: where X sees what is far away
+    size_rgb:tuple,           # (height, width)
+    shift:float,              # Pixels of RGB by which things move at 1 m
+) -> dict:                    # As a file of cameras has it
+    "The calibration of a toy rig; the focal length is RGB's width."
+    focal = size_rgb[1]
+    K_rgb = np.array([[focal, 0, (size_rgb[1]-1)/2], [0, focal, (size_rgb[0]-1)/2], [0, 0, 1.]])
+    scale = np.hypot(*H[:2,0])
+    R = np.eye(3)
+    R[:2,:2] = H[:2,:2]/scale
+    K_x = H@K_rgb@R.T
+    return {key: values.tolist() for key,values in
+            dict(K_rgb=K_rgb, K_x=np.triu(K_x), R=R, t=R@[-shift/focal, 0, 0]).items()}
+
+def write_pairs(root:Path,   # A folder; it may be there
+    pairs:tuple,             # List of RGB images, list of X images, as `toy_rig` gives them
+    train:int=None,          # So many for training, the others are `val`; None: all
+    modality:str='thermal',  # Of the toy scenes
+    start:int=0,             # Number of the first
+) -> Path:                   # The folder
+    "Pairs as somebody has them: RGB/, Thermal/, lists, no card; Label/ says where RGB is bright."
+    root,x = Path(root),modality.capitalize()
+    for folder in ('RGB', x, 'Label'): (root/folder).mkdir(parents=True, exist_ok=True)
+    for k,(rgb,other) in enumerate(zip(*pairs), start):
+        images = dict(RGB=rgb[...,::-1], Label=(rgb.mean(2) > 100).astype(np.uint8)) | {x: encode(modality, other)}
+        for folder,image in images.items(): cv2_().imwrite(str(root/folder/f'{k:03}.png'), image)
+    names = sorted(file.stem for file in (root/'RGB').iterdir())
+    train = len(names) if train is None else train
+    lists = dict(train=names[:train]) | (dict(val=names[train:]) if train < len(names) else {})
+    for split,some in lists.items(): write_text(root/f'{split}.txt', ''.join(f'{name}\n' for name in some))
+    return root
 
 # %% ../../../nbs/data/align/05_rigs.ipynb #c3473f82
 def _seen(canvas, matrix, size, nearest):
@@ -105,18 +141,25 @@ def write_rig(root:Path,       # The folder to make
     size_rgb:tuple=(180, 240), # (height, width)
     size_x:tuple=(192, 256),   # (height, width)
     seed:int=1000,             # Of the first scene
+    nearest:float=None,        # Metres at which things move by `parallax`: also writes depth and cameras.json
 ) -> Path:                     # The folder, with a card.json
     "Write a toy rig as a data set."
     root = Path(root)
-    card = toy_card(('rgb', modality), size_rgb, splits=dict(train='train.txt', val='val.txt'))
+    names = 'rgb',modality,*['depth_raw']*(nearest is not None)
+    card = toy_card(names, size_rgb, splits=dict(train='train.txt', val='val.txt'))
     folders = [m.folder for m in card.modalities.values()]+[card.layout.label_folder]
     for folder in folders: (root/folder).mkdir(parents=True)
     for split,numbers in (('train', range(n[0])), ('val', range(n[0], sum(n)))):
         items = {k: f"{k:04}_{_condition(modality, k) or 'clear'}" for k in numbers}
         for k,item in items.items():
-            rgb,x,label = _rig_pair(seed+k, _condition(modality, k), modality, H, size_rgb, size_x, 1.5, parallax)
-            for folder,image in zip(folders, (rgb[...,::-1], encode(modality, x), label)):
+            rgb,x,label,depth = _rig_pair(seed+k, _condition(modality, k), modality, H, size_rgb, size_x, 1.5, parallax,
+                                          nearest)
+            images = rgb[...,::-1],encode(modality, x),*([] if nearest is None else [depth.astype(np.uint16)]),label
+            for folder,image in zip(folders, images):
                 cv2_().imwrite(str(root/folder/f'{item}.png'), image)
         write_text(root/f'{split}.txt', ''.join(f'{item}\n' for item in items.values()))
     card.save(root/'card.json')
+    if nearest is not None:
+        cameras = rig_cameras(H, size_rgb, parallax*size_rgb[1]*nearest) | dict(depth='depth_raw')
+        write_text(root/'cameras.json', json.dumps(cameras))
     return root

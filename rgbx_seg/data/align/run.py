@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 from ...core import RGBXError, atomic_path, bar, choose, cv2_, write_text
 from .apply import fill_values
+from .clouds import is_cloud
 from .estimate import estimate
-from .geometry import valid_mask
 from .points import (cameras_file, disparity, matrix_from_cameras, matrix_from_points,
-                                        read_cameras, read_points)
-from .record import Alignment, aligned, read_alignment, write_alignment
+                                        plain_cameras, read_cameras, read_points)
+from .record import Alignment, read_alignment, write_alignment
 from .structure import RigPairs, kind_of
 from .trust import likely_cause, trust
 from ..files import raw_image
+from ..items import depth_metres
 from ..names import split_names
 from ..open import open_data
 
@@ -36,12 +37,12 @@ class AlignSettings:
 
 # %% ../../../nbs/data/align/60_run.ipynb #14499810
 def _sensor(dataset, modality):
-    "The modality to register, and the first modality."
+    "The modality to register."
     first,*others = dataset.modalities
     loose = [name for name in others if dataset.card.modalities[name].align is None]
     if modality is not None:
-        return first,choose(modality, {name: name for name in others}, f'modality of {dataset.root}, after {first}:')
-    if len(loose) == 1: return first,loose[0]
+        return choose(modality, {name: name for name in others}, f'modality of {dataset.root}, after {first}:')
+    if len(loose) == 1: return loose[0]
     raise RGBXError(f'modalities of {dataset.root}', ', '.join(dataset.modalities), 'one X to register at a time',
                     f"Name it: --x {(loose or others or ['thermal'])[0]}")
 
@@ -119,15 +120,68 @@ def _from_points(file, first, modality, sizes, model, seed):
     check = dict(points=len(points), inliers=float(inliers.mean()), verdict='yes')
     return Alignment(modality, H, *sizes, model, 'points', first, check=check, seed=seed)
 
-def _from_cameras(file, first, modality, sizes):
-    "The record of a calibration."
+# %% ../../../nbs/data/align/60_run.ipynb #0404fe57
+def _from_cameras(file, dataset, read, modality, sizes):
+    "The record of a calibration; where it knows a lens, or depth, with the map that this makes."
     cameras = read_cameras(file)
+    about = modality,matrix_from_cameras(cameras),*sizes,'homography','cameras',dataset.modalities[0]
+    if 'depth' in cameras: return _with_depth(cameras, file, dataset, read, about)
+    bent = any(np.any(cameras[lens]) for lens in ('dist_rgb', 'dist_x') if lens in cameras)
+    held = dict(model='map', cameras=plain_cameras(cameras)) if bent else {}
+    return replace(Alignment(*about, check=_far(cameras)), **held)
+
+def _far(cameras):
+    "What a calibration leaves open: the disparities of near things, where no plane is given."
     off = {metres: round(disparity(cameras, metres), 2) for metres in (2, 5, 10, 50)} if 'n' not in cameras else {}
     if off:
         print('far things lie on each other; off are '
               + ', '.join(f'{px:g} px at {metres} m' for metres,px in off.items()))
-    check = dict(disparity_px={str(metres): px for metres,px in off.items()}, verdict='yes')
-    return Alignment(modality, matrix_from_cameras(cameras), *sizes, 'homography', 'cameras', first, check=check)
+    return dict(disparity_px={str(metres): px for metres,px in off.items()}, verdict='yes')
+
+# %% ../../../nbs/data/align/60_run.ipynb #63449a03
+_NO_DISTANCE = 'hha','disparity'   # decoders of depth files that give no distance
+
+def _depth_of(cameras, file, dataset, modality):
+    "(the modality of depth, the metres of 1 in it) that a calibration names, checked."
+    name,where = cameras['depth'],f'{file}: depth'
+    every = dataset.card.modalities | dataset.beside
+    others = {key: m for key,m in every.items() if key not in (dataset.modalities[0], modality)}
+    depth = choose(name, others, f'modality of {dataset.root} with the depth of {dataset.modalities[0]}:')
+    if depth.align is not None and not is_cloud(depth):
+        raise RGBXError(where, f'{name} is itself of another camera', "depth of RGB's own pixels",
+                        'A depth camera beside RGB is read as points: K_x and unit in its own --cameras')
+    decoder = (depth.decode or '').partition(':')[0]
+    if decoder in _NO_DISTANCE: raise RGBXError(where, f'{name} is read by {decoder!r}', 'files of distances')
+    scale = replace(depth, bits=32, mean=None, std=None, odd=()).scale
+    known = scale.gain if scale.unit == 'm' and not scale.offset else None
+    unit = 1. if is_cloud(depth) else cameras.get('unit') or known
+    if unit is not None: return depth,unit
+    raise RGBXError(where, f'{name} of no known unit', 'metres',
+                    f'"unit": 0.001 in {file} where 1 in its files is a millimetre')
+
+def item_depth(dataset:'DataSet', # Open
+    record:Alignment,             # Of a modality
+    name:str,                     # Of an item
+) -> np.ndarray:                  # (height, width), metres; None: the record needs none
+    "What a record needs of an item besides its own image."
+    if record.depth is None: return None
+    depth = (dataset.card.modalities | dataset.beside)[record.depth]
+    return depth_metres(dataset.path(record.depth, name), depth, record.rig['unit'], record.size_rgb)
+
+# %% ../../../nbs/data/align/60_run.ipynb #ecd9ca7a
+def _with_depth(cameras, file, dataset, read, about):
+    "The record of a map per item; `H` is that of the median distance."
+    depth,unit = _depth_of(cameras, file, dataset, about[0])
+    names = [name for name,*_ in read]
+    every = [depth_metres(dataset.path(depth.name, name), depth, unit, about[2]) for name in names[:16]]
+    values = np.concatenate([image[image > 0] for image in every])
+    if not len(values): raise RGBXError(f'{file}: depth', f'no distance in {names[0]} ...', 'metres above 0')
+    metres = float(np.median(values))
+    held = dict(model='map', cameras=plain_cameras(cameras | dict(unit=unit)))
+    H = matrix_from_cameras(cameras | dict(n=np.array([0, 0, 1.]), d=metres))
+    record = replace(Alignment(about[0], H, *about[2:]), **held)
+    seen = [record.placed(about[2], about[3], about[0], image).inside.mean() for image in every]
+    return replace(record, check=dict(verdict='yes', metres=metres, seen=float(np.mean(seen))))
 
 # %% ../../../nbs/data/align/60_run.ipynb #1e3d8be6
 def _refuse(record, force):
@@ -204,7 +258,6 @@ def _resample(dataset, record):
     "Write the warped files of all splits."
     root,x,endings = dataset.root,record.x,set()
     nearest = kind_of(x) in ('depth', 'event')
-    inside = valid_mask(record.H, record.size_rgb, record.size_x)
     names = sorted({name for split in dataset.card.splits for name in split_names(root, dataset.card, split)})
     for name in bar(names):
         stored = raw_image(dataset.path(x, name))                # colours in OpenCV's order
@@ -212,8 +265,10 @@ def _resample(dataset, record):
         fill = _stored_fill(dataset.card.modalities[x], stored)[::-1]
         ending = '.png' if stored.dtype in (np.uint8, np.uint16) and stored.shape[2] in (1, 3, 4) else '.npy'
         endings.add(ending)
-        _write(root/f'{x}_aligned'/f'{name}{ending}', aligned(stored, record, record.size_rgb, fill, nearest, name))
-        if record.coverage < .999: _write(root/f'{x}_valid'/f'{name}.png', inside.astype(np.uint8)*255)
+        place = record.placed(record.size_rgb, stored.shape[:2], name, item_depth(dataset, record, name))
+        _write(root/f'{x}_aligned'/f'{name}{ending}', place.warp(stored, nearest, fill))
+        if record.depth or record.coverage < .999:
+            _write(root/f'{x}_valid'/f'{name}.png', place.inside.astype(np.uint8)*255)
     card = _own_card(dataset, root)
     file = f'{x}_aligned/alignment.json'
     write_alignment(root/file, replace(record, applied=True))
@@ -240,12 +295,12 @@ def align_data(data:str,      # Folder, or open data set
     settings = AlignSettings(**settings)
     if cameras and not points: _check_two_cameras(cameras, data)
     dataset = open_data(data, 'train', labels=False)
-    first,x = _sensor(dataset, x)
+    x = _sensor(dataset, x)
     if how == 'resample': _check_plain(dataset.card.modalities[x])
     if how == 'resample': _check_empty(dataset.root/f'{x}_aligned', settings.force)
     read,others = rig_items(dataset, x, pairs, settings.only)
     if others: print(f"left out, of another size: {', '.join(others[:5])}{' ...' if len(others) > 5 else ''}")
-    record = _estimated(read, first, x, model, points, cameras, start, settings, seed)
+    record = _estimated(dataset, read, x, model, points, cameras, start, settings, seed)
     file = dataset.root/('alignment.json' if len(dataset.modalities) == 2 else f'alignment_{x}.json')
     for path in {file, Path(out)/file.name if out else file}: write_alignment(path, record)
     _refuse(record, settings.force)
@@ -254,12 +309,13 @@ def align_data(data:str,      # Folder, or open data set
     return record
 
 # %% ../../../nbs/data/align/60_run.ipynb #0c6a9f75
-def _estimated(read, first, modality, model, points, cameras, start, settings, seed):
+def _estimated(dataset, read, modality, model, points, cameras, start, settings, seed):
     "The record by the way that the user chose."
+    first = dataset.modalities[0]
     sizes = read[0][1].shape[:2],read[0][2].shape[:2]
     if points and cameras: raise RGBXError('align', '--points and --cameras', 'one of them')
     if points: record = _from_points(points, first, modality, sizes, model, seed)
-    elif cameras: record = _from_cameras(cameras, first, modality, sizes)
+    elif cameras: record = _from_cameras(cameras, dataset, read, modality, sizes)
     elif _same_image(read): record = _copied(read, first, modality, sizes)
     else:
         if len(read) < 2 and not settings.force:
