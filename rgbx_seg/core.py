@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RGBXError', 'nearest', 'names_beside', 'choose', 'process_lives', 'sweep_parts', 'atomic_path', 'write_text',
-           'Stopped', 'leave_signals', 'worker_error', 'is_offline', 'cache_folder', 'set_seed', 'shows_bars', 'bar',
-           'constant_result', 'need', 'cv2_', 'short', 'repo_root']
+           'Stopped', 'leave_signals', 'check_workers', 'worker_error', 'is_offline', 'cache_folder', 'set_seed',
+           'shows_bars', 'bar', 'constant_result', 'need', 'cv2_', 'short', 'repo_root']
 
 # %% ../nbs/00_core.ipynb #fcd39f8e
 import contextlib, difflib, errno, importlib, math, os, random, re, signal, socket, sys, tempfile, time, zlib
@@ -191,6 +191,14 @@ def _end_workers():
 
 Finalize(None, _end_workers, exitpriority=0)        # before Python's one signal and its wait without end
 
+def check_workers(number:int # Asked for
+) -> int:                    # The same
+    "As many reading processes as a machine bears; more are `RGBXError`."
+    most = max(16, 4*(os.cpu_count() or 1))
+    if isinstance(number, int) and 0 <= number <= most: return number
+    raise RGBXError('workers', repr(number), f'a whole number from 0 to {most}, four for a processor of this machine',
+                    'Two to eight are usual (--workers 4)')
+
 def worker_error(error:RuntimeError # From torch's loader, or from anywhere
 ) -> RGBXError:                     # None where it is about something else
     "What to say of a reading process that ended."
@@ -214,7 +222,7 @@ def cache_folder() -> Path: # RGBX_SEG_CACHE, or one of the user's
 def set_seed(seed:int): # Any non-negative integer
     "Seed `random`, numpy and torch (all devices)."
     import torch
-    if seed < 0: raise RGBXError('seed', seed, 'a whole number from 0')
+    if not 0 <= seed < 2**63: raise RGBXError('seed', seed, 'a whole number from 0, below 2**63')
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

@@ -10,7 +10,7 @@ import copy
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
-from .align.apply import with_alignments
+from .align.apply import depth_modalities, with_alignments
 from .annotations import annotated_label, annotation_form
 from .cards import Card
 from .decoders import read_modality
@@ -62,7 +62,7 @@ class _Files(_Items):
                 return self.root/folder
             ending = self.card.layout.label_ext
         else:
-            modality = self.card.modalities[kind]
+            modality = self.card.modalities.get(kind) or depth_modalities(self.card)[kind]
             pattern,folder,ending = modality.path,modality.folder,modality.ext
         if pattern: path = self.root/fill_pattern(pattern, name)
         else: path = self.root/folder/(name+(ending or '.*'))
@@ -139,10 +139,11 @@ class _Labels(_LabelFiles):
 # %% ../../nbs/data/10_folder.ipynb #c6ab48a6
 class _Complete(_Labels):
     "Is everything there, and in order?"
-    def missing(self, kinds:list=None, # Modalities; None: all, and the labels
+    def missing(self, kinds:list=None, # Modalities; None: all, and the labels. With depth that others need
     ) -> dict:                         # {item: [(kind, file), ...]}
         "Items with a file that is not there."
-        kinds = [*self.modalities, *['label']*self.labels] if kinds is None else kinds
+        labels = ['label']*(self.labels and kinds is None)
+        kinds = dict.fromkeys([*(self.modalities if kinds is None else kinds), *depth_modalities(self.card), *labels])
         gone = {name: [(kind, path) for kind in kinds if not (path := self.path(kind, name)).is_file()]
                 for name in self.names}
         return {name: files for name,files in gone.items() if files}
@@ -153,7 +154,7 @@ class _Complete(_Labels):
         gone = self.missing()
         if not gone: return self
         left = [name for name in self.names if name not in gone]
-        if not skip or not left: raise all_missing(gone, self.modalities[0])
+        if not skip or not left: raise all_missing(gone, self.modalities[1:])
         lacking = first_names(list(gone))
         print(f'left out {len(gone)} of {len(self)} items of {self.split}, which lack a file: {lacking}')
         return self.subset(left, self.split)
@@ -177,7 +178,14 @@ class _Read(_Complete):
         return self._done(item, name, self.mask(name) if self.labels else None)
 
     def _item(self, name, read):
-        return read_item({kind: self.path(kind, name) for kind in self.card.modalities}, self.card, read)
+        kinds = dict.fromkeys([*self.card.modalities, *depth_modalities(self.card)])
+        return read_item({kind: self.path(kind, name) for kind in kinds}, self.card, read)
+
+    def seen(self, index:int # Index
+    ) -> dict:               # {modality: (H, W) bool}
+        "Where the sensors that have a map of each item see something of one."
+        name = self.name(range(len(self))[index])
+        return self._item(name, lambda kind, memo: self.read(kind, name, memo)).seen()
 
     def _done(self, item, name, mask):
         "With its label."
@@ -205,6 +213,7 @@ class DataFolder(_Read):
     _new_ids = None   # After `read_as`: train id -> train id
     taken = ''        # What `open_data` took the folder for
     archive = ()      # Modalities, or 'label', that lie in one file for all items
+    beside = {}       # {name: `Modality`} of the card that were not asked for
     def __init__(self,
         root:Path,            # The folder of the data set
         split:str='train',    # A split of the card; 'all': every file of the first modality
@@ -218,8 +227,8 @@ class DataFolder(_Read):
                             'card=folder_card(...) says what is where; `open_data` proposes one')
         card = get_card(self.root/'card.json' if card is None else card)
         modalities = modalities or card.layout.default
-        self.card = card if modalities is None else card.select(modalities)
-        self.card = with_alignments(self.card, self.root)
+        self.card = with_alignments(card if modalities is None else card.select(modalities), self.root, card)
+        self.beside = {name: m for name,m in card.modalities.items() if name not in self.card.modalities}
         self.modalities = tuple(self.card.modalities)
         has_labels = card.layout.label_folder is not None or card.layout.label_path is not None
         self.labels = labels and has_labels and split not in card.layout.unlabelled

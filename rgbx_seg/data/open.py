@@ -14,8 +14,9 @@ from .align.clouds import is_cloud
 from .known_cards import CARDS, get_card
 from .cards import Card, DataSet
 from .folder import DataFolder
-from .names import existing_folder, split_names
+from .names import existing_folder, names_without_rgb, split_names
 from .item_files import ItemFiles
+from .items import first_names
 from .propose import divide, propose_card, told_folders
 from .reading import Reading
 from .sets.base import layout_of
@@ -308,6 +309,14 @@ def _describe_items(dataset):
     return f"{sum(parts)} items, no lists: {'/'.join(map(str, parts))} by seed 0"
 
 # %% ../../nbs/data/40_open.ipynb #74bf32e6
+def _alone(dataset):
+    "Notes on files of a sensor that belong to no item, where items are what is found in the folders."
+    card = dataset.card
+    if isinstance(card.splits.get(dataset.split, {}), str|list) or any(map(is_cloud, card.modalities.values())):
+        return []
+    return [f'{len(names)} files of {name} without one of {dataset.modalities[0]} are no items: {first_names(names)}'
+            for name,names in names_without_rgb(dataset.root, card).items() if name in dataset.modalities]
+
 def describe(dataset:DataSet # Open
 ) -> str:                    # One line
     "What was taken for what: the first line of every command."
@@ -320,4 +329,5 @@ def describe(dataset:DataSet # Open
     parts.append(_describe_labels(card))
     if not card.layout.classification: parts.append(_describe_items(dataset))
     line = f"data {dataset.root.name}: {dataset.taken or card.name}: {', '.join(parts)}"
-    return '\n  '.join([line, *card.facts.notes]) if 'proposed' in dataset.taken else line
+    if 'proposed' in dataset.taken: return '\n  '.join([line, *card.facts.notes])
+    return '\n  '.join([line, *_alone(dataset)])

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader
-from ..core import RGBXError, bar, choose, cv2_, leave_signals, worker_error
-from ..data.align.apply import registrations, valid_masks
-from ..data.align.clouds import is_cloud, seen_points
+from ..core import RGBXError, bar, check_workers, choose, cv2_, leave_signals, worker_error
+from ..data.align.apply import item_masks, registrations, valid_masks
+from ..data.align.clouds import is_cloud
 from ..data.folder import DataFolder
 from .calibration import confidence_of, count_bins, no_bins
 from .inference import as_run, infer, infer_mask, model_inputs, named, open_for, real_names
@@ -80,8 +80,8 @@ def _as_it_is(item): return item
 
 def _groups(dataset, share, num_workers, protocol, bs):
     "The items of a share, read one by one and stacked where the protocol can have them together."
-    loader = DataLoader(_Share(dataset, share), batch_size=None, collate_fn=_as_it_is, num_workers=num_workers,
-                        worker_init_fn=leave_signals)
+    loader = DataLoader(_Share(dataset, share), batch_size=None, collate_fn=_as_it_is,
+                        num_workers=check_workers(num_workers), worker_init_fn=leave_signals)
     return _batches(loader, 1 if protocol.mode=='slide' or protocol.arithmetic else bs)
 
 def _batches(items, bs):
@@ -164,16 +164,11 @@ def _nearest(array, size):
 # %% ../../nbs/evaluation/32_evaluate.ipynb #9ffdd49d
 class _Parts:
     "Both sides of the border of what a registered sensor sees."
-    def _regions(self, images):
-        "{modality: (H, W) bool} of an item: what each registered sensor sees, and each sensor of points."
-        clouds = {name: seen_points(image) for name,image in zip(self.dataset.modalities, images)
-                  if name in self.clouds}
-        return {**self.seen(images[0].shape[:2]), **clouds}
-
-    def _in_parts(self, images, prediction, labels, weight, counts):
-        "Count an item on both sides of the border of what each of them sees."
+    def _in_parts(self, index, images, prediction, labels, weight, counts):
+        "Count an item on both sides of the border of what each registered sensor sees, and each sensor of points."
         if not self.parts: return
-        for modality,seen in self._regions(images).items():
+        regions = self.seen(images[0].shape[:2]) | item_masks(self.dataset, index, images)
+        for modality,seen in regions.items():
             if self.registered[modality] != 'keep': continue
             seen = _nearest(seen.astype(np.uint8), labels.shape) > 0
             inside = np.where(seen, labels, self.how['ignore']).astype(np.int64)
@@ -198,7 +193,7 @@ class _Counted(_Parts):
         try: counts = self._new().add(prediction, labels.astype(np.int64), weight).counts
         except RGBXError as e: raise RGBXError(name, e.found, e.expected, e.fix) from e
         self.matrices[condition].counts += counts
-        self._in_parts(images, prediction, labels, weight, counts)
+        self._in_parts(index, images, prediction, labels, weight, counts)
         flat = counts.reshape(-1)
         at = flat.nonzero()[:,0]
         key = name if name not in self.images else f'{name} #{index}'
@@ -236,8 +231,8 @@ class _Count(_Counted):
         self.bins = {condition: no_bins() for condition in self.matrices} if sure else {}
         self.seen = lru_cache(4)(partial(valid_masks, dataset.card))    # one size after the other
         self.registered = {name: record.outside for name,record in registrations(dataset.card).items()}
-        self.clouds = {name for name,modality in dataset.card.modalities.items() if is_cloud(modality)}
-        self.registered |= dict.fromkeys(self.clouds, 'keep')
+        clouds = [name for name,modality in dataset.card.modalities.items() if is_cloud(modality)]
+        self.registered |= dict.fromkeys(clouds, 'keep')
         apart = [name for name,fate in self.registered.items() if fate == 'keep']
         self.parts = {f'{side} {name}': self._new() for name in apart for side in ('inside', 'outside')}
     def _new(self): return ConfusionMatrix(len(self.dataset.card.classes), **self.how)

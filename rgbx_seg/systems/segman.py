@@ -81,46 +81,61 @@ SEGMAN_IMAGENET = Format('SegMAN ImageNet classifier',
                          _without_head)
 for _format in (SEGMAN, SEGMAN_IMAGENET): FORMATS(_format.name)(_format)
 
-# %% ../../nbs/systems/20_segman.ipynb #6f256826
-def _same_sizes(found, hidden, variant):
-    "Are these the sizes of a variant? Hidden widths are compared as numbers of channels, not as ratios."
-    return (all(found[key] == variant[key] for key in ('dims', 'depths', 'heads', 'windows'))
-            and found['layer_scale'] == variant.get('layer_scale', False)
-            and hidden == [int(ratio*dim+1e-6) for ratio,dim in zip(variant['ffn'], variant['dims'])])
+# %% ../../nbs/systems/20_segman.ipynb #dac7eebe
+_STAGES = (0, 2, 4, 6)   # of the published list of layers; what is between them halves the maps
+
+def _encoder_shapes(shapes):
+    "(channels of the image, settings of `segman_encoder`, inner widths of the MLPs) of published tensors."
+    first = [f'layers.{i}.blocks.0.' for i in _STAGES]
+    try:
+        dims = [shapes[block+'norm1.weight'][0] for block in first]
+        biases = [shapes[block+'token_mixer.rpb.0'] for block in first]
+        inner = [shapes[block+'mlp.fc1.weight'][0] for block in first]
+        in_channels = shapes['patch_embed.0.weight'][1]
+    except KeyError as e:
+        raise RGBXError('SegMAN checkpoint', f'no tensor {e}', 'names of a SegMAN classifier or segmentor') from None
+    depths = [len({key.split('.')[3] for key in shapes if key.startswith(f'layers.{i}.blocks.')}) for i in _STAGES]
+    settings = dict(dims=tuple(dims), depths=tuple(depths), heads=tuple(bias[0] for bias in biases),
+                    windows=tuple((bias[1]+1)//2 for bias in biases), ffn=tuple(n/d for n,d in zip(inner, dims)),
+                    layer_scale='layers.0.blocks.0.layer_scale1.weight' in shapes)
+    return in_channels,settings,inner
+
+def _variant_of(settings, inner):
+    "Name of the variant with these settings, or None."
+    plain = ('dims', 'depths', 'heads', 'windows')
+    for name,variant in SEGMAN_VARIANTS.items():
+        widths = [int(factor*dim+1e-6) for factor,dim in zip(variant['ffn'], variant['dims'])]
+        scaled = variant.get('layer_scale', False)
+        if (all(settings[key] == variant[key] for key in plain) and settings['layer_scale'] == scaled
+            and inner == widths): return name
+    return None
 
 def segman_config(weights:dict, # `{published name: tensor or array}`
 ) -> dict: # `variant` or `None`, `encoder_kw`, `num_classes`, `head_kw` (`None`: a classifier), `in_channels`
     "The network a SegMAN checkpoint belongs to, read from its shapes; `RGBXError` if it is none."
-    sd = {key.removeprefix('backbone.'): tuple(value.shape) for key,value in weights.items()}
-    b = 'layers.{}.blocks.0.'.format
-    try:
-        dims = tuple(sd[b(i)+'norm1.weight'][0] for i in (0,2,4,6))
-        rpb = [sd[b(i)+'token_mixer.rpb.0'] for i in (0,2,4,6)]
-        hidden = [sd[b(i)+'mlp.fc1.weight'][0] for i in (0,2,4,6)]
-        in_channels = sd['patch_embed.0.weight'][1]
-    except KeyError as e:
-        raise RGBXError('SegMAN checkpoint', f'no tensor {e}', 'names of a SegMAN classifier or segmentor') from None
-    depths = tuple(len({k.split('.')[3] for k in sd if k.startswith(f'layers.{i}.blocks.')}) for i in (0,2,4,6))
-    enc = dict(dims=dims, depths=depths, heads=tuple(r[0] for r in rpb), windows=tuple((r[1]+1)//2 for r in rpb),
-               ffn=tuple(h/d for h,d in zip(hidden, dims)), layer_scale='layers.0.blocks.0.layer_scale1.weight' in sd)
-    variant = next((name for name,sizes in SEGMAN_VARIANTS.items() if _same_sizes(enc, hidden, sizes)), None)
-    last = sd.get('decode_head.conv_seg.weight') or sd.get('classifier.4.weight') or (None,)
-    head = None
-    if 'decode_head.conv_seg.weight' in sd: head = dict(width=last[1], proj=sd['decode_head.linear_c2.proj.weight'][0])
-    return dict(variant=variant, encoder_kw={} if variant else enc, num_classes=last[0], head_kw=head,
+    shapes = {key.removeprefix('backbone.'): tuple(value.shape) for key,value in weights.items()}
+    in_channels,settings,inner = _encoder_shapes(shapes)
+    variant = _variant_of(settings, inner)
+    last = shapes.get('decode_head.conv_seg.weight')
+    head = dict(width=last[1], proj=shapes['decode_head.linear_c2.proj.weight'][0]) if last else None
+    num_classes = (last or shapes.get('classifier.4.weight') or (None,))[0]
+    return dict(variant=variant, encoder_kw={} if variant else settings, num_classes=num_classes, head_kw=head,
                 in_channels=in_channels)
 
+# %% ../../nbs/systems/20_segman.ipynb #6f256826
 def segman_from(weights:str, # Path of a published checkpoint, or its `{name: tensor}`
 ) -> nn.Module:          # A `RGBXSegmenter` or a `SegMANClassifier`, loaded, in evaluation mode
     "Build the network that a SegMAN checkpoint was made for, and load it."
-    sd = unwrap(weights) if isinstance(weights, dict) else read_weights(weights)
-    c = segman_config(sd)
-    variant = c['variant'] or 'segman_t'
-    if c['head_kw'] is None:
-        m = SegMANClassifier(variant, c['num_classes'] or 1000, in_channels=c['in_channels'], **c['encoder_kw'])
-    else: m = segman_model(variant, c['num_classes'], c['in_channels'], c['encoder_kw'] or None, c['head_kw'])
-    load_published(m, sd)
-    return m.eval()
+    state_dict = unwrap(weights) if isinstance(weights, dict) else read_weights(weights)
+    found = segman_config(state_dict)
+    variant,settings = found['variant'] or 'segman_t',found['encoder_kw']
+    if found['head_kw'] is None:
+        classes = found['num_classes'] or 1000
+        model = SegMANClassifier(variant, classes, in_channels=found['in_channels'], **settings)
+    else:
+        model = segman_model(variant, found['num_classes'], found['in_channels'], settings or None, found['head_kw'])
+    load_published(model, state_dict)
+    return model.eval()
 
 # %% ../../nbs/systems/20_segman.ipynb #bfe8371e
 def _imagenet(variant, bs, lr, drop_path, part, score, precision='fp16'):

@@ -64,7 +64,7 @@ class _SeenItem(_ItemOf):
         if all(modality.align is None for modality in self.mods): return {}
         index,epoch = self.place(index, epoch)
         *images,mask = self.ds[index]
-        masks = seen_masks(self.card, dict(zip(self.modalities, images)))
+        masks = seen_masks(self.ds, index, images)
         if self.augment is None or not masks: return masks
         seen = [np.uint8(255)*mask[...,None] for mask in masks.values()]
         kinds = [Modality(f'where {name} sees', 'none', channels=1) for name in masks]
