@@ -27,7 +27,7 @@ from .callbacks.freeze import KeepFrozen, freeze, trained_parameters
 from .groups import optimizer
 from .callbacks.guards import batch_error, memory_error, nonfinite_error, rehearse
 from .callbacks.logs import EpochLines, StepLog
-from .callbacks.track import check_trackers, need_tracker
+from .callbacks.track import check_tracker, check_trackers
 from .callbacks.stop import StopWhenAsked, remembering
 from .folder import check_folder, files_of_run, run_lock
 from .losses import SegLoss
@@ -244,8 +244,9 @@ def train_run(
     cbs = settings.pop('cbs', None) or []
     rate = schedule if isinstance(schedule, LRSchedule) else LRSchedule(schedule, warmup)
     with distributed(next(model.parameters()).device) as (rank,world):
-        if not rank: check_folder(out, resume, force)
-        for name in run.track: need_tracker(name)                                # before anything is written
+        if not rank:
+            check_folder(out, resume, force)
+            for name in run.track: check_tracker(name)                           # before anything is written
         with contextlib.nullcontext() if rank else run_lock(out):
             set_seed(seed+rank)                                                  # processes draw different dropout ...
             for i,dl in enumerate(dls.loaders): dl.rng = random.Random(seed+i)   # ... and the same order
