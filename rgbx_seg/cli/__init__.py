@@ -54,13 +54,17 @@ def _block(where, found, expected='', fix=''):
     rows = [('found', found), ('expected', expected), ('do', fix)]
     return '\n'.join([f'error: {where}'] + [f'  {name:9} {text}' for name,text in rows if text])
 
+def _is_memory(text):
+    "Does torch say that nothing is left? On a processor in words alone."
+    return "can't allocate memory" in text or 'not enough memory' in text
+
 def _explain(error):
     "An exception in the words of a block."
     if isinstance(error, RGBXError): return _block(error.where, error.found, error.expected, error.fix)
     if isinstance(error, OSError) and error.errno:
         expected,fix = _SYSTEM.get(error.errno, ('a path that can be read or written', ''))
         return _block(error.filename or 'a file that was to be written', error.strerror, expected, fix)
-    if isinstance(error, MemoryError) or type(error).__name__ == 'OutOfMemoryError':
+    if isinstance(error, MemoryError) or type(error).__name__ == 'OutOfMemoryError' or _is_memory(str(error)):
         found = (str(error).splitlines() or ['no memory left'])[0]
         return _block('memory', found, 'enough of it', 'Try a smaller --bs or --size, or --recompute.')
     if isinstance(error, ImportError) and not (error.name or '').startswith('rgbx_seg'):

@@ -9,7 +9,7 @@ __all__ = []
 import fnmatch, os, re
 from pathlib import Path
 import numpy as np
-from ..core import RGBXError
+from ..core import RGBXError, names_beside
 from .cards import Card
 from .codecs import FILE_EXTS
 from .conditions import trailing_number
@@ -153,17 +153,40 @@ def _column_name(path, number, line, pattern):
     return stem
 
 # %% ../../nbs/data/15_names.ipynb #bd49afc0
-def _found_names(root, modality, split, spec):
+def names_without_rgb(root:Path, # Folder of the data set
+    card:Card,                  # Its card
+) -> dict:                      # {modality: sorted names}, those that have some
+    "Names that a sensor has, and the first modality has not: they are no items, and that is to be said."
+    first,*others = card.modalities.values()
+    there = set(_all_names(root, first))
+    alone = {modality.name: sorted(set(_all_names(root, modality))-there) for modality in others}
+    return {name: names for name,names in alone.items() if names}
+
+def _found_names(root, card, split, spec):
     "The names that a split finds in the folders: `spec` has names, and perhaps ids or only."
+    modality = next(iter(card.modalities.values()))
     found = _all_names(root, modality, spec['names'])
     if 'ids' in spec:
         found = [name for name in found if any(first <= trailing_number(name) <= last for first,last in spec['ids'])]
-    if 'only' in spec: found = sorted(set(spec['only']) & set(found))
+    if 'only' in spec:                        # one whose first file alone is gone is an item that lacks a file
+        found = sorted(set(spec['only'])
+                       & {*found, *(name for names in names_without_rgb(root, card).values() for name in names)})
     if found: return found
     folder = modality.path.split('{')[0].rpartition('/')[0] if modality.path else modality.folder
     where = root/folder
     raise RGBXError(where, f'no images for {split!r}' if where.is_dir() else 'no such folder',
-                    f'images {modality.path}' if modality.path else 'images')
+                    f'the images of {modality.name}, {modality.path or modality.folder}')
+
+# %% ../../nbs/data/15_names.ipynb #0f607c4b
+def existing_folder(path:'Path|str', # That somebody typed
+    what:str='a data set',           # What lies in it, for the message
+) -> Path:                           # `path`
+    "The folder; where there is none, an `RGBXError` with the folders beside it that have a similar name."
+    path = Path(path)
+    if path.is_dir(): return path
+    if path.exists(): raise RGBXError(path, 'a file', f'the folder of {what}')
+    near = [str(other) for other in names_beside(path) if other.is_dir()]
+    raise RGBXError(path, 'no such folder', f'the folder of {what}', f"Is it {' or '.join(near)}?" if near else '')
 
 # %% ../../nbs/data/15_names.ipynb #9fc26c01
 def split_names(root:Path, # Folder of the data set
@@ -177,7 +200,7 @@ def split_names(root:Path, # Folder of the data set
     if split not in splits and split != 'all':
         raise RGBXError(f'split of {root}', f'no split {split!r}', f"one of {', '.join(splits)}, all")
     spec = splits.get(split, dict(names='*'))
-    if isinstance(spec, dict): return _found_names(root, first, split, spec)
+    if isinstance(spec, dict): return _found_names(root, card, split, spec)
     columns = (first.path or f'{first.folder}/{{id}}{first.ext or ".png"}') if card.layout.list_columns else None
     names = []
     for file in [spec] if isinstance(spec, str) else spec:
@@ -187,7 +210,8 @@ def split_names(root:Path, # Folder of the data set
             raise RGBXError(path, 'no such list', 'a text file with one item name a line',
                             f"Lists here: {here}; split='all' reads every file")
         names += _read_list(path, columns)
-    if _twice(names) is not None: raise RGBXError(root, f'items in more than one of {spec}', 'each item once')
+    twice = _twice(names)
+    if twice is not None: raise RGBXError(root, f'{twice!r} in more than one of {", ".join(spec)}', 'each item once')
     return names
 
 def encode_names(root:Path, # For the message

@@ -14,8 +14,9 @@ from .align.clouds import is_cloud
 from .known_cards import CARDS, get_card
 from .cards import Card, DataSet
 from .folder import DataFolder
-from .names import split_names
+from .names import existing_folder, names_without_rgb, split_names
 from .item_files import ItemFiles
+from .items import first_names
 from .propose import divide, propose_card, told_folders
 from .reading import Reading
 from .sets.base import layout_of
@@ -164,7 +165,7 @@ def _as_recipe_says(card, recipe):
 
 def _open_folder(root, split, card, recipe, modalities, reading, labels):
     "A split of a folder."
-    if not root.is_dir(): raise RGBXError(root, 'no such folder', 'the folder of a data set')
+    existing_folder(root)
     card,folder,taken = _choose_card(root, card, recipe, reading)
     if recipe is not None:
         card = _as_recipe_says(card, recipe)
@@ -207,7 +208,8 @@ def open_data(what,         # A folder, {modality: file or files}, an open data 
     reading:Reading=None,   # How a run reads: the data set is read that way, or refused
     labels:bool=True,       # False: without; None: where the folder has them
 ) -> DataSet:               # `ds[i]` is (rgb, x1, ..., mask); of a folder, `taken` says what it was taken for
-    "One split of the data that is meant; by the first of the rules above that applies."
+    """One split of the data that is meant. A folder is what `card` says, else its own `card.json`, the recipe's data
+    set, a known layout, or a proposal from its files; `RGBXError` with the choices where two are possible."""
     if isinstance(recipe, str): recipe = RECIPES[recipe]
     if reading is not None and modalities: reading = reading.select(modalities)
     if isinstance(what, dict): return _open_files(what, card, reading)
@@ -307,6 +309,14 @@ def _describe_items(dataset):
     return f"{sum(parts)} items, no lists: {'/'.join(map(str, parts))} by seed 0"
 
 # %% ../../nbs/data/40_open.ipynb #74bf32e6
+def _alone(dataset):
+    "Notes on files of a sensor that belong to no item, where items are what is found in the folders."
+    card = dataset.card
+    if isinstance(card.splits.get(dataset.split, {}), str|list) or any(map(is_cloud, card.modalities.values())):
+        return []
+    return [f'{len(names)} files of {name} without one of {dataset.modalities[0]} are no items: {first_names(names)}'
+            for name,names in names_without_rgb(dataset.root, card).items() if name in dataset.modalities]
+
 def describe(dataset:DataSet # Open
 ) -> str:                    # One line
     "What was taken for what: the first line of every command."
@@ -319,4 +329,5 @@ def describe(dataset:DataSet # Open
     parts.append(_describe_labels(card))
     if not card.layout.classification: parts.append(_describe_items(dataset))
     line = f"data {dataset.root.name}: {dataset.taken or card.name}: {', '.join(parts)}"
-    return '\n  '.join([line, *card.facts.notes]) if 'proposed' in dataset.taken else line
+    if 'proposed' in dataset.taken: return '\n  '.join([line, *card.facts.notes])
+    return '\n  '.join([line, *_alone(dataset)])

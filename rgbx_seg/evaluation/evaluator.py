@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader
-from ..core import RGBXError, bar, choose, cv2_, leave_signals, worker_error
+from ..core import RGBXError, bar, check_workers, choose, cv2_, leave_signals, worker_error
 from ..data.align.apply import item_masks, registrations, valid_masks
 from ..data.align.clouds import is_cloud
 from ..data.folder import DataFolder
@@ -80,8 +80,8 @@ def _as_it_is(item): return item
 
 def _groups(dataset, share, num_workers, protocol, bs):
     "The items of a share, read one by one and stacked where the protocol can have them together."
-    loader = DataLoader(_Share(dataset, share), batch_size=None, collate_fn=_as_it_is, num_workers=num_workers,
-                        worker_init_fn=leave_signals)
+    loader = DataLoader(_Share(dataset, share), batch_size=None, collate_fn=_as_it_is,
+                        num_workers=check_workers(num_workers), worker_init_fn=leave_signals)
     return _batches(loader, 1 if protocol.mode=='slide' or protocol.arithmetic else bs)
 
 def _batches(items, bs):
@@ -240,7 +240,8 @@ class _Count(_Counted):
         start = time.perf_counter()
         for k,((i,item),prediction) in enumerate(zip(group, predictions)):
             mask = np.asarray(item[-1])
-            labels,weight = self._labels(i, mask, prediction.shape),self._weight(i, prediction.shape)
+            labels = self._labels(i, mask, prediction.shape)
+            weight = self._weight(i, prediction.shape)
             self._one(i, item, labels, weight, prediction, None if scores is None else scores[k])
             if confidence is None: continue
             there = labels != self.how['ignore']
@@ -254,7 +255,7 @@ def _stacks(group, picks, dataset):
     "One stack (B, H, W, C) per modality of the model, or None."
     for i,item in group:
         if item[-1] is None:
-            raise RGBXError(_name(dataset, i), 'no mask', 'a labelled item', 'use predict for images without labels')
+            raise RGBXError(_name(dataset, i), 'no mask', 'a labelled item', '`rgbx predict` needs no labels')
     stacks = [None if k is None else np.stack([item[k] for _,item in group]) for k in picks]
     return [stack[...,None] if stack is not None and stack.ndim==3 else stack for stack in stacks]  # a grey modality
 
@@ -294,7 +295,7 @@ def check_classes(
     if number is None or number==len(card.classes): return
     found = f'a model of {number} classes'
     expected = f'{len(card.classes)}, the classes of {card.name!r}'
-    raise RGBXError('evaluate', found, expected, 'build the model with num_classes of the data')
+    raise RGBXError('evaluate', found, expected, 'Build the model with num_classes of the data')
 
 # %% ../../nbs/evaluation/32_evaluate.ipynb #6735c7f2
 def evaluate(

@@ -101,8 +101,11 @@ class _Job:
         return {kind: dataset.path(kind, dataset.name(index)) for kind in dataset.modalities}
 
     def grid(self, index:int): # Where the item is, or None
-        first = next(iter(self.files(index).values()), None)
-        return None if first is None or isinstance(first, Frame) else grid_of(first)
+        "That of the first image that has one: a sensor that lies on RGB, pixel by pixel, tells where RGB is."
+        known = self.dataset.card.modalities
+        files = [file for number,(kind,file) in enumerate(self.files(index).items())
+                 if not isinstance(file, Frame) and (number == 0 or known[kind].align is None)]
+        return next((grid for grid in map(grid_of, files) if grid is not None), None)
 
 # %% ../../nbs/evaluation/40_predict.ipynb #e2d66b30
 def _item_with_holes(dataset, index):

@@ -24,6 +24,13 @@ def _is_linear(module):
     plain = isinstance(module, nn.Conv2d) and module.kernel_size == (1,1) and module.groups == 1
     return type(module) is nn.Linear or plain
 
+def _check_rank(rank, matrices):
+    "A difference of a higher rank than every matrix is none."
+    most = max(min(matrix.shape[:2]) for matrix in matrices)
+    if rank <= most: return
+    raise RGBXError('lora.rank', rank, f'at most {most}, the smaller side of the largest matrix',
+                    'Small ranks are the point: 4 to 64')
+
 def _linears(encoder, targets):
     "Names of the layers that get an adapter."
     names = [name for name,module in encoder.named_modules() if _is_linear(module)]
@@ -43,6 +50,7 @@ def add_lora(model:nn.Module, # A segmenter, with the weights that it starts fro
     for encoder in _encoders(model).values():
         names = _linears(encoder, targets)
         if not names: continue
+        _check_rank(rank, [encoder.get_submodule(name).weight for name in names])
         config = peft.LoraConfig(r=rank, lora_alpha=2*rank if alpha is None else alpha, lora_dropout=dropout,
                                  target_modules=names)
         for name in names:                # peft makes adapters of the layer's own class

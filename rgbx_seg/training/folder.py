@@ -24,12 +24,14 @@ def check_folder(out:Path, # Where a run is to be written
     force:bool=False,      # Is it to start over?
 ):
     "Raise `RGBXError` where a run must not be written."
+    if resume and force:
+        raise RGBXError('--resume --force', 'both', 'one of them', '--resume goes on with a run, --force starts it over')
     if out.exists() and not out.is_dir(): raise RGBXError(out, 'a file', 'a folder for the run')
     there = files_of_run(out)
     if there and not (resume or force):
         found = f"a run that is already there ({', '.join(there)})"
         raise RGBXError(out, found, 'a new folder',
-                        'resume=True (--resume) goes on with it, force=True (--force) starts it over')
+                        '--resume (resume=True) goes on with it, --force (force=True) starts it over')
 
 # %% ../../nbs/training/42_folder.ipynb #f7c8982a
 _BEAT,_STALE = 30,120   # seconds from one touch to the next; after which a lock of another machine is stale

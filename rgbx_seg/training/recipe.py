@@ -343,9 +343,9 @@ def _check(recipe):
         raise RGBXError(where, f'epochs={length.epochs}, steps={length.steps}', 'one of the two')
     if optim.precision not in ('fp32','bf16','fp16'):
         raise RGBXError(where, f'precision={optim.precision!r}', 'fp32, bf16 or fp16')
-    for name,value in dict(bs=length.bs, epochs=length.epochs, steps=length.steps, eval_every=length.eval_every,
-                           lr=optim.lr).items():
-        if value is not None: _check_number(f'{name} of {where}', value, above=0)
+    for name,value,most in (('bs', length.bs, 10**5), ('epochs', length.epochs, 10**6), ('steps', length.steps, 10**8),
+                            ('eval_every', length.eval_every, math.inf), ('lr', optim.lr, math.inf)):
+        if value is not None: _check_number(f'{name} of {where}', value, above=0, below=most)
     for name,value in dict(wd=optim.wd, clip=optim.clip, warmup=recipe.schedule.warmup).items():
         if value is not None: _check_number(f'{name} of {where}', value)
     for name,value in dict(ema=optim.ema, modality_dropout=recipe.data.modality_dropout).items():
@@ -361,7 +361,7 @@ def _check_number(where, value, above=None, below=math.inf):
     number = isinstance(value, (int,float)) and not isinstance(value, bool) and math.isfinite(value)
     if number and value >= 0 and value != above and value < below: return
     wanted = 'a positive number' if above == 0 else 'a number from 0'
-    raise RGBXError(where, repr(value), wanted+(f' to below {below}' if below < math.inf else ''))
+    raise RGBXError(where, repr(value), wanted+(f', below {below}' if below < math.inf else ''))
 
 # %% ../../nbs/training/30_recipe.ipynb #e46a9f0d
 def list_recipes(
