@@ -18,6 +18,7 @@ from .codecs import IMAGE_EXTS, image_size
 from .items import first_names
 from .label_values import label_fields
 from .modality import Modality
+from .names import existing_folder
 from .places import (
     LABEL_WORDS, Look, Place, RGB_WORDS, SPLIT_WORDS, X_WORDS, find_places, has_word, look_at)
 from .thermal import flir_visible
@@ -127,7 +128,7 @@ def _why_not(kind, names, label):
     if _says(kind, LABEL_WORDS) and label is not None: return f'looks like labels, and {label.place.words} was taken'
     if _says(kind, LABEL_WORDS) and not _says(kind, X_WORDS):
         lossy = f' ({kind.look.lossy} is lossy: export them as PNG)' if kind.look.lossy else ''
-        return 'named as labels, and holds no few class numbers or colours'+lossy
+        return 'named as labels, and holds neither a few class numbers nor a few colours'+lossy
     n = _agree(names, kind.names)
     if n >= .5*len(names): return None
     return f"{n} of {len(names)} names of RGB are there" if n else 'none of its names is one of RGB'
@@ -382,8 +383,7 @@ def propose_card(root:Path, # Folder
     told:dict=None,
 ) -> Card:                  # Not saved; its notes say what was decided and what was left out
     "A card for a folder of images that has none; `RGBXError` with the choices where two folders may be meant."
-    root,told = Path(root),dict(told or {})
-    if not root.is_dir(): raise RGBXError(root, 'no such folder', 'the folder of a data set')
+    root,told = existing_folder(root),dict(told or {})
     group,cameras = told.pop('group', None),told.pop('cameras', None)
     values = {word: told.pop(word) for word in ('colours', 'values') if word in told}
     places,odd = find_places(root, CLOUD_EXTS if cameras else ())
