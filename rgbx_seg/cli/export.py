@@ -16,8 +16,8 @@ def _write_onnx(opened, out, size, check, form):
     "Write the file and its script, say what they are worth; 1 where the file does not give what the model gives."
     alone = package.export.alone
     files,error = alone.write_alone(opened, out, size, **form)
-    what = "what a pixel's class lacks of the best score" if form['argmax'] else 'relative error'
-    print(f"{', '.join(map(str, files))} written; {what} against the model on a random image {error:.1e}")
+    what = "its classes' scores are below the best by at most" if form['argmax'] else 'relative error'
+    print(f"{', '.join(map(str, files))} written; against the model on a random image: {what} {error:.1e}")
     if check is None: return 0 if error < 1e-4 else 1
     found = alone.check_alone(opened, out, check)
     print(f"{found['items']} items of {check}: {100*found['agreement']:.3f} % of the pixels agree; "

@@ -294,15 +294,15 @@ def _predict(run:str,       # A run folder, a saved model, a name of `rgbx weigh
     **given,
 ):
     "Write the mask, the coloured mask and a picture of every image; large rasters go through in tiles."
-    data,out = _inputs(inputs),given['out']
+    data,out,server = _inputs(inputs),given['out'],None
+    if given['submission'] is not None: server = package.data.sets.base.benchmark(given['submission'])
     opened = _run(run, data, given, given['device'])
     dataset = _open(opened, data, split, given['card'], drop, labels=isinstance(data, dict))
     how = {name: given[name] for name in ('pictures', 'scores', 'confidence', 'skip_missing', 'skip_existing', 'bf16',
                                           'bs', 'tile')}
     done = rx.predict(opened, dataset, out, protocol, drop=drop, **how)
-    print(f"{len(done)} images predicted; masks in {Path(out)/'mask'}")
-    if given['submission'] is None: return
-    server = package.data.sets.base.benchmark(given['submission'])
+    print(f"{len(done)} image{'s'*(len(done) != 1)} predicted; masks in {Path(out)/'mask'}")
+    if server is None: return
     print(f"upload {server.write(done, Path(out)/given['submission'], full=not given['part'])}")
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b0010

@@ -156,7 +156,9 @@ def _same_settings(one, other):
         return {(key, severity) for key,some in robustness.reports.items() for severity in some}
     differ = keys(one)^keys(other)
     if not differ: return
-    raise RGBXError('reference', f'other settings ({len(differ)} combinations differ)',
+    (damaged,corruption),severity = min(differ)
+    raise RGBXError('reference', f'other settings: {len(differ)} combinations differ, such as {corruption} '
+                    f'{severity} on {damaged}',
                     'the same corruptions, severities and modalities')
 
 # %% ../../nbs/evaluation/60_robustness.ipynb #8e7f7dab
@@ -342,6 +344,6 @@ def robustness(
     card:'Card'=None,            # What a folder is, where it does not say so itself
     **kwargs                     # As `corruption_benchmark` or `missing_benchmark`
 ) -> Benchmark:
-    "What damaged images, or missing sensors, cost a run."
+    "What damaged images, or missing sensors, cost a run: mIoU by corruption and severity, or by the sensors left."
     benchmark,run = choose(what, BENCHMARKS, 'robustness against'),as_run(run)
     return benchmark(run, open_for(run, data, split, card), **kwargs)

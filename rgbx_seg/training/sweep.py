@@ -75,7 +75,8 @@ def _open_study(optuna, out, axes, search, seed, words):
     differs = [name for name in words if known.get(name) != words[name]]
     if not differs: return study
     raise RGBXError(out, 'a sweep with other words: '+', '.join(f'{name} {known.get(name)}' for name in differs),
-                    ', '.join(f'{name} {words[name]}' for name in differs), 'the words of that sweep, or another --out')
+                    ', '.join(f'{name} {words[name]}' for name in differs),
+                    'Give the words of that sweep, or another --out')
 
 def _enqueue(study, params): study.enqueue_trial(params, user_attrs=dict(planned=True))
 
