@@ -34,7 +34,8 @@ def worst_items(
 
 # %% ../../nbs/evaluation/36_page.ipynb #c9eab807
 _STYLE = '''body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
-h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse;margin:.6rem 0}
+h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}
+table{border-collapse:collapse;margin:.6rem 0;display:block;overflow-x:auto}
 td,th{padding:.15rem .6rem;border-bottom:1px solid #ddd;font-variant-numeric:tabular-nums}img{max-width:100%}'''
 
 def _picture(figure):
@@ -88,5 +89,6 @@ def html_page(
         parts += [*bars, '<h2>What is taken for what</h2>',
                   _picture(plot_confusion(result)), _reliability({result.name: [result]}),
                   _worst(result, run, data, worst)]
-    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            f'<meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
             f'<style>{_STYLE}</style></head><body>{"".join(parts)}</body></html>')
