@@ -118,8 +118,8 @@ def _opaque(stored, channels):
     top = np.iinfo(last.dtype).max if last.dtype.kind == 'u' else 1
     constant = (last == last[0,0]).all()
     if constant and (stored.kind != 'tiff' or stored.alpha or last[0,0] == top): return pixels[...,:-1],holes
-    if not (stored.kind == 'tiff' and stored.alpha and np.isin(last, [0, top]).all()): return pixels,holes
-    clear = last == 0                        # a GeoTIFF that is cut out of a larger one
+    if not (stored.alpha and np.isin(last, [0, top]).all()): return pixels,holes
+    clear = last == 0                        # a GeoTIFF that is cut out of a larger one, a picture that is cut out
     return pixels[...,:-1],clear if holes is None else holes | clear
 
 def _channels_last(stored, channels):

@@ -253,9 +253,9 @@ def _add_colours(look, pixels):
 
 # %% ../../nbs/data/34_places.ipynb #120aba70
 def _says_nothing(stored, fourth):
-    "Is the fourth channel an opacity without a message: the same everywhere, in a TIFF opaque or a mask of holes?"
+    "Is the fourth channel an opacity without a message: the same everywhere (in a TIFF opaque), or a mask of holes?"
     constant = (fourth == fourth[0,0]).all()
-    if stored.kind != 'tiff': return constant
+    if stored.kind != 'tiff' and constant: return True
     opaque = np.iinfo(fourth.dtype).max if fourth.dtype.kind == 'u' else 1
     if constant and fourth[0,0] == opaque: return True
     return bool(stored.alpha) and np.isin(fourth, (0, opaque)).all()
