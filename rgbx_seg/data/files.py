@@ -233,7 +233,7 @@ def _label_numbers(path, pixels, holes):
 _PAINTED = dict(colours=by_colour, smoothed=by_smoothed_colour, known=by_known_colour)
 
 def raw_label(path:Path, # The file
-    decode:str=None,     # 'red': in the red channel; 'colours:rrggbb,...', 'smoothed:...', 'known:...'; of `LABEL_DECODERS`
+    decode:str=None,     # 'red': the red channel; 'colours:rrggbb,...', 'smoothed:...', 'known:...'; of `LABEL_DECODERS`
 ) -> np.ndarray:         # (H, W) uint8, as on disk
     "The values of a label file."
     name,_,argument = (decode or '').partition(':')

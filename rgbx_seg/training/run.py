@@ -26,6 +26,7 @@ from ..data.tensor_augment import TensorAugment
 from ..data.transforms import JointAugment
 from ..evaluation.evaluator import evaluate
 from ..models.create import create_classifier, create_model, with_lora
+from ..models.runs import check_class_order
 from ..models.takes import check_known, settings_of
 from ..models.weights import load_published
 from ..registry import LOSSES
@@ -68,7 +69,9 @@ def recipe_model(
             print(f"starts from {start['name']}, licence {start['licence']}")
         if published: return with_lora(model, settings.lora) if settings.lora else model
     files = settings.pretrained or []
-    for file in [files] if isinstance(files, (str,Path)) else files: print(load_published(model, file, settings.skip))
+    for file in [files] if isinstance(files, (str,Path)) else files:
+        check_class_order(file, card.classes, settings.skip)
+        print(load_published(model, file, settings.skip))
     return with_lora(model, settings.lora) if settings.lora else model
 
 # %% ../../nbs/training/50_run.ipynb #b2b3d3aa
