@@ -59,6 +59,8 @@ def _upload(*,
 ):
     "hub"
 
+FORMATS = dict(onnx='model.onnx', program='model.pt2', hub='hub')   # a format -> the name of its file or folder
+
 @verb('use', 'rgbx export runs/first --to onnx --raw --argmax --check mydata', _onnx_form, _upload)
 def _export(run:str,        # A run folder, a saved model, or a name of `rgbx weights`
     *,
@@ -70,9 +72,8 @@ def _export(run:str,        # A run folder, a saved model, or a name of `rgbx we
     **given,
 ):
     "Write a run in another format, and check what was written against the model."
-    names = dict(onnx='model.onnx', program='model.pt2', hub='hub')
-    if to not in names: raise RGBXError('--to', repr(to), f"one of {', '.join(names)}")
-    out,check = Path(out or Path(run)/names[to]),given['check']
+    if to not in FORMATS: raise RGBXError('--to', repr(to), f"one of {', '.join(FORMATS)}")
+    out,check = Path(out or Path(run)/FORMATS[to]),given['check']
     form = {name: given[name] for name in ('kernels', 'raw', 'argmax')}
     if to != 'onnx' and (check is not None or any(form.values())):
         raise RGBXError(f'--to {to}', 'a setting of ONNX files', '--to onnx for --kernels, --raw, --argmax and --check')

@@ -66,11 +66,12 @@ def _say(result, out, **shown):
     print(f'written to {out}')
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b0009
+AUGMENTS = dict(sigma={}, flip=dict(scales=None), none=None)    # a word -> augmentations
+
 def _augment(word):
     "The augmentations that a word stands for."
-    known = dict(sigma={}, flip=dict(scales=None), none=None)
-    if word not in known: raise RGBXError('--augment', repr(word), f"one of {', '.join(known)}")
-    return known[word]
+    if word not in AUGMENTS: raise RGBXError('--augment', repr(word), f"one of {', '.join(AUGMENTS)}")
+    return AUGMENTS[word]
 
 def _write_toy_once(data, modalities):
     "Synthetic toy scenes, where there is nothing yet."
@@ -356,8 +357,9 @@ def _damage(*,
 
 def _benchmark(given):
     "The arguments of the two benchmarks."
+    known = package.evaluation.robustness.BENCHMARKS
+    if given['what'] not in known: raise RGBXError('--what', repr(given['what']), ' or '.join(known))
     if given['what'] == 'missing': return dict(missing=given['missing'])
-    if given['what'] != 'corruptions': raise RGBXError('--what', repr(given['what']), 'corruptions or missing')
     kinds = given['corruptions']
     return dict(corruptions=list(kinds) if len(kinds) > 1 else kinds[0], modalities=list(given['damage']),
                 severities=_severities(given['severities']))

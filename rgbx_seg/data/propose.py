@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
-from .align.clouds import CLOUD_EXTS, calibration_for, cloud_modality, holds_points
+from .align.clouds import CLOUD_EXTS, calibration_for, cloud_modality, holds_points, several_calibrations
 from .annotations import annotation_fields
 from .cards import Card
 from .codecs import IMAGE_EXTS, image_size
@@ -329,10 +329,11 @@ def _modalities(found, clouds):
 # %% ../../nbs/data/38_propose.ipynb #549b96d7
 def _calibrated(root, found, cameras):
     "{name of a modality: its calibration} by a file for one sensor, or by what a run knows of its own."
-    if isinstance(cameras, dict): return {name: plain for name,plain in cameras.items() if name in found.others}
-    if cameras is None: return {}
+    if not isinstance(cameras, (str, Path)): return {k: v for k,v in (cameras or {}).items() if k in found.others}
     file = Path(cameras) if Path(cameras).is_file() else root/cameras
-    plain = calibration_for(file, image_size(found.rgb.place.all_files[0]))
+    size = image_size(found.rgb.place.all_files[0])
+    if (several := several_calibrations(file, size, root, [*found.others], found.notes)) is not None: return several
+    plain = calibration_for(file, size)
     fits = [name for name,kind in found.others.items()
             if ('K_x' in plain) == (not holds_points(kind.place.all_files[0]))]
     named = [name for name in fits if has_word(name, ('depth',))] if 'K_x' in plain and len(fits) > 1 else fits

@@ -292,6 +292,8 @@ def _subsets(names, subsets):
     return [names]+[tuple(name for name in names if name in left) for left in subsets if set(left)!=set(names)]
 
 # %% ../../nbs/evaluation/60_robustness.ipynb #e9b66713
+INSTEAD = ('none', 'zero')     # what a model gets of a missing modality
+
 def missing_benchmark(
     run:'Run|Callable|str|Path',   # As for `evaluate`
     data:'DataSet|str|Path',       # As for `evaluate`
@@ -307,7 +309,7 @@ def missing_benchmark(
     **kwargs                       # Passed to `evaluate`: protocol, bs, num_workers, device ...
 ) -> Missing:
     "Evaluate a run without some of its modalities, with parts of them lost, and with noise."
-    if missing not in ('none','zero'): raise RGBXError('missing', repr(missing), "'none' or 'zero'")
+    if missing not in INSTEAD: raise RGBXError('missing', repr(missing), ' or '.join(map(repr, INSTEAD)))
     run = as_run(run)
     some,model = Some(open_for(run, data), n),run.model
     names = tuple(real_names(getattr(model, 'modalities', some.modalities), list(some.modalities)))
@@ -330,6 +332,9 @@ def missing_benchmark(
     noise = found.pop('NM', {})
     return Missing(names, found, noise, p)
 
+# %% ../../nbs/evaluation/60_robustness.ipynb #f2eb12c6
+BENCHMARKS = dict(corruptions=corruption_benchmark, missing=missing_benchmark)
+
 # %% ../../nbs/evaluation/60_robustness.ipynb #f2eb12c7
 def robustness(
     run:'Run|Callable|str|Path', # A run folder, a saved model or a `Run`; or a model
@@ -340,6 +345,5 @@ def robustness(
     **kwargs                     # As `corruption_benchmark` or `missing_benchmark`
 ) -> Benchmark:
     "What damaged images, or missing sensors, cost a run: mIoU by corruption and severity, or by the sensors left."
-    benchmarks = dict(corruptions=corruption_benchmark, missing=missing_benchmark)
-    benchmark,run = choose(what, benchmarks, 'robustness against'),as_run(run)
+    benchmark,run = choose(what, BENCHMARKS, 'robustness against'),as_run(run)
     return benchmark(run, open_for(run, data, split, card), **kwargs)

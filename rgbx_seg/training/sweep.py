@@ -22,7 +22,7 @@ from .callbacks.freeze import freeze
 from .callbacks.track import check_tracker
 from .groups import optimizer
 from .learner import RunSettings, take_settings
-from .recipe import SHORT, Recipe, get_recipe
+from .recipe import SHORT, STARTS, Recipe, get_recipe
 from .run import (check_machine, recipe_augment, recipe_loss, recipe_model, recipe_schedule, train,
                                    training_splits)
 from .sweep_table import Sweep
@@ -237,7 +237,7 @@ def _make(group, recipe, dataset):
     if group == 'model':
         starts = recipe.model.pretrained
         for start in [starts] if isinstance(starts, str) else starts:
-            if start not in ('', 'recipe', 'encoder') and not Path(start).exists(): choose(start, WEIGHTS, 'weights')
+            if start not in ('', *STARTS) and not Path(start).exists(): choose(start, WEIGHTS, 'weights')
         freeze(recipe_model(recipe.with_changes(pretrained=''), dataset), recipe.optim.freeze or ())
         recipe_augment(recipe, dataset)
     elif group == 'loss': recipe_loss(recipe.with_changes(balance=False), dataset)
