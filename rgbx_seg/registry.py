@@ -28,9 +28,14 @@ def _import_room(room):
     for info in pkgutil.iter_modules(getattr(module, '__path__', [])):
         if not info.name.startswith('_'): importlib.import_module(f'{room}.{info.name}')
 
+# %% ../nbs/02_registry.ipynb #8868a4d1
+_LISTED = {'encoder': 'models', 'fusion': 'models', 'head': 'models', 'model': 'models', 'protocol': 'protocols',
+           'recipe': 'recipes', 'data set': 'datasets'}   # verbs of the command line
+
 # %% ../nbs/02_registry.ipynb #ac35b636
 class Registry(UserDict):
-    "Things by name, each registered where it is defined; the first question imports the `rooms` they are defined in."
+    """Things by name, each registered where it is defined: `@FUSIONS('mine')` before a function or a class. A dict: the
+    first question imports the `rooms` they are defined in; an unknown name raises `RGBXError` with the nearest."""
     def __init__(self,
         what:str,    # What an entry is, for messages: 'encoder', 'fusion' ...
         *rooms:str   # Packages or modules of `rgbx_seg` that register entries, e.g. 'encoders'
@@ -63,7 +68,8 @@ class Registry(UserDict):
     def __missing__(self, name):
         near = nearest(name, self)
         more = ' ...' if len(self) > len(near) else ''
-        raise RGBXError(f'{self.what} {name!r}', 'no such name', f"one of {', '.join(near)}{more}")
+        fix = f'rgbx {_LISTED[self.what]} lists them' if more and self.what in _LISTED else ''
+        raise RGBXError(f'{self.what} {name!r}', 'no such name', f"one of {', '.join(near)}{more}", fix)
     def get(self, name:str, default:object=None): return self.data.get(name, default)
     def __repr__(self): return f"{len(self)} {self.what}s: {', '.join(map(str, self))}"
 

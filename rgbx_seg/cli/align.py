@@ -39,7 +39,7 @@ def _left_open(record):
 def _draw(data, record):
     "Write the picture of a record beside it."
     dataset = rx.open_data(data, 'train', labels=False)
-    picture = Path(data)/'alignment.png'
+    picture = Path(data)/('alignment.png' if len(dataset.modalities) == 2 else f'alignment_{record.x}.png')
     rx.show.alignment.alignment_figure(record, _picked(record, dataset)).savefig(picture)
     return picture
 
@@ -68,7 +68,8 @@ def align_(data:str,        # A folder with images of two cameras
     "Register an X camera onto RGB: one matrix per rig, from many pairs, points or a calibration."
     how = 'resample' if resample else 'card'
     settings = dict(only=only, scale=_range(scale), rotation=rotation, outside=outside, force=force)
-    record = rx.align_data(data, x, model, pairs, points, cameras, start, out, how, seed, **settings)
-    print(record)
-    if not resample: print(f'picture: {_draw(data, record)}')
-    print(_left_open(record))
+    for sensor in rx.data.align.run.sensors_to_align(cameras, data, x):
+        record = rx.align_data(data, sensor, model, pairs, points, cameras, start, out, how, seed, **settings)
+        print(record)
+        if not resample: print(f'picture: {_draw(data, record)}')
+        print(_left_open(record))

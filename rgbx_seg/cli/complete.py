@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/cli/80_complete.ipynb #01ad1387
-import contextlib, json, os, zlib
+import contextlib, dataclasses, json, os, zlib
 from pathlib import Path
 from .. import registry
 from ..core import RGBXError, cache_folder, write_text
@@ -20,31 +20,48 @@ def _state():
     "A number that changes with the package and the plug-ins that are asked for."
     return zlib.crc32(repr((package_state(), os.environ.get('RGBX_SEG_PLUGINS'))).encode())
 
+def _settings():
+    "Every name that a change of a recipe may have, but for what a publication says."
+    recipe = package.training.recipe
+    groups = {field.name: [inner.name for inner in dataclasses.fields(field.default)]
+              for field in dataclasses.fields(recipe.Recipe) if dataclasses.is_dataclass(field.default)}
+    del groups['facts']
+    paths = {f'{group}.{word}' for group,words in groups.items() for word in words}
+    return sorted({word for word,path in recipe.SHORT.items() if path in paths}
+                  | {group for group,words in groups.items() if 'name' in words} | paths)
+
+def _words_of_rooms():
+    "{kind: words} that stand in no registry."
+    align,training,evaluation,cli = package.data.align,package.training,package.evaluation,package.cli
+    return dict(SETTINGS=_settings(), STARTS=training.recipe.STARTS,
+                SCHEDULES=training.schedules.schedules, TRACKERS=training.callbacks.track.TRACKERS,
+                SEARCHES=training.sweep.SEARCHES, PRESETS=package.data.corruptions.PRESETS,
+                OUTSIDE=align.record.OUTSIDE, MATRICES=[*align.geometry.MATRIX_PARAMETERS, 'auto'],
+                SERVERS=[name for name,known in registry.DATASETS.items() if known.submission],
+                BENCHMARKS=evaluation.robustness.BENCHMARKS,
+                INSTEAD=evaluation.robustness.INSTEAD, SORTS=evaluation.run_list.SORTS,
+                AUGMENTS=cli.runs.AUGMENTS, FORMATS=cli.export.FORMATS)
+
+# %% ../../nbs/cli/80_complete.ipynb #1245fc93
 def _known_names():
-    "{registry: its names}, and the settings of a recipe."
+    "{registry: its names}, and the words that stand elsewhere."
     path,state = cache_folder()/'names.json',_state()
     with contextlib.suppress(OSError, ValueError):
         kept = json.loads(path.read_text(encoding='utf-8'))
         if kept['state'] == state: return kept['names']
     names = {kind: sorted(getattr(registry, kind)) for kind in _KINDS}
-    short = package.training.recipe.SHORT
-    names['SETTINGS'] = sorted({*short, *short.values()})
-    names |= dict(SCHEDULES=[*package.training.schedules.schedules],
-                  TRACKERS=[*package.training.callbacks.track.TRACKERS],
-                  PRESETS=[*package.data.corruptions.PRESETS], OUTSIDE=[*package.data.align.record.OUTSIDE])
+    names |= {kind: [*words] for kind,words in _words_of_rooms().items()}
     with contextlib.suppress(OSError, RGBXError): write_text(path, json.dumps(dict(state=state, names=names)))
     return names
 
 # %% ../../nbs/cli/80_complete.ipynb #2cfaeadb
-_NAMES = dict(recipe='RECIPES', protocol='PROTOCOLS', card='DATASETS', pretrained='WEIGHTS', loss='LOSSES',
+_NAMES = dict(recipe='RECIPES', protocol='PROTOCOLS', card='DATASETS', pretrained='STARTS WEIGHTS', loss='LOSSES',
               schedule='SCHEDULES', track='TRACKERS', corruptions='PRESETS', outside='OUTSIDE',
-              models='MODELS', recipes='RECIPES', protocols='PROTOCOLS', datasets='DATASETS', weights='WEIGHTS',
+              submission='SERVERS', search='SEARCHES', what='BENCHMARKS', missing='INSTEAD', augment='AUGMENTS',
+              sort='SORTS', models='MODELS', recipes='RECIPES', protocols='PROTOCOLS', datasets='DATASETS',
+              weights='WEIGHTS',
               prepare='DATASETS')     # of an option; of the first place after a verb
-_FEW = {'align --model': 'translation similarity affine homography auto',
-        'export --to': 'onnx program hub', 'predict --submission': 'muses', 'sweep --search': 'random tpe',
-        'robust --what': 'corruptions missing', 'robust --missing': 'none zero', 'train --augment': 'sigma flip none',
-        'train --pretrained': 'encoder recipe',
-        'runs --sort': 'name data model recipe epochs validation miou date'}
+_NAMES |= {'align --model': 'MATRICES', 'export --to': 'FORMATS'}     # of an option of one verb
 
 def _modalities(typed):
     "Of the first folder among the words that says which it has; else the usual ones."
@@ -64,11 +81,11 @@ def _models(text):
 
 def _values(verb, name, typed, text):
     "What may stand for a parameter."
-    few = _FEW.get(f'{verb} --{name}', '').split()
     if name in ('x', 'modalities', 'drop', 'damage'): return _modalities(typed)
-    if name == 'model' and not few: return _models(text)
     if name == 'split': return ['train', 'val', 'test', 'all']
-    return few + (_known_names()[_NAMES[name]] if name in _NAMES else [])
+    kinds = _NAMES.get(f'{verb} --{name}') or _NAMES.get(name, '')
+    if name == 'model' and not kinds: return _models(text)
+    return [word for kind in kinds.split() for word in _known_names()[kind]]
 
 # %% ../../nbs/cli/80_complete.ipynb #8612b9c3
 def _of_list(start, text, values):
@@ -129,7 +146,9 @@ _rgbx() {
   esac
   if [[ $PREFIX == -* ]]; then compadd -- $options; return; fi
   found=(${(f)"$($words[1] completion words "${(j: :)words[1,CURRENT-1]} $PREFIX" 2>/dev/null)"})
-  if (( $#found )); then compadd -- $found; else _files; fi
+  if (( ! $#found )); then _files
+  elif [[ -z ${found:#*=} ]]; then compadd -S '' -- $found
+  else compadd -- $found; fi
 }
 compdef _rgbx rgbx'''
 

@@ -16,8 +16,8 @@ def _write_onnx(opened, out, size, check, form):
     "Write the file and its script, say what they are worth; 1 where the file does not give what the model gives."
     alone = package.export.alone
     files,error = alone.write_alone(opened, out, size, **form)
-    what = "what a pixel's class lacks of the best score" if form['argmax'] else 'relative error'
-    print(f"{', '.join(map(str, files))} written; {what} against the model on a random image {error:.1e}")
+    what = "its classes' scores are below the best by at most" if form['argmax'] else 'relative error'
+    print(f"{', '.join(map(str, files))} written; against the model on a random image: {what} {error:.1e}")
     if check is None: return 0 if error < 1e-4 else 1
     found = alone.check_alone(opened, out, check)
     print(f"{found['items']} items of {check}: {100*found['agreement']:.3f} % of the pixels agree; "
@@ -59,6 +59,8 @@ def _upload(*,
 ):
     "hub"
 
+FORMATS = dict(onnx='model.onnx', program='model.pt2', hub='hub')   # a format -> the name of its file or folder
+
 @verb('use', 'rgbx export runs/first --to onnx --raw --argmax --check mydata', _onnx_form, _upload)
 def _export(run:str,        # A run folder, a saved model, or a name of `rgbx weights`
     *,
@@ -70,9 +72,8 @@ def _export(run:str,        # A run folder, a saved model, or a name of `rgbx we
     **given,
 ):
     "Write a run in another format, and check what was written against the model."
-    names = dict(onnx='model.onnx', program='model.pt2', hub='hub')
-    if to not in names: raise RGBXError('--to', repr(to), f"one of {', '.join(names)}")
-    out,check = Path(out or Path(run)/names[to]),given['check']
+    if to not in FORMATS: raise RGBXError('--to', repr(to), f"one of {', '.join(FORMATS)}")
+    out,check = Path(out or Path(run)/FORMATS[to]),given['check']
     form = {name: given[name] for name in ('kernels', 'raw', 'argmax')}
     if to != 'onnx' and (check is not None or any(form.values())):
         raise RGBXError(f'--to {to}', 'a setting of ONNX files', '--to onnx for --kernels, --raw, --argmax and --check')

@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/cli/20_lists.ipynb #c11c0003
-import contextlib, dataclasses, fnmatch, functools, hashlib, io, textwrap
+import contextlib, dataclasses, fnmatch, functools, hashlib, io, json, textwrap
 from pathlib import Path
 import rgbx_seg as rx
 from ..core import RGBXError, cache_folder, nearest, write_text
@@ -96,7 +96,8 @@ def _kept(list_verb):
         try: text = file.read_text(encoding='utf-8')
         except (OSError, ValueError):
             text = _said(list_verb, given, how)
-            with contextlib.suppress(RGBXError, OSError): write_text(file, text)   # a full disk, or a folder of someone else's
+            with contextlib.suppress(RGBXError, OSError):  # a full disk, or a folder of someone else's
+                write_text(file, text)
         print(text, end='')
     return answer
 
@@ -164,9 +165,10 @@ def _recipes(pattern:str='*', # A pattern, or one name to show all its settings
     names = _matching('recipes', pattern, RECIPES)
     print(package.training.recipe.recipe_table(pattern))
     if names != [pattern]: return
-    print()
-    for key,value in RECIPES[pattern].to_dict().items():
-        if value not in (None, '', {}, False): print(f'{key:14} {value}')
+    print('\n`rgbx train DATA --recipe NAME --set SETTING=VALUE` changes one of')
+    for key,value in package.data.schema.by_path(RECIPES[pattern].to_dict()).items():
+        shown = json.dumps(value) if isinstance(value, (list, dict)) else value
+        if key != 'name' and value not in (None, '', {}, False): print(f'  {key:22} {shown}')
 
 @verb('choose', "rgbx protocols '*/nyudv2*'")
 @_kept
@@ -230,8 +232,6 @@ def _parity(*cases:str,     # Names, paths or patterns of cases
 ):
     "Compare with the stored outputs of the published code; status 1 where a case fails."
     worst = package.parity.parity_table(list(cases), tol)
-    if not worst:
-        raise RGBXError('rgbx parity', f"no case like {' '.join(cases)}", 'names in the folder of parity cases')
     failed = [name for name,error in worst.items() if error > tol]
     print(f'{len(worst)-len(failed)} of {len(worst)} cases agree to {tol:g}')
     return 1 if failed else 0

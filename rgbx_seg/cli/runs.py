@@ -66,11 +66,12 @@ def _say(result, out, **shown):
     print(f'written to {out}')
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b0009
+AUGMENTS = dict(sigma={}, flip=dict(scales=None), none=None)    # a word -> augmentations
+
 def _augment(word):
     "The augmentations that a word stands for."
-    known = dict(sigma={}, flip=dict(scales=None), none=None)
-    if word not in known: raise RGBXError('--augment', repr(word), f"one of {', '.join(known)}")
-    return known[word]
+    if word not in AUGMENTS: raise RGBXError('--augment', repr(word), f"one of {', '.join(AUGMENTS)}")
+    return AUGMENTS[word]
 
 def _write_toy_once(data, modalities):
     "Synthetic toy scenes, where there is nothing yet."
@@ -293,15 +294,15 @@ def _predict(run:str,       # A run folder, a saved model, a name of `rgbx weigh
     **given,
 ):
     "Write the mask, the coloured mask and a picture of every image; large rasters go through in tiles."
-    data,out = _inputs(inputs),given['out']
+    data,out,server = _inputs(inputs),given['out'],None
+    if given['submission'] is not None: server = package.data.sets.base.benchmark(given['submission'])
     opened = _run(run, data, given, given['device'])
     dataset = _open(opened, data, split, given['card'], drop, labels=isinstance(data, dict))
     how = {name: given[name] for name in ('pictures', 'scores', 'confidence', 'skip_missing', 'skip_existing', 'bf16',
                                           'bs', 'tile')}
     done = rx.predict(opened, dataset, out, protocol, drop=drop, **how)
-    print(f"{len(done)} images predicted; masks in {Path(out)/'mask'}")
-    if given['submission'] is None: return
-    server = package.data.sets.base.benchmark(given['submission'])
+    print(f"{len(done)} image{'s'*(len(done) != 1)} predicted; masks in {Path(out)/'mask'}")
+    if server is None: return
     print(f"upload {server.write(done, Path(out)/given['submission'], full=not given['part'])}")
 
 # %% ../../nbs/cli/10_runs.ipynb #c11b0010
@@ -356,8 +357,9 @@ def _damage(*,
 
 def _benchmark(given):
     "The arguments of the two benchmarks."
+    known = package.evaluation.robustness.BENCHMARKS
+    if given['what'] not in known: raise RGBXError('--what', repr(given['what']), ' or '.join(known))
     if given['what'] == 'missing': return dict(missing=given['missing'])
-    if given['what'] != 'corruptions': raise RGBXError('--what', repr(given['what']), 'corruptions or missing')
     kinds = given['corruptions']
     return dict(corruptions=list(kinds) if len(kinds) > 1 else kinds[0], modalities=list(given['damage']),
                 severities=_severities(given['severities']))

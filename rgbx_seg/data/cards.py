@@ -252,6 +252,7 @@ class Card(_Copies, _Json, _Shown):
 
 # %% ../../nbs/data/00_cards.ipynb #a8fa448a
 _PALETTE = list[tuple[int, int, int]]
+_NO_PALETTE = '"palette": null chooses the colours'
 
 def _check_palette(card):
     "Colours of the classes."
@@ -260,13 +261,12 @@ def _check_palette(card):
     values = card.palette.tolist() if isinstance(card.palette, np.ndarray) else card.palette
     try: colours = fit_value(values, _PALETTE, 'palette')
     except RGBXError as e:
-        raise RGBXError(e.where, e.found, f'{n} lists of red, green, blue, each 0..255',
-                        'null takes new colours') from None
+        raise RGBXError(e.where, e.found, f'{n} lists of red, green, blue, each 0..255', _NO_PALETTE) from None
     palette = np.array(colours).reshape(-1, 3)
     if len(palette) != n:
-        raise RGBXError('palette', f'{len(palette)} colours', f'{n}, one for each class', 'null takes new colours')
+        raise RGBXError('palette', f'{len(palette)} colours', f'{n}, one for each class', _NO_PALETTE)
     if palette.min() < 0 or palette.max() > 255:
-        raise RGBXError('palette', f'values {palette.min()}..{palette.max()}', '0..255', 'null takes new colours')
+        raise RGBXError('palette', f'values {palette.min()}..{palette.max()}', '0..255', _NO_PALETTE)
     card.palette = palette.astype(np.uint8)
 
 def _check_classes(card):

@@ -359,6 +359,7 @@ class Corrupted(_Damage):
 def _check_modality(name, modality):
     "Raise where a corruption is not meant for a modality."
     if modality.bits == 32:
-        raise RGBXError(f'modality {modality.name!r}', 'float values', '8 bits', 'Its failures are among `fail`')
+        raise RGBXError(f'modality {modality.name!r}', 'float values', '8 bits',
+                        '`rgbx_seg.data.failures.fail` has the failures of such a sensor')
     if name in ('saturate', 'spatter') and (modality.cmap or modality.channels != 3):
         raise RGBXError(f'corruption {name!r}', f'modality {modality.name!r}', 'a colour image')

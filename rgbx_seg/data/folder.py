@@ -18,7 +18,7 @@ from .files import map_label, note_holes, raw_label
 from .findings import Findings
 from .items import all_missing, existing_file, first_names, missing_file, read_item
 from .known_cards import get_card
-from .names import Listing, encode_names, fill_pattern, split_names
+from .names import Listing, encode_names, existing_folder, fill_pattern, split_names
 
 # %% ../../nbs/data/10_folder.ipynb #d46860e4
 class _Items:
@@ -221,8 +221,7 @@ class DataFolder(_Read):
         modalities:list=None, # Which of the card's modalities, in order; None: the card's default, else all
         labels:bool=True,     # False: the mask is None and no label is looked for
     ):
-        self.root,self.split = Path(root),split
-        if not self.root.is_dir(): raise RGBXError(self.root, 'no such folder', 'the folder of a data set')
+        self.root,self.split = existing_folder(root),split
         if card is None and not (self.root/'card.json').is_file():
             raise RGBXError(self.root, 'no card.json', 'a card',
                             'card=folder_card(...) says what is where; `open_data` proposes one')

@@ -193,6 +193,7 @@ def label_fields(place:Place, # Of the labels
                 [f'labels have {look.planes} planes, one per class'])
     if look.painted or look.smoothed: return _painted_fields(files, look)
     if look.values is None or not look.values:
-        raise RGBXError(files[0], 'labels with no few class numbers or colours', 'one number or colour per class',
+        raise RGBXError(files[0], 'labels that hold neither a few class numbers nor a few colours',
+                        'one number or colour per class',
                         look.errors[0].fix if look.errors else 'Say where the labels are: --card label=FOLDER')
     return _by_values(look.values)

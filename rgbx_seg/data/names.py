@@ -9,7 +9,7 @@ __all__ = []
 import fnmatch, os, re
 from pathlib import Path
 import numpy as np
-from ..core import RGBXError
+from ..core import RGBXError, names_beside
 from .cards import Card
 from .codecs import FILE_EXTS
 from .conditions import trailing_number
@@ -175,7 +175,18 @@ def _found_names(root, card, split, spec):
     folder = modality.path.split('{')[0].rpartition('/')[0] if modality.path else modality.folder
     where = root/folder
     raise RGBXError(where, f'no images for {split!r}' if where.is_dir() else 'no such folder',
-                    f'images {modality.path}' if modality.path else 'images')
+                    f'the images of {modality.name}, {modality.path or modality.folder}')
+
+# %% ../../nbs/data/15_names.ipynb #0f607c4b
+def existing_folder(path:'Path|str', # That somebody typed
+    what:str='a data set',           # What lies in it, for the message
+) -> Path:                           # `path`
+    "The folder; where there is none, an `RGBXError` with the folders beside it that have a similar name."
+    path = Path(path)
+    if path.is_dir(): return path
+    if path.exists(): raise RGBXError(path, 'a file', f'the folder of {what}')
+    near = [str(other) for other in names_beside(path) if other.is_dir()]
+    raise RGBXError(path, 'no such folder', f'the folder of {what}', f"Is it {' or '.join(near)}?" if near else '')
 
 # %% ../../nbs/data/15_names.ipynb #9fc26c01
 def split_names(root:Path, # Folder of the data set
@@ -199,7 +210,8 @@ def split_names(root:Path, # Folder of the data set
             raise RGBXError(path, 'no such list', 'a text file with one item name a line',
                             f"Lists here: {here}; split='all' reads every file")
         names += _read_list(path, columns)
-    if _twice(names) is not None: raise RGBXError(root, f'items in more than one of {spec}', 'each item once')
+    twice = _twice(names)
+    if twice is not None: raise RGBXError(root, f'{twice!r} in more than one of {", ".join(spec)}', 'each item once')
     return names
 
 def encode_names(root:Path, # For the message

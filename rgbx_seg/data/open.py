@@ -14,7 +14,7 @@ from .align.clouds import is_cloud
 from .known_cards import CARDS, get_card
 from .cards import Card, DataSet
 from .folder import DataFolder
-from .names import names_without_rgb, split_names
+from .names import existing_folder, names_without_rgb, split_names
 from .item_files import ItemFiles
 from .items import first_names
 from .propose import divide, propose_card, told_folders
@@ -165,7 +165,7 @@ def _as_recipe_says(card, recipe):
 
 def _open_folder(root, split, card, recipe, modalities, reading, labels):
     "A split of a folder."
-    if not root.is_dir(): raise RGBXError(root, 'no such folder', 'the folder of a data set')
+    existing_folder(root)
     card,folder,taken = _choose_card(root, card, recipe, reading)
     if recipe is not None:
         card = _as_recipe_says(card, recipe)
@@ -208,7 +208,8 @@ def open_data(what,         # A folder, {modality: file or files}, an open data 
     reading:Reading=None,   # How a run reads: the data set is read that way, or refused
     labels:bool=True,       # False: without; None: where the folder has them
 ) -> DataSet:               # `ds[i]` is (rgb, x1, ..., mask); of a folder, `taken` says what it was taken for
-    "One split of the data that is meant; by the first of the rules above that applies."
+    """One split of the data that is meant. A folder is what `card` says, else its own `card.json`, the recipe's data
+    set, a known layout, or a proposal from its files; `RGBXError` with the choices where two are possible."""
     if isinstance(recipe, str): recipe = RECIPES[recipe]
     if reading is not None and modalities: reading = reading.select(modalities)
     if isinstance(what, dict): return _open_files(what, card, reading)

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
-from .align.clouds import CLOUD_EXTS, calibration_for, cloud_modality, holds_points
+from .align.clouds import CLOUD_EXTS, calibration_for, cloud_modality, holds_points, several_calibrations
 from .annotations import annotation_fields
 from .cards import Card
 from .codecs import IMAGE_EXTS, image_size
 from .items import first_names
 from .label_values import label_fields
 from .modality import Modality
+from .names import existing_folder
 from .places import (
     LABEL_WORDS, Look, Place, RGB_WORDS, SPLIT_WORDS, X_WORDS, find_places, has_word, look_at)
 from .thermal import flir_visible
@@ -127,7 +128,7 @@ def _why_not(kind, names, label):
     if _says(kind, LABEL_WORDS) and label is not None: return f'looks like labels, and {label.place.words} was taken'
     if _says(kind, LABEL_WORDS) and not _says(kind, X_WORDS):
         lossy = f' ({kind.look.lossy} is lossy: export them as PNG)' if kind.look.lossy else ''
-        return 'named as labels, and holds no few class numbers or colours'+lossy
+        return 'named as labels, and holds neither a few class numbers nor a few colours'+lossy
     n = _agree(names, kind.names)
     if n >= .5*len(names): return None
     return f"{n} of {len(names)} names of RGB are there" if n else 'none of its names is one of RGB'
@@ -328,10 +329,11 @@ def _modalities(found, clouds):
 # %% ../../nbs/data/38_propose.ipynb #549b96d7
 def _calibrated(root, found, cameras):
     "{name of a modality: its calibration} by a file for one sensor, or by what a run knows of its own."
-    if isinstance(cameras, dict): return {name: plain for name,plain in cameras.items() if name in found.others}
-    if cameras is None: return {}
+    if not isinstance(cameras, (str, Path)): return {k: v for k,v in (cameras or {}).items() if k in found.others}
     file = Path(cameras) if Path(cameras).is_file() else root/cameras
-    plain = calibration_for(file, image_size(found.rgb.place.all_files[0]))
+    size = image_size(found.rgb.place.all_files[0])
+    if (several := several_calibrations(file, size, root, [*found.others], found.notes)) is not None: return several
+    plain = calibration_for(file, size)
     fits = [name for name,kind in found.others.items()
             if ('K_x' in plain) == (not holds_points(kind.place.all_files[0]))]
     named = [name for name in fits if has_word(name, ('depth',))] if 'K_x' in plain and len(fits) > 1 else fits
@@ -381,8 +383,7 @@ def propose_card(root:Path, # Folder
     told:dict=None,
 ) -> Card:                  # Not saved; its notes say what was decided and what was left out
     "A card for a folder of images that has none; `RGBXError` with the choices where two folders may be meant."
-    root,told = Path(root),dict(told or {})
-    if not root.is_dir(): raise RGBXError(root, 'no such folder', 'the folder of a data set')
+    root,told = existing_folder(root),dict(told or {})
     group,cameras = told.pop('group', None),told.pop('cameras', None)
     values = {word: told.pop(word) for word in ('colours', 'values') if word in told}
     places,odd = find_places(root, CLOUD_EXTS if cameras else ())

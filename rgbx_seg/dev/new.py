@@ -119,10 +119,15 @@ def _place(nbs, name):
     match = re.fullmatch(r'([a-z/]+)/(\d\d)_([a-z][a-z0-9_]*)', name)
     if not match: raise RGBXError('NAME', repr(name), 'ROOM/NN_NAME, such as fusion/60_mine')
     room,number,stem = match.groups()
+    if not nbs.is_dir():
+        raise RGBXError(nbs, 'no such folder', 'the notebooks of the repository', 'Call it where settings.ini lies')
     rooms = sorted(path.name for path in nbs.iterdir() if path.is_dir())
     if not (nbs/room).is_dir(): raise RGBXError('NAME', f'no room {room!r}', ', '.join(rooms))
-    taken = [path.stem for path in sorted((nbs/room).glob(f'{number}_*.ipynb'))]
-    if taken: raise RGBXError('NAME', f'number {number} is that of {taken[0]}', 'a free number', 'Leave gaps.')
+    taken = {path.stem[:2]: path.stem for path in (nbs/room).glob('[0-9][0-9]_*.ipynb')}
+    if number in taken:
+        free = [f'{other:02}' for other in range(int(number), 100) if f'{other:02}' not in taken]
+        raise RGBXError('NAME', f'number {number} is that of {taken[number]}',
+                        f"a free number: {', '.join(free[:3])} ...")
     return room,stem,f"{room.replace('/', '.')}.{stem}"
 
 # %% ../../nbs/dev/05_new.ipynb #aa2c26e9

@@ -12,7 +12,7 @@ import numpy as np
 from torch import nn, Tensor
 from torch.nn import functional as F
 from ..core import choose
-from .base import BlockStage, Encoder, Step
+from .base import BlockStage, Encoder, Step, StepBlock
 from .formats import Format, encoder_only, imagenet_names, names_like
 from ..ops.layers import DropPath, LayerNorm2d, PatchEmbed, head_width
 from ..ops.loading import load_named
@@ -66,7 +66,7 @@ class MixFFN(nn.Module):
         return self.fc2(F.gelu(y).permute(0, 2, 3, 1))
 
 # %% ../../nbs/encoders/20_mit.ipynb #d559343e
-class MiTBlock(nn.Module):
+class MiTBlock(StepBlock):
     "Pre-norm transformer block: `x + attention`, then `x + Mix-FFN`, each under drop path."
     def __init__(self, dim:int, # Channels
         heads:int, # Attention heads
@@ -81,11 +81,7 @@ class MiTBlock(nn.Module):
     def steps(self) -> list: # Of `Step`
         "Attention and Mix-FFN, both residual."
         return [Step(self.norm1, self.attn, self.drop_path), Step(self.norm2, self.mlp, self.drop_path)]
-    def forward(self, feature:Tensor, # `(B, H, W, C)`
-    ) -> Tensor: # Same shape
-        "Both steps."
-        for step in self.steps(): feature = step.take(feature)
-        return feature
+
 
 # %% ../../nbs/encoders/20_mit.ipynb #bcdb0d2d
 def _patches(in_channels:int, # Input channels

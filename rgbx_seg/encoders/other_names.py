@@ -79,8 +79,11 @@ _VMAMBA2 = [(r'^patch_embed\.([0257])\.', lambda match: f'stem.{_STEM[match[1]]}
              lambda match: f"stages.{int(match[1])+1}.down.{'conv' if match[2] == '1' else 'norm.norm'}."),
             (r'^layers\.(\d+)\.', r'stages.\1.'), (r'^classifier\.norm\.', 'norm.'), (r'^classifier\.head\.', 'head.')]
 
-def _vmamba2_keys(name): return translate(name, _VMAMBA2)
+def vmamba2_keys(name:str # Published name
+) -> str:                 # Ours, in an encoder
+    "VMamba v2's names -> ours."
+    return translate(name, _VMAMBA2)
 
 VMAMBA2 = Format('VMamba v2 ImageNet classifier', names_like(r'^patch_embed\.7\.', r'^layers\.\d+\.blocks\.\d+\.op\.'),
-                 partial(imagenet_names, _vmamba2_keys), encoder_only)
+                 partial(imagenet_names, vmamba2_keys), encoder_only)
 FORMATS(VMAMBA2.name)(VMAMBA2)

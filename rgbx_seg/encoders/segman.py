@@ -14,8 +14,7 @@ from torch import nn, Tensor
 from ..core import RGBXError, choose
 from .base import Encoder, passes_to, with_given
 from ..ops.layers import ConvFFN, DropPath, LayerNorm2d, Pointwise, depthwise, head_width
-from ..ops.ss2d import init_A_log, init_dt
-from ..ops.ss2d import ss2d
+from ..ops.ss2d import add_scan, ss2d
 from ..ops.window_attention import neighborhood_attention
 from ..registry import ENCODERS
 
@@ -55,10 +54,7 @@ class BareSS2D(nn.Module):
         K,R = 4,self.rank
         bound = dim**-.5
         self.x_proj_weight = nn.Parameter(torch.empty(K*(R+2*d_state), dim, 1).uniform_(-bound, bound))
-        self.dt_projs_weight = nn.Parameter(torch.empty(K, dim, R).uniform_(-R**-.5, R**-.5))
-        self.dt_projs_bias = nn.Parameter(init_dt((K, dim)))
-        self.A_logs = nn.Parameter(init_A_log(K*dim, d_state))
-        self.Ds = nn.Parameter(torch.ones(K*dim))
+        add_scan(self, K, dim, R, d_state)
     def forward(self, feature:Tensor) -> Tensor: # Float32 (float64 for float64)
         feature = feature.permute(0,2,3,1)
         x_dbl = F.linear(feature.flatten(1,2), self.x_proj_weight[...,0]).unflatten(-1, (4,-1))

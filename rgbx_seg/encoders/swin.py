@@ -13,7 +13,7 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 from ..core import choose
-from .base import BlockStage, Encoder, Step
+from .base import BlockStage, Encoder, Step, StepBlock
 from .formats import Format, encoder_only, imagenet_names, names_like
 from ..ops.layers import DropPath, LayerNorm2d, MLP, PatchEmbed, PatchMerging, head_width
 from ..ops.loading import load_named
@@ -78,7 +78,7 @@ class WindowAttention(nn.Module):
         return self.proj((self.attn_drop(a.softmax(-1))@v).transpose(1, 2).reshape(N, L, C))
 
 # %% ../../nbs/encoders/30_swin.ipynb #4cbb5b28
-class SwinBlock(nn.Module):
+class SwinBlock(StepBlock):
     "Pre-norm block: shifted-window attention, then a two-layer MLP, each residual under drop path."
     def __init__(self, dim:int, # Channels
         heads:int, # Attention heads
@@ -106,11 +106,7 @@ class SwinBlock(nn.Module):
     def steps(self) -> list: # Of `Step`
         "Attention and MLP, both residual."
         return [Step(self.norm1, self.attend, self.drop_path), Step(self.norm2, self.mlp, self.drop_path)]
-    def forward(self, feature:Tensor, # `(B, H, W, C)`
-    ) -> Tensor: # Same shape
-        "Both steps."
-        for step in self.steps(): feature = step.take(feature)
-        return feature
+
 
 # %% ../../nbs/encoders/30_swin.ipynb #f72fc904
 class SwinStem(PatchEmbed):

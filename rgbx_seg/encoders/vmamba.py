@@ -16,8 +16,7 @@ from .base import BlockStage, Encoder, Step, passes_to, with_given
 from .formats import Format, encoder_names, encoder_only, names_like, translate
 from ..ops.layers import ChannelNorm, DropPath, PatchEmbed, PatchMerging
 from ..ops.routes import cross_merge, cross_scan
-from ..ops.ss2d import init_A_log, init_dt
-from ..ops.ss2d import ss2d
+from ..ops.ss2d import add_scan, ss2d
 from ..ops.scan import selective_scan
 from ..registry import ENCODERS, FORMATS
 
@@ -51,9 +50,7 @@ class SS2D(_Scanned):
         self.in_proj = nn.Linear(dim, 2*D if gate else D, bias=False)
         self.conv2d = nn.Conv2d(D, D, 3, padding=1, groups=D)
         self.x_proj_weight = nn.Parameter(torch.empty(K, R+2*d_state, D).uniform_(-D**-.5, D**-.5))
-        self.dt_projs_weight = nn.Parameter(torch.empty(K, D, R).uniform_(-R**-.5, R**-.5))
-        self.dt_projs_bias = nn.Parameter(init_dt((K, D)))
-        self.A_logs,self.Ds = nn.Parameter(init_A_log(K*D, d_state)),nn.Parameter(torch.ones(K*D))
+        add_scan(self, K, D, R, d_state)
         self.out_norm = nn.LayerNorm(D)
         self.out_proj = nn.Linear(D, dim, bias=False)
 

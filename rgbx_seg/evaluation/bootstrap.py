@@ -115,7 +115,7 @@ def _common_images(first, second, row):
     if set(names)==set(others) and len(names)>1: return names
     found = f'{len(names)} and {len(others)} images, {len(set(names)&set(others))} in common'
     raise RGBXError('bootstrap', found, 'the same images, at least two, in both reports',
-                    'evaluate both on the same data (metrics.json does not keep images, report.save does)')
+                    'Evaluate both on the same data: rgbx eval --out NAME.json (a run\'s metrics.json keeps no images)')
 
 def _check_pixels(names, counts, others):
     "Raise where an image has another number of labelled pixels in the two reports."

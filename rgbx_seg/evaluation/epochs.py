@@ -44,7 +44,7 @@ def epoch_files(
     def bad(found:str, expected:str, fix:str=''): return RGBXError(f'epochs {epochs!r}', found, expected, fix)
     folder,files = Path(folder),{}
     there = _epochs_there(folder)
-    have = f"epochs {', '.join(map(str, sorted(there))) or 'none'}"
+    have = f"one of epochs {', '.join(map(str, sorted(there)))}" if there else 'weights that were kept by epoch'
     for part in filter(None, (text.strip() for text in str(epochs).split(','))):
         match = re.fullmatch(r'(\d+)(?:(-)(\d*)(?::(\d+))?)?', part)
         if Path(part).suffix in ('.safetensors','.pth'):

@@ -255,7 +255,7 @@ def _stacks(group, picks, dataset):
     "One stack (B, H, W, C) per modality of the model, or None."
     for i,item in group:
         if item[-1] is None:
-            raise RGBXError(_name(dataset, i), 'no mask', 'a labelled item', 'use predict for images without labels')
+            raise RGBXError(_name(dataset, i), 'no mask', 'a labelled item', '`rgbx predict` needs no labels')
     stacks = [None if k is None else np.stack([item[k] for _,item in group]) for k in picks]
     return [stack[...,None] if stack is not None and stack.ndim==3 else stack for stack in stacks]  # a grey modality
 
@@ -295,7 +295,7 @@ def check_classes(
     if number is None or number==len(card.classes): return
     found = f'a model of {number} classes'
     expected = f'{len(card.classes)}, the classes of {card.name!r}'
-    raise RGBXError('evaluate', found, expected, 'build the model with num_classes of the data')
+    raise RGBXError('evaluate', found, expected, 'Build the model with num_classes of the data')
 
 # %% ../../nbs/evaluation/32_evaluate.ipynb #6735c7f2
 def evaluate(

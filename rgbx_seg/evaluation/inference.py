@@ -261,7 +261,7 @@ def pick_modalities(
     for name,own in left:
         if own not in have:
             raise RGBXError(f'modality {name!r}', f"a data set with {', '.join(have)}",
-                            f"the model's modalities: {listed}", 'drop it to evaluate without it')
+                            f"the model's modalities: {listed}", f'Withhold it: --drop {name}')
     if not left: raise RGBXError('drop', 'every modality', 'at least one left')
     return [have.index(own) if (name, own) in left else None for name,own in zip(wanted, real)]
 

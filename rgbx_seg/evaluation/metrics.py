@@ -60,7 +60,7 @@ def _outside(what, values, num_classes, more=''):
     vals = values.unique()[:5].tolist()
     return RGBXError('ConfusionMatrix.add',
                      f'{what} value{"s" if len(vals)>1 else ""} {", ".join(map(str, vals))} ({len(values)} pixels)',
-                     f'0 ... {num_classes-1}{more}', 'check the number of classes and the label shift of the data set')
+                     f'0 ... {num_classes-1}{more}', 'Check the number of classes and the label shift of the data set')
 
 def _weights(weight, labels):
     "Flat float64 of a weight for each pixel, or None."

@@ -156,7 +156,9 @@ def _same_settings(one, other):
         return {(key, severity) for key,some in robustness.reports.items() for severity in some}
     differ = keys(one)^keys(other)
     if not differ: return
-    raise RGBXError('reference', f'other settings ({len(differ)} combinations differ)',
+    (damaged,corruption),severity = min(differ)
+    raise RGBXError('reference', f'other settings: {len(differ)} combinations differ, such as {corruption} '
+                    f'{severity} on {damaged}',
                     'the same corruptions, severities and modalities')
 
 # %% ../../nbs/evaluation/60_robustness.ipynb #8e7f7dab
@@ -290,6 +292,8 @@ def _subsets(names, subsets):
     return [names]+[tuple(name for name in names if name in left) for left in subsets if set(left)!=set(names)]
 
 # %% ../../nbs/evaluation/60_robustness.ipynb #e9b66713
+INSTEAD = ('none', 'zero')     # what a model gets of a missing modality
+
 def missing_benchmark(
     run:'Run|Callable|str|Path',   # As for `evaluate`
     data:'DataSet|str|Path',       # As for `evaluate`
@@ -305,7 +309,7 @@ def missing_benchmark(
     **kwargs                       # Passed to `evaluate`: protocol, bs, num_workers, device ...
 ) -> Missing:
     "Evaluate a run without some of its modalities, with parts of them lost, and with noise."
-    if missing not in ('none','zero'): raise RGBXError('missing', repr(missing), "'none' or 'zero'")
+    if missing not in INSTEAD: raise RGBXError('missing', repr(missing), ' or '.join(map(repr, INSTEAD)))
     run = as_run(run)
     some,model = Some(open_for(run, data), n),run.model
     names = tuple(real_names(getattr(model, 'modalities', some.modalities), list(some.modalities)))
@@ -328,6 +332,9 @@ def missing_benchmark(
     noise = found.pop('NM', {})
     return Missing(names, found, noise, p)
 
+# %% ../../nbs/evaluation/60_robustness.ipynb #f2eb12c6
+BENCHMARKS = dict(corruptions=corruption_benchmark, missing=missing_benchmark)
+
 # %% ../../nbs/evaluation/60_robustness.ipynb #f2eb12c7
 def robustness(
     run:'Run|Callable|str|Path', # A run folder, a saved model or a `Run`; or a model
@@ -337,7 +344,6 @@ def robustness(
     card:'Card'=None,            # What a folder is, where it does not say so itself
     **kwargs                     # As `corruption_benchmark` or `missing_benchmark`
 ) -> Benchmark:
-    "What damaged images, or missing sensors, cost a run."
-    benchmarks = dict(corruptions=corruption_benchmark, missing=missing_benchmark)
-    benchmark,run = choose(what, benchmarks, 'robustness against'),as_run(run)
+    "What damaged images, or missing sensors, cost a run: mIoU by corruption and severity, or by the sensors left."
+    benchmark,run = choose(what, BENCHMARKS, 'robustness against'),as_run(run)
     return benchmark(run, open_for(run, data, split, card), **kwargs)

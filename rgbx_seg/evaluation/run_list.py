@@ -81,6 +81,7 @@ def _best(rows, metrics, monitor):
 # %% ../../nbs/evaluation/58_run_list.ipynb #56dbd792
 _COLUMNS = ('name', 'data', 'model', 'recipe', 'epochs', 'planned', 'validation', 'monitor', 'miou',
             'judged_on', 'date')
+SORTS = tuple(name for name in _COLUMNS if name not in ('planned', 'monitor', 'judged_on'))   # and every setting
 
 def _origin(config):
     "What a run is made from, as two words: its commit, with a + where files differed, and the fingerprint of its data."

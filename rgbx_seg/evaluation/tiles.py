@@ -290,19 +290,20 @@ class Blend:
         return total[:-1,:done_y,:done_x]/total[-1:,:done_y,:done_x]
 
 # %% ../../nbs/evaluation/45_tiles.ipynb #dc111ac9
+def _where_data(size, images, holes): # (height, width) bool
+    if images is None or holes is None: return torch.full(size, images is not None)
+    return torch.from_numpy(~holes)
+
 def _batch(scene, boxes, scores_of, channels):
     "[(scores, where they count)] of some tiles (top, left, height, width); those without any data are not run."
     parts = [scene.images(*box) for box in boxes]
-    there = [torch.zeros(box[2:], dtype=torch.bool) if images is None else
-             torch.ones(box[2:], dtype=torch.bool) if holes is None else torch.from_numpy(~holes)
-             for box,(images,holes) in zip(boxes, parts)]
+    there = [_where_data(box[2:], *part) for box,part in zip(boxes, parts)]
     scores = [torch.zeros(channels, *box[2:]) for box in boxes]
     live = [i for i,one in enumerate(there) if one.any()]
     if live:
         stacks = [np.stack(images) for images in zip(*(parts[i][0] for i in live))]
         for i,found in zip(live, scores_of(stacks)): scores[i] = found
-    finite = [one.isfinite().all(0) for one in scores]
-    return [(one.nan_to_num(0, 0, 0), known & good) for one,known,good in zip(scores, there, finite)]
+    return [(one.nan_to_num(0, 0, 0), known & one.isfinite().all(0)) for one,known in zip(scores, there)]
 
 def tile_count(shape:tuple, # (height, width) of a scene
     tile:int,               # Side of a tile

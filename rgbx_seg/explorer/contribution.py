@@ -196,7 +196,7 @@ def contributions(
     steps:int=16,                   # As `gradient_maps`
     device:'torch.device|str'=None, # As `infer`
 ) -> Contributions:
-    "The three maps of one item, and the share of each modality in them."
+    "Where each modality mattered for one item: taken away, covered patch by patch, by gradients; and its share."
     model,dataset = model_and_data(run, data, split)
     i,card,have = item_index(dataset, item),dataset.card,list(dataset.modalities)
     shown = dataset[i]

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 import numpy as np
 import torch
+from fastcore.basics import patch
 from .state import (SampleResult, Setting, classify_sample, damage_image, modalities_used,
                                      score_sample, sensor_effects)
 
@@ -35,6 +36,7 @@ def bytes_of(
     else: parts = getattr(value, '__dict__', {}).values()
     return sum(map(bytes_of, parts))
 
+# %% ../../nbs/explorer/16_kept.ipynb #a5e71600
 class Kept:
     "The values asked for last, up to a number of bytes; the one asked for longest ago goes first."
     def __init__(self,
@@ -111,28 +113,32 @@ class Answers:
         key = None if state is None else (name, state, setting.index, off, seen, setting.seed)
         return self.kept.get(key, lambda: classify_sample(model, item, self.dataset.card, self.have, off, **self.how))
 
-    def scored(self, result:SampleResult, item:tuple) -> SampleResult: # A result, its item
-        "The same with its scores."
-        return score_sample(result, item[-1], self.dataset.card)
+# %% ../../nbs/explorer/16_kept.ipynb #a5e71606
+@patch
+def scored(self:Answers, result:SampleResult, item:tuple) -> SampleResult: # A result, its item
+    "The same with its scores."
+    return score_sample(result, item[-1], self.dataset.card)
 
-    def effects(self,
-        name:str,            # Of the model
-        item:tuple,          # Of the setting
-        setting:Setting,     # What is off and what is damaged
-        result:SampleResult  # Scored; its effects are filled
-    ):                       # Yields after every forward pass
-        "What each sensor that is on adds to a result."
-        on = [sensor for sensor in modalities_used(self.models[name], self.have) if sensor not in setting.off]
-        def without(sensors:tuple): return self.scored(self.result(name, item, setting, sensors), item)
-        return sensor_effects(result, on, without)
+@patch
+def effects(self:Answers,
+    name:str,            # Of the model
+    item:tuple,          # Of the setting
+    setting:Setting,     # What is off and what is damaged
+    result:SampleResult  # Scored; its effects are filled
+):                       # Yields after every forward pass
+    "What each sensor that is on adds to a result."
+    on = [sensor for sensor in modalities_used(self.models[name], self.have) if sensor not in setting.off]
+    def without(sensors:tuple): return self.scored(self.result(name, item, setting, sensors), item)
+    return sensor_effects(result, on, without)
 
-    def prepare(self, setting:Setting): # Yields after every forward pass
-        "Make what a setting will ask for; what fails is said when it is asked for."
-        try:
-            item = self.item(setting)
+@patch
+def prepare(self:Answers, setting:Setting): # Yields after every forward pass
+    "Make what a setting will ask for; what fails is said when it is asked for."
+    try:
+        item = self.item(setting)
+        yield
+        for name,model in self.models.items():
+            if state_of(model) is None: continue
+            self.result(name, item, setting)
             yield
-            for name,model in self.models.items():
-                if state_of(model) is None: continue
-                self.result(name, item, setting)
-                yield
-        except Exception: return
+    except Exception: return

@@ -10,11 +10,9 @@ import html
 from pathlib import Path
 import ipywidgets as W
 from ..core import RGBXError
-from ..evaluation.run_list import list_runs
+from ..evaluation.run_list import SORTS, list_runs
 
 # %% ../../nbs/explorer/60_runs.ipynb #3dbb5d14
-_ORDERS = ('date', 'name', 'data', 'model', 'recipe', 'epochs', 'validation', 'miou')
-
 def _pairs(text):
     "`data=mfnet lr=1e-3` as a dict."
     pairs = [word.partition('=') for word in text.split()]
@@ -29,7 +27,7 @@ class _Controls(W.VBox):
     "What is asked for, the table, what is wrong, and the names."
     def __init__(self):
         self.filter = W.Text(placeholder='data=mfnet lr=1e-3', description='filter', continuous_update=False)
-        self.order = W.Dropdown(options=_ORDERS, value='date', description='order')
+        self.order = W.Dropdown(options=SORTS, value='date', description='order')
         self.columns = W.Text(placeholder='lr seed commit', description='columns', continuous_update=False)
         self.again = W.Button(description='read again', layout=W.Layout(width='7rem'))
         self.table,self.said = W.HTML(),W.HTML()

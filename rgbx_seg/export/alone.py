@@ -119,7 +119,7 @@ def check_alone(run:Run,       # What was exported
 ) -> dict:                     # `items`, `agreement`, `miou` of the file, `miou_run`
     "Compare the masks of a file with the run's."
     dataset,file = open_for(run, data, split),OnnxModel(path)
-    if not len(dataset): raise RGBXError('export, check', 'a data set without items', 'some')
+    if not len(dataset): raise RGBXError('--check', 'a data set without items', 'at least one item')
     picks,stats = model_inputs(run.model, dataset.card)
     matrices = [ConfusionMatrix(file.num_classes, dataset.card.layout.ignore) for _ in range(2)]
     same,pixels = 0,0

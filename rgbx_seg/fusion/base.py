@@ -27,6 +27,14 @@ class Fusion(nn.Module):
         "What the modalities exchange inside the stage; nothing here."
         return feats
 
+    def check_count(self,
+        feats:tuple, # Given
+        count:int,   # Modalities that it was made for
+    ):
+        "Another number of modalities raises `RGBXError`; a missing one is `None`, and counts."
+        if len(feats) == count: return
+        raise RGBXError(type(self).__name__, f'{len(feats)} modalities', f'{count}, as it was made for')
+
     def forward(self, *feats) -> tuple: # `fused`, `feats`
         raise NotImplementedError
 
@@ -55,8 +63,7 @@ class PairwiseFusion(Fusion):
 
     def forward(self, *feats) -> tuple: # `fused`, `feats`
         "Features `(B, C, H, W)` or `None`, RGB first, to `(fused, feats)`."
-        n = len(self.pairs)+1
-        if len(feats) != n: raise RGBXError(type(self).__name__, f'{len(feats)} modalities', f'{n}, as it was made for')
+        self.check_count(feats, len(self.pairs)+1)
         present(feats)
         rgb,*xs = feats
         there = [i for i,x in enumerate(xs) if x is not None]

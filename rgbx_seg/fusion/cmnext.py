@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
-from ..core import RGBXError
 from ..encoders.mit import init_mit_
 from .base import Fusion, present
 from .cmx import FuseModule, RectifyModule, cmx_heads
@@ -134,7 +133,7 @@ class CMNeXtStage(Fusion):
 
     def forward(self, *feats) -> tuple: # `fused`, `feats`
         "Features `(B, C, H, W)` or `None`, RGB first, to `(fused, feats)`."
-        if len(feats) != self.n: raise RGBXError('CMNeXt', f'{len(feats)} modalities', f'{self.n}, as it was made for')
+        self.check_count(feats, self.n)
         present(feats)
         rgb,*sensors = feats
         gated,selected = self.select(rgb, sensors)

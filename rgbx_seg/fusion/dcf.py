@@ -11,13 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from ..core import RGBXError
-from ..ops.layers import ChannelNorm
-from ..ops.ss2d import init_A_log, init_dt
 from ..encoders.vmamba import init_vmamba
-from ..ops.layers import MLP
 from .base import PairwiseFusion
-from ..ops.layers import DropPath
-from ..ops.ss2d import ss2d
+from ..ops.layers import ChannelNorm, DropPath, MLP
+from ..ops.ss2d import add_scan, ss2d
 from ..registry import FUSIONS, check_quirks, quirk
 
 # %% ../../nbs/fusion/40_dcf.ipynb #6af0c808
@@ -34,9 +31,7 @@ class TwoStreamScan(nn.Module):
         D,R,K = int(ratio*dim),math.ceil(dim/16),4
         self.D,self.both = D,both
         self.x_proj_weight = nn.Parameter(torch.empty(K, R+2*d_state, D).uniform_(-D**-.5, D**-.5))
-        self.dt_projs_weight = nn.Parameter(torch.empty(K, D, R).uniform_(-R**-.5, R**-.5))
-        self.dt_projs_bias = nn.Parameter(init_dt((K, D)))
-        self.A_logs,self.Ds = nn.Parameter(init_A_log(K*D, d_state)),nn.Parameter(torch.ones(K*D))
+        add_scan(self, K, D, R, d_state)
         self.out_norm = nn.LayerNorm(D)
         def lift(): return nn.Linear(dim, 2*D if self.gated else D, bias=False)
         def conv(): return nn.Conv2d(D, D, 3, padding=1, groups=D, bias=False)

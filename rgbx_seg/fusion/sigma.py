@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from .base import PairwiseFusion
-from ..ops.ss2d import init_A_log, init_dt, ss2d
+from ..ops.ss2d import add_scan, init_A_log, init_dt, ss2d
 from ..registry import FUSIONS
 
 # %% ../../nbs/fusion/10_sigma.ipynb #ba7a48ae
@@ -103,9 +103,7 @@ class _ConMBLayers(nn.Module):
         self.conv2d = nn.Conv2d(D, D, 3, padding=1, groups=D)
         self.conv2d_modalx = nn.Conv2d(D, D, 3, padding=1, groups=D)
         self.x_proj_weight = nn.Parameter(torch.empty(K, R+2*N, D).uniform_(-D**-.5, D**-.5))
-        self.dt_projs_weight = nn.Parameter(torch.empty(K, D, R).uniform_(-R**-.5, R**-.5))
-        self.dt_projs_bias = nn.Parameter(init_dt((K, D)))
-        self.A_logs,self.Ds = nn.Parameter(init_A_log(K*D, N)),nn.Parameter(torch.ones(K*D))
+        add_scan(self, K, D, R, N)
         self.out_norm1,self.out_norm2 = nn.LayerNorm(D),nn.LayerNorm(D)
         self.out_proj = nn.Linear(2*D, dim, bias=False)
         self.fc1,self.fc2 = _gate(D),_gate(D)

@@ -162,8 +162,7 @@ class StitchStage(_StitchLayers):
 
     def forward(self, *feats) -> tuple: # `fused`, `feats`
         "Maps `(B, C, H, W)` or `None`, RGB first, to `(fused, feats)`; they travel on as they are."
-        if len(feats) != self.n:
-            raise RGBXError('StitchFusion', f'{len(feats)} modalities', f'{self.n}, as it was made for')
+        self.check_count(feats, self.n)
         return self.collect(list(feats)), feats
 
 # %% ../../nbs/fusion/55_stitch.ipynb #b0e45598

@@ -8,10 +8,9 @@ __all__ = ['check_published']
 # %% ../../nbs/models/34_check.ipynb #7212d0f8
 import torch
 from torch import nn
-from ..core import RGBXError
 from .create import build_encoder, create_model, find_model
 from .files import read_file
-from .published import fetch
+from .published import fetch, no_model_for
 from .runs import published_model
 from .weights import LoadReport, load_published, unwrap
 from ..registry import MODELS, WEIGHTS
@@ -30,8 +29,7 @@ def published_target(name:str, # In `WEIGHTS`
         if 'encoder' in loads:
             return build_encoder(loads['encoder'], **{key: tuple(value) if isinstance(value, list) else value
                                                       for key,value in loads.get('kwargs', {}).items()})
-    raise RGBXError(f'weights {name}', f'no model here that they are for ({row.status})',
-                    "one that `rgbx weights` shows with a model")
+    raise no_model_for(row)
 
 # %% ../../nbs/models/34_check.ipynb #0e7a5dbd
 def check_published(name:str, # In `WEIGHTS`

@@ -16,7 +16,7 @@ from ..encoders.timm import CONTROLS, plain_name, timm_encoder, timm_names, timm
 from .injector import injected_vit
 from .lora import add_lora
 from .segmenter import FusedBackbone, RGBXSegmenter
-from .published import default_weights
+from .published import default_weights, no_model_for
 from .takes import check_arguments, has_adapters
 from .weights import load_published
 from ..registry import ENCODERS, FUSIONS, HEADS, MODELS, QUIRKS, WEIGHTS
@@ -174,9 +174,7 @@ def _check_row(row, name, entry, num_classes, modalities):
     "A row of `WEIGHTS` is for this model; said before the file is fetched."
     loads = row.loads or {}
     where = f'pretrained={row.name!r}'
-    if not loads:
-        raise RGBXError(where, f'weights that nothing here builds ({row.status})',
-                        'one that `rgbx weights` shows with a model')
+    if not loads: raise no_model_for(row)
     if row.kind == 'encoder':
         kind = loads.get('encoder', '').split('_')[0]
         if kind in entry.encoder or row.name in default_weights(name, entry.encoder): return
@@ -262,7 +260,8 @@ def create_model(name:str,    # A named model, or 'encoder+fusion+head'
     quirks:tuple=None,        # Words of `QUIRKS`; None: those that the model's published weights need
     **kwargs                  # Settings of a model with a function of its own
 ) -> RGBXSegmenter:
-    "Build a model by name; parts that do not fit together say why."
+    """A model by name: images `(B, C, H, W)` to logits `(B, num_classes, H, W)`. Parts or weights that do not fit raise
+    `RGBXError`."""
     entry = find_model(name)
     modalities = _names_of(entry.modalities if modalities in (None, ()) else modalities)
     if not _is_count(num_classes): raise RGBXError('num_classes', repr(num_classes), 'a whole number from 1')

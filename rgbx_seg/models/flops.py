@@ -19,6 +19,11 @@ def _conv(inputs, out): # input, weight, bias, stride, padding, dilation, transp
     return math.prod((inputs[0] if inputs[6] else out).shape)*w[1]*math.prod(w[2:])
 
 def _matmul(left, right): return math.prod(left.shape)*right.shape[-1]
+def _product(inputs, out): return _matmul(inputs[0], inputs[1])
+def _added_product(inputs, out): return _matmul(inputs[1], inputs[2])
+def _batch_norm(inputs, out): return (5 if inputs[5] else 2)*inputs[0].numel()   # of the batch, or of running statistics
+def _resize(inputs, out): return 4*out.numel()
+def _each(count): return lambda inputs,out: count*inputs[0].numel()
 def _sdpa(inputs, out): return 2*math.prod(inputs[0].shape[:-1])*inputs[1].shape[-2]*inputs[0].shape[-1]
 def _scan_flops(batch, length, KD, state): return 9*batch*length*KD*state+batch*length*KD
 
@@ -31,20 +36,13 @@ def _ss2d(inputs): # x, x_dbl, dt_w, A -> (expansion of the step, scan)
     (B,H,W,D),(K,_,R),N = inputs[0].shape,inputs[2].shape,inputs[3].shape[1]
     return B*H*W*K*D*R,_scan_flops(B, H*W, K*D, N)
 
-COUNTS = {'convolution':('conv', _conv), 'addmm':('matmul', lambda args,out: _matmul(args[1], args[2])),
-          'baddbmm':('matmul', lambda args,out: _matmul(args[1], args[2])),
-          'mm':('matmul', lambda args,out: _matmul(args[0], args[1])),
-          'bmm':('matmul', lambda args,out: _matmul(args[0], args[1])),
-          'mv':('matmul', lambda args,out: args[0].numel()),
-          'dot':('matmul', lambda args,out: args[0].numel()),
-          'native_layer_norm':('norm', lambda args,out: 5*args[0].numel()),
-          'native_group_norm':('norm', lambda args,out: 5*args[0].numel()),
-          'native_batch_norm':('norm', lambda args,out: (5 if args[5] else 2)*args[0].numel()),
-          'cudnn_batch_norm':('norm', lambda args,out: (5 if args[5] else 2)*args[0].numel()),
-          '_native_batch_norm_legit_no_training':('norm', lambda args,out: 2*args[0].numel()),
-          '_batch_norm_no_update':('norm', lambda args,out: 2*args[0].numel()),
-          'upsample_bilinear2d':('resize', lambda args,out: 4*out.numel()),
-          'upsample_bicubic2d':('resize', lambda args,out: 4*out.numel()),
+COUNTS = {'convolution':('conv', _conv),
+          'addmm':('matmul', _added_product), 'baddbmm':('matmul', _added_product),
+          'mm':('matmul', _product), 'bmm':('matmul', _product), 'mv':('matmul', _each(1)), 'dot':('matmul', _each(1)),
+          'native_layer_norm':('norm', _each(5)), 'native_group_norm':('norm', _each(5)),
+          'native_batch_norm':('norm', _batch_norm), 'cudnn_batch_norm':('norm', _batch_norm),
+          '_native_batch_norm_legit_no_training':('norm', _each(2)), '_batch_norm_no_update':('norm', _each(2)),
+          'upsample_bilinear2d':('resize', _resize), 'upsample_bicubic2d':('resize', _resize),
           'neighborhood_attention':('attention', _na)}
 COUNTS |= {f'_scaled_dot_product_{k}':('attention', _sdpa)
            for k in ('flash_attention_for_cpu','flash_attention','efficient_attention','cudnn_attention')}

@@ -74,7 +74,7 @@ def injected_vit(name:str, # Of the network, for messages
     "A plain ViT with injectors as an encoder; `RGBXError` for any other network."
     if not isinstance(inner, SamEncoder):
         raise RGBXError(f'encoder {name!r}', "adapter='injector' for a network that has a pyramid of its own",
-                        'a plain ViT, like vit_small_patch14_dinov2', 'leave adapter out')
+                        'a plain ViT, like vit_small_patch14_dinov2', 'Leave adapter out')
     vit = InjectedViT(inner, in_channels, heads, drop_path)
     channels = (inner.stages[0].dim,)*4
     encoder = WholeEncoder(vit, [nn.Identity() for _ in range(4)], channels, [_Level(i) for i in range(4)],

@@ -158,8 +158,14 @@ def _from_source(weights, source, path, progress):
     raise RGBXError(f'weights {weights.name}', 'a share that needs a browser', 'an address')
 
 # %% ../../nbs/models/15_published.ipynb #89621c65
-def _find(name):
-    "A row of the table."
+def no_model_for(weights:Weights # A row of the table without `loads`
+) -> RGBXError:
+    "What to raise where a row is listed and nothing here builds what it is for."
+    return RGBXError(f'weights {weights.name}', f'no model here that they are for ({weights.status})',
+                     'one that `rgbx weights` shows with a model')
+
+def find_weights(name:str) -> Weights: # In `WEIGHTS`
+    "A row of the table; an unknown name raises `RGBXError` with the nearest."
     if name in WEIGHTS: return WEIGHTS[name]
     raise RGBXError(f'weights {name!r}', 'no such name', f"one like {', '.join(nearest(name, WEIGHTS))}",
                     'rgbx weights lists them')
@@ -185,7 +191,7 @@ def fetch(name:str,       # In `WEIGHTS`
     say:'Callable'=print, # Gets the licence where it forbids something
 ) -> Path:                # In the cache
     "The file of published weights, fetched where it is not there; `RGBXError` says how to get it by hand."
-    weights = _find(name)
+    weights = find_weights(name)
     there = _in_cache(weights)
     if there:
         _confirm(weights, there, accept)

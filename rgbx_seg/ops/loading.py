@@ -20,11 +20,14 @@ def _translated(module, state_dict, rename, adapt):
     extra = []
     for published,value in state_dict.items():
         names = rename(published) if rename else published
-        names = [] if names is None else [names] if isinstance(names, str) else names
-        if not names: dropped.append(published)
+        if isinstance(names, str): names = [names]
+        if not names:
+            dropped.append(published)
+            continue
+        tensor = torch.as_tensor(value)
         for name in names:
-            if name in ours: got[name] = adapt(torch.as_tensor(value), ours[name]) if adapt else torch.as_tensor(value)
-            elif torch.as_tensor(value).is_floating_point(): extra.append(published)
+            if name in ours: got[name] = adapt(tensor, ours[name]) if adapt else tensor
+            elif tensor.is_floating_point(): extra.append(published)
             else: dropped.append(published)
     return got,dropped,extra
 

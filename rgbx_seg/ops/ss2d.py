@@ -9,7 +9,7 @@ __all__ = ['ss2d_unfused', 'ss2d', 'init_dt', 'init_A_log']
 import math
 from typing import Optional
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from ..core import RGBXError, choose
 from .routes import ROUTES, cross_merge, cross_scan, route_index
 from .scan import backend_named, check_backend, fastest_backend, selective_scan
@@ -146,3 +146,16 @@ def init_A_log(rows:int, # Number of channels
 ) -> Tensor:             # `(rows, N)`
     "`log(1..N)` in every row: the real S4D initialisation."
     return torch.log(torch.arange(1., states+1)).repeat(rows, 1)
+
+# %% ../../nbs/ops/22_ss2d.ipynb #17b5f391
+def add_scan(module:nn.Module, # Gets them, under the names that all publications use
+    routes:int,  # K
+    width:int,   # Channels D that are scanned
+    rank:int,    # R, from which the step is expanded
+    d_state:int, # State size N
+):
+    "What a scan learns besides its projections: the expansion and the bias of the step, A and D."
+    module.dt_projs_weight = nn.Parameter(torch.empty(routes, width, rank).uniform_(-rank**-.5, rank**-.5))
+    module.dt_projs_bias = nn.Parameter(init_dt((routes, width)))
+    module.A_logs = nn.Parameter(init_A_log(routes*width, d_state))
+    module.Ds = nn.Parameter(torch.ones(routes*width))

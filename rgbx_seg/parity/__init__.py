@@ -62,9 +62,9 @@ def parity_table(names:list, # Case names, paths or glob patterns
     show:Callable=print, # Called with every line
 ) -> dict:              # `{case: largest relative error}`, inf where an output is missing
     "Run cases and print a line for each."
-    known,found = case_names(),[]
+    known,found = case_names(quiet=True),[]
     for name in [names] if isinstance(names, str) else names:
-        found += fnmatch.filter(known, name) if any(letter in str(name) for letter in '*?[') else [name]
+        found += fnmatch.filter(known, name) or [name]     # a path, or a name that is not there: `load_case` says so
     return {str(name): check_case(name, tol, show) for name in found}
 
 # %% ../../nbs/parity/05_outputs.ipynb #ca08fae1

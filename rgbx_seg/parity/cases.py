@@ -12,7 +12,7 @@ from typing import Callable
 import numpy as np
 import torch
 from torch import Tensor, nn
-from ..core import RGBXError, repo_root
+from ..core import RGBXError, nearest, repo_root
 from ..ops.loading import load_named
 
 # %% ../../nbs/parity/00_cases.ipynb #5aa1d02c
@@ -22,9 +22,11 @@ def shared_dir(quiet:bool=False): # `quiet`: print nothing when it is missing
     if (p/'parity').is_dir(): return p
     if not quiet: print('skipped: no parity cases (folder `shared` beside the repository, or $RGBX_SHARED)')
 
-def case_names(pattern:str='*') -> list: # Names of the cases that match a glob pattern; empty without the folder
+def case_names(pattern:str='*', # Of names
+    quiet:bool=False,           # Print nothing where there is no folder
+) -> list:                      # Names of the cases that match; empty without the folder
     "The parity cases at hand, sorted."
-    p = shared_dir()
+    p = shared_dir(quiet)
     return sorted(f.stem for f in (p/'parity').glob(pattern+'.json')) if p else []
 
 # %% ../../nbs/parity/00_cases.ipynb #b1ef8a64
@@ -67,12 +69,19 @@ def make_input(kind:str, # 'normal' (float32), 'uint8' (0..255) or 'label:C' (in
     raise RGBXError(f'input {seed!r}', f'kind {kind!r}', "'normal', 'uint8' or 'label:C'")
 
 # %% ../../nbs/parity/00_cases.ipynb #6d650d70
+def _unknown_case(name):
+    "(found, expected, fix) of a case that is not there, with the names that are near."
+    known = [path.stem for path in (shared_dir(quiet=True) or Path()).glob('parity/*.json')]
+    if known: return 'no such case', f"one like {', '.join(nearest(name, known))}, or the path of its .json", ''
+    return ('no folder of cases', 'a folder `shared` with `parity/*.json` beside the repository, or in $RGBX_SHARED',
+            'The cases are not part of this repository; the page parity/00_cases says how one is made')
+
 def load_case(name:str): # A case's name, or the path of its `.json` or `.npz`
     "`(case, inputs, outputs)` of a parity case, as dicts of arrays."
     p = Path(name).with_suffix('') if Path(name).suffix in ('.json', '.npz') else Path(name)
     if not p.with_suffix('.json').exists() and len(p.parts) == 1 and (s := shared_dir(quiet=True)): p = s/'parity'/p
     if not p.with_suffix('.json').exists():
-        raise RGBXError(name, 'no such parity case', 'a case name or the path of its .json')
+        raise RGBXError(f'parity case {name}', *_unknown_case(str(name)))
     case = json.loads(p.with_suffix('.json').read_text())
     with np.load(p.with_suffix('.npz'), allow_pickle=False) as z: outs = {key:z[key] for key in z.files}
     ins = {key:make_input(*v) for key,v in case['inputs'].items()}

@@ -8,11 +8,10 @@ __all__ = []
 # %% ../../nbs/parity/20_parts.ipynb #ffffa1b4
 import numpy as np
 import torch
-from ..encoders.sam import relative_table
 from torch import nn
 from ..ops.loading import load_named
 from ..ops.malleable_conv import FixedConv2_5d, MalleableConv2d
-from ..encoders.sam import SamViT, resize_positions, sam_keys
+from ..encoders.sam import SamViT, relative_table, resize_positions, sam_keys
 from ..encoders.segman import SegMANStage
 from ..encoders.vmamba import SS2D, ss2d_parts
 from ..fusion.sa_gate import SAGate, sagate_keys

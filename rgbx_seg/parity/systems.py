@@ -204,7 +204,8 @@ def sa_gate_features(model:nn.Module, # The model
             r,d = given
             g = module.gate(module.fsp_rgb(d, r), module.fsp_x(r, d))
             got.update({f'fsp{number}_rgb':module.fsp_rgb.weights(d, r), f'fsp{number}_hha':module.fsp_x.weights(r, d),
-                        f'gate{number}':g, f'merge{number}':out[0], f'out{number}_rgb':out[1], f'out{number}_hha':out[2]})
+                        f'gate{number}':g, f'merge{number}':out[0], f'out{number}_rgb':out[1],
+                        f'out{number}_hha':out[2]})
         _keep(f.pairs[0], _gate)
     for nm in ('aspp','reduce','last_conv'): _keep(getattr(model.head, nm), lambda mod, a, o, nm=nm: got.update({nm:o}))
     try:

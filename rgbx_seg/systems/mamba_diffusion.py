@@ -9,7 +9,8 @@ __all__ = ['MAMBA_DIFFUSION_QUIRKS', 'mamba_diffusion_names', 'published_mamba_d
 import re
 import numpy as np
 from ..core import RGBXError, choose
-from ..encoders.formats import Format
+from ..encoders.formats import Format, translate
+from ..encoders.other_names import vmamba2_keys
 from ..encoders.vmamba2 import vmamba2_encoder
 from ..evaluation.protocol import Protocol
 from ..fusion.dcf import dcf_fusion
@@ -56,12 +57,12 @@ def mamba_diffusion(
 for _variant,_settings in MAMBA_DIFFUSION.items(): MODELS(_variant)(parts(**_settings))
 
 # %% ../../nbs/systems/50_mamba_diffusion.ipynb #1ffaf23c
-_stem = {'0':'conv1', '2':'norm1.norm', '5':'conv2', '7':'norm2.norm'}
-def _stream(letter): return 'backbone.encoders.' + ('0' if letter in 'aA' else '1')
-BACKBONE_KEYS = [(r'^backbone\.patch_embed_([AB])\.(\d)\.', lambda m: f'{_stream(m[1])}.stem.{_stem[m[2]]}.'),
-                 (r'^backbone\.layers_([ab])\.(\d+)\.downsample\.([13])\.',
-                  lambda m: f"{_stream(m[1])}.stages.{int(m[2])+1}.down.{'conv' if m[3] == '1' else 'norm.norm'}."),
-                 (r'^backbone\.layers_([ab])\.(\d+)\.', lambda m: f'{_stream(m[1])}.stages.{m[2]}.'),
+def _stream(match):
+    "A tensor of one of the two encoders, which are VMamba's second release with a letter for the stream."
+    part,letter,rest = match.groups()
+    return f"backbone.encoders.{'ab'.index(letter.lower())}.{vmamba2_keys(f'{part}.{rest}')}"
+
+BACKBONE_KEYS = [(r'^backbone\.(patch_embed|layers)_([ABab])\.(.*)$', _stream),
                  (r'^backbone\.fuse_layers(v2)?\.(\d+)\.blocks\.',
                   lambda m: f"backbone.fusions.{m[2]}.pairs.0.{'ds' if m[1] else 'dcf'}."),
                  (r'^backbone\.outnorm_([ab])(\d)\.', r'backbone.fusions.\2.pairs.0.norm_\1.norm.')]
@@ -74,9 +75,7 @@ def mamba_diffusion_names(model:RGBXSegmenter, # `RGBXSegmenter`
     "Our name of a published tensor; `None` for those that nothing reads."
     if re.search(DEAD, key) or (key.startswith('auxiliary_head.') and getattr(model.head, 'aux', None) is None):
         return None
-    for pat,to in BACKBONE_KEYS:
-        if re.search(pat, key): return re.sub(pat, to, key)
-    return key if key.startswith('backbone.') else 'head.' + diffusion_name(key)
+    return translate(key, BACKBONE_KEYS) if key.startswith('backbone.') else 'head.' + diffusion_name(key)
 
 # %% ../../nbs/systems/50_mamba_diffusion.ipynb #fa98ec1c
 MAMBA_DIFFUSION_FORMAT = Format('Mamba-Diffusion', lambda ks: any(k.startswith('backbone.fuse_layersv2.') for k in ks),

@@ -183,7 +183,7 @@ def load_checkpoint(
     except FileNotFoundError: raise
     except Exception as e:
         found = f'a file that does not load ({type(e).__name__})'
-        raise RGBXError(path, found, 'a checkpoint of rgbx_seg', 'delete it to start over') from None
+        raise RGBXError(path, found, 'a checkpoint of rgbx_seg', 'Start over: --force (force=True)') from None
     if not isinstance(content, dict) or content.get('format')!='rgbx_seg checkpoint 1':
         found = f'{sorted(content)[:5] if isinstance(content, dict) else type(content).__name__}'
         raise RGBXError(path, found, 'a checkpoint written while training (format 1)')
@@ -204,14 +204,14 @@ def check_settings(
     "Raise `RGBXError` with the differences."
     if 'optim' in new and 'lr' in old:
         raise RGBXError(path, 'a checkpoint that an earlier version wrote', 'settings in groups',
-                        'its weights load as ever; go on with that version, or start over (--force, force=True)')
+                        'Its weights load as ever; go on with that version, or start over: --force (force=True)')
     old,new = by_path(old),by_path(new)
     names = [name for name in sorted(old|new) if old.get(name)!=new.get(name)]
     if not names or _only_longer(names, old, new): return
     differences = [f'{name}: {old.get(name)!r} then, {new.get(name)!r} now' for name in names]
     more = f'; and {len(differences)-6} more' if len(differences)>6 else ''
     found = f"a checkpoint of another training ({'; '.join(differences[:6])}{more})"
-    fix = 'resume with the command that began it, or start over (--force, force=True), or in another folder'
+    fix = 'Resume with the command that began it, or start over: --force (force=True), or another --out'
     if set(names) <= _LENGTH | _WARMUP:
         fix = (f"its rate ({new.get('schedule.name')}) was planned for the whole length, so only --schedule constant "
                f"goes on longer; another --out with --pretrained {Path(path).parent/'model.safetensors'} starts from "

@@ -126,7 +126,7 @@ def sharded(
             raise RGBXError('training items', f'{dls.train.n}',
                             f'at least {getattr(dls.train, "step", dls.train.bs)}, those of one step (batch '
                             f'{dls.train.bs} x {world} processes x {accumulate} accumulated)',
-                            'a smaller batch, or accumulate less')
+                            'A smaller --bs, or less --accumulate')
         yield dls
     finally:
         for dl,c in zip(dls.loaders, old): dl.__class__ = c

@@ -27,7 +27,7 @@ from .callbacks.freeze import KeepFrozen, freeze, trained_parameters
 from .groups import optimizer
 from .callbacks.guards import batch_error, memory_error, nonfinite_error, rehearse
 from .callbacks.logs import EpochLines, StepLog
-from .callbacks.track import check_trackers, need_tracker
+from .callbacks.track import check_tracker, check_trackers
 from .callbacks.stop import StopWhenAsked, remembering
 from .folder import check_folder, files_of_run, run_lock
 from .losses import SegLoss
@@ -52,7 +52,8 @@ class PickModalities(Callback):
         missing = [m for m in want if m not in have]
         if missing:
             raise RGBXError('model and data', f"data with {', '.join(have)}",
-                            f"also {', '.join(missing)}, which the model takes")
+                            f"also {', '.join(missing)}, which the model takes",
+                            f"Build the model for what is there: modalities={tuple(have)}")
         self.idx = [list(have).index(m) for m in want]
     def before_batch(self): self.learn.xb = tuple(self.xb[i] for i in self.idx)
 
@@ -210,7 +211,7 @@ def _check_resume(out, settings):
     path = out/'checkpoint.pt'
     if not path.exists() and (out/'metrics.json').exists():
         raise RGBXError(path, 'no such file, and a run that has ended', 'the checkpoint that a run goes on from',
-                        'force=True (--force) starts it over')
+                        '--force (force=True) starts it over')
     if not path.exists(): return
     content = load_checkpoint(path, mmap=True)
     check_settings(path, {**content['settings'], 'epochs': content['n_epoch']}, settings)
@@ -243,8 +244,9 @@ def train_run(
     cbs = settings.pop('cbs', None) or []
     rate = schedule if isinstance(schedule, LRSchedule) else LRSchedule(schedule, warmup)
     with distributed(next(model.parameters()).device) as (rank,world):
-        if not rank: check_folder(out, resume, force)
-        for name in run.track: need_tracker(name)                                # before anything is written
+        if not rank:
+            check_folder(out, resume, force)
+            for name in run.track: check_tracker(name)                           # before anything is written
         with contextlib.nullcontext() if rank else run_lock(out):
             set_seed(seed+rank)                                                  # processes draw different dropout ...
             for i,dl in enumerate(dls.loaders): dl.rng = random.Random(seed+i)   # ... and the same order
@@ -364,15 +366,15 @@ def _kept_weights(out):
     "The weights that a run kept."
     try: return load_file(out/'model.safetensors')
     except Exception as e:
-        raise RGBXError(
-            out/'model.safetensors', f'a file that does not load ({type(e).__name__})', 'the weights that were kept',
-            f"{out/'last.safetensors'} holds those of the last epoch: copy it there; or start over (--force)") from None
+        raise RGBXError(out/'model.safetensors', f'a file that does not load ({type(e).__name__})',
+                        'the weights that were kept', f"{out/'last.safetensors'} holds those of the last epoch: copy "
+                                                      "it there; or start over: --force (force=True)") from None
 
 # %% ../../nbs/training/45_learner.ipynb #7b422ad2
 def _read_json(path):
     try: return json.loads(path.read_text(encoding='utf-8'))
     except FileNotFoundError:
         raise RGBXError(path, 'no such file', 'the config.json of a run',
-                        'give the folder that rgbx train wrote') from None
+                        'Give the folder that `rgbx train` wrote') from None
     except (ValueError, UnicodeDecodeError) as e:
         raise RGBXError(path, f'broken JSON ({e})', 'the config.json of a run') from None

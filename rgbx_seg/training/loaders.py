@@ -158,7 +158,7 @@ class _Batches(_Passes):
         shapes = [tuple(map(tuple, (x.shape[-2:] for x in o))) for o in b]
         if len(set(shapes)) > 1:
             raise RGBXError('a batch', f'items of the sizes {sorted({s[0] for s in shapes})}', 'one size',
-                            'Use valid_bs=1, or give a size to crop to')
+                            'Give a size to crop to: --size (size=); in validation valid_bs=1 takes them one by one')
         return tuple(torch.stack(o) for o in zip(*b))
 
     def create_batches(self, samples:'Iterable'): # Indices

@@ -32,7 +32,7 @@ class _Checked(nn.Module):
         if bad.any():
             raise RGBXError('SegLoss', f'label values {label[bad].unique()[:5].tolist()} in {int(bad.sum())} pixels',
                             f'0 ... {logits.shape[1]-1} or {self.ignore} (ignore)',
-                            'check the number of classes and the label shift of the data set')
+                            'Check the number of classes and the label shift of the data set')
         if self.weight is not None and len(self.weight)!=logits.shape[1]:
             raise RGBXError('SegLoss', f'{len(self.weight)} class weights', f'{logits.shape[1]}, one per class')
 

@@ -26,7 +26,8 @@ def _git(folder, *words):
 
 def _difference(folder, how):
     "What tracked files differ in from the commit; notebooks change whenever they run, and do not count."
-    return _git(folder, 'diff', '--no-ext-diff', '--no-textconv', how, 'HEAD', '--', ':/', ':(exclude,top)*.ipynb') or ''
+    return _git(folder, 'diff', '--no-ext-diff', '--no-textconv', how, 'HEAD', '--', ':/',
+                ':(exclude,top)*.ipynb') or ''
 
 def code_state(
     folder:'Path|str'=None # In a checkout; None: the package's, else the current folder
@@ -91,7 +92,7 @@ def check_same_data(
     if not then or then == now: return
     found = f'a run of other data (noted {then}; these are {now or "lists of tensors"})'
     raise RGBXError(file, found, 'the items, classes and sizes of files that it began with',
-                    'give it the data as they were, or start over (--force, force=True), or in another folder')
+                    'Give it the data as they were, or start over: --force (force=True), or another --out')
 
 def made_from(
     dls:'DataLoaders', # Of the training

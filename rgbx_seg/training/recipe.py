@@ -118,6 +118,8 @@ def _short_names():
 
 SHORT = _short_names() | {'size': 'data.crop'}  # short names of settings, in Python and in a shell: `lr` for `optim.lr`
 
+STARTS = ('encoder', 'recipe')                  # words of `pretrained` that a publication fills
+
 _FORMS = {tuple: tuple[Any, ...], int: float, object: Any, str: str|None}   # 4.0 is a whole number
 
 def _fitted(field, value, place):

@@ -6,19 +6,25 @@
 __all__ = ['sweep']
 
 # %% ../../nbs/training/84_sweep.ipynb #a6ecd635
-import dataclasses, itertools, json, os, socket, time
+import dataclasses, itertools, json, math, os, socket, time
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError, Stopped, choose, need, process_lives
 from ..data.open import open_data
 from ..evaluation.evaluator import evaluate
 from ..models.costs import measure_costs
+from ..evaluation.protocol import get_protocol
 from ..models.runs import load_run
+from ..registry import WEIGHTS
 from .axes import SearchRange, cell_name, check_axes, configuration, is_grid
 from .folder import run_lock
+from .callbacks.freeze import freeze
+from .callbacks.track import check_tracker
+from .groups import optimizer
 from .learner import RunSettings, take_settings
-from .recipe import Recipe, get_recipe
-from .run import train
+from .recipe import SHORT, STARTS, Recipe, get_recipe
+from .run import (check_machine, recipe_augment, recipe_loss, recipe_model, recipe_schedule, train,
+                                   training_splits)
 from .sweep_table import Sweep
 
 # %% ../../nbs/training/84_sweep.ipynb #0718464d
@@ -27,6 +33,8 @@ def _quiet_optuna():
     optuna = need('optuna', 'sweep', 'rgbx sweep')
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
+
+SEARCHES = dict(random='RandomSampler', tpe='TPESampler')   # how cells are drawn from ranges
 
 def _distribution(optuna, values):
     "An axis as Optuna has it."
@@ -46,8 +54,7 @@ def _study(optuna, out, search, seed):
     "(The study of a folder, was it made just now?)"
     out.mkdir(parents=True, exist_ok=True)
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(out/'sweep.journal')))
-    samplers = dict(random=optuna.samplers.RandomSampler, tpe=optuna.samplers.TPESampler)
-    sampler = choose(search, samplers, 'search')
+    sampler = getattr(optuna.samplers, choose(search, SEARCHES, 'search'))
     how = dict(storage=storage, study_name='sweep')
     try: return optuna.create_study(**how, direction='maximize', sampler=sampler(seed=seed)),True
     except optuna.exceptions.DuplicatedStudyError: return optuna.load_study(**how, sampler=sampler()),False
@@ -68,7 +75,8 @@ def _open_study(optuna, out, axes, search, seed, words):
     differs = [name for name in words if known.get(name) != words[name]]
     if not differs: return study
     raise RGBXError(out, 'a sweep with other words: '+', '.join(f'{name} {known.get(name)}' for name in differs),
-                    ', '.join(f'{name} {words[name]}' for name in differs), 'the words of that sweep, or another --out')
+                    ', '.join(f'{name} {words[name]}' for name in differs),
+                    'Give the words of that sweep, or another --out')
 
 def _enqueue(study, params): study.enqueue_trial(params, user_attrs=dict(planned=True))
 
@@ -183,7 +191,9 @@ def _work(optuna, study, job, trials):
 def _with_settings(recipe, settings):
     "The recipe that all cells change; a setting that none of them can have is refused here."
     machine = 'card','device','workers','recompute','seed','cbs'
-    _,own = take_settings(RunSettings(), {name: value for name,value in settings.items() if name not in machine})
+    run,own = take_settings(RunSettings(), {name: value for name,value in settings.items() if name not in machine})
+    for name in run.track: check_tracker(name)
+    check_machine(settings.get('seed', 0), settings.get('workers', 0), settings.get('device'))
     return (recipe or Recipe('own', length=dict(epochs=20))).with_changes(**own)
 
 def _read_sweep(study, job, baseline=None):
@@ -210,6 +220,79 @@ def _measure(study, job):
     study.set_user_attr('costs',
                         measure_costs({name: run.model for name,run in runs.items()}, (height, width), device=device))
 
+# %% ../../nbs/training/84_sweep.ipynb #5eeb0002
+_MOST = 1000                                  # cells of a grid
+_TOGETHER = {'data': 'model', 'optim.freeze': 'model'}    # settings -> the group they are tried with
+
+def _group(name):
+    "The group of settings that an axis is tried with."
+    path = SHORT.get(name, name)
+    head = SHORT.get(path.partition('.')[0], path).partition('.')[0]
+    return _TOGETHER.get(path) or _TOGETHER.get(head, head)
+
+def _ends(values): return [values.low, values.high] if isinstance(values, SearchRange) else values
+
+def _make(group, recipe, dataset):
+    "What a training makes of the settings of a group."
+    if group == 'model':
+        starts = recipe.model.pretrained
+        for start in [starts] if isinstance(starts, str) else starts:
+            if start not in ('', *STARTS) and not Path(start).exists(): choose(start, WEIGHTS, 'weights')
+        freeze(recipe_model(recipe.with_changes(pretrained=''), dataset), recipe.optim.freeze or ())
+        recipe_augment(recipe, dataset)
+    elif group == 'loss': recipe_loss(recipe.with_changes(balance=False), dataset)
+    elif group == 'schedule':
+        recipe_schedule(recipe, len(dataset)).factor(0, recipe.plan(len(dataset))['steps'], 1)
+    elif group == 'optim': optimizer(recipe.optim.name, recipe.optim.wd, **recipe.optim.args | recipe.optim.groups)
+    elif group == 'judge': get_protocol(recipe.judge.protocol)
+
+# %% ../../nbs/training/84_sweep.ipynb #5eeb0005
+def _why_not(group, recipe, changes, data, split, card):
+    "The error of a combination, or None."
+    try:
+        changed = recipe.with_changes(**changes)
+        _make(group, changed, open_data(data, split, card=card, recipe=changed))
+    except RGBXError as e: return e
+    except (TypeError, ValueError, LookupError, AttributeError) as e:
+        return RGBXError(configuration(changes), f'{type(e).__name__}: {_one_line(e)}', 'settings that training takes')
+    return None
+
+def check_values(
+    recipe:Recipe,       # What the cells change
+    axes:dict,           # From `check_axes`
+    data:'str|Path',     # As `sweep`
+    card:'Card|str'=None # As `sweep`
+):
+    "Raise `RGBXError` for a value of an axis that fails with every value of the others, and for what all cells share."
+    split = training_splits(recipe, data, card)[0].split
+    for group in ('model', 'loss', 'schedule', 'optim', 'judge'):
+        own = [name for name in axes if name != 'seed' and _group(name) == group]
+        tried = {}
+        for values in itertools.islice(itertools.product(*(_ends(axes[name]) for name in own)), _MOST):
+            error = _why_not(group, recipe, dict(zip(own, values)), data, split, card)
+            if error and not own: raise error
+            for name,value in zip(own, values): tried.setdefault((name, str(value)), []).append(error)
+        for (name,value),errors in tried.items():
+            if None in errors: continue
+            first = errors[0]
+            raise RGBXError(f'--over {name}={value}: {first.where}', first.found, first.expected, first.fix)
+
+# %% ../../nbs/training/84_sweep.ipynb #5eeb0003
+def _check_words(axes, trials, search, protocol, baseline):
+    "What the sweep itself is told, before anything is written."
+    choose(search, SEARCHES, 'search')
+    if protocol: get_protocol(protocol)
+    if not is_grid(axes):
+        if isinstance(trials, int) and trials > 0: return
+        raise RGBXError('sweep', f'a range and trials={trials!r}', 'how many trials to draw', '--trials 20')
+    count = math.prod(map(len, axes.values()))
+    if count > _MOST:
+        raise RGBXError('sweep', f'{count} cells', f'at most {_MOST}',
+                        'Fewer values, or a search: --over lr=1e-5..1e-3:log --trials 50')
+    if baseline is None: return
+    names = [configuration(dict(zip(axes, values))) for values in itertools.product(*axes.values())]
+    choose(baseline, dict.fromkeys(names), 'configuration')
+
 # %% ../../nbs/training/84_sweep.ipynb #906cb7d1
 def sweep(
     data:'str|Path',           # Folder of a data set
@@ -227,11 +310,12 @@ def sweep(
 ) -> Sweep:
     "Train and judge every combination; stopped and started again it goes on, started twice it shares the work."
     optuna,recipe = _quiet_optuna(),get_recipe(recipe) if recipe else None
-    axes = check_axes(over, _with_settings(recipe, settings))
-    if not is_grid(axes) and not (isinstance(trials, int) and trials > 0):
-        raise RGBXError('sweep', f'a range and trials={trials!r}', 'how many trials to draw', '--trials 20')
+    common = _with_settings(recipe, settings)
+    axes = check_axes(over, common)
+    _check_words(axes, trials, search, protocol, baseline)
     split = split or (recipe.data.test if recipe else 'test')
     open_data(data, split, card=settings.get('card'), recipe=recipe)  # what is wrong with all cells is said once
+    check_values(common, axes, data, settings.get('card'))
     job = _Job(data, recipe, Path(out), axes, split, protocol, progress, settings, {})
     words = dict(data=str(data), over={name: str(values) for name,values in axes.items()},
                  recipe=str(recipe and recipe.name), trials=trials, split=split,

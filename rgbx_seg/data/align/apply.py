@@ -35,7 +35,8 @@ def _held(modality, root):
     "With the record, or the calibration, in place of its file's name."
     if not isinstance(modality.align, str): return modality
     file,points = root/modality.align,(modality.decode or '').startswith('points')
-    return replace(modality, align=read_calibration(file) if points else alignment_dict(read_alignment(file)))
+    if points: return replace(modality, align=read_calibration(file, modality.name))
+    return replace(modality, align=alignment_dict(read_alignment(file)))
 
 def _with_depth(modality, modalities, root):
     "A record that needs depth holds how that is read, so that a model can go without it."

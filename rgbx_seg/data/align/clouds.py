@@ -11,9 +11,9 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 import numpy as np
-from ...core import RGBXError
-from .points import (camera_arrays, cameras_file, depth_to_points, metres_of_one, nearest_points,
-                                        pose_of)
+from ...core import RGBXError, choose
+from .points import (camera_arrays, cameras_file, depth_to_points, metres_of_one, nearest_points, pose_of,
+                                        joins_cameras, sensor_entries, sensors_of)
 from ..codecs import check_pixels, decode_file, file_bytes
 from ..modality import Modality
 
@@ -50,10 +50,11 @@ def cloud_calibration(raw:dict, # Entries of the JSON
     if 'K_x' not in arrays: return plain
     return plain | dict(unit=metres_of_one(raw.get('unit'), f'{where}: unit'))
 
-def read_calibration(file:Path # JSON
-) -> dict:                     # As of `cloud_calibration`
+def read_calibration(file:Path, # JSON
+    sensor:str=None,            # Which, of a file for several
+) -> dict:                      # As of `cloud_calibration`
     "The calibration of a sensor of points in a file."
-    return cloud_calibration(cameras_file(file), str(file))
+    return cloud_calibration(*sensor_entries(file, sensor))
 
 def is_cloud(modality:Modality # Any
 ) -> bool:
@@ -67,7 +68,7 @@ def _arrays(text, where):
     return {key: np.array(value) if isinstance(value, list) else value for key,value in plain.items()}
 
 # %% ../../../nbs/data/align/45_clouds.ipynb #a5feff1f
-CLOUD_EXTS = ['.bin', '.pcd']      # endings of points that are nothing else
+CLOUD_EXTS = ['.bin', '.pcd', '.las', '.laz']      # endings of points that are nothing else
 _MOST,_FARTHEST = 20_000_000,1e5   # points of a file, metres
 
 def _bin_points(path, columns):
@@ -112,13 +113,45 @@ def _pcd_layout(path, head):
 def _odd_header(path, problem):
     return RGBXError(path, f'a header that says {problem}', 'FIELDS, SIZE, TYPE, COUNT, POINTS as PCL writes them')
 
+# %% ../../../nbs/data/align/45_clouds.ipynb #3647449f
+def _lzf(path, data, size):
+    "What LZF packed: runs of bytes as they are, and copies of what came before, up to 8 kB back."
+    out,at = bytearray(),0
+    try:
+        while at < len(data) and len(out) <= size:
+            control,at = data[at],at+1
+            if control < 32:
+                out += data[at:at+control+1]
+                at += control+1
+                continue
+            length = control >> 5
+            if length == 7: length,at = 7+data[at],at+1
+            start,at = len(out)-((control & 31) << 8)-data[at]-1,at+1
+            piece = out[start:start+length+2] if start >= 0 else b''
+            out += (piece*(1+(length+2)//len(piece)))[:length+2]          # a copy may run into itself
+    except (IndexError, ZeroDivisionError): out = b''
+    if len(out) == size: return bytes(out)
+    raise RGBXError(path, 'packed points that are damaged', f'{size} bytes when unpacked', 'Copy the file again')
+
+def _unpacked_columns(path, body, fields, total, itemsize):
+    "{number of a field: (n,) values} of compressed points, which are stored field after field."
+    packed,size = np.frombuffer(body[:8].ljust(8, b'\0'), '<u4').tolist()
+    if size != total*itemsize or packed > len(body)-8:
+        raise RGBXError(path, f'{packed} packed bytes for {size}, {len(body)-8} of them there',
+                        f'{total*itemsize} bytes for {total} points', 'Copy the file again')
+    data,start,columns = _lzf(path, body[8:8+packed], size),0,{}
+    for k,(_,kind,count) in enumerate(fields):
+        columns[k] = np.frombuffer(data, kind, total*count, start)[::count]
+        start += total*count*kind.itemsize
+    return columns
+
 # %% ../../../nbs/data/align/45_clouds.ipynb #d0df1a24
 def _pcd_table(path, head, body, fields, total):
     "{number of a field: (n,) values}."
-    form = head['DATA'][0] if head['DATA'] else ''
-    if form not in ('ascii', 'binary'):
-        raise RGBXError(path, f'DATA {form}', 'ascii or binary', 'pcl_convert_pcd_ascii_binary IN OUT 1 unpacks it')
+    form = ' '.join(head['DATA'])
+    choose(form, dict.fromkeys(('ascii', 'binary', 'binary_compressed')), f'DATA of {path}')
     row = np.dtype([(name, kind, (count,)) for name,kind,count in fields])
+    if form == 'binary_compressed': return _unpacked_columns(path, body, fields, total, row.itemsize)
     width = sum(count for *_,count in fields)
     numbers = body.split(maxsplit=total*width) if form == 'ascii' else body
     need = total*(width if form == 'ascii' else row.itemsize)
@@ -163,6 +196,9 @@ def read_cloud(path:Path, # .bin, .npy, .npz or .pcd
 ) -> np.ndarray:          # (n, 3) or (n, 4) float64: x, y, z, intensity
     "The points of a file, as the sensor has them."
     ending = Path(path).suffix.lower()
+    if ending in ('.las', '.laz'):
+        raise RGBXError(path, f'a {ending} file, whose points lie in the world', 'points as the sensor has them',
+                        'In its frame and as .pcd they are read: pdal translate IN.las OUT.pcd')
     if ending == '.bin': return _checked(path, _bin_points(path, columns))
     return _checked(path, _pcd_points(path) if ending == '.pcd' else _array_points(path))
 
@@ -229,10 +265,11 @@ def seen_points(image:np.ndarray # (H, W, C), as `cloud_image` gives it, or a pa
 # %% ../../../nbs/data/align/45_clouds.ipynb #d717b9fd
 def calibration_for(file:Path, # JSON
     size:tuple,                # (height, width) of RGB's pictures, where the file does not say it
+    sensor:str=None,           # Which, of a file for several
 ) -> dict:                     # As of `cloud_calibration`
     "The calibration in a file, for pictures that are there."
-    raw = cameras_file(file)
-    return cloud_calibration(dict(size_rgb=[int(side) for side in size]) | raw, str(file))
+    raw,where = sensor_entries(file, sensor)
+    return cloud_calibration(dict(size_rgb=[int(side) for side in size]) | raw, where)
 
 def holds_points(path:Path # A file
 ) -> bool:
@@ -259,3 +296,21 @@ def cloud_modality(name:str, # Of the modality
                    span=(float(low), float(max(high, low+1e-6))),
                    unit='m',
                    note=f'{words.replace(",", ", ")}; 0: no point')
+
+# %% ../../../nbs/data/align/45_clouds.ipynb #d4077ac3
+def several_calibrations(file:Path, # JSON
+    size:tuple,                     # (height, width) of RGB's pictures
+    root:Path,                      # The folder of the data, for messages
+    names:list,                     # Its modalities besides RGB
+    notes:list,                     # What is left as it is is added here
+) -> dict:                          # {modality: calibration} of points; None: the file is for one sensor
+    "Points of a file for several sensors; those with an image of their own are `rgbx align`'s."
+    sensors = sensors_of(cameras_file(file))
+    if not sensors: return None
+    there = {name.lower(): entries for name,entries in sensors.items() if name.lower() in names}
+    if not there: raise RGBXError(file, f"sensors {', '.join(sensors)}", f"some of {', '.join(names)}")
+    gone = [name for name in sensors if name.lower() not in there]
+    if gone: notes.append(f"{file.name} knows {', '.join(gone)}, which the folder has not")
+    images = [name for name,entries in there.items() if joins_cameras(entries)]
+    if images: notes.append(f"{', '.join(images)}: as stored; rgbx align {root} --cameras {file} puts it onto RGB")
+    return {name: calibration_for(file, size, name) for name in there if name not in images}

@@ -144,9 +144,10 @@ _POSE = 'R','t','x_to_rgb'
 _ENTRIES = {*_SHAPES, *_POSE, 'plane', 'depth', 'unit', 'size_rgb', 'splat', 'columns'}
 
 def read_cameras(file:Path, # JSON: K_rgb, K_x, R, t in metres; optional dist_rgb, dist_x, plane {n, d} or depth
+    sensor:str=None,        # Which, of a file for several
 ) -> dict:                  # Arrays
     "The calibration of two cameras, checked."
-    return two_cameras(cameras_file(file), file)
+    return two_cameras(*sensor_entries(file, sensor))
 
 # %% ../../../nbs/data/align/40_points.ipynb #e1f03e10
 def two_cameras(raw:dict, # Entries of the JSON
@@ -205,9 +206,26 @@ def cameras_file(file:Path # JSON
 def sensors_of(raw:dict, # Of `cameras_file`
 ) -> dict:               # {modality: its entries}; {} where the file is for one sensor
     "The sensors of a file for several; what stands beside their names holds for all of them."
-    names = [key for key,value in raw.items() if key not in _ENTRIES and isinstance(value, dict)]
+    if any(key in raw for key in _POSE): return {}
+    names = [key for key,value in raw.items()
+             if key not in _ENTRIES and isinstance(value, dict) and _ENTRIES & value.keys()]
     common = {key: value for key,value in raw.items() if key in _ENTRIES}
     return {name: common | raw[name] for name in names}
+
+def sensor_entries(file:Path, # JSON
+    sensor:str=None,          # Which, of a file for several
+) -> tuple:                   # Its entries, and where they are, for messages
+    "The calibration of one sensor, unchecked."
+    raw = cameras_file(file)
+    sensors = {name.lower(): entries for name,entries in sensors_of(raw).items()}
+    if not sensors: return raw,str(file)
+    return choose(str(sensor).lower(), sensors, f'sensor of {file}'),f'{file}: {sensor}'
+
+# %% ../../../nbs/data/align/40_points.ipynb #7680ebc3
+def joins_cameras(raw:dict # The entries of one sensor
+) -> bool:
+    "Is it about two cameras? Points have no K_x; a depth camera has one, and the unit of its own files."
+    return 'K_x' in raw and ('unit' not in raw or 'depth' in raw)
 
 def pose_of(raw:dict, # The entries of a calibration
     where:str,        # For messages

@@ -16,7 +16,8 @@ from .apply import fill_values
 from .clouds import is_cloud
 from .estimate import estimate
 from .points import (cameras_file, disparity, matrix_from_cameras, matrix_from_points,
-                                        plain_cameras, read_cameras, read_points)
+                                        plain_cameras, read_cameras, read_points, sensor_entries, sensors_of,
+                                        joins_cameras)
 from .record import Alignment, read_alignment, write_alignment
 from .structure import RigPairs, kind_of
 from .trust import likely_cause, trust
@@ -65,10 +66,11 @@ def of_one_size(read:list # [(name, RGB, X)]
     return [item for item,fits in zip(read, same) if fits],[item[0] for item,fits in zip(read, same) if not fits]
 
 # %% ../../../nbs/data/align/60_run.ipynb #45c5d93b
-def _check_two_cameras(file, data):
+def _check_two_cameras(file, data, sensor):
     "A matrix lies between two cameras; points have no K_x."
-    if 'K_x' in cameras_file(file): return
-    raise RGBXError(file, 'no K_x: X has points, and no matrix', 'the K of both cameras',
+    raw,where = sensor_entries(file, sensor)
+    if 'K_x' in raw: return
+    raise RGBXError(where, 'no K_x: X has points, and no matrix', 'the K of both cameras',
                     f'rgbx check {data} --cameras {file} --save puts its points onto RGB')
 
 def _check_images(read, where):
@@ -84,6 +86,26 @@ def _same_image(read):
     return all(rgb.shape[:2] == x.shape[:2] and np.array_equal(_grey(rgb), _grey(x)) for _,rgb,x in read)
 
 def _grey(image): return np.rint(image.astype(np.float32).mean(2)).astype(int)
+
+# %% ../../../nbs/data/align/60_run.ipynb #36eec5d7
+def _words_for(cameras, data):
+    "Where a file for several sensors also has points, a folder without a card is proposed with them."
+    if not cameras or not isinstance(data, (str, Path)) or (Path(data)/'card.json').exists(): return None
+    points = [entries for entries in sensors_of(cameras_file(cameras)).values() if not joins_cameras(entries)]
+    return f'cameras={cameras}' if points else None
+
+def sensors_to_align(cameras:str, # A file for `align_data`, or None
+    data:str,                     # Folder
+    x:str=None,                   # The modality that was asked for
+) -> list:                        # Of modalities; None: the only one
+    "Those that a file for several sensors puts onto RGB by their images."
+    sensors = sensors_of(cameras_file(cameras)) if cameras and x is None else {}
+    if not sensors: return [x]
+    have = open_data(data, 'train', labels=False, card=_words_for(cameras, data)).modalities[1:]
+    names = [name.lower() for name,entries in sensors.items() if joins_cameras(entries) and name.lower() in have]
+    if names: return names
+    raise RGBXError(cameras, f"sensors {', '.join(sensors)}", f"cameras among {', '.join(have)}: K_x, K_rgb, R, t",
+                    f'rgbx check {data} --cameras {cameras} --save puts points onto RGB')
 
 # %% ../../../nbs/data/align/60_run.ipynb #2c8941b8
 def rig_items(dataset:'DataSet',   # Open
@@ -123,7 +145,7 @@ def _from_points(file, first, modality, sizes, model, seed):
 # %% ../../../nbs/data/align/60_run.ipynb #0404fe57
 def _from_cameras(file, dataset, read, modality, sizes):
     "The record of a calibration; where it knows a lens, or depth, with the map that this makes."
-    cameras = read_cameras(file)
+    cameras = read_cameras(file, modality)
     about = modality,matrix_from_cameras(cameras),*sizes,'homography','cameras',dataset.modalities[0]
     if 'depth' in cameras: return _with_depth(cameras, file, dataset, read, about)
     bent = any(np.any(cameras[lens]) for lens in ('dist_rgb', 'dist_x') if lens in cameras)
@@ -293,9 +315,9 @@ def align_data(data:str,      # Folder, or open data set
     choose(how, dict(card=0, resample=0, none=0), 'how')
     for key in settings: choose(key, AlignSettings.__dataclass_fields__, 'setting of align_data')
     settings = AlignSettings(**settings)
-    if cameras and not points: _check_two_cameras(cameras, data)
-    dataset = open_data(data, 'train', labels=False)
+    dataset = open_data(data, 'train', labels=False, card=_words_for(cameras, data))
     x = _sensor(dataset, x)
+    if cameras and not points: _check_two_cameras(cameras, data, x)
     if how == 'resample': _check_plain(dataset.card.modalities[x])
     if how == 'resample': _check_empty(dataset.root/f'{x}_aligned', settings.force)
     read,others = rig_items(dataset, x, pairs, settings.only)

@@ -19,7 +19,7 @@ from ..cards import Card, Facts, Layout
 from ..modality import Modality
 from ..files import write_mask
 from ..folder import DataFolder
-from ..names import encode_names
+from ..names import encode_names, existing_folder
 from ..items import existing_file
 from ...registry import DATASETS
 
@@ -80,8 +80,7 @@ def layout_of(name:str, # A name in `DATASETS`
     root:Path,               # Where the data set lies; or the folder above
 ) -> tuple:             # (layout, folder)
     "The form of the data set that is in `root`, or in one of its sub-folders."
-    layouts,root = choose(name, DATASETS, 'data set').layouts,Path(root)
-    if not root.is_dir(): raise RGBXError(root, 'no such folder', f'the folder of {name}')
+    layouts,root = choose(name, DATASETS, 'data set').layouts,existing_folder(root, name)
     for folder in [root]+sorted(path for path in root.iterdir() if path.is_dir())[:64]:
         marks = {key: len(card.layout.marks)
                  for key,card in layouts.items() if all(_marked(folder, mark) for mark in card.layout.marks)}

@@ -22,6 +22,31 @@ def need_tracker(
     "Import a tracker's package, or say what brings it."
     return need('torch.utils.tensorboard' if name == 'tensorboard' else name, _EXTRA[name], f'--track {name}')
 
+def check_tracker(
+    name:str # Of `TRACKERS`
+):
+    "Raise `RGBXError` for a tracker that cannot begin: no package, no login, a server that does not answer."
+    package = need_tracker(name)
+    try:
+        with _silence():
+            if name == 'wandb': package.login()                 # asks for a key in a terminal; offline it does nothing
+            if name == 'mlflow' and package.get_tracking_uri().startswith('http'):
+                package.MlflowClient().search_experiments(max_results=1)
+    except Exception as e: raise _cannot_begin(name, e) from e
+
+def _silence():
+    "A context for what trackers say of themselves."
+    return contextlib.redirect_stdout(io.StringIO())
+
+def _first_line(error):
+    "The beginning of an error, in one line."
+    return ' '.join(f'{type(error).__name__}: {error}'.split())[:160]
+
+def _cannot_begin(name, error):
+    return RGBXError(f'--track {name}', _first_line(error), 'a tracker that begins',
+                     'Leave it out, or see its own settings (WANDB_MODE=offline needs no network)')
+
+# %% ../../../nbs/training/callbacks/62_track.ipynb #9c651583
 class _TensorBoard:
     "Event files in the folder of the run; what a killed run wrote after its checkpoint is overruled."
     def __init__(self, folder, settings, step, known):
@@ -92,14 +117,6 @@ def check_trackers(
     for name in names: choose(name, TRACKERS, 'tracker')
     return tuple(dict.fromkeys(names))
 
-def _silence():
-    "A context for what trackers say of themselves."
-    return contextlib.redirect_stdout(io.StringIO())
-
-def _first_line(error):
-    "The beginning of an error, in one line."
-    return ' '.join(f'{type(error).__name__}: {error}'.split())[:160]
-
 def _known(folder):
     "{tracker: the name it gave the run}"
     try: return read_json(folder/'tracking.json', 'what training wrote')
@@ -120,9 +137,7 @@ class Tracking:
             try:
                 with _silence(): self.open[name] = TRACKERS[name](folder, settings, step, known.get(name, ''))
             except RGBXError: raise
-            except Exception as e:
-                raise RGBXError(f'--track {name}', _first_line(e), 'a tracker that begins',
-                                'Leave it out, or see its own settings (WANDB_MODE=offline needs no network)') from e
+            except Exception as e: raise _cannot_begin(name, e) from e
         names = known | {name: tracker.name for name,tracker in self.open.items()}
         write_text(folder/'tracking.json', json.dumps(names, indent=1)+'\n')
     def numbers(self, values:dict, # {name: number}; what is no finite number is left out
