@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 import torch
 from torch import nn
-from ..core import RGBXError, nearest
+from ..core import RGBXError, names_beside, nearest
 from ..data.cards import Card
 from ..data.reading import Reading
 from .create import create_classifier, create_model, find_model
 from .files import read_file, weights_in
 from .settings import check_config
-from .published import fetch
+from .published import fetch, find_weights, no_model_for
 from .weights import find_format, load_published, our_names, read_weights, split_entry
 from ..ops.loading import check_numbers
 from ..registry import DATASETS, MODELS, RECIPES, WEIGHTS, plugins, quirks_for_switches
@@ -248,12 +248,8 @@ def published_model(name:str, # In `WEIGHTS`
     classes:int=None,         # Of its head, where the row does not know them; None: the file says
 ) -> tuple:                   # (model with random weights, card of its data or None)
     "What a row of `rgbx weights` is for; `RGBXError` where nothing here builds it."
-    if name not in WEIGHTS:
-        raise RGBXError(f'weights {name!r}', 'no such name', f"one like {', '.join(nearest(name, WEIGHTS))}")
-    row = WEIGHTS[name]
-    if not row.loads:
-        raise RGBXError(f'weights {name}', f'no model here that they are for ({row.status})',
-                        "one that `rgbx weights` shows with a model")
+    row = find_weights(name)
+    if not row.loads: raise no_model_for(row)
     classifier = _classifier(row) if row.kind == 'encoder' else None
     if classifier is not None: return classifier, DATASETS['imagenet'].card
     if row.kind == 'encoder':
@@ -290,10 +286,10 @@ def load_run(
     elif Path(what).is_dir(): run = _run_folder(Path(what), model, weights)
     elif str(what) in WEIGHTS: run = _by_name(str(what))
     else:
-        near = nearest(what, WEIGHTS)
+        near = names_beside(what) or (nearest(what, WEIGHTS)[:2] if '/' in str(what) else [])
         raise RGBXError(what, 'no such folder or file',
                         'a run, a saved model, a name of rgbx weights, or a checkpoint with the name of its model',
-                        f"Names are like {', '.join(near[:2])}" if '/' in str(what) else '')
+                        f"Is it {' or '.join(map(str, near))}?" if near else '')
     if device is not None: run.model.to(device)
     run.model.eval()
     return run

@@ -31,7 +31,7 @@ def check_folder(out:Path, # Where a run is to be written
     if there and not (resume or force):
         found = f"a run that is already there ({', '.join(there)})"
         raise RGBXError(out, found, 'a new folder',
-                        'resume=True (--resume) goes on with it, force=True (--force) starts it over')
+                        '--resume (resume=True) goes on with it, --force (force=True) starts it over')
 
 # %% ../../nbs/training/42_folder.ipynb #f7c8982a
 _BEAT,_STALE = 30,120   # seconds from one touch to the next; after which a lock of another machine is stale

@@ -38,7 +38,7 @@ from .distributed import distributed, share_batch
 from .learner import RunSettings, SegLearner, rgbx_learner, take_settings, train_run
 from .loaders import dataloaders
 from .losses import class_weights, label_counts
-from .recipe import OptimSettings, Recipe, get_recipe, scale_sizes
+from .recipe import STARTS, OptimSettings, Recipe, get_recipe, scale_sizes
 from .schedules import LRSchedule
 
 # %% ../../nbs/training/50_run.ipynb #aa56f94f
@@ -62,7 +62,7 @@ def recipe_model(
         names = tuple(dataset.modalities)
         channels = {name: card.in_channels[name] for name in names}
         words = sorted(recipe.quirks - _OF_TRAINING)
-        published = settings.pretrained in ('recipe', 'encoder')  # the encoder's own pre-training, timm's included
+        published = settings.pretrained in STARTS                 # the encoder's own pre-training, timm's included
         model = create_model(settings.name, card.num_classes, names, channels, pretrained=published,
                              **settings.args | (dict(quirks=words) if words else {}))
         for start in getattr(model, 'started_from', ()):
@@ -160,7 +160,11 @@ def _whole(recipe, dataset):
     "A data set, without the items that lack a file where the recipe leaves these out."
     return dataset.whole(True) if recipe.data.skip_missing and isinstance(dataset, DataFolder) else dataset
 
-def _check_machine(seed, workers, device):
+def check_machine(
+    seed:int,                   # From 0
+    workers:int,                # From 0
+    device:'torch.device|str'   # None: the default
+):
     "What no machine can do is refused before anything is read."
     if not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise RGBXError('seed', repr(seed), 'a whole number from 0, below 2**63')
@@ -270,9 +274,19 @@ def _look_first(data, splits, recipe, progress):
     _check_labels(train_ds)
     return splits
 
+# %% ../../nbs/training/50_run.ipynb #5620fc20
+def training_splits(
+    recipe:Recipe,              # Which splits, read how
+    data:'tuple|str|Path',      # As `train`
+    card:'Card|str'=None,       # As `train`
+    progress:bool=False         # Say what was found?
+) -> tuple:                     # Open data sets (train, valid)
+    "The data of a training, looked at."
+    return _look_first(data, _splits(recipe, data, card), recipe, progress)
+
 def _setup(data, recipe, model, card, seed, workers, device, cbs, settings):
     "The recipe, its loaders, model and settings, for data of any kind."
-    _check_machine(seed, workers, device)
+    check_machine(seed, workers, device)
     run,settings = take_settings(RunSettings(), settings)
     recipe = get_recipe(recipe) if recipe else _own_recipe(settings.get('schedule'))
     if isinstance(model, str): settings = dict(model=model) | settings
@@ -280,7 +294,7 @@ def _setup(data, recipe, model, card, seed, workers, device, cbs, settings):
     if recipe.facts.start and not recipe.model.pretrained and run.progress:
         print(f'random initial weights; the publication starts from {recipe.facts.start} (--pretrained recipe '
               'fetches it)')
-    splits = train_ds,valid_ds = _look_first(data, _splits(recipe, data, card), recipe, run.progress)
+    splits = train_ds,valid_ds = training_splits(recipe, data, card, run.progress)
     dls,passes = _loaders(recipe, splits, run, seed, workers, device)
     set_seed(seed)
     module = recipe_model(recipe, train_ds) if model is None or isinstance(model, str) else model

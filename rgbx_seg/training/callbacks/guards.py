@@ -6,8 +6,9 @@
 __all__ = []
 
 # %% ../../../nbs/training/callbacks/40_guards.ipynb #bf50f0e0
-import torch
+from functools import partial
 from pathlib import Path
+import torch
 from safetensors.torch import save_file
 from ...core import RGBXError, atomic_path
 from ...models.weights import plain_model
@@ -23,17 +24,18 @@ def first_nonfinite(
     *xs                    # Its inputs
 ) -> str:         # Name of the first module (in the order of computation) with a result that is not finite; '' for none
     "Run the batch again and look at every result; BatchNorm's running statistics stay as they are."
-    bad,hooks = [],[]
-    def flat(value:object):
-        return ([value] if isinstance(value, torch.Tensor) else [t for v in value for t in flat(v)]
-                if isinstance(value, (tuple,list)) else [])
-    for name,m in model.named_modules():
-        hooks.append(m.register_forward_hook(
-            lambda m,i,o,name=name: None if bad or all(torch.isfinite(t).all() for t in flat(o)) else bad.append(name)))
+    first,hooks = [],[]
+    def is_finite(value:object):
+        if isinstance(value, torch.Tensor): return bool(torch.isfinite(value).all())
+        return all(map(is_finite, value)) if isinstance(value, (tuple,list)) else True
+    def look(name:str, module:torch.nn.Module, inputs:tuple, output:object):
+        if not first and not is_finite(output): first.append(name)
+    for name,module in model.named_modules(): hooks.append(module.register_forward_hook(partial(look, name)))
     try:
         with frozen_stats(model): model(*xs)
-    finally: [h.remove() for h in hooks]
-    return bad[0] if bad else ''
+    finally:
+        for hook in hooks: hook.remove()
+    return first[0] if first else ''
 
 # %% ../../../nbs/training/callbacks/40_guards.ipynb #b5906c1d
 def nonfinite_error(
