@@ -150,6 +150,9 @@ def atomic_path(path:Path, # The final path; its folder is made if it is missing
         if sync: _sync(path.parent, folder=True)
     except Exception as e:
         if _is_full(e) or _full(path.parent): raise _no_space(path) from e
+        if getattr(e, 'errno', None) == errno.EFBIG:
+            raise RGBXError(path, f'a file that may not be so large ({e.strerror})', 'no limit, or a larger one',
+                            '`ulimit -f unlimited`, or another disk') from None
         if isinstance(e, (IsADirectoryError, NotADirectoryError, PermissionError)):
             raise RGBXError(path, f'a place where no file can be written ({e.strerror})', 'a path for a file') from None
         raise

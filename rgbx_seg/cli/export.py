@@ -6,6 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/cli/12_export.ipynb #c11e0003
+import io
 from pathlib import Path
 import rgbx_seg as rx
 from ..core import RGBXError, atomic_path
@@ -30,7 +31,9 @@ def _write_program(network, out, size, dynamic):
     import torch
     images = [torch.randn(1, network.in_channels[name], *size) for name in network.modalities]
     with torch.no_grad(): expected = network(*images)
-    with atomic_path(out) as unfinished: torch.export.save(rx.export_program(network, size, dynamic), unfinished)
+    content = io.BytesIO()          # torch's own writer ends the process where a disk is full
+    torch.export.save(rx.export_program(network, size, dynamic), content)
+    with atomic_path(out) as unfinished: unfinished.write_bytes(content.getbuffer())
     error = float((torch.export.load(out).module()(*images) - expected).norm()/expected.norm())
     print(f'{out} written; relative error against the model {error:.1e}')
     return 0 if error < 1e-4 else 1

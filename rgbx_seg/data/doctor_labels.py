@@ -171,6 +171,8 @@ def check_class_pixels(card:'Card', # `Card`
         if not total: continue
         absent = [name for i,name in enumerate(card.classes) if not counts[i]]
         known = bool(absent) and absent == mistakes.absent.get(split)
+        if split == 'train' and len(absent) == card.num_classes-1 > 0:
+            add('warning', 'one-class', f'pixels of one class alone in {split}: there is nothing to tell apart there')
         if absent:
             add('note' if known or split != 'train' else 'warning', 'absent',
                 f'classes without a pixel in {split}: {_listed(absent)}',

@@ -118,8 +118,8 @@ def _opaque(stored, channels):
     top = np.iinfo(last.dtype).max if last.dtype.kind == 'u' else 1
     constant = (last == last[0,0]).all()
     if constant and (stored.kind != 'tiff' or stored.alpha or last[0,0] == top): return pixels[...,:-1],holes
-    if not (stored.kind == 'tiff' and stored.alpha and np.isin(last, [0, top]).all()): return pixels,holes
-    clear = last == 0                        # a GeoTIFF that is cut out of a larger one
+    if not (stored.alpha and np.isin(last, [0, top]).all()): return pixels,holes
+    clear = last == 0                        # a GeoTIFF that is cut out of a larger one, a picture that is cut out
     return pixels[...,:-1],clear if holes is None else holes | clear
 
 def _channels_last(stored, channels):
@@ -233,7 +233,7 @@ def _label_numbers(path, pixels, holes):
 _PAINTED = dict(colours=by_colour, smoothed=by_smoothed_colour, known=by_known_colour)
 
 def raw_label(path:Path, # The file
-    decode:str=None,     # 'red': in the red channel; 'colours:rrggbb,...', 'smoothed:...', 'known:...'; of `LABEL_DECODERS`
+    decode:str=None,     # 'red': the red channel; 'colours:rrggbb,...', 'smoothed:...', 'known:...'; of `LABEL_DECODERS`
 ) -> np.ndarray:         # (H, W) uint8, as on disk
     "The values of a label file."
     name,_,argument = (decode or '').partition(':')

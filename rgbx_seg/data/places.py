@@ -179,24 +179,8 @@ def find_places(root:Path, # A folder
     return places,[('/'.join(parts)+'/', why) for parts,why in odd]
 
 # %% ../../nbs/data/34_places.ipynb #bc101c51
-@dataclass
-class Look:
-    "What some files of a place say."
-    channels:int=1                            # Most, without an opacity that says nothing
-    types:dict=field(default_factory=dict)    # {name of a numpy type: the first file that has it}
-    kinds:set=field(default_factory=set)      # 'png', 'jpeg', 'tiff', 'npy' ...
-    sizes:set=field(default_factory=set)      # (height, width)
-    values:set=field(default_factory=set)     # Whole numbers of one-channel files; None: too many, or fractions
-    colours:set=field(default_factory=set)    # 'rrggbb' of three-channel files; None: too many
-    flat:set=field(default_factory=set)       # Those that fill blocks of 3 x 3 pixels
-    flat_share:float=1.                       # Of the pixels of the least flat file
-    sets:dict=field(default_factory=dict)     # {(dimensions, whole numbers of a one-channel file): the first of them}
-    first:dict=field(default_factory=dict)    # {channels: the first file that has so many}
-    sample:list=field(default_factory=list)   # (n, channels) numbers without holes, of each file
-    radiometric:bool=False                    # Thermal camera's JPEGs?
-    errors:list=field(default_factory=list)   # Of files that do not read
-    lossy:str=''                              # Name of a format that loses numbers, where a file has it
-    planes:int=0                              # Channels of one-hot arrays; 0: they are none
+class _LooksLike:
+    "What numbers and colours speak for."
     @property
     def few_values(self) -> bool: # Like class numbers?
         "One channel, few whole numbers?"
@@ -217,6 +201,26 @@ class Look:
         if self.channels != 1 or not self.values or len(flat) < 2: return []
         step = np.gcd.reduce(np.diff(flat))
         return [value for value in sorted(self.values) if value not in flat and (value-flat[0])%step]
+
+# %% ../../nbs/data/34_places.ipynb #b783ed2e
+@dataclass
+class Look(_LooksLike):
+    "What some files of a place say."
+    channels:int=1                            # Most, without an opacity that says nothing
+    types:dict=field(default_factory=dict)    # {name of a numpy type: the first file that has it}
+    kinds:set=field(default_factory=set)      # 'png', 'jpeg', 'tiff', 'npy' ...
+    sizes:set=field(default_factory=set)      # (height, width)
+    values:set=field(default_factory=set)     # Whole numbers of one-channel files; None: too many, or fractions
+    colours:set=field(default_factory=set)    # 'rrggbb' of three-channel files; None: too many
+    flat:set=field(default_factory=set)       # Those that fill blocks of 3 x 3 pixels
+    flat_share:float=1.                       # Of the pixels of the least flat file
+    sets:dict=field(default_factory=dict)     # {(dimensions, whole numbers of a one-channel file): the first of them}
+    first:dict=field(default_factory=dict)    # {channels: the first file that has so many}
+    sample:list=field(default_factory=list)   # (n, channels) numbers without holes, of each file
+    radiometric:bool=False                    # Thermal camera's JPEGs?
+    errors:list=field(default_factory=list)   # Of files that do not read
+    lossy:str=''                              # Name of a format that loses numbers, where a file has it
+    planes:int=0                              # Channels of one-hot arrays; 0: they are none
     def numbers(self, channels:slice=slice(None) # Which channels
     ) -> np.ndarray:                             # (n, channels) float64
         "Numbers of all files that were looked at."
@@ -253,9 +257,9 @@ def _add_colours(look, pixels):
 
 # %% ../../nbs/data/34_places.ipynb #120aba70
 def _says_nothing(stored, fourth):
-    "Is the fourth channel an opacity without a message: the same everywhere, in a TIFF opaque or a mask of holes?"
+    "Is the fourth channel an opacity without a message: the same everywhere (in a TIFF opaque), or a mask of holes?"
     constant = (fourth == fourth[0,0]).all()
-    if stored.kind != 'tiff': return constant
+    if stored.kind != 'tiff' and constant: return True
     opaque = np.iinfo(fourth.dtype).max if fourth.dtype.kind == 'u' else 1
     if constant and fourth[0,0] == opaque: return True
     return bool(stored.alpha) and np.isin(fourth, (0, opaque)).all()

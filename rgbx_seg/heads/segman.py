@@ -89,7 +89,7 @@ class SegMANHead(_Layers):
         c2,c3,c4 = self.check(pyramid)[1:]
         if self.training and len(c2) == 1 and type(self.image_pool[1].bn) is nn.BatchNorm2d:
             raise RGBXError('SegMANHead', 'one image in training', 'two or more per process, or SyncBatchNorm',
-                            'The mean over the image is batch-normalised.')
+                            'Its mean is batch-normalised: --bs 2 (in Python bs=2) for each process and portion')
         levels = [resize(level, c2.shape[2:]) for level in (self.linear_c4(c4), self.linear_c3(c3), self.linear_c2(c2))]
         fused = self.linear_fuse(torch.cat(levels, 1))
         context = self.mmscope(fused)

@@ -127,8 +127,9 @@ def _classes_in_file(name, file, modalities, in_channels):
 def _others(folder, file):
     "What else a run folder holds, where its weights are damaged."
     kept = [name for name in ('best', 'last') if (folder/f'{name}.safetensors').exists() and name != file.stem]
-    words = [f"weights={name!r} takes {name}.safetensors" for name in kept]
-    if (folder/'checkpoint.pt').exists(): words.append('rgbx train ... --resume writes it again from checkpoint.pt')
+    words = [f"weights={name!r} takes {name}.safetensors (for a shell: copy it over {file.name})" for name in kept]
+    if (folder/'checkpoint.pt').exists() and not (folder/'metrics.json').exists():
+        words.append('rgbx train ... --resume writes it again from checkpoint.pt')
     return '; '.join(words)
 
 def _check_name(name, config, folder):
@@ -191,6 +192,20 @@ def _only_weights(folder):
     try: read_config(folder/'config.json')
     except RGBXError: return True
     return False
+
+# %% ../../nbs/models/30_runs.ipynb #38675f02
+def check_class_order(file:'Path|str', # A run's folder that a training starts from; others are passed by
+    classes:list,                      # Of the data
+    skip:str,                          # Of the tensors that are left out
+):
+    "A head whose classes are these in another order would begin with the rows of others."
+    config = Path(file)/'config.json'
+    if skip or not config.is_file(): return
+    own = (read_config(config).get('card') or {}).get('classes') or []
+    if sorted(own) != sorted(classes) or list(own) == list(classes): return
+    raise RGBXError(file, f"a run with the classes {', '.join(own[:8])}",
+                    f"the order of the data: {', '.join(classes[:8])}",
+                    "Leave the head out: --skip '^head' (in Python skip='^head'); or order the classes in card.json")
 
 # %% ../../nbs/models/30_runs.ipynb #bab45ba8
 def published_card(row:'Weights', # Of the table

@@ -86,6 +86,7 @@ def _copies(content, path, entries, state_dict):
     ways = ', '.join(f'{path}::{name}' for name in others)
     return f"taken from its entry {'::'.join(taken)}; another copy: {ways}"
 
+# %% ../../nbs/models/20_weights.ipynb #16e3ccc8
 def read_copy(path:'Path|str', # A file, see `read_weights`
     limit:int=None,            # Bytes that an archive may unpack to, see `read_file`
 ) -> tuple:                    # (`{name: tensor}`, what to say of other copies of the model in that file)

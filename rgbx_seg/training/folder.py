@@ -25,7 +25,7 @@ def check_folder(out:Path, # Where a run is to be written
 ):
     "Raise `RGBXError` where a run must not be written."
     if resume and force:
-        raise RGBXError('--resume --force', 'both', 'one of them', '--resume goes on with a run, --force starts it over')
+        raise RGBXError('--resume --force', 'both', 'one of them', '--resume goes on, --force starts over')
     if out.exists() and not out.is_dir(): raise RGBXError(out, 'a file', 'a folder for the run')
     there = files_of_run(out)
     if there and not (resume or force):

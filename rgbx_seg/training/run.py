@@ -26,6 +26,7 @@ from ..data.tensor_augment import TensorAugment
 from ..data.transforms import JointAugment
 from ..evaluation.evaluator import evaluate
 from ..models.create import create_classifier, create_model, with_lora
+from ..models.runs import check_class_order
 from ..models.takes import check_known, settings_of
 from ..models.weights import load_published
 from ..registry import LOSSES
@@ -68,7 +69,9 @@ def recipe_model(
             print(f"starts from {start['name']}, licence {start['licence']}")
         if published: return with_lora(model, settings.lora) if settings.lora else model
     files = settings.pretrained or []
-    for file in [files] if isinstance(files, (str,Path)) else files: print(load_published(model, file, settings.skip))
+    for file in [files] if isinstance(files, (str,Path)) else files:
+        check_class_order(file, card.classes, settings.skip)
+        print(load_published(model, file, settings.skip))
     return with_lora(model, settings.lora) if settings.lora else model
 
 # %% ../../nbs/training/50_run.ipynb #b2b3d3aa
@@ -198,10 +201,15 @@ def _without_pixels(dataset, absent, most=512):
         absent -= set(np.unique(dataset.mask(name)).tolist())
     return sorted(absent),len(looked)
 
-def _say_absent(dataset, absent):
-    "Name the classes that cannot be learned, for no training item has a pixel of them."
+def _say_absent(dataset, absent, say):
+    "Name the classes that cannot be learned, for no training item has a pixel of them; one class alone is refused."
     absent,looked = _without_pixels(dataset, absent)
-    if not absent: return
+    if len(absent) == dataset.card.num_classes-1 > 0 and looked == len(dataset):
+        there = next(name for i,name in enumerate(dataset.card.classes) if i not in absent)
+        raise RGBXError(dataset.root, f'pixels of one class alone, {there!r}, in the {looked} training items',
+                        'two classes or more: there is nothing to tell apart',
+                        f'rgbx check {dataset.root} counts the values of the masks')
+    if not absent or not say: return
     names = (', '.join(dataset.card.classes[i] for i in absent[:12])
              +(f' and {len(absent)-12} more' if absent[12:] else ''))
     of = f'the {looked}' if looked == len(dataset) else f'{looked} (evenly spread) of {len(dataset)}'
@@ -260,7 +268,9 @@ def _look_first(data, splits, recipe, progress):
         whole = {name: _whole(recipe, dataset) for name,dataset in looked_at.items()}
         report = check_splits(whole, n=64, edges=False)
         report.raise_errors()
-        if progress: _say_absent(train_ds, report.absent(train_ds.split))
+        _say_absent(train_ds, report.absent(train_ds.split), progress)
+        void = [problem.text for problem in report.problems if problem.code == 'void']
+        if progress: print(*[text for text in void if text.startswith('100 %')], sep='\n', end='\n'*bool(void))
     _check_labels(train_ds)
     return splits
 

@@ -65,9 +65,8 @@ class RigMap:
         if depth is not None:
             limit = max(1, K_x[0,0]/K_rgb[0,0])
             inside[inside] = ~_hidden(places[inside], parallax[inside], size_x, int(np.ceil(limit/2)), limit)
-        places = np.where(inside[:,None], places, 0)
-        self.places = places.astype(np.float32).reshape(*size, 2)   # (height, width, 2), x and y
-        self.inside = inside.reshape(size)                          # (height, width) bool: what X sees
+        self.places = np.where(inside[:,None], places, 0).astype(np.float32).reshape(*size, 2) # (height, width, 2)
+        self.inside = inside.reshape(size)                                          # (height, width) bool: what X sees
 
     def warp(self,
         image:np.ndarray,      # (h, w, c) of X

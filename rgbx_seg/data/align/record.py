@@ -32,6 +32,14 @@ def _pair(value, where):
 # %% ../../../nbs/data/align/50_record.ipynb #0801a216
 class _Placing:
     "What follows from a record's matrix, or from its cameras."
+    @property
+    def coverage(self) -> float:
+        "The share of RGB that X sees."
+        return coverage(self.H, self.size_rgb, self.size_x)
+    @property
+    def shift_px(self) -> float:
+        "The largest displacement of a corner against equal fields of view, px of RGB."
+        return float(corner_distances(self.H, start_matrix(self.size_rgb, self.size_x), self.size_rgb).max())
     @cached_property
     def rig(self) -> dict:
         "The calibration as arrays."
@@ -80,14 +88,6 @@ class Alignment(_Placing):
         if self.outside not in OUTSIDE: raise RGBXError(where, f'outside={self.outside!r}', "'keep', 'void' or 'crop'")
         if self.method not in _METHODS: raise RGBXError(where, f'method={self.method!r}', ', '.join(_METHODS))
         if self.cameras is not None: two_cameras(self.cameras, f'{where}: cameras', True)
-    @property
-    def coverage(self) -> float:
-        "The share of RGB that X sees."
-        return coverage(self.H, self.size_rgb, self.size_x)
-    @property
-    def shift_px(self) -> float:
-        "The largest displacement of a corner against equal fields of view, px of RGB."
-        return float(corner_distances(self.H, start_matrix(self.size_rgb, self.size_x), self.size_rgb).max())
     def __str__(self):
         told = f'{self.x} onto {self.rgb}: {self.model} by {self.method}'
         if self.depth: told += f' and {self.depth}, another one for each item'

@@ -104,7 +104,8 @@ def batch_error(
     size = '' if images is None else f'{len(images)} image(s) of {images.shape[-2]}x{images.shape[-1]}, '
     return RGBXError(f'training, epoch {learn.epoch}, batch {learn.iter}',
                      f'a batch of {size}of which a layer normalises one value per channel', 'two values or more',
-                     'A larger batch (--bs 2), or larger images (--size)')
+                     'A larger batch (two images for each process and portion of --accumulate: --bs 2 or more), '
+                     'or larger images (--size)')
 
 def rehearse(
     learn:'Learner'         # A learner
