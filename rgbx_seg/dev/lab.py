@@ -203,7 +203,7 @@ def run_all(tab:Tab,    # From `Lab`
 ):
     "Run every cell and wait; raises with the message of a cell that failed."
     tab.wait(f"{WIDGET}?.context?.isReady && {WIDGET}.sessionContext?.session?.kernel?.status==='idle'", 180)
-    tab.js("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    tab.js("void window.jupyterapp.commands.execute('notebook:run-all-cells')")    # not awaited: no answer for minutes
     cells = f"{WIDGET}.content.widgets.filter(c=>c.model.type==='code')"
     err = (f"{cells}.flatMap(c=>c.model.outputs.toJSON()).filter(o=>o.output_type==='error')"
            ".map(o=>o.ename+': '+o.evalue)")
