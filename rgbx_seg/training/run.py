@@ -6,19 +6,15 @@
 __all__ = ['learner', 'train', 'evaluate_recipe']
 
 # %% ../../nbs/training/50_run.ipynb #45656fcc
-import dataclasses, os, tempfile
+import dataclasses, tempfile
 from pathlib import Path
-import numpy as np
 import torch
 from fastai.callback.core import Callback
 from torch import nn
 from ..core import RGBXError, check_workers, choose, set_seed
-from ..data.doctor import check_splits
-from ..data.folder import DataFolder
 from ..data.items import SMALLEST
 from ..data.miniatures import write_miniature
-from ..data.align.offset import registration_warning
-from ..data.open import all_splits, describe, open_both, open_data
+from ..data.open import open_data
 from ..data.photometric import PHOTOMETRIC
 from ..data.sets.base import layout_card
 from ..data.sets.imagenet import ClassAugment
@@ -40,6 +36,7 @@ from .loaders import dataloaders
 from .losses import class_weights, label_counts
 from .recipe import STARTS, OptimSettings, Recipe, get_recipe, scale_sizes
 from .schedules import LRSchedule
+from .splits import check_batch, training_splits
 
 # %% ../../nbs/training/50_run.ipynb #aa56f94f
 def _class_augment(size, **kwargs): return ClassAugment(size[0], **kwargs)
@@ -144,22 +141,7 @@ class _Setup:
 def _own_recipe(schedule):
     return Recipe('own', length=dict(epochs=20), schedule=dict(warmup=None if schedule=='one_cycle' else 1))
 
-def _splits(recipe, data, card):
-    "The open splits (train, valid): those of the recipe where the data are the recipe's, else train and val or test."
-    if not isinstance(data, (str,Path)): return tuple(data)
-    wanted = recipe.data
-    valid = None if wanted.valid=='val' else wanted.valid
-    if not wanted.name: return open_both(data, wanted.train, valid, card=card, recipe=recipe)
-    own = open_data(data, 'all', card=card, recipe=recipe, labels=False).card.name != wanted.name
-    if not own: return open_both(data, wanted.train, valid, card=card, recipe=recipe)
-    print(f'the settings of {recipe.name}, which was made for {wanted.name}, on a data set of your own')
-    return open_both(data, card=card, recipe=recipe)
-
 # %% ../../nbs/training/50_run.ipynb #ebb6aec9
-def _whole(recipe, dataset):
-    "A data set, without the items that lack a file where the recipe leaves these out."
-    return dataset.whole(True) if recipe.data.skip_missing and isinstance(dataset, DataFolder) else dataset
-
 def check_machine(
     seed:int,                   # From 0
     workers:int,                # From 0
@@ -175,67 +157,11 @@ def check_machine(
         reason = str(e).splitlines()[0][:100]
         raise RGBXError('device', f'{device!r} ({reason})', "'cpu', or a device of this machine") from None
 
-def _check_labels(dataset):
-    "Raise where there is nothing to learn."
-    where,card = getattr(dataset, 'root', dataset.card.name),dataset.card
-    if not getattr(dataset, 'labels', True) or not (card.layout.label_folder or card.layout.label_path
-                                                    or hasattr(dataset, 'items')):
-        raise RGBXError(where, 'no labels', 'a folder of masks beside those of the images',
-                        f'rgbx check {where} says what every folder was taken for')
-    if card.num_classes == 1 and not card.layout.classification:
-        raise RGBXError(where, f'one class alone, {card.classes[0]!r}', 'two classes or more: 255 is void, no class',
-                        f'rgbx check {where} counts the values of the masks')
-    n = len(dataset)
-    order = dict.fromkeys([*range(0, n, max(1, n//16)), *range(n)])        # a look here and there, then one by one
-    if any((np.asarray(dataset[i][-1]) != card.layout.ignore).any() for i in order): return
-    raise RGBXError(where, f'no labelled pixel in {n} training items: all are void ({card.layout.ignore})',
-                    'masks with classes', f'rgbx check {where} counts the values of the masks')
-
-# %% ../../nbs/training/50_run.ipynb #5ae7b0d3
-def _without_pixels(dataset, absent, most=512):
-    "(of some classes those without a pixel, how many items were looked at); at most `most` items, evenly spread."
-    names,absent = dataset.names,{dataset.card.classes.index(name) for name in absent}
-    looked = names[::-(-len(names)//most)]
-    for name in looked:
-        if not absent: break
-        absent -= set(np.unique(dataset.mask(name)).tolist())
-    return sorted(absent),len(looked)
-
-def _say_absent(dataset, absent, say):
-    "Name the classes that cannot be learned, for no training item has a pixel of them; one class alone is refused."
-    absent,looked = _without_pixels(dataset, absent)
-    if len(absent) == dataset.card.num_classes-1 > 0 and looked == len(dataset):
-        there = next(name for i,name in enumerate(dataset.card.classes) if i not in absent)
-        raise RGBXError(dataset.root, f'pixels of one class alone, {there!r}, in the {looked} training items',
-                        'two classes or more: there is nothing to tell apart',
-                        f'rgbx check {dataset.root} counts the values of the masks')
-    if not absent or not say: return
-    names = (', '.join(dataset.card.classes[i] for i in absent[:12])
-             +(f' and {len(absent)-12} more' if absent[12:] else ''))
-    of = f'the {looked}' if looked == len(dataset) else f'{looked} (evenly spread) of {len(dataset)}'
-    print(f'classes without a pixel in {of} training items: {names}; they are not learned. '
-          f'rgbx check {dataset.root} counts all')
-
 # %% ../../nbs/training/50_run.ipynb #6adcbb90
-def _check_batch(recipe, dataset):
-    "A batch that repeats its items, or that cannot fit, is refused before it is read."
-    bs,items = recipe.length.bs,len(dataset)
-    if bs > max(64, items):
-        raise RGBXError('bs', f'{bs}, and {items} training items',
-                        f'at most {max(64, items)}: more would only repeat items', 'A smaller --bs (in Python bs=)')
-    if recipe.data.crop is None: return
-    height,width = recipe.data.crop
-    channels = sum(dataset.card.modalities[name].channels for name in dataset.modalities)
-    memory = os.sysconf('SC_PAGE_SIZE')*os.sysconf('SC_PHYS_PAGES')
-    least = 8*4*bs*channels*height*width           # float32: the images, and a few maps of their size
-    if least <= memory: return
-    raise RGBXError('size', f'{bs} images of {height}x{width}: {least/1e9:,.0f} GB or more for a step',
-                    f'what fits into the {memory/1e9:.0f} GB of this machine', 'A smaller --size or --bs')
-
 def _loaders(recipe, splits, run, seed, workers, device):
     "(loaders, passes over them) of a recipe."
     train_ds,valid_ds = splits
-    _check_batch(recipe, train_ds)
+    check_batch(recipe, train_ds)
     plan,bs = recipe.plan(len(train_ds)),share_batch(recipe.length.bs, run.accumulate)
     crops = {}
     if train_ds.card.layout.classification: crops = dict(size=recipe.data.crop[0], crop_pct=recipe.judge.part)
@@ -250,40 +176,7 @@ def _of_classes(recipe, card, run, more):
     mixing = [] if mix is None else [MixLabels(card.num_classes, **mix)]
     return dataclasses.replace(run, monitor='top1', pictures=False),more | dict(metrics=[top1], cbs=mixing+more['cbs'])
 
-def _say_first(train_ds):
-    "What the data were taken for, and in the same line where X is not on RGB."
-    first,*more = describe(train_ds).split('\n')
-    print('\n'.join([first+registration_warning(train_ds), *more]))
-
-# %% ../../nbs/training/50_run.ipynb #5620fc19
-def _look_first(data, splits, recipe, progress):
-    """The splits, whole. What is wrong shows now, not after an hour: what `rgbx check` finds, in 64 items of each
-    split."""
-    named = isinstance(data, (str,Path))
-    if progress and named: _say_first(splits[0])
-    splits = train_ds,_ = tuple(_whole(recipe, dataset) for dataset in splits)
-    if train_ds.card.layout.classification: return splits
-    if named:
-        looked_at = all_splits(splits, 'rgb' if 'bgr' in recipe.quirks else None)
-        whole = {name: _whole(recipe, dataset) for name,dataset in looked_at.items()}
-        report = check_splits(whole, n=64, edges=False)
-        report.raise_errors()
-        _say_absent(train_ds, report.absent(train_ds.split), progress)
-        void = [problem.text for problem in report.problems if problem.code == 'void']
-        if progress: print(*[text for text in void if text.startswith('100 %')], sep='\n', end='\n'*bool(void))
-    _check_labels(train_ds)
-    return splits
-
 # %% ../../nbs/training/50_run.ipynb #5620fc20
-def training_splits(
-    recipe:Recipe,              # Which splits, read how
-    data:'tuple|str|Path',      # As `train`
-    card:'Card|str'=None,       # As `train`
-    progress:bool=False         # Say what was found?
-) -> tuple:                     # Open data sets (train, valid)
-    "The data of a training, looked at."
-    return _look_first(data, _splits(recipe, data, card), recipe, progress)
-
 def _setup(data, recipe, model, card, seed, workers, device, cbs, settings):
     "The recipe, its loaders, model and settings, for data of any kind."
     check_machine(seed, workers, device)

@@ -23,8 +23,8 @@ from .callbacks.track import check_tracker
 from .groups import optimizer
 from .learner import RunSettings, take_settings
 from .recipe import SHORT, STARTS, Recipe, get_recipe
-from .run import (check_machine, recipe_augment, recipe_loss, recipe_model, recipe_schedule, train,
-                                   training_splits)
+from .run import check_machine, recipe_augment, recipe_loss, recipe_model, recipe_schedule, train
+from .splits import training_splits
 from .sweep_table import Sweep
 
 # %% ../../nbs/training/84_sweep.ipynb #0718464d
