@@ -65,11 +65,13 @@ class _Frequencies:
         return '\n'.join(row[0].ljust(width)+''.join(str(cell).rjust(9) for cell in row[1:]) for row in [head, *rows])
 
 # %% ../../nbs/data/80_doctor.ipynb #e65bceeb
+def _counted(n, word): return f"{n} {word}{'s'*(n != 1)}"
+
 class _ReportText(_Frequencies):
     "A report as text and as HTML."
     def __str__(self):
         levels = [problem.level for problem in self.problems]
-        counts = ', '.join(f'{levels.count(level)} {level}s' for level in ('error', 'warning', 'note'))
+        counts = ', '.join(_counted(levels.count(level), level) for level in ('error', 'warning', 'note'))
         table = [self._frequency_table()] if self.pixels and not self.card.layout.classification else []
         return '\n'.join([*self._head(), *table, *map(str, self.problems), f'{counts}: {self.verdict}'])
 
@@ -99,8 +101,8 @@ class _ReportText(_Frequencies):
         lines = [''.join(f'<th>{e(cell)}</th>' for cell in head),
                  *(''.join(f'<td>{e(str(cell))}</td>' for cell in row) for row in rows[:60])]
         table = '<table>'+''.join(f'<tr>{line}</tr>' for line in lines)+'</table>' if rows else ''
-        return (f'<b>{e(card.name)}</b> {e(card.layout.name)} {e(str(self.items))}: {len(self.errors)} '
-                f'errors<ul>{problems}</ul>{table}')
+        return (f'<b>{e(card.name)}</b> {e(card.layout.name)} {e(str(self.items))}: '
+                f'{_counted(len(self.errors), "error")}<ul>{problems}</ul>{table}')
 
 # %% ../../nbs/data/80_doctor.ipynb #f81a55b8
 class _Verdict(_ReportText):
@@ -127,7 +129,7 @@ class _Verdict(_ReportText):
         if self.ok: return
         if len(self.errors) == 1 and self.errors[0].n == 1 and self.errors[0].error: raise self.errors[0].error
         text = '\n  '.join(map(str, self.errors))
-        raise RGBXError(self.root, f'{len(self.errors)} errors\n  {text}\n', 'none',
+        raise RGBXError(self.root, f"{_counted(len(self.errors), 'error')}\n  {text}\n", 'none',
                         f'rgbx check {self.root} says more')
 
     @property
