@@ -43,7 +43,7 @@ passes()
 panel = explore(model, write_toy(Path(tempfile.mkdtemp())/'toy', n=(1,0,8), size=(HEIGHT,WIDTH)))
 panel
 """
-_BUDGET = 300     # ms
+_BUDGET,_OWN = 300,150     # ms: a change; what the panel and the browser may add to a pass of the model
 _CLOCK = """(()=>{
  let start=null; window.rgbxTimes=[];
  document.addEventListener('keydown',()=>{start=performance.now()},true);
@@ -65,7 +65,7 @@ def speed_in_browser(chrome:str, # Path of the browser
     size:tuple,                  # Height and width of the pictures
     rounds:int=5                 # Each of a few passes, five changes in a hurry and two after a look
 ):
-    "The median time of a change; raises where it is over the budget and a pass alone is no excuse."
+    "The median time of a change; raises where it is over the budget, and not by the model's pass alone."
     source = _SPEED.replace('HEIGHT', str(size[0])).replace('WIDTH', str(size[1]))
     with tempfile.TemporaryDirectory() as tmp, Lab(_notebook(Path(tmp)/'speed.ipynb', source), chrome) as tab:
         run_all(tab)
@@ -77,10 +77,10 @@ def speed_in_browser(chrome:str, # Path of the browser
         assert not tab.log, tab.log
     words = ', '.join(f'{what} {median(times):.0f} ms (fastest {times[0]:.0f})' for what,times in
                       (('in a hurry', hurried), ('after a look', looked), ('one pass of the model', passes)))
-    within = median(hurried)<=_BUDGET
-    assert within or hurried[0]<=1.5*passes[0], f'over the budget of {_BUDGET} ms: {words}'
+    over = median(hurried) > _BUDGET
+    assert not over or hurried[0]-passes[0] <= _OWN, f'over the budget of {_BUDGET} ms: {words}'
     print(f'ok   a change at {size[0]}x{size[1]}: {words}; budget {_BUDGET} ms'
-          +('' if within else ', passed over on a busy machine'), flush=True)
+          +(': over it, and most of it the pass' if over else ''), flush=True)
 
 # %% ../../nbs/dev/19_panels.ipynb #5a7e1e13
 def _speed_round(tab):
