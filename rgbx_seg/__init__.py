@@ -12,7 +12,7 @@ __all__ = ['create_model', 'list_models', 'load_published', 'load_run', 'from_pr
            'parity', 'RGBXError', '__version__']
 
 # %% ../nbs/05_face.ipynb #face0003
-import importlib, importlib.util
+import importlib, importlib.util, warnings
 
 # %% ../nbs/05_face.ipynb #face0006
 __doc__ = 'A notebook-first workbench for RGB-X semantic segmentation.'
@@ -71,13 +71,19 @@ _HOMES = {
 _HOME = {name: module for module,names in _HOMES.items() for name in names.split()}
 
 # %% ../nbs/05_face.ipynb #face0008
+def _import(module):
+    "A module of ours. What fastai warns of torch while it is imported is nothing that a user could mend."
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', FutureWarning)
+        return importlib.import_module(module)
+
 def _open_room(name):
     "Let a room import its modules when they are asked for: `rx.show.bars`."
     room = importlib.import_module(f'rgbx_seg.{name}')
     def module(part:str):
         if part.startswith('_') or not importlib.util.find_spec(f'{room.__name__}.{part}'):
             raise AttributeError(f'module {room.__name__!r} has no attribute {part!r}')
-        return importlib.import_module(f'{room.__name__}.{part}')
+        return _import(f'{room.__name__}.{part}')
     room.__getattr__ = module
 
 for _name in (*_ROOMS, 'data.sets', 'data.align'): _open_room(_name)
@@ -85,9 +91,9 @@ for _name in (*_ROOMS, 'data.sets', 'data.align'): _open_room(_name)
 # %% ../nbs/05_face.ipynb #face0009
 def __getattr__(name):
     "A name of the face, imported from its home when it is first asked for; a room as its package."
-    if name in ('parity', 'registry'): return importlib.import_module(f'rgbx_seg.{name}')
+    if name in ('parity', 'registry'): return _import(f'rgbx_seg.{name}')
     if name not in _HOME: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    value = getattr(importlib.import_module(f'rgbx_seg.{_HOME[name]}'), name)
+    value = getattr(_import(f'rgbx_seg.{_HOME[name]}'), name)
     globals()[name] = value
     return value
 
