@@ -282,6 +282,14 @@ def short(
     undefined = value is None or math.isnan(value)
     return '-' if undefined else f'{value:.4g}'
 
+# %% ../nbs/00_core.ipynb #5062a704
+def counted(
+    count:int, # How many
+    word:str   # What one is called
+) -> str:
+    "'1 image', '2 images'."
+    return f"{count} {word}{'s'*(count != 1)}"
+
 # %% ../nbs/00_core.ipynb #6d7d0497
 def repo_root() -> Path: # The folder that holds `settings.ini`, or the current folder where there is none above
     "The root of the checkout we are working in."

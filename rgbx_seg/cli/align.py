@@ -39,7 +39,7 @@ def _left_open(record):
 def _draw(data, record):
     "Write the picture of a record beside it."
     dataset = rx.open_data(data, 'train', labels=False)
-    picture = Path(data)/('alignment.png' if len(dataset.modalities) == 2 else f'alignment_{record.x}.png')
+    picture = rx.data.align.run.record_file(dataset, record.x).with_suffix('.png')
     rx.show.alignment.alignment_figure(record, _picked(record, dataset)).savefig(picture)
     return picture
 

@@ -9,7 +9,7 @@ __all__ = []
 import shlex
 from pathlib import Path
 import rgbx_seg as rx
-from ..core import RGBXError
+from ..core import RGBXError, counted
 from ..data.known_cards import get_card
 from .parser import Names, Size, card_words, options_of, package, verb
 from ..registry import RECIPES
@@ -301,7 +301,7 @@ def _predict(run:str,       # A run folder, a saved model, a name of `rgbx weigh
     how = {name: given[name] for name in ('pictures', 'scores', 'confidence', 'skip_missing', 'skip_existing', 'bf16',
                                           'bs', 'tile')}
     done = rx.predict(opened, dataset, out, protocol, drop=drop, **how)
-    print(f"{len(done)} image{'s'*(len(done) != 1)} predicted; masks in {Path(out)/'mask'}")
+    print(f"{counted(len(done), 'image')} predicted; masks in {Path(out)/'mask'}")
     if server is None: return
     print(f"upload {server.write(done, Path(out)/given['submission'], full=not given['part'])}")
 

@@ -9,7 +9,7 @@ __all__ = ['check_data']
 import html, os, shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from ..core import RGBXError
+from ..core import RGBXError, counted
 from .align.offset import check_registration
 from .cards import Card, folder_card
 from .doctor_images import check_images
@@ -65,13 +65,11 @@ class _Frequencies:
         return '\n'.join(row[0].ljust(width)+''.join(str(cell).rjust(9) for cell in row[1:]) for row in [head, *rows])
 
 # %% ../../nbs/data/80_doctor.ipynb #e65bceeb
-def _counted(n, word): return f"{n} {word}{'s'*(n != 1)}"
-
 class _ReportText(_Frequencies):
     "A report as text and as HTML."
     def __str__(self):
         levels = [problem.level for problem in self.problems]
-        counts = ', '.join(_counted(levels.count(level), level) for level in ('error', 'warning', 'note'))
+        counts = ', '.join(counted(levels.count(level), level) for level in ('error', 'warning', 'note'))
         table = [self._frequency_table()] if self.pixels and not self.card.layout.classification else []
         return '\n'.join([*self._head(), *table, *map(str, self.problems), f'{counts}: {self.verdict}'])
 
@@ -102,7 +100,7 @@ class _ReportText(_Frequencies):
                  *(''.join(f'<td>{e(str(cell))}</td>' for cell in row) for row in rows[:60])]
         table = '<table>'+''.join(f'<tr>{line}</tr>' for line in lines)+'</table>' if rows else ''
         return (f'<b>{e(card.name)}</b> {e(card.layout.name)} {e(str(self.items))}: '
-                f'{_counted(len(self.errors), "error")}<ul>{problems}</ul>{table}')
+                f'{counted(len(self.errors), "error")}<ul>{problems}</ul>{table}')
 
 # %% ../../nbs/data/80_doctor.ipynb #f81a55b8
 class _Verdict(_ReportText):
@@ -129,7 +127,7 @@ class _Verdict(_ReportText):
         if self.ok: return
         if len(self.errors) == 1 and self.errors[0].n == 1 and self.errors[0].error: raise self.errors[0].error
         text = '\n  '.join(map(str, self.errors))
-        raise RGBXError(self.root, f"{_counted(len(self.errors), 'error')}\n  {text}\n", 'none',
+        raise RGBXError(self.root, f"{counted(len(self.errors), 'error')}\n  {text}\n", 'none',
                         f'rgbx check {self.root} says more')
 
     @property

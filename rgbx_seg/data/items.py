@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from ..core import RGBXError
-from .align.apply import Registered, crop_to, depth_modalities, record_of, registrations
+from .align.apply import Registered, crop_to, depth_modalities, registrations
 from .align.clouds import is_cloud
 from .cards import Card
 from .decoders import read_modality
@@ -86,9 +86,8 @@ class _OfOtherCameras:
 
     def registered(self, image:np.ndarray, holes:np.ndarray, path:Path, modality:'Modality', depths:dict):
         "An image of another camera, and its holes; `depths`: {modality: (H, W) metres} of this item."
-        name = record_of(modality).depth
-        seen = Registered(image, holes, modality, self.images[0].shape[:2], path, depths.get(name))
-        if name: self._seen[modality.name] = seen.inside
+        seen = Registered(image, holes, modality, self.images[0].shape[:2], path, depths)
+        if seen.record.depth: self._seen[modality.name] = seen.inside
         if seen.crop: self._inside = seen.frame if self._inside is None else self._inside & seen.frame
         return seen.image,seen.holes
 
@@ -143,6 +142,7 @@ def _check_cloud(path, image, item):
 def _depths(paths, card, size):
     "{modality: (H, W) metres} of what the item's other images need to lie on its first one."
     units = {record.depth: record.rig['unit'] for record in registrations(card).values() if record.depth}
+    if not units: return {}
     return {name: depth_metres(paths[name], modality, units[name], size)
             for name,modality in depth_modalities(card).items()}
 

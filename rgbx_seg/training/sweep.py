@@ -247,11 +247,20 @@ def _make(group, recipe, dataset):
     elif group == 'judge': get_protocol(recipe.judge.protocol)
 
 # %% ../../nbs/training/84_sweep.ipynb #5eeb0005
-def _why_not(group, recipe, changes, data, split, card):
+def _opener(data, split, card):
+    "A function that opens the data as a recipe says, once for each way of reading."
+    opened = {}
+    def open_as(recipe:Recipe):
+        way = repr(recipe.data),tuple(sorted(recipe.quirks))
+        if way not in opened: opened[way] = open_data(data, split, card=card, recipe=recipe)
+        return opened[way]
+    return open_as
+
+def _why_not(group, recipe, changes, open_as):
     "The error of a combination, or None."
     try:
         changed = recipe.with_changes(**changes)
-        _make(group, changed, open_data(data, split, card=card, recipe=changed))
+        _make(group, changed, open_as(changed))
     except RGBXError as e: return e
     except (TypeError, ValueError, LookupError, AttributeError) as e:
         return RGBXError(configuration(changes), f'{type(e).__name__}: {_one_line(e)}', 'settings that training takes')
@@ -264,12 +273,12 @@ def check_values(
     card:'Card|str'=None # As `sweep`
 ):
     "Raise `RGBXError` for a value of an axis that fails with every value of the others, and for what all cells share."
-    split = training_splits(recipe, data, card)[0].split
+    open_as = _opener(data, training_splits(recipe, data, card)[0].split, card)
     for group in ('model', 'loss', 'schedule', 'optim', 'judge'):
         own = [name for name in axes if name != 'seed' and _group(name) == group]
         tried = {}
         for values in itertools.islice(itertools.product(*(_ends(axes[name]) for name in own)), _MOST):
-            error = _why_not(group, recipe, dict(zip(own, values)), data, split, card)
+            error = _why_not(group, recipe, dict(zip(own, values)), open_as)
             if error and not own: raise error
             for name,value in zip(own, values): tried.setdefault((name, str(value)), []).append(error)
         for (name,value),errors in tried.items():

@@ -84,11 +84,12 @@ class Registered:
         modality:Modality,      # With `align`
         size:tuple,             # (height, width) of RGB
         where:str,              # For messages
-        depth:np.ndarray=None,  # As of `Alignment.placed`
+        depths:dict=None,       # {modality: (H, W) metres} of the item, for a record that needs one
     ):
         self.record = record = record_of(modality)
         self.crop = record.outside == 'crop'                                         # Cut the pictures to what X sees?
-        self.place = record.placed(size, _size_x(record, size) if record.applied else image.shape[:2], where, depth)
+        size_x = _size_x(record, size) if record.applied else image.shape[:2]
+        self.place = record.placed(size, size_x, where, (depths or {}).get(record.depth))
         if record.applied: self._take(image, holes, modality, size, where)
         else: self._warp(image, holes, modality)
         if record.outside == 'void' or self.crop and record.depth:

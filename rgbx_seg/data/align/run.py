@@ -181,6 +181,12 @@ def _depth_of(cameras, file, dataset, modality):
     raise RGBXError(where, f'{name} of no known unit', 'metres',
                     f'"unit": 0.001 in {file} where 1 in its files is a millimetre')
 
+def record_file(dataset:'DataSet', # Open
+    x:str,                         # A modality
+) -> Path:
+    "Where the record of an X lies: one file each, where there are several."
+    return dataset.root/('alignment.json' if len(dataset.modalities) == 2 else f'alignment_{x}.json')
+
 def item_depth(dataset:'DataSet', # Open
     record:Alignment,             # Of a modality
     name:str,                     # Of an item
@@ -323,7 +329,7 @@ def align_data(data:str,      # Folder, or open data set
     read,others = rig_items(dataset, x, pairs, settings.only)
     if others: print(f"left out, of another size: {', '.join(others[:5])}{' ...' if len(others) > 5 else ''}")
     record = _estimated(dataset, read, x, model, points, cameras, start, settings, seed)
-    file = dataset.root/('alignment.json' if len(dataset.modalities) == 2 else f'alignment_{x}.json')
+    file = record_file(dataset, x)
     for path in {file, Path(out)/file.name if out else file}: write_alignment(path, record)
     _refuse(record, settings.force)
     if how == 'card': _use(dataset, record, file)
